@@ -223,15 +223,15 @@ mod tests {
         let spec: DirectorySpec =
             serde_json::from_value(serde_json::json!({"path": "/srv/old", "state": "absent"}))
                 .unwrap();
-        let look = || Directory::inspect(&spec, &sandbox.host).unwrap();
-        let action = Directory::diff(&spec, &look()).unwrap().action;
+        let observe = || Directory::inspect(&spec, &sandbox.host).unwrap();
+        let action = Directory::diff(&spec, &observe()).unwrap().action;
         sandbox.write("/srv/old/new", "kept");
         let error = Directory::apply(&spec, &action, &sandbox.host).unwrap_err();
         assert!(error.message.contains("is not empty"), "{error}");
         assert_eq!(sandbox.read("/srv/old/new"), "kept");
         sandbox.remove("/srv/old/new");
         Directory::apply(&spec, &action, &sandbox.host).unwrap();
-        assert!(Directory::diff(&spec, &look()).is_none());
+        assert!(Directory::diff(&spec, &observe()).is_none());
     }
 }
 

@@ -266,7 +266,7 @@ impl DesiredFile<'_> {
             }
             FileAction::Remove => host.root.remove_file(self.path)?,
             FileAction::Write => self.write(host)?,
-            // Where others can rename files, the present one may belong to somebody else: replace it by one
+            // Where others can rename files, the present one may belong to another user: replace it by one
             // with the right owner instead of giving it away.
             FileAction::SetAccess {
                 changes_owner: true,

@@ -77,13 +77,13 @@ enum InitialPath {
 }
 
 fn initial_path() -> impl Strategy<Value = (InitialPath, u32, (u32, u32))> {
-    let what = prop_oneof![
+    let initial_path = prop_oneof![
         Just(InitialPath::Nothing),
         content().prop_map(InitialPath::File),
         target().prop_map(InitialPath::Link),
         any::<bool>().prop_map(|full| InitialPath::Folder { not_empty: full }),
     ];
-    (what, 0..=0o7777u32, (ids(), ids()))
+    (initial_path, 0..=0o7777u32, (ids(), ids()))
 }
 
 fn content() -> impl Strategy<Value = String> {
@@ -112,9 +112,9 @@ fn mode() -> impl Strategy<Value = Option<String>> {
 
 const PATH: &str = "/srv/thing";
 
-fn sandbox_with((what, mode, (uid, gid)): &(InitialPath, u32, (u32, u32))) -> Sandbox {
+fn sandbox_with((initial_path, mode, (uid, gid)): &(InitialPath, u32, (u32, u32))) -> Sandbox {
     let sandbox = Sandbox::with_base_system();
-    match what {
+    match initial_path {
         InitialPath::Nothing => return sandbox,
         InitialPath::File(body) => sandbox.write(PATH, body),
         InitialPath::Link(to) => sandbox.link(PATH, to),
@@ -258,7 +258,7 @@ proptest! {
         }
         // A main group given by its gid must exist.
         let own = own.or((group == Some("2009")).then_some(2009));
-        let there = found.is_some();
+        let exists = found.is_some();
         let mut passwd = "root:x:0:0::/root:/bin/sh\nother:x:2042:7033::/:/bin/sh\n".to_owned();
         let mut shadow = "root:*:20000::::::\nother:!:20000::::::\n".to_owned();
         if let Some((uid, gid, comment, home, shell, password)) = found {
@@ -269,7 +269,7 @@ proptest! {
         }
         sandbox.write("/etc/passwd", passwd);
         sandbox.write("/etc/shadow", shadow);
-        write_groups(&sandbox, own, if there { &memberships } else { &[] });
+        write_groups(&sandbox, own, if exists { &memberships } else { &[] });
         let (uid, system) = numbers;
         let (home, shell, comment, locked) = rest;
         let user = resource_from_json("user", json!({

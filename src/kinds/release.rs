@@ -391,10 +391,10 @@ mod conformance {
         let mut tree = repository.treebuilder(None).unwrap();
         tree.insert("page", blob, 0o100_644).unwrap();
         let tree = repository.find_tree(tree.write().unwrap()).unwrap();
-        let who =
+        let author =
             git2::Signature::new("t", "t@example", &git2::Time::new(1_800_000_000, 0)).unwrap();
         let sha = repository
-            .commit(Some("refs/heads/main"), &who, &who, "one", &tree, &[])
+            .commit(Some("refs/heads/main"), &author, &author, "one", &tree, &[])
             .unwrap();
         (path.display().to_string(), sha.to_string())
     }

@@ -188,17 +188,17 @@ fn reload_is_recognized_although_its_computed_time_varies() {
         duty: Duty::Reload,
         on: vec!["conf".into()],
     }];
-    let seen = |nanos| ServiceRun {
+    let reloaded_at = |nanos| ServiceRun {
         reloaded_at: Some(at(30) + jiff::SignedDuration::from_nanos(nanos)),
         reload_id: Some("30".into()),
         ..run("a", 10)
     };
     let (one, two) = (stamps("one", 20), stamps("two", 25));
-    let record = updated_record(None, Some(&seen(0)), &triggers, &one, &[]);
-    let again = updated_record(Some(&record), Some(&seen(7)), &triggers, &one, &[]);
-    assert_eq!(again, record, "a look at it rewrote the record");
+    let record = updated_record(None, Some(&reloaded_at(0)), &triggers, &one, &[]);
+    let again = updated_record(Some(&record), Some(&reloaded_at(7)), &triggers, &one, &[]);
+    assert_eq!(again, record, "reading it rewrote the record");
     // The record decides, not the times: the clock may have been set back since the reload.
-    assert!(!due_obligations(Some(&record), Some(&seen(7)), &triggers, &two).is_empty());
+    assert!(!due_obligations(Some(&record), Some(&reloaded_at(7)), &triggers, &two).is_empty());
 }
 
 #[test]

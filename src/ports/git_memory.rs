@@ -32,7 +32,7 @@ pub(crate) fn install_limit() -> Result<(), String> {
     static DONE: OnceLock<c_int> = OnceLock::new();
     let answer = DONE.get_or_init(|| {
         LIMIT.store(default_limit(), Ordering::Relaxed);
-        let ours = Allocator {
+        let allocator = Allocator {
             malloc,
             realloc,
             free,
@@ -43,7 +43,7 @@ pub(crate) fn install_limit() -> Result<(), String> {
         unsafe {
             libgit2_sys::git_libgit2_opts(
                 libgit2_sys::GIT_OPT_SET_ALLOCATOR as c_int,
-                std::ptr::from_ref(&ours),
+                std::ptr::from_ref(&allocator),
             )
         }
     });
@@ -64,8 +64,8 @@ pub(crate) fn limit() -> usize {
 }
 
 fn default_limit() -> usize {
-    let ask = |what| {
-        let answer = sysconf(what).ok().flatten();
+    let ask = |variable| {
+        let answer = sysconf(variable).ok().flatten();
         answer.and_then(|number| usize::try_from(number).ok())
     };
     let all = ask(SysconfVar::_PHYS_PAGES).zip(ask(SysconfVar::PAGE_SIZE));

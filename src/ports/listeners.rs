@@ -122,8 +122,8 @@ fn parse_socket_table(table: impl BufRead, port: u16) -> io::Result<Vec<(IpAddr,
         }
         rows.extend(
             parse_listener(&line)
-                .filter(|(at, ..)| *at == port)
-                .map(|(_, on, who)| (on, who)),
+                .filter(|(listening_port, ..)| *listening_port == port)
+                .map(|(_, address, listener)| (address, listener)),
         );
     }
     Ok(rows)
@@ -245,14 +245,14 @@ mod tests {
             .zip(1..)
             .map(|(on, uid)| (ip(on), Listener { uid, inode: 9 }))
             .collect();
-        let who = |target: &str, rows: &[(IpAddr, Listener)]| {
+        let uids = |target: &str, rows: &[(IpAddr, Listener)]| {
             let all = select_listeners(ip(target), rows);
             all.iter().map(|listener| listener.uid).collect::<Vec<_>>()
         };
-        assert_eq!(who("127.0.0.1", &rows), [3]);
-        assert_eq!(who("127.0.0.5", &rows), [2]);
-        assert_eq!(who("::1", &rows), [4]);
-        assert_eq!(who("127.0.0.1", &rows[..1]), [1]);
-        assert_eq!(who("127.0.0.1", &rows[3..]), [0; 0]);
+        assert_eq!(uids("127.0.0.1", &rows), [3]);
+        assert_eq!(uids("127.0.0.5", &rows), [2]);
+        assert_eq!(uids("::1", &rows), [4]);
+        assert_eq!(uids("127.0.0.1", &rows[..1]), [1]);
+        assert_eq!(uids("127.0.0.1", &rows[3..]), [0; 0]);
     }
 }

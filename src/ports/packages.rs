@@ -161,10 +161,19 @@ mod tests {
             package_state(&sandbox, "a"),
             Some((true, false, "1.0-1".into()))
         );
-        assert_eq!(package_state(&sandbox, "b").map(|seen| seen.0), Some(false));
+        assert_eq!(
+            package_state(&sandbox, "b").map(|state| state.0),
+            Some(false)
+        );
         assert_eq!(package_state(&sandbox, "c"), Some((true, true, "3".into())));
-        assert_eq!(package_state(&sandbox, "d").map(|seen| seen.0), Some(false));
-        assert_eq!(package_state(&sandbox, "e").map(|seen| seen.0), Some(false));
+        assert_eq!(
+            package_state(&sandbox, "d").map(|state| state.0),
+            Some(false)
+        );
+        assert_eq!(
+            package_state(&sandbox, "e").map(|state| state.0),
+            Some(false)
+        );
         assert_eq!(package_state(&sandbox, "f"), None);
     }
 

@@ -53,9 +53,9 @@ pub(crate) fn process_tree(main: u32) -> Option<Vec<Process>> {
     let mut family: Vec<Process> = Vec::new();
     let mut wanted = vec![main];
     // Ids that are reused during the read could form a cycle.
-    let mut seen = HashSet::new();
+    let mut visited = HashSet::new();
     while let Some(pid) = wanted.pop() {
-        if !seen.insert(pid) {
+        if !visited.insert(pid) {
             continue;
         }
         family.extend(all.iter().find(|process| process.pid == pid).cloned());
@@ -69,14 +69,14 @@ pub(crate) fn process_tree(main: u32) -> Option<Vec<Process>> {
 /// Compares inodes rather than names, which any user can give to his own folders.
 pub(crate) fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
     let mut found = Vec::new();
-    for what in ["cwd", "root", "exe"] {
-        let place = Path::new("/proc").join(pid.to_string()).join(what);
+    for link in ["cwd", "root", "exe"] {
+        let place = Path::new("/proc").join(pid.to_string()).join(link);
         // O_PATH: does not open it for reading, so that no filesystem or device can delay it.
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
         let Ok(place) = open(&place, flags, Mode::empty()) else {
             continue;
         };
-        let mut here = match what {
+        let mut current = match link {
             // Only the path of a program leads to its folder.
             "exe" => match program_folder(pid, &place) {
                 Some(folder) => folder,
@@ -86,17 +86,17 @@ pub(crate) fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
         };
         let mut last = None;
         for _ in 0..MAX_DEPTH {
-            let Some(id) = file_id(&here).filter(|id| last != Some(*id)) else {
+            let Some(id) = file_id(&current).filter(|id| last != Some(*id)) else {
                 break;
             };
             if folders.contains(&id) && !found.contains(&id) {
                 found.push(id);
             }
             last = Some(id);
-            let Ok(up) = openat(&here, "..", flags | OFlag::O_DIRECTORY, Mode::empty()) else {
+            let Ok(up) = openat(&current, "..", flags | OFlag::O_DIRECTORY, Mode::empty()) else {
                 break;
             };
-            here = up;
+            current = up;
         }
     }
     found
@@ -127,8 +127,8 @@ fn program_folder(pid: u32, program: &OwnedFd) -> Option<OwnedFd> {
         Mode::empty(),
     )
     .ok()?;
-    let there = openat(&folder, named.file_name()?, flags, Mode::empty()).ok()?;
-    (file_id(&there) == file_id(program)).then_some(folder)
+    let named_program = openat(&folder, named.file_name()?, flags, Mode::empty()).ok()?;
+    (file_id(&named_program) == file_id(program)).then_some(folder)
 }
 
 fn read_process(pid: u32) -> Option<Process> {
@@ -139,7 +139,7 @@ fn read_process(pid: u32) -> Option<Process> {
     let parent = rest.split(' ').nth(1)?.parse().ok()?;
     let places = ["cwd", "exe"]
         .iter()
-        .filter_map(|what| std::fs::read_link(folder.join(what)).ok());
+        .filter_map(|link| std::fs::read_link(folder.join(link)).ok());
     Some(Process {
         pid,
         parent,

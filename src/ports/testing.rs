@@ -48,8 +48,8 @@ impl Clock for FakeClock {
 
     fn monotonic_now(&self) -> Instant {
         let (then, tick) = self.began;
-        let gone = self.now.get().duration_since(then);
-        tick + Duration::try_from(gone).unwrap_or_default()
+        let elapsed = self.now.get().duration_since(then);
+        tick + Duration::try_from(elapsed).unwrap_or_default()
     }
 }
 
@@ -225,11 +225,11 @@ pub(crate) fn create_deep_tree(top: &Path, depth: usize) {
     use nix::sys::stat::{Mode, mkdirat};
     std::fs::create_dir_all(top).unwrap();
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-    let mut here = open(top, flags, Mode::empty()).unwrap();
+    let mut current = open(top, flags, Mode::empty()).unwrap();
     for _ in 0..depth {
-        mkdirat(&here, "d", Mode::S_IRWXU).unwrap();
-        here = openat(&here, "d", flags, Mode::empty()).unwrap();
+        mkdirat(&current, "d", Mode::S_IRWXU).unwrap();
+        current = openat(&current, "d", flags, Mode::empty()).unwrap();
     }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT;
-    drop(openat(&here, "leaf", flags, Mode::S_IRWXU).unwrap());
+    drop(openat(&current, "leaf", flags, Mode::S_IRWXU).unwrap());
 }

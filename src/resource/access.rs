@@ -109,9 +109,9 @@ impl Access<'_> {
         if !root.is_privileged() {
             return Ok(attrs);
         }
-        let missing = |what: &str, name: &str| {
-            Failure::not_ready(format!("there is no {what} `{name}` on this host")).hint(format!(
-                "describe it in a `{what}` resource before this one"
+        let missing = |kind: &str, name: &str| {
+            Failure::not_ready(format!("there is no {kind} `{name}` on this host")).hint(format!(
+                "describe it in a `{kind}` resource before this one"
             ))
         };
         if let Some(name) = self.owner {

@@ -20,7 +20,7 @@ pub(crate) struct Failure {
 /// What a failure means to the stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// It went wrong, and will go wrong again until somebody sees to it.
+    /// It went wrong, and will go wrong again until an operator sees to it.
     Error,
     /// An earlier planned change may make it work: a plan shows this as "unknown until …"; an apply treats it
     /// like an error.

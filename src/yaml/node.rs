@@ -111,23 +111,23 @@ impl Node {
     }
 
     /// The entries of this map; an error if this is not a map.
-    pub fn expect_map(&self, what: &str) -> Result<&[Entry], Problem> {
+    pub fn expect_map(&self, expected: &str) -> Result<&[Entry], Problem> {
         match &self.kind {
             NodeKind::Map(entries) => Ok(entries),
-            _ => Err(self.type_mismatch(what)),
+            _ => Err(self.type_mismatch(expected)),
         }
     }
 
     /// The items of this list; an error if this is not a list.
-    pub fn expect_list(&self, what: &str) -> Result<&[Node], Problem> {
+    pub fn expect_list(&self, expected: &str) -> Result<&[Node], Problem> {
         match &self.kind {
             NodeKind::List(items) => Ok(items),
-            _ => Err(self.type_mismatch(what)),
+            _ => Err(self.type_mismatch(expected)),
         }
     }
 
-    fn type_mismatch(&self, what: &str) -> Problem {
-        Problem::new(format!("expected {what}, found {}", self.describe())).at(&self.at)
+    fn type_mismatch(&self, expected: &str) -> Problem {
+        Problem::new(format!("expected {expected}, found {}", self.describe())).at(&self.at)
     }
 
     /// Describes the node in error messages: "the number `755`".

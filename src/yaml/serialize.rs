@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_some_reader_takes_for_another_type_is_quoted_and_shas_are_bare() {
+    fn text_that_a_reader_may_take_for_another_type_is_quoted() {
         let sha = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
         let value =
             json!({"at": "2026-11-21T04:43:01Z", "sha": sha, "ref": "1.10", "NO": "no", "n": 1});

@@ -1,6 +1,6 @@
 //! One line of an `authorized_keys` file.
 //!
-//! Error messages never quote the line: it may be a private key that somebody pasted by mistake.
+//! Error messages never quote the line: it may be a private key that a user pasted by mistake.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ const KEY_TYPES: &[(&str, usize)] = &[
 /// A public key with its options and comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PublicKey {
-    /// The line as it stands in the file.
+    /// The line as written in the file.
     pub line: String,
     options: String,
     kind: &'static str,

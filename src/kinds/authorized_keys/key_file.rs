@@ -24,11 +24,11 @@ impl ObservedPath {
         wanted: &User,
         host: &Host,
     ) -> Result<ObservedPath, Failure> {
-        let ours = host.root.is_privileged();
+        let privileged = host.root.is_privileged();
         Ok(ObservedPath {
             kind: meta.kind,
             mode: Mode(meta.mode),
-            owner: if ours {
+            owner: if privileged {
                 format_owner(meta.uid, meta.gid, host)?
             } else {
                 format_owner(wanted.uid, wanted.gid, host)?
@@ -63,11 +63,11 @@ pub(super) fn paths(user: &User) -> (PathBuf, PathBuf) {
 
 /// The attributes to set; without an owner in an unprivileged run.
 pub(super) fn attrs(user: &User, mode: u32, host: &Host) -> Attrs {
-    let ours = host.root.is_privileged();
+    let privileged = host.root.is_privileged();
     Attrs {
         mode: Some(mode),
-        uid: ours.then_some(user.uid),
-        gid: ours.then_some(user.gid),
+        uid: privileged.then_some(user.uid),
+        gid: privileged.then_some(user.gid),
     }
 }
 
@@ -90,8 +90,8 @@ pub(super) fn read(
     let Some((meta, body)) = read else {
         return Ok(None);
     };
-    let in_the_way = |what: &str| {
-        Failure::new(format!("{} is {what}", path.display()))
+    let in_the_way = |kind: &str| {
+        Failure::new(format!("{} is {kind}", path.display()))
             .hint("check it by hand: trueup does not replace a file that may contain keys to keep")
     };
     match (meta.kind, String::from_utf8(body)) {

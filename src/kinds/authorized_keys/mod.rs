@@ -132,15 +132,16 @@ impl AuthorizedKeysSpec {
         .hint("list a key to keep; to remove all access, set `state: absent`"))
     }
 
-    fn changed_fields(&self, seen: &ObservedKeys) -> Vec<FieldChange> {
-        let old = seen.file.as_ref().map(|(_, text)| text.as_str());
+    fn changed_fields(&self, observed: &ObservedKeys) -> Vec<FieldChange> {
+        let old = observed.file.as_ref().map(|(_, text)| text.as_str());
         let new = self.desired_text(old).unwrap_or_default();
         let old = old.unwrap_or_default();
-        let gone = entries(old).filter(|line| !entries(&new).any(|other| other == *line));
+        let removed = entries(old).filter(|line| !entries(&new).any(|other| other == *line));
         let come = entries(&new).filter(|line| !entries(old).any(|other| other == *line));
-        let gone = gone.map(|line| FieldChange::new("keys", display_key(line), FieldValue::Absent));
+        let removed =
+            removed.map(|line| FieldChange::new("keys", display_key(line), FieldValue::Absent));
         let come = come.map(|line| FieldChange::new("keys", FieldValue::Absent, display_key(line)));
-        let mut fields: Vec<FieldChange> = gone.chain(come).collect();
+        let mut fields: Vec<FieldChange> = removed.chain(come).collect();
         if fields.is_empty() && self.desired_text(Some(old)).is_some_and(|new| new != old) {
             // For example, the file has the same key twice.
             let count = |text: &str| FieldValue::Value(format!("{} lines", text.lines().count()));
@@ -255,15 +256,15 @@ impl Kind for AuthorizedKeys {
         spec: &AuthorizedKeysSpec,
         state: &AuthorizedKeysState,
     ) -> Option<Diff<AuthorizedKeysAction>> {
-        let AuthorizedKeysState::Keys(seen) = state else {
+        let AuthorizedKeysState::Keys(observed) = state else {
             return None;
         };
-        let mut fields = spec.changed_fields(seen);
+        let mut fields = spec.changed_fields(observed);
         let only_file = AuthorizedKeysAction::Update {
             file: true,
             folder_access: false,
         };
-        match (spec.state, &seen.file) {
+        match (spec.state, &observed.file) {
             (Presence::Absent, None) => return None,
             (Presence::Absent, Some(_)) if spec.exclusive => {
                 let change = Change::new(Verb::Remove).with_fields(fields);
@@ -285,13 +286,13 @@ impl Kind for AuthorizedKeys {
                     let is = FieldValue::value(file.kind.describe());
                     fields.push(FieldChange::new("state", is, FieldValue::value("a file")));
                 } else {
-                    fields.extend(file.diff(["mode", "owner"], FILE_MODE, &seen.owner));
+                    fields.extend(file.diff(["mode", "owner"], FILE_MODE, &observed.owner));
                 }
             }
         }
         let names = ["folder_mode", "folder_owner"];
-        let folder = seen.folder.iter();
-        let folder = folder.flat_map(|folder| folder.diff(names, FOLDER_MODE, &seen.owner));
+        let folder = observed.folder.iter();
+        let folder = folder.flat_map(|folder| folder.diff(names, FOLDER_MODE, &observed.owner));
         let folder: Vec<FieldChange> = folder.collect();
         let action = AuthorizedKeysAction::Update {
             file: !fields.is_empty(),

@@ -91,7 +91,7 @@ fn replaced_keys_are_shown_as_summaries() {
     let change = converge(&*deploy(&[ANA, BEN], ""), &sandbox)
         .unwrap()
         .unwrap();
-    let seen: Vec<(Option<&str>, Option<&str>)> = change
+    let shown: Vec<(Option<&str>, Option<&str>)> = change
         .fields
         .iter()
         .map(|field| {
@@ -109,7 +109,7 @@ fn replaced_keys_are_shown_as_summaries() {
         })
         .collect();
     assert_eq!(
-        seen,
+        shown,
         [
             (Some("eve"), None),
             (None, Some("ana")),
@@ -156,12 +156,12 @@ fn missing_user_or_home_is_not_ready() {
     assert!(failure.is(FailureKind::NotReady) && failure.message.contains("/home/deploy"));
     sandbox.write("/etc/passwd", "");
     let keys = deploy(&[ANA], "");
-    let looked = keys.inspect(&sandbox.host);
+    let inspected = keys.inspect(&sandbox.host);
     if sandbox.can_set_owners() {
-        assert!(looked.map(drop).unwrap_err().is(FailureKind::NotReady));
+        assert!(inspected.map(drop).unwrap_err().is(FailureKind::NotReady));
     } else {
         // This run cannot create the account, so it leaves the account and its keys alone.
-        assert_eq!(looked.unwrap().change(), None);
+        assert_eq!(inspected.unwrap().change(), None);
     }
 }
 

@@ -96,7 +96,7 @@ impl PackageSpec {
             .filter(|name| is_held(name) == Some(true))
             .cloned()
             .collect();
-        // An operator's hold stands unless the role manages holds itself.
+        // An operator's hold remains unless the role manages holds itself.
         if self.held.is_none() && !held.is_empty() {
             return Ok(ApplyOutcome::Waiting(format!(
                 "{} on hold on this host (`apt-mark unhold` lets go; `held` in the role takes over)",
@@ -208,21 +208,21 @@ impl Kind for Package {
             .filter_map(|(name, package)| Some((name.as_str(), package.as_ref()?)))
             .filter(|(_, package)| package.installed)
             .collect();
-        let there: Vec<&str> = installed.iter().map(|(name, _)| *name).collect();
+        let present: Vec<&str> = installed.iter().map(|(name, _)| *name).collect();
         if spec.state == Presence::Absent {
             let change = Change::new(Verb::Remove).with_field(
                 "names",
-                display_names(&there),
+                display_names(&present),
                 FieldValue::Absent,
             );
-            return (!there.is_empty()).then(|| Diff::new(ChangePackages, change));
+            return (!present.is_empty()).then(|| Diff::new(ChangePackages, change));
         }
         let all: Vec<&str> = spec.names.iter().map(String::as_str).collect();
         let mut fields = Vec::new();
-        if there.len() < all.len() {
+        if present.len() < all.len() {
             fields.push(FieldChange::new(
                 "names",
-                display_names(&there),
+                display_names(&present),
                 display_names(&all),
             ));
         }
@@ -250,7 +250,7 @@ impl Kind for Package {
             }
         }
         let mut change = Change::update(fields)?;
-        if there.is_empty() {
+        if present.is_empty() {
             change.verb = Verb::Create;
         }
         Some(Diff::new(ChangePackages, change))
@@ -260,11 +260,11 @@ impl Kind for Package {
         let outcome = spec.change_packages(host);
         host.packages.invalidate();
         let outcome = outcome?;
-        let left = spec.names_to_change(&spec.query_packages(host)?);
-        if outcome == ApplyOutcome::Done && !left.is_empty() {
+        let remaining = spec.names_to_change(&spec.query_packages(host)?);
+        if outcome == ApplyOutcome::Done && !remaining.is_empty() {
             return Err(Failure::new(format!(
                 "apt ended well, and `{}` is still not as it should be",
-                left.join("`, `")
+                remaining.join("`, `")
             ))
             .hint(
                 "if it is a virtual package, name one that provides it (`apt-cache showpkg NAME`)",

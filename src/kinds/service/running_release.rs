@@ -67,7 +67,7 @@ fn find_mismatch(
                 "only root can see where {name} runs"
             )));
         }
-        let seen: Vec<String> = family
+        let places: Vec<String> = family
             .iter()
             .filter_map(|process| process.paths.first())
             .map(|place| place.display().to_string())
@@ -75,7 +75,7 @@ fn find_mismatch(
         return Err(Failure::new(format!(
             "no process of {name} runs in release {}: {}",
             trial.release,
-            seen.join(", ")
+            places.join(", ")
         )));
     }
     Ok(())
@@ -120,26 +120,26 @@ mod tests {
         let old = process("/srv/www/shop/releases/20261121040000-1111111");
         let gone = process("/mnt/shop/releases/.20261121040000-1111111.removed (deleted)");
         let elsewhere = process("/");
-        let said = |family: &[Process], serves| {
+        let check = |family: &[Process], serves| {
             find_mismatch("puma", family, serves, &trial, &|_| true)
                 .map_err(|failure| failure.message)
         };
-        assert_eq!(said(&[new.clone(), elsewhere.clone()], true), Ok(()));
-        assert_eq!(said(std::slice::from_ref(&elsewhere), false), Ok(()));
+        assert_eq!(check(&[new.clone(), elsewhere.clone()], true), Ok(()));
+        assert_eq!(check(std::slice::from_ref(&elsewhere), false), Ok(()));
         for stale in [&old, &gone] {
-            let error = said(&[new.clone(), stale.clone()], true).unwrap_err();
+            let error = check(&[new.clone(), stale.clone()], true).unwrap_err();
             assert_eq!(
                 error,
                 "process 7 of puma still runs in release 20261121040000-1111111"
             );
         }
-        let error = said(&[elsewhere], true).unwrap_err();
+        let error = check(&[elsewhere], true).unwrap_err();
         assert!(
             error.starts_with("no process of puma runs in release"),
             "{error}"
         );
         let other_app = process("/srv/www/cart/releases/20261121040000-1111111");
-        assert_eq!(said(&[new.clone(), other_app], true), Ok(()));
+        assert_eq!(check(&[new.clone(), other_app], true), Ok(()));
         let same_name = find_mismatch("puma", &[new], true, &trial, &|_| false).unwrap_err();
         assert!(same_name.message.starts_with("no process of puma runs in"));
     }

@@ -114,36 +114,40 @@ impl UserSpec {
         Some(groups)
     }
 
-    fn changed_fields(&self, seen: &ObservedUser) -> Vec<(AccountField, FieldChange)> {
+    fn changed_fields(&self, observed: &ObservedUser) -> Vec<(AccountField, FieldChange)> {
         let text = |path: &Path| path.display().to_string();
         let others = self.supplementary_groups().map(|groups| groups.join(", "));
         let locked = |locked: bool| if locked { "locked" } else { "not locked" }.to_owned();
         [
             (
                 AccountField::Uid,
-                seen.uid.to_string(),
+                observed.uid.to_string(),
                 self.uid.map(|uid| uid.to_string()),
             ),
-            (AccountField::Group, seen.group.clone(), self.group.clone()),
-            (AccountField::Groups, seen.groups.join(", "), others),
+            (
+                AccountField::Group,
+                observed.group.clone(),
+                self.group.clone(),
+            ),
+            (AccountField::Groups, observed.groups.join(", "), others),
             (
                 AccountField::Home,
-                text(&seen.home),
+                text(&observed.home),
                 self.home.as_deref().map(text),
             ),
             (
                 AccountField::Shell,
-                text(&seen.shell),
+                text(&observed.shell),
                 self.shell.as_deref().map(text),
             ),
             (
                 AccountField::Comment,
-                seen.comment.clone(),
+                observed.comment.clone(),
                 self.comment.clone(),
             ),
             (
                 AccountField::Locked,
-                locked(seen.locked),
+                locked(observed.locked),
                 self.locked.map(locked),
             ),
         ]
@@ -395,8 +399,8 @@ impl Kind for User {
             (Presence::Present, UserState::Missing) => {
                 Some(Diff::new(UserAction::Create, spec.creation_change()))
             }
-            (Presence::Present, UserState::User(seen)) => {
-                let (fields, changes) = spec.changed_fields(seen).into_iter().unzip();
+            (Presence::Present, UserState::User(observed)) => {
+                let (fields, changes) = spec.changed_fields(observed).into_iter().unzip();
                 Some(Diff::new(
                     UserAction::Update(fields),
                     Change::update(changes)?,

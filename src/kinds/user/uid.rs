@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::ports::Host;
 use crate::resource::Failure;
 
-/// The uid that this user had before somebody deleted the account, taken from the owner of the home, if no
+/// The uid that this user had before an operator deleted the account, taken from the owner of the home, if no
 /// other account has it. With another uid, all the user's files would belong to a stranger.
 pub(super) fn former_uid(
     name: &str,

@@ -31,7 +31,7 @@ use super::{Command, ExecError};
 use crate::ports::signals::is_ignored;
 use crate::ports::watchdog;
 
-/// Time to go on relaying output after the command has ended.
+/// Time to continue relaying output after the command has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Size of one relayed chunk, in bytes.

@@ -29,8 +29,8 @@ pub(super) struct ChildProcess {
 
 impl ChildProcess {
     pub(super) fn new(pid: Pid, line: String) -> ChildProcess {
-        let mut left = UNREAPED.lock().unwrap_or_else(|broken| broken.into_inner());
-        left.retain(|pid| matches!(reap(*pid), Ok(None)));
+        let mut unreaped = UNREAPED.lock().unwrap_or_else(|broken| broken.into_inner());
+        unreaped.retain(|pid| matches!(reap(*pid), Ok(None)));
         ChildProcess {
             pid,
             line,
@@ -48,8 +48,8 @@ impl ChildProcess {
         unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
             let id = self.pid.as_raw().cast_unsigned();
-            let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-            match libc::waitid(libc::P_PID, id, &mut info, how) {
+            let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            match libc::waitid(libc::P_PID, id, &mut info, options) {
                 0 => Ok(info.si_pid() != 0),
                 _ => Err(io::Error::last_os_error()),
             }
@@ -108,8 +108,8 @@ impl ChildProcess {
             self.pid,
             self.pid
         );
-        let mut left = UNREAPED.lock().unwrap_or_else(|broken| broken.into_inner());
-        left.push(self.disown());
+        let mut unreaped = UNREAPED.lock().unwrap_or_else(|broken| broken.into_inner());
+        unreaped.push(self.disown());
         Ok(None)
     }
 

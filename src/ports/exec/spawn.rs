@@ -268,6 +268,6 @@ fn wait_for_exec(status: OwnedFd, deadline: &Deadline) -> Result<Option<io::Erro
     }
     let mut number = [0; 4];
     // The pipe holds all data by now, since the child's end was the last one open.
-    let told = File::from(status).read(&mut number)?;
-    Ok((told > 0).then(|| io::Error::from_raw_os_error(i32::from_ne_bytes(number))))
+    let length = File::from(status).read(&mut number)?;
+    Ok((length > 0).then(|| io::Error::from_raw_os_error(i32::from_ne_bytes(number))))
 }

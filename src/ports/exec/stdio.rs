@@ -54,17 +54,21 @@ impl PipedChild {
             deadline.remaining(),
         );
         let pipes = || -> io::Result<_> {
-            let [(reads, stdin), (stdout, prints), (stderr, complains)] = [
+            let [
+                (child_stdin, stdin),
+                (stdout, child_stdout),
+                (stderr, child_stderr),
+            ] = [
                 pipe2(OFlag::O_CLOEXEC)?,
                 pipe2(OFlag::O_CLOEXEC)?,
                 pipe2(OFlag::O_CLOEXEC)?,
             ];
-            for ours in [&stdin, &stdout, &stderr] {
-                fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            for pipe in [&stdin, &stdout, &stderr] {
+                fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
             }
-            let streams = [reads, prints, complains].map(Some);
-            let ours = [stdin, stdout, stderr].map(|pipe| Some(File::from(pipe)));
-            Ok((Spawn::new(command, Purpose::Task, streams)?, ours))
+            let streams = [child_stdin, child_stdout, child_stderr].map(Some);
+            let own_ends = [stdin, stdout, stderr].map(|pipe| Some(File::from(pipe)));
+            Ok((Spawn::new(command, Purpose::Task, streams)?, own_ends))
         };
         let (spawn, [stdin, stdout, stderr]) = pipes().map_err(failed)?;
         Ok(PipedChild {

@@ -129,11 +129,11 @@ pub(super) fn flock_process(file: &File) -> Option<LockingProcess> {
     let meta = file.metadata().ok()?;
     let lockers = locking_pids("FLOCK", meta.ino());
     // Inode numbers are unique only within a filesystem.
-    let told = lockers
+    let mut holders = lockers
         .iter()
-        .filter(|pid| has_open(**pid, &meta) != Some(false));
-    let mut told = told.filter_map(|pid| LockingProcess::from_pid(*pid));
-    told.next().or_else(|| {
+        .filter(|pid| has_open(**pid, &meta) != Some(false))
+        .filter_map(|pid| LockingProcess::from_pid(*pid));
+    holders.next().or_else(|| {
         let pid = processes::pids().find(|pid| has_open(*pid, &meta) == Some(true))?;
         LockingProcess::from_pid(pid)
     })

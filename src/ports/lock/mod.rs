@@ -80,7 +80,7 @@ pub(crate) fn lock_path() -> PathBuf {
 pub(crate) fn try_lock(root: &Rc<Root>, holder: &Holder) -> Result<LockAttempt, RootError> {
     create_private_dir(root)?;
     let mut file = root.open_lock_file(&lock_path())?;
-    let mut looks = 0;
+    let mut attempts = 0;
     loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => return acquire_with_legacy(root, held, holder),
@@ -93,8 +93,8 @@ pub(crate) fn try_lock(root: &Rc<Root>, holder: &Holder) -> Result<LockAttempt, 
         {
             return Ok(LockAttempt::Busy(pass));
         }
-        looks += 1;
-        if looks == MAX_ATTEMPTS {
+        attempts += 1;
+        if attempts == MAX_ATTEMPTS {
             return Ok(LockAttempt::Foreign(locker));
         }
         std::thread::sleep(RETRY_INTERVAL);

@@ -41,8 +41,8 @@ fn spawn_locking_process(path: &Path, user: u32) -> Option<Child> {
     }
     let mut child = command.process_group(0).spawn().unwrap();
     let mut word = [0; 6];
-    let said = child.stdout.as_mut().unwrap();
-    match std::io::Read::read_exact(said, &mut word) {
+    let stdout = child.stdout.as_mut().unwrap();
+    match std::io::Read::read_exact(stdout, &mut word) {
         Ok(()) => Some(child),
         Err(_) => {
             child.wait().unwrap();
@@ -97,7 +97,7 @@ fn activity_of_the_holder_is_readable_at_any_length() {
 #[test]
 fn nobody_else_can_lock_what_a_pass_or_doctor_locks() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: only root can try it as somebody else");
+        eprintln!("skipped: only root can try it as another user");
         return;
     }
     let (dir, root) = sandbox();

@@ -130,8 +130,10 @@ fn check_free_space(stat: &FileStat, to: &Folder) -> nix::Result<()> {
     if bytes < LARGE {
         return Ok(());
     }
-    let seen = fstatvfs(&to.fd)?;
-    let free = seen.blocks_available().saturating_mul(seen.fragment_size());
+    let target = fstatvfs(&to.fd)?;
+    let free = target
+        .blocks_available()
+        .saturating_mul(target.fragment_size());
     match free > bytes {
         true => Ok(()),
         false => Err(Errno::ENOSPC),

@@ -95,20 +95,24 @@ impl TreeCopier {
         stop: &StopFlag,
     ) -> Result<()> {
         let (name, new) = (last_part(from), last_part(to));
-        let gone = |path: &Path, source| RootError::Io {
+        let missing = |path: &Path, source| RootError::Io {
             verb: "copy",
             path: path.into(),
             source,
         };
         let source = top.open_subfolder(name.as_ref())?;
-        let source = source.ok_or_else(|| gone(from, Errno::ENOENT))?;
+        let source = source.ok_or_else(|| missing(from, Errno::ENOENT))?;
         let made = target.open_subfolder(new.as_ref())?;
-        let made = made.ok_or_else(|| gone(to, Errno::ENOENT))?;
+        let made = made.ok_or_else(|| missing(to, Errno::ENOENT))?;
         let tree = self.list_tree(&source)?;
         self.check_free_space(&tree, &source, &made)?;
-        for folder in tree.folders.keys().filter(|way| way.parent().is_some()) {
+        for folder in tree
+            .folders
+            .keys()
+            .filter(|path_below| path_below.parent().is_some())
+        {
             let parent = made.open_subfolder(folder.parent().unwrap_or(Path::new("")))?;
-            let parent = parent.ok_or_else(|| gone(folder, Errno::ENOENT))?;
+            let parent = parent.ok_or_else(|| missing(folder, Errno::ENOENT))?;
             parent.create_folder(last_part(folder), &Attrs::mode(0o700))?;
         }
         let all: Vec<&PathBuf> = tree.folders.keys().collect();
@@ -116,13 +120,13 @@ impl TreeCopier {
             let both = source
                 .open_subfolder(folder)?
                 .zip(made.open_subfolder(folder)?);
-            let (source, made) = both.ok_or_else(|| gone(folder, Errno::ENOENT))?;
+            let (source, made) = both.ok_or_else(|| missing(folder, Errno::ENOENT))?;
             self.copy_files(&source, &made)
         });
         match copied {
             Ok(()) => {}
             Err(WorkerPoolError::Failed(error)) => return Err(error),
-            Err(WorkerPoolError::Stopped) => return Err(gone(to, Errno::EINTR)),
+            Err(WorkerPoolError::Stopped) => return Err(missing(to, Errno::EINTR)),
         }
         // Last and bottom-up: the mode of a folder may lock out its own owner.
         for (folder, attrs) in tree.folders.iter().rev() {
@@ -147,14 +151,14 @@ impl TreeCopier {
         let own = self.copied_attrs(meta.mode, meta.uid, meta.gid);
         let mut tree = TreeListing::default();
         tree.folders.insert(PathBuf::new(), own);
-        let (mut todo, mut seen, mut text) = (vec![PathBuf::new()], 0, 0);
-        while let Some(way) = todo.pop() {
-            let Some(here) = top.open_subfolder(&way)? else {
+        let (mut todo, mut entries, mut text) = (vec![PathBuf::new()], 0, 0);
+        while let Some(path_below) = todo.pop() {
+            let Some(here) = top.open_subfolder(&path_below)? else {
                 continue;
             };
             here.for_each_entry(|name, kind| {
-                seen += 1;
-                if seen > MAX_ENTRIES {
+                entries += 1;
+                if entries > MAX_ENTRIES {
                     return Err(limit_exceeded(top.path(), MAX_ENTRIES, "files"));
                 }
                 if !matches!(kind, FileKind::Directory | FileKind::File) {
@@ -166,10 +170,10 @@ impl TreeCopier {
                 if kind == FileKind::File {
                     tree.bytes = tree.bytes.saturating_add(meta.disk_bytes);
                     tree.sample
-                        .get_or_insert_with(|| (way.clone(), name.into()));
+                        .get_or_insert_with(|| (path_below.clone(), name.into()));
                     return Ok(());
                 }
-                let inner = way.join(name);
+                let inner = path_below.join(name);
                 if is_too_deep(&inner) {
                     return Err(limit_exceeded(
                         top.path(),
@@ -200,8 +204,8 @@ impl TreeCopier {
             return Ok(());
         }
         let sample = match &tree.sample {
-            Some((way, name)) => from
-                .open_subfolder(way)?
+            Some((path_below, name)) => from
+                .open_subfolder(path_below)?
                 .map(|folder| folder.open_file(name)),
             None => None,
         };
@@ -249,8 +253,8 @@ impl Folder {
     /// Moves a file to another folder under the same name, with its owner, mode and times. Keeps an existing
     /// file of that name. Never reads a file that the owner of this folder may have no access to.
     pub(crate) fn move_file(&self, name: &OsStr, to: &Folder) -> Result<MoveOutcome> {
-        let how = RenameFlags::RENAME_NOREPLACE;
-        match renameat2(&self.fd, name, &to.fd, name, how) {
+        let flags = RenameFlags::RENAME_NOREPLACE;
+        match renameat2(&self.fd, name, &to.fd, name, flags) {
             Ok(()) => return Ok(MoveOutcome::Moved),
             Err(Errno::EEXIST) => return Ok(MoveOutcome::NameTaken),
             Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS) => {}

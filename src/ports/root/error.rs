@@ -59,11 +59,11 @@ pub(crate) enum RootError {
     /// The removal timed out, or other processes keep adding files to the tree.
     #[error("cannot remove {path}: the removal did not finish within {} s", limit.as_secs())]
     RemoveTimedOut { path: PathBuf, limit: Duration },
-    #[error("{path} holds more than {limit} {what}")]
+    #[error("{path} holds more than {limit} {unit}")]
     LimitExceeded {
         path: PathBuf,
         limit: usize,
-        what: &'static str,
+        unit: &'static str,
     },
     /// A user other than root could have written a file that decides what root does.
     #[error("{path} is not trusted: {part} {exposure}")]

@@ -70,14 +70,14 @@ impl Root {
             let Some(open) = self.open_folder(folder)? else {
                 continue;
             };
-            let seen = nix::sys::statvfs::fstatvfs(&open.fd)
+            let stat = nix::sys::statvfs::fstatvfs(&open.fd)
                 .map_err(|source| self.io_error("look at", folder)(source))?;
-            let block = seen.fragment_size().max(1);
+            let block = stat.fragment_size().max(1);
             return Ok(Some(DiskSpace {
                 device: meta.device,
-                free: seen.blocks_available().saturating_mul(block),
-                total: seen.blocks().saturating_mul(block),
-                files: (seen.files() > 0).then(|| (seen.files_available(), seen.files())),
+                free: stat.blocks_available().saturating_mul(block),
+                total: stat.blocks().saturating_mul(block),
+                files: (stat.files() > 0).then(|| (stat.files_available(), stat.files())),
             }));
         }
         Ok(None)
@@ -242,19 +242,19 @@ impl Folder {
 
     /// Waits until all writes so far to the folder's filesystem are on disk.
     pub(crate) fn sync_filesystem(&self) -> Result<()> {
-        let what = format!("sync {}", self.path.display());
-        let _operation = watchdog::begin(what, SYNC_TIMEOUT);
+        let operation = format!("sync {}", self.path.display());
+        let _operation = watchdog::begin(operation, SYNC_TIMEOUT);
         syncfs(&self.fd).map_err(|source| self.io_error("sync", OsStr::new(""), source))
     }
 
     /// Free space of its filesystem.
     pub(crate) fn free_space(&self) -> Result<FreeSpace> {
-        let seen = nix::sys::statvfs::fstatvfs(&self.fd)
+        let stat = nix::sys::statvfs::fstatvfs(&self.fd)
             .map_err(|source| self.io_error("look at", OsStr::new(""), source))?;
-        let block = seen.fragment_size().max(1);
+        let block = stat.fragment_size().max(1);
         Ok(FreeSpace {
-            bytes: seen.blocks_available().saturating_mul(block),
-            files: (seen.files() > 0).then(|| seen.files_available()),
+            bytes: stat.blocks_available().saturating_mul(block),
+            files: (stat.files() > 0).then(|| stat.files_available()),
             block,
         })
     }

@@ -18,11 +18,11 @@ pub(super) fn is_too_deep(path: &Path) -> bool {
     path.components().count() > MAX_DEPTH || path.as_os_str().len() > MAX_PATH_BYTES
 }
 
-/// The error for a tree with more than `limit` of `what`.
-pub(super) fn limit_exceeded(top: &Path, limit: usize, what: &'static str) -> RootError {
+/// The error for a tree with more than `limit` of `unit`.
+pub(super) fn limit_exceeded(top: &Path, limit: usize, unit: &'static str) -> RootError {
     RootError::LimitExceeded {
         path: top.into(),
         limit,
-        what,
+        unit,
     }
 }

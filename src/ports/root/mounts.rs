@@ -24,13 +24,13 @@ pub(super) const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY
 /// Opens the folder at a relative path below `top`, through real folders of the same mount only. Fails with
 /// `EXDEV` at a mount point, without accessing the mounted filesystem.
 pub(super) fn open_beneath(top: impl AsFd, path: &Path) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new().flags(FOLDER_FLAGS).resolve(
+    let open_how = OpenHow::new().flags(FOLDER_FLAGS).resolve(
         ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
             | ResolveFlag::RESOLVE_NO_MAGICLINKS
             | ResolveFlag::RESOLVE_NO_XDEV,
     );
-    match openat2(top.as_fd(), path, how) {
+    match openat2(top.as_fd(), path, open_how) {
         // The kernel or a sandbox does not support openat2.
         Err(Errno::ENOSYS | Errno::EPERM) => open_stepwise(top, path),
         opened => opened,

@@ -39,9 +39,9 @@ impl Root {
             }
             Err(error) => return Err(error),
         };
-        let way = self.path_ownership(&path)?;
-        if way != Some(Ownership::Ours) {
-            return Ok(way);
+        let of_path = self.path_ownership(&path)?;
+        if of_path != Some(Ownership::Ours) {
+            return Ok(of_path);
         }
         let Some(top) = self.open_folder(&path)? else {
             return Ok(None);
@@ -54,18 +54,18 @@ impl Root {
     fn path_ownership(&self, path: &Path) -> Result<Option<Ownership>> {
         let io = self.io_error("look at", path);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mut here: OwnedFd = self.dir.try_clone().map_err(|_| io(Errno::EMFILE))?;
+        let mut current: OwnedFd = self.dir.try_clone().map_err(|_| io(Errno::EMFILE))?;
         let mut parts = path.components().peekable();
         while let Some(part) = parts.next() {
             let Component::Normal(name) = part else {
                 continue;
             };
-            here = match openat(&here, name, flags, Mode::empty()) {
+            current = match openat(&current, name, flags, Mode::empty()) {
                 Ok(folder) => folder,
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(None),
                 Err(source) => return Err(io(source)),
             };
-            let stat = fstat(&here).map_err(&io)?;
+            let stat = fstat(&current).map_err(&io)?;
             // In a sticky folder like /tmp, users cannot move each other's entries.
             let sticky = stat.st_mode & 0o1000 != 0 && parts.peek().is_some();
             match self.stat_ownership(&stat) {
@@ -90,29 +90,29 @@ impl Root {
 
     fn tree_ownership(&self, top: &Folder) -> Result<Ownership> {
         let mut todo = vec![PathBuf::new()];
-        let mut seen = 0;
-        while let Some(way) = todo.pop() {
-            let folder = match top.open_subfolder(&way) {
+        let mut entries = 0;
+        while let Some(path_below) = todo.pop() {
+            let folder = match top.open_subfolder(&path_below) {
                 Ok(Some(folder)) => folder,
                 Ok(None) | Err(RootError::Mounted { .. }) => return Ok(Ownership::Shared),
                 Err(error) => return Err(error),
             };
             for (name, _) in folder.entries()? {
-                seen += 1;
+                entries += 1;
                 let Some(stat) = folder.stat(&name)? else {
                     continue;
                 };
-                let custody = self.stat_ownership(&stat);
+                let ownership = self.stat_ownership(&stat);
                 let kind = Meta::from(stat).kind;
                 let is_usual = matches!(kind, FileKind::File | FileKind::Directory);
-                if custody != Ownership::Ours {
-                    return Ok(custody);
+                if ownership != Ownership::Ours {
+                    return Ok(ownership);
                 }
-                if seen > MAX_ENTRIES || !is_usual {
+                if entries > MAX_ENTRIES || !is_usual {
                     return Ok(Ownership::Shared);
                 }
                 if kind == FileKind::Directory {
-                    todo.push(way.join(name));
+                    todo.push(path_below.join(name));
                 }
             }
         }
@@ -133,31 +133,31 @@ mod tests {
         std::fs::create_dir_all(at("git/objects/info")).unwrap();
         std::fs::write(at("git/config"), "").unwrap();
         let root = Root::real().unwrap();
-        let custody = || root.ownership(&at("git")).unwrap();
-        assert_eq!(custody(), Some(Ownership::Ours));
+        let ownership = || root.ownership(&at("git")).unwrap();
+        assert_eq!(ownership(), Some(Ownership::Ours));
         assert_eq!(root.ownership(&at("none")).unwrap(), None);
         let mode = |path: &str, mode| {
             std::fs::set_permissions(at(path), PermissionsExt::from_mode(mode)).unwrap();
         };
         mode("git/objects", 0o757);
-        assert_eq!(custody(), Some(Ownership::Shared));
+        assert_eq!(ownership(), Some(Ownership::Shared));
         mode("git/objects", 0o755);
         symlink("/etc", at("git/objects/pack")).unwrap();
-        assert_eq!(custody(), Some(Ownership::Shared));
+        assert_eq!(ownership(), Some(Ownership::Shared));
         std::fs::remove_file(at("git/objects/pack")).unwrap();
         if chown(at("git/objects/info"), Some(7001), Some(7002)).is_err() {
             crate::ports::testing::skip_test("files of others", "needs root");
             return;
         }
-        let theirs = Some(Ownership::User {
+        let of_other_user = Some(Ownership::User {
             uid: 7001,
             gid: 7002,
         });
-        assert_eq!(custody(), theirs);
+        assert_eq!(ownership(), of_other_user);
         chown(at("git/objects/info"), Some(0), Some(0)).unwrap();
         chown(dir.path(), Some(7001), Some(7002)).unwrap();
-        assert_eq!(custody(), theirs);
-        assert_eq!(root.ownership(&at("none")).unwrap(), theirs);
+        assert_eq!(ownership(), of_other_user);
+        assert_eq!(root.ownership(&at("none")).unwrap(), of_other_user);
         chown(dir.path(), Some(0), Some(0)).unwrap();
     }
 }

@@ -31,8 +31,8 @@ impl Root {
     pub(crate) fn create_temporary_folder(&self, prefix: &str) -> Result<PathBuf> {
         let place = std::env::temp_dir();
         Root::check_path(&place)?;
-        let gone = || self.io_error("make a folder in", &place)(Errno::ENOENT);
-        let place = self.canonicalize(&place)?.ok_or_else(gone)?;
+        let missing = || self.io_error("make a folder in", &place)(Errno::ENOENT);
+        let place = self.canonicalize(&place)?.ok_or_else(missing)?;
         self.open_protected_folder(&place)?;
         let template = self.machine_path(&place).join(format!("{prefix}XXXXXX"));
         mkdtemp(&template).map_err(self.io_error("make a folder in", &place))
@@ -50,13 +50,13 @@ impl Root {
             real.push(part);
             let is_last = parts.peek().is_none();
             let mode = if is_last { 0o700 } else { 0o755 };
-            let there = match mkdirat(&folder, part, Mode::from_bits_truncate(mode)) {
+            let existed = match mkdirat(&folder, part, Mode::from_bits_truncate(mode)) {
                 Ok(()) => false,
                 Err(Errno::EEXIST) if is_last => true,
                 Err(source) => return Err(self.io_error("make", &real)(source)),
             };
             folder = self.open_own_folder(&folder, part, &real)?;
-            if there && !is_empty(&folder).map_err(self.io_error("list", &real))? {
+            if existed && !is_empty(&folder).map_err(self.io_error("list", &real))? {
                 return Err(not_private(&real, "it exists and is not empty".into()));
             }
         }
@@ -67,10 +67,10 @@ impl Root {
     /// above it.
     pub(crate) fn resolve_private_folder(&self, path: &Path) -> Result<PathBuf> {
         Root::check_path(path)?;
-        let gone = |path: &Path| self.io_error("open", path)(Errno::ENOENT);
-        let name = path.file_name().ok_or_else(|| gone(path))?;
+        let missing = |path: &Path| self.io_error("open", path)(Errno::ENOENT);
+        let name = path.file_name().ok_or_else(|| missing(path))?;
         let above = path.parent().unwrap_or(Path::new("/"));
-        let above = self.canonicalize(above)?.ok_or_else(|| gone(above))?;
+        let above = self.canonicalize(above)?.ok_or_else(|| missing(above))?;
         let folder = self.open_protected_folder(&above)?;
         let real = above.join(name);
         self.open_own_folder(&folder, name, &real)?;
@@ -100,12 +100,12 @@ impl Root {
     fn open_protected_folder(&self, path: &Path) -> Result<OwnedFd> {
         let io = self.io_error("open", path);
         let mut folder = openat(&self.dir, ".", FOLDER_FLAGS, Mode::empty()).map_err(&io)?;
-        let mut here = PathBuf::from("/");
-        self.check_protected(&folder, &here)?;
+        let mut current = PathBuf::from("/");
+        self.check_protected(&folder, &current)?;
         for part in path.iter().skip(1) {
-            here.push(part);
+            current.push(part);
             folder = openat(&folder, part, FOLDER_FLAGS, Mode::empty()).map_err(&io)?;
-            self.check_protected(&folder, &here)?;
+            self.check_protected(&folder, &current)?;
         }
         Ok(folder)
     }

@@ -114,9 +114,9 @@ fn file_id(folder: impl AsFd) -> nix::Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Opens the parent of `here`, if it is still the folder that `here` was entered from.
-pub(super) fn open_parent(here: impl AsFd, id: (u64, u64)) -> nix::Result<OwnedFd> {
-    let up = openat(here, "..", FOLDER_FLAGS, Mode::empty())?;
+/// Opens the parent of `folder`, if it is still the folder that `folder` was entered from.
+pub(super) fn open_parent(folder: impl AsFd, id: (u64, u64)) -> nix::Result<OwnedFd> {
+    let up = openat(folder, "..", FOLDER_FLAGS, Mode::empty())?;
     match file_id(&up)? == id {
         true => Ok(up),
         false => Err(Errno::ESTALE),
@@ -163,10 +163,10 @@ pub(super) fn remove_at(
     if !removal.enter_folder(&top, name, &parent, holder.st_uid)? {
         return removal.first_error.map_or(Ok(()), Err);
     }
-    let mut here = top;
-    while let Some(next) = removal.next_folder(&here, &parent)? {
+    let mut current = top;
+    while let Some(next) = removal.next_folder(&current, &parent)? {
         watchdog::record_progress();
-        here = next;
+        current = next;
     }
     removal.first_error.map_or(Ok(()), Err)
 }
@@ -281,20 +281,20 @@ impl Removal<'_> {
     }
 
     /// Moves one folder down, or one up. Returns the folder to continue in; `None` when done.
-    fn next_folder(&mut self, here: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
+    fn next_folder(&mut self, current: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
         while let Some(name) = self.levels.last_mut().and_then(|level| level.todo.pop()) {
             self.check_timeout()?;
             let outer = self.levels.last().map_or(0, |level| level.owner);
-            match open_beneath(here, Path::new(&name)) {
+            match open_beneath(current, Path::new(&name)) {
                 Ok(folder) => {
-                    if self.enter_folder(&folder, &name, here, outer)? {
+                    if self.enter_folder(&folder, &name, current, outer)? {
                         return Ok(Some(folder));
                     }
                 }
                 Err(Errno::ENOENT) => {}
                 // Another process replaced it meanwhile.
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
-                    match unlinkat(here, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+                    match unlinkat(current, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
                         Ok(()) | Err(Errno::ENOENT) => {}
                         Err(source) => self.record_failure(&name, source),
                     }
@@ -303,22 +303,22 @@ impl Removal<'_> {
             }
         }
         if self.levels.last().is_some_and(|level| level.more) {
-            self.remove_files(here)?;
-            return self.reopen(here);
+            self.remove_files(current)?;
+            return self.reopen(current);
         }
-        self.leave_folder(here, parent)
+        self.leave_folder(current, parent)
     }
 
-    fn reopen(&self, here: &OwnedFd) -> Result<Option<OwnedFd>> {
-        let same = here.try_clone().map_err(|_| Errno::EMFILE);
+    fn reopen(&self, current: &OwnedFd) -> Result<Option<OwnedFd>> {
+        let same = current.try_clone().map_err(|_| Errno::EMFILE);
         same.map(Some).map_err(|source| self.error(None, source))
     }
 
-    fn leave_folder(&mut self, here: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
+    fn leave_folder(&mut self, current: &OwnedFd, parent: &impl AsFd) -> Result<Option<OwnedFd>> {
         let level = self.levels.pop().expect("the top is the last to go");
         let up = match self.levels.last() {
             Some(outer) => {
-                let up = open_parent(here, outer.id);
+                let up = open_parent(current, outer.id);
                 Some(up.map_err(|source| self.error(Some(&level.name), source))?)
             }
             None => None,
@@ -333,8 +333,8 @@ impl Removal<'_> {
             Err(Errno::ENOTEMPTY | Errno::EEXIST) if level.tries < MAX_RETRIES => {
                 let tries = level.tries + 1;
                 self.levels.push(FolderLevel { tries, ..level });
-                self.remove_files(here)?;
-                return self.reopen(here);
+                self.remove_files(current)?;
+                return self.reopen(current);
             }
             Err(source) if self.levels.is_empty() => {
                 let error = self.error(None, source);

@@ -36,12 +36,12 @@ impl Root {
         } else {
             inner
         };
-        let how = OpenHow::new().flags(PATH_FLAGS).resolve(
+        let open_how = OpenHow::new().flags(PATH_FLAGS).resolve(
             ResolveFlag::RESOLVE_BENEATH
                 | ResolveFlag::RESOLVE_NO_SYMLINKS
                 | ResolveFlag::RESOLVE_NO_MAGICLINKS,
         );
-        match openat2(&self.dir, inner, how) {
+        match openat2(&self.dir, inner, open_how) {
             Ok(folder) => Ok(Some(folder)),
             Err(Errno::ENOENT) => Ok(None),
             // A link, or a kernel or sandbox that does not support openat2.
@@ -86,14 +86,14 @@ impl Root {
                 }
                 continue;
             }
-            let here = stack.last().expect("the root is never popped");
-            let stat = match fstatat(&here.fd, part.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            let current = stack.last().expect("the root is never popped");
+            let stat = match fstatat(&current.fd, part.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::ENOENT) => return Ok(None),
                 Err(source) => return Err(io(source)),
             };
             if Meta::from(stat).kind != FileKind::Symlink {
-                match here.open_child(&part, self) {
+                match current.open_child(&part, self) {
                     Ok(step) => stack.push(step),
                     Err(Errno::ENOTDIR) if todo.is_empty() => return Ok(Some((stack, Some(part)))),
                     Err(source) => return Err(io(source)),
@@ -104,7 +104,7 @@ impl Root {
             if links > MAX_LINKS {
                 return Err(io(Errno::ELOOP));
             }
-            if !(here.trusted && self.is_trusted_uid(stat.st_uid)) {
+            if !(current.trusted && self.is_trusted_uid(stat.st_uid)) {
                 let mut link: PathBuf = stack.iter().skip(1).map(|step| &step.name).collect();
                 link = Path::new("/").join(link).join(&part);
                 return Err(RootError::UntrustedLink {
@@ -114,7 +114,7 @@ impl Root {
                     owner: stat.st_uid,
                 });
             }
-            let target = PathBuf::from(readlinkat(&here.fd, part.as_os_str()).map_err(&io)?);
+            let target = PathBuf::from(readlinkat(&current.fd, part.as_os_str()).map_err(&io)?);
             if target.is_absolute() {
                 stack.truncate(1);
             }
@@ -151,8 +151,8 @@ impl Root {
     /// existing folders above it.
     pub(crate) fn is_trusted_path(&self, path: &Path) -> Result<bool> {
         let mut rest = PathBuf::new();
-        for here in path.ancestors() {
-            match self.canonicalize(here) {
+        for current in path.ancestors() {
+            match self.canonicalize(current) {
                 Ok(Some(real)) => return self.is_in_trusted_folder(&real.join(&rest)),
                 Ok(None) => rest = PathBuf::from("any"),
                 Err(RootError::UntrustedLink { .. }) => return Ok(false),

@@ -30,18 +30,15 @@ impl Root {
         attrs: &Attrs,
     ) -> Result<()> {
         let io = self.io_error("change", path);
-        let theirs = match attrs.uid {
+        let owner = match attrs.uid {
             Some(uid) => uid,
             None => fstat(&resolved.parent).map_err(&io)?.st_uid,
         };
-        if meta.uid == theirs
-            || meta.kind == FileKind::Symlink
-            || self.is_in_trusted_folder(path)?
-        {
+        if meta.uid == owner || meta.kind == FileKind::Symlink || self.is_in_trusted_folder(path)? {
             return Ok(());
         }
         let harmless =
-            meta.kind == FileKind::Directory && contains_only_files_of(fd, theirs).map_err(&io)?;
+            meta.kind == FileKind::Directory && contains_only_files_of(fd, owner).map_err(&io)?;
         match harmless {
             true => Ok(()),
             false => Err(RootError::ForeignOwner {
@@ -58,11 +55,11 @@ impl Root {
 pub(super) fn open_new_folder(parent: impl AsFd, name: &OsStr) -> nix::Result<File> {
     let folder = openat(parent, name, FOLDER_FLAGS, Mode::empty())?;
     let mut dir = Dir::from_fd(openat(&folder, ".", FOLDER_FLAGS, Mode::empty())?)?;
-    let ours = fstat(&folder)?.st_uid == geteuid().as_raw();
+    let is_own = fstat(&folder)?.st_uid == geteuid().as_raw();
     let is_empty = dir
         .iter()
         .all(|entry| entry.is_ok_and(|entry| is_dot_or_dot_dot(entry.file_name())));
-    match ours && is_empty {
+    match is_own && is_empty {
         true => Ok(File::from(folder)),
         false => Err(Errno::ESTALE),
     }
@@ -81,9 +78,9 @@ pub(super) fn chown_new_link(
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let link = openat(parent, name, flags, Mode::empty())?;
     let meta = Meta::from(fstat(&link)?);
-    let ours = meta.kind == FileKind::Symlink && meta.uid == geteuid().as_raw();
+    let is_own = meta.kind == FileKind::Symlink && meta.uid == geteuid().as_raw();
     // An empty path means the open link itself.
-    if !ours || meta.links > 1 || readlinkat(&link, "")? != target {
+    if !is_own || meta.links > 1 || readlinkat(&link, "")? != target {
         return Err(Errno::ESTALE);
     }
     chown_at(&link, OsStr::new(""), attrs)

@@ -54,10 +54,15 @@ impl Folder {
     }
 
     fn is_btrfs(&self) -> bool {
-        fstatfs(&self.fd).is_ok_and(|seen| seen.filesystem_type() == BTRFS_SUPER_MAGIC)
+        fstatfs(&self.fd).is_ok_and(|stat| stat.filesystem_type() == BTRFS_SUPER_MAGIC)
     }
 
-    fn btrfs_ioctl(&self, what: libc::Ioctl, of: Option<&Folder>, name: &OsStr) -> nix::Result<()> {
+    fn btrfs_ioctl(
+        &self,
+        request: libc::Ioctl,
+        of: Option<&Folder>,
+        name: &OsStr,
+    ) -> nix::Result<()> {
         let mut named = Box::new(BtrfsVolArgs {
             fd: of.map_or(0, |of| i64::from(of.fd.as_raw_fd())),
             name: [0; 4088],
@@ -71,7 +76,7 @@ impl Folder {
         Errno::result(unsafe {
             libc::ioctl(
                 self.fd.as_fd().as_raw_fd(),
-                what,
+                request,
                 std::ptr::from_ref(&*named),
             )
         })

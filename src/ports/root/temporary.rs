@@ -76,14 +76,14 @@ fn remove_leftovers(resolved: &ResolvedPath) {
     // A folder may be writable but not readable (an unprivileged sandbox).
     let Ok(mut dir) = listed else { return };
     let start = name_prefix(&resolved.name);
-    let mut left = Vec::new();
+    let mut leftovers = Vec::new();
     for entry in dir.iter().take(MAX_SCANNED_ENTRIES).flatten() {
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if is_leftover_of(name, &start) {
-            left.push(name.to_owned());
+            leftovers.push(name.to_owned());
         }
     }
-    for name in left {
+    for name in leftovers {
         remove_temporary(resolved, &name);
     }
 }

@@ -143,10 +143,10 @@ impl Root {
     ) -> Result<Option<Rc<OwnedFd>>> {
         match self.walk_path("read", folder)? {
             Some((mut steps, None)) => {
-                let mut here = PathBuf::from("/");
+                let mut current = PathBuf::from("/");
                 for step in &steps {
-                    here.push(&step.name);
-                    self.check_exposure(path, &here, &step.fd, extra_uid)?;
+                    current.push(&step.name);
+                    self.check_exposure(path, &current, &step.fd, extra_uid)?;
                 }
                 Ok(steps.pop().map(|step| Rc::new(step.fd)))
             }
@@ -160,7 +160,7 @@ impl Root {
     fn check_exposure(
         &self,
         path: &Path,
-        here: &Path,
+        current: &Path,
         fd: &OwnedFd,
         extra_uid: Option<u32>,
     ) -> Result<Meta> {
@@ -181,7 +181,7 @@ impl Root {
         };
         Err(RootError::Untrusted {
             path: path.into(),
-            part: here.into(),
+            part: current.into(),
             exposure,
         })
     }
@@ -249,12 +249,12 @@ mod tests {
             ("etc", 0o755),
         ] {
             case.mode(path, was | 0o002);
-            let said = case.read(None).unwrap_err();
+            let message = case.read(None).unwrap_err();
             assert!(
-                said.contains(&format!("/{path} is writable by everybody")),
-                "{said}"
+                message.contains(&format!("/{path} is writable by everybody")),
+                "{message}"
             );
-            assert!(said.contains("chmod o-w"), "{said}");
+            assert!(message.contains("chmod o-w"), "{message}");
             case.mode(path, was);
         }
         case.mode("etc", 0o1777);
@@ -272,12 +272,12 @@ mod tests {
         assert!(case.read(None).is_ok(), "root's own group is root");
         for path in ["etc/node.d/host.yml", "etc/node.d", "etc"] {
             case.owner(path, 1234, 0);
-            let said = case.read(None).unwrap_err();
+            let message = case.read(None).unwrap_err();
             assert!(
-                said.contains(&format!("/{path} belongs to uid 1234")),
-                "{said}"
+                message.contains(&format!("/{path} belongs to uid 1234")),
+                "{message}"
             );
-            assert!(said.contains("chown 0"), "{said}");
+            assert!(message.contains("chown 0"), "{message}");
             assert!(case.read(Some(1234)).is_ok());
             case.owner(path, 0, 0);
         }
@@ -314,8 +314,8 @@ mod tests {
         };
         // Not every filesystem supports them.
         if set == 0 {
-            let said = case.read(None).unwrap_err();
-            assert!(said.contains("access control list"), "{said}");
+            let message = case.read(None).unwrap_err();
+            assert!(message.contains("access control list"), "{message}");
         }
     }
 

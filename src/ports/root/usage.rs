@@ -51,7 +51,7 @@ impl Root {
             Err(Errno::E2BIG) => Err(RootError::LimitExceeded {
                 path: path.into(),
                 limit: MAX_ENTRIES,
-                what: "files",
+                unit: "files",
             }),
             Err(source) => Err(RootError::from_errno("look at", path.into(), source)),
         }
@@ -87,19 +87,19 @@ impl UsageCounter {
             opened => opened?,
         };
         let mut levels = vec![self.count_folder(&top)?];
-        let mut here = top;
+        let mut current = top;
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.todo.pop() else {
                 levels.pop();
                 if let Some(outer) = levels.last() {
-                    here = open_parent(&here, outer.id)?;
+                    current = open_parent(&current, outer.id)?;
                 }
                 continue;
             };
-            match open_beneath(&here, Path::new(&name)) {
+            match open_beneath(&current, Path::new(&name)) {
                 Ok(inner) => {
                     levels.push(self.count_folder(&inner)?);
-                    here = inner;
+                    current = inner;
                 }
                 // Another mount does not belong to this tree. In a tree that is in use, an entry may have
                 // just disappeared: it takes no space.

@@ -118,15 +118,16 @@ impl UserTree {
         {
             return Ok(Some(folder.clone()));
         }
-        let mut here = self.top.clone();
+        let mut current = self.top.clone();
         for part in path.components() {
-            match here.open_owned_subfolder(Path::new(part.as_os_str()))? {
-                Some(inner) => here = Rc::new(inner),
+            match current.open_owned_subfolder(Path::new(part.as_os_str()))? {
+                Some(inner) => current = Rc::new(inner),
                 None => return Ok(None),
             }
         }
-        self.last_folder.replace(Some((path.into(), here.clone())));
-        Ok(Some(here))
+        self.last_folder
+            .replace(Some((path.into(), current.clone())));
+        Ok(Some(current))
     }
 
     /// The entry at a path below the top; for a link, the link itself.

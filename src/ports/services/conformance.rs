@@ -226,10 +226,13 @@ impl Drop for Fixture {
     }
 }
 
-pub(super) fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+pub(super) fn wait_for(condition: &str, mut ready: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !ready() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "never: {condition}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -295,8 +298,8 @@ fn restart_changes_the_run_id_and_reload_keeps_it(bench: &mut Fixture) {
     } else {
         services.reload(&name).unwrap();
     }
-    let told = bench.path("reloads");
-    wait_for("the reload arrives", || told.exists());
+    let log = bench.path("reloads");
+    wait_for("the reload arrives", || log.exists());
     assert_eq!(bench.run_id(&name), first);
     services.restart(&name).unwrap();
     assert_ne!(bench.run_id(&name), first);
@@ -361,12 +364,12 @@ fn failed_start_carries_the_log_tail(bench: &mut Fixture) {
     let name = bench.define_service("/bin/sh -c 'echo no config here >&2; exit 3'");
     for verb in [bench.services.start(&name), bench.services.restart(&name)] {
         let ServiceError::Failed {
-            log, name: said, ..
+            log, name: failed, ..
         } = verb.unwrap_err()
         else {
             panic!("another error");
         };
-        assert_eq!(said, name);
+        assert_eq!(failed, name);
         assert!(log.iter().any(|line| line == "no config here"), "{log:?}");
     }
     wait_for("nobody tries it again", || {
@@ -438,13 +441,13 @@ fn masked_service_cannot_be_started(bench: &mut Fixture) {
 
 fn a_socket_is_passed_to_the_service_of_its_name(bench: &mut Fixture) {
     let path = bench.path("listen.sock");
-    let told = bench.path("told");
+    let output = bench.path("output");
     let body = format!("[Socket]\nListenStream={}\n", path.display());
     let socket = bench.define("socket", &body);
     let name = socket.trim_end_matches(".socket").to_owned();
     let line = format!(
         "/bin/sh -c 'echo $LISTEN_FDS $LISTEN_PID $$$$ >{}; exec sleep 60'",
-        told.display()
+        output.display()
     );
     bench.write_definition(
         &format!("{name}.service"),
@@ -454,10 +457,10 @@ fn a_socket_is_passed_to_the_service_of_its_name(bench: &mut Fixture) {
     let first = bench.run_id(&socket);
     assert_eq!(bench.services.status(&socket).unwrap().main_pid, None);
     bench.services.start(&name).unwrap();
-    wait_for("the service tells", || {
-        std::fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n'))
+    wait_for("the service prints", || {
+        std::fs::read_to_string(&output).is_ok_and(|text| text.ends_with('\n'))
     });
-    let text = std::fs::read_to_string(&told).unwrap();
+    let text = std::fs::read_to_string(&output).unwrap();
     let pid = bench.services.status(&name).unwrap().main_pid.unwrap();
     assert_eq!(text.trim(), format!("1 {pid} {pid}"));
     std::os::unix::net::UnixStream::connect(&path).unwrap();

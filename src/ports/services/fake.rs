@@ -131,11 +131,11 @@ impl FakeServices {
 
     /// Makes the next call of `verb` (`start`, `stop`, `restart`, `reload`, `enable`, `disable`) on it fail
     /// with this fault.
-    pub(crate) fn inject_fault(&self, name: &str, verb: &str, trouble: InjectedFault) {
+    pub(crate) fn inject_fault(&self, name: &str, verb: &str, fault: InjectedFault) {
         self.update(name, |service| {
             service
                 .injected_faults
-                .insert(verb.to_owned(), trouble.clone());
+                .insert(verb.to_owned(), fault.clone());
         });
     }
 

@@ -259,12 +259,12 @@ fn list_shows_heartbeats(store: &dyn Store, base: &str) {
         rows.remove(0)
     };
     let first = write(store, &key, b"{}", WriteCondition::Absent);
-    let seen = row();
-    assert_eq!(seen.etag, first);
+    let listed = row();
+    assert_eq!(listed.etag, first);
     let now = store
         .server_time()
         .expect("a store that has answered tells its time");
-    let age = now.duration_since(seen.modified).as_secs();
+    let age = now.duration_since(listed.modified).as_secs();
     assert!(
         (-1..=5).contains(&age),
         "{age} s old just after it was written"
@@ -274,8 +274,8 @@ fn list_shows_heartbeats(store: &dyn Store, base: &str) {
     let second = write(store, &key, b"{}", WriteCondition::Matches(&first));
     assert_eq!(first, second, "the same content, the same version");
     let beat = row();
-    assert_eq!(beat.etag, seen.etag);
-    assert!(beat.modified > seen.modified, "a heartbeat is seen");
+    assert_eq!(beat.etag, listed.etag);
+    assert!(beat.modified > listed.modified, "a heartbeat is listed");
 }
 
 fn get_many_reads_each_key(store: &dyn Store, base: &str) {

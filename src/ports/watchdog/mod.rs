@@ -57,13 +57,13 @@ pub(crate) struct Operation {
 }
 
 /// Declares an operation that ends by itself within `limit`, even if it fails.
-pub(crate) fn begin(what: impl Into<String>, limit: Duration) -> Operation {
-    lock(&OPERATIONS).push(what.into(), Some(limit))
+pub(crate) fn begin(name: impl Into<String>, limit: Duration) -> Operation {
+    lock(&OPERATIONS).push(name.into(), Some(limit))
 }
 
 /// Declares work of trueup's own, which has no deadline but calls [`record_progress`].
-pub(crate) fn begin_unbounded(what: impl Into<String>) -> Operation {
-    lock(&OPERATIONS).push(what.into(), None)
+pub(crate) fn begin_unbounded(name: impl Into<String>) -> Operation {
+    lock(&OPERATIONS).push(name.into(), None)
 }
 
 /// Records progress of trueup's own work.
@@ -103,7 +103,7 @@ struct OperationStack {
 #[derive(Debug)]
 struct OpenOperation {
     id: u64,
-    what: String,
+    name: String,
     limit: Option<Duration>,
     group: Option<Pid>,
     /// Time of the first check that saw it, by the watchdog's own clock.
@@ -119,12 +119,12 @@ impl OperationStack {
         }
     }
 
-    fn push(&mut self, what: String, limit: Option<Duration>) -> Operation {
+    fn push(&mut self, name: String, limit: Option<Duration>) -> Operation {
         self.last_id += 1;
         self.changes += 1;
         self.open.push(OpenOperation {
             id: self.last_id,
-            what,
+            name,
             limit,
             group: None,
             first_seen: None,
@@ -140,7 +140,7 @@ impl OperationStack {
 
     /// Describes the operations in one line that is safe to show.
     fn describe(&self) -> String {
-        let names: Vec<String> = self.open.iter().map(|open| shorten(&open.what)).collect();
+        let names: Vec<String> = self.open.iter().map(|open| shorten(&open.name)).collect();
         match names.is_empty() {
             true => "work outside of the resources".to_owned(),
             false => names.join(": "),
@@ -148,10 +148,10 @@ impl OperationStack {
     }
 }
 
-fn shorten(what: &str) -> String {
+fn shorten(name: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
-    let mut short: String = what.chars().take(MAX_SHOWN_CHARS).map(shown).collect();
-    if short.len() < what.len() {
+    let mut short: String = name.chars().take(MAX_SHOWN_CHARS).map(shown).collect();
+    if short.len() < name.len() {
         short.push('…');
     }
     short
@@ -187,9 +187,9 @@ impl Watchdog {
 
     fn start_with(limits: Limits, write_down: impl FnOnce(&str) + Send + 'static) -> Watchdog {
         let over = Arc::new(AtomicBool::new(false));
-        let seen = over.clone();
+        let ended = over.clone();
         let started = Builder::new().name("watchdog".into()).spawn(move || {
-            if let Some(why) = watch_for_hang(limits, &seen) {
+            if let Some(why) = watch_for_hang(limits, &ended) {
                 abort_process(why, write_down);
             }
         });
@@ -285,9 +285,9 @@ impl HangDetector {
         let grace = self.limits.grace;
         match innermost.and_then(|open| Some((open.limit?, open.first_seen?))) {
             // Operations inside it may rightly have taken longer.
-            Some((limit, seen))
+            Some((limit, first_seen))
                 if self.now
-                    >= seen
+                    >= first_seen
                         .saturating_add(limit)
                         .max(self.last_change)
                         .saturating_add(grace) =>
@@ -322,18 +322,18 @@ fn abort_process(why: String, write_down: impl FnOnce(&str) + Send + 'static) {
     );
     let (done, wait) = mpsc::channel();
     // On its own thread: the hanging thread may hold a lock that this needs.
-    let told = Builder::new().name("last-words".into()).spawn(move || {
+    let reporter = Builder::new().name("hang-report".into()).spawn(move || {
         write_down(&line);
         tracing::error!("{line}");
         let _ = done.send(());
     });
-    if told.is_ok() {
+    if reporter.is_ok() {
         let _ = wait.recv_timeout(REPORT_TIMEOUT);
     }
     let groups: Vec<Pid> = lock(&OPERATIONS)
         .open
         .iter()
-        .filter_map(|o| o.group)
+        .filter_map(|operation| operation.group)
         .collect();
     for group in groups {
         let _ = killpg(group, Signal::SIGKILL);

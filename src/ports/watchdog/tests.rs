@@ -30,8 +30,8 @@ fn hangs_after(
 }
 
 /// Leaks the guard: for an operation in the test's own state, it must not end one of the process's.
-fn push_operation(state: &mut OperationStack, what: &str, limit: Option<u64>) -> u64 {
-    let operation = state.push(what.into(), limit.map(Duration::from_secs));
+fn push_operation(state: &mut OperationStack, name: &str, limit: Option<u64>) -> u64 {
+    let operation = state.push(name.into(), limit.map(Duration::from_secs));
     let id = operation.id;
     std::mem::forget(operation);
     id
@@ -96,8 +96,8 @@ fn dropped_watchdog_ends_nothing() {
 }
 
 fn watch_once(limits: Limits, over: &Arc<AtomicBool>) -> Option<String> {
-    let seen = over.clone();
-    let thread = std::thread::spawn(move || watch_for_hang(limits, &seen));
+    let observed = over.clone();
+    let thread = std::thread::spawn(move || watch_for_hang(limits, &observed));
     thread.thread().unpark();
     thread.join().unwrap()
 }

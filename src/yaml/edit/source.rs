@@ -6,7 +6,7 @@ use super::problems::{alias_problem, unsupported_problem};
 use crate::problem::{Location, Problem};
 use crate::yaml::node::{Entry, Node, NodeKind, Style};
 
-/// A node that may be edited: it stands where its path says, and nowhere else (no alias, no merge key).
+/// A node that may be edited: it is where its path says, and nowhere else (no alias, no merge key).
 pub(super) struct EditTarget<'a> {
     pub node: &'a Node,
     /// Byte offset of its key; 0 for the outermost map.
@@ -49,12 +49,12 @@ impl<'a> SourceText<'a> {
         Ok(found)
     }
 
-    /// Whether an entry stands in this map itself. One from a merge key stands earlier in the text.
+    /// Whether an entry is in this map itself. One from a merge key is earlier in the text.
     pub(super) fn is_own_entry(&self, map: &Node, entry: &Entry) -> bool {
         entry.key_start >= map.span.start
     }
 
-    /// Whether the value is an alias: its anchor stands before the entry that refers to it.
+    /// Whether the value is an alias: its anchor is before the entry that refers to it.
     pub(super) fn is_alias(&self, entry: &Entry) -> bool {
         entry.value.span.start < entry.key_start
     }

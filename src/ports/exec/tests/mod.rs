@@ -2,6 +2,7 @@ mod stopped_before_exec;
 mod unkillable;
 
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -24,11 +25,14 @@ fn the_environment_is_only_what_was_given() {
     let done = Exec
         .run(sh("env | cut -d= -f1 | sort | tr '\\n' ' '").env("A", "1"))
         .unwrap();
-    let seen = done.output.text();
+    let environment = done.output.text();
     for inherited in ["HOME", "CARGO", "USER"] {
-        assert!(!seen.contains(inherited), "{seen}");
+        assert!(!environment.contains(inherited), "{environment}");
     }
-    assert!(seen.contains("A ") && seen.contains("PATH"), "{seen}");
+    assert!(
+        environment.contains("A ") && environment.contains("PATH"),
+        "{environment}"
+    );
 }
 
 #[test]
@@ -178,8 +182,8 @@ fn stop_flag_ends_reads_and_writes_of_a_piped_child() {
     for reads in [true, false] {
         let stop = StopFlag::default();
         let long = Duration::from_secs(30);
-        let patience = Deadline::new(long, long, stop.clone());
-        let mut talk = Exec.spawn_piped(&sh("exec sleep 60"), patience).unwrap();
+        let deadline = Deadline::new(long, long, stop.clone());
+        let mut talk = Exec.spawn_piped(&sh("exec sleep 60"), deadline).unwrap();
         let stopper = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(200));
             stop.set();
@@ -257,38 +261,39 @@ fn a_child_enters_no_folder_that_its_user_cannot_reach() {
 }
 
 #[test]
-fn a_child_dies_with_trueup_whoever_it_runs_as() {
-    let told = |identity: Option<Identity>| {
-        let python = "import ctypes; told = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(told)); print(told.value)";
+fn child_dies_with_trueup_as_root_and_as_another_user() {
+    let death_signal = |identity: Option<Identity>| {
+        let python = "import ctypes; signal = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(signal)); print(signal.value)";
         let mut command = Command::new(["python3", "-c", python]);
         command.identity = identity;
         Exec.run_checked(command).unwrap().output.text()
     };
-    assert_eq!(told(None), "9\n", "PR_GET_PDEATHSIG: SIGKILL");
+    assert_eq!(death_signal(None), "9\n", "PR_GET_PDEATHSIG: SIGKILL");
     if !nix::unistd::geteuid().is_root() {
         return skip_test("a child of another user", "needs root");
     }
-    assert_eq!(told(Some(nobody())), "9\n");
+    assert_eq!(death_signal(Some(nobody())), "9\n");
+}
+
+fn write_program(folder: &Path, name: &str, body: &str, mode: u32) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(folder).unwrap();
+    let path = folder.join(name);
+    std::fs::write(&path, body).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    path
 }
 
 #[test]
-fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
+fn program_is_found_and_refused_as_by_execvp() {
     use std::io::ErrorKind;
-    use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
-    let program = |folder: &std::path::Path, name: &str, body: &str, mode: u32| {
-        std::fs::create_dir_all(folder).unwrap();
-        let path = folder.join(name);
-        std::fs::write(&path, body).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        path
-    };
-    let refused = program(&first, "tool", "#!/bin/sh\necho first\n", 0o644);
-    program(&second, "tool", "#!/bin/sh\necho second $1\n", 0o755);
-    let plain = program(&second, "plain", "echo plain \"$1\"\n", 0o755);
-    program(&first, "refused", "", 0o644);
-    let lost = program(&second, "lost", "#!/no/such/interpreter\n", 0o755);
+    let refused = write_program(&first, "tool", "#!/bin/sh\necho first\n", 0o644);
+    write_program(&second, "tool", "#!/bin/sh\necho second $1\n", 0o755);
+    let plain = write_program(&second, "plain", "echo plain \"$1\"\n", 0o755);
+    write_program(&first, "refused", "", 0o644);
+    let lost = write_program(&second, "lost", "#!/no/such/interpreter\n", 0o755);
     let path = format!("/no/such:{}:{}", first.display(), second.display());
     let run = |argv: &[&str]| {
         let mut command = Command::new(argv.iter().copied()).env("PATH", &path);
@@ -300,7 +305,7 @@ fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
         ExecError::Start { source, .. } => source.kind(),
         other => panic!("{other}"),
     };
-    let shown = |path: &std::path::Path| path.display().to_string();
+    let shown = |path: &Path| path.display().to_string();
     // Found in the child's own `PATH`, past entries that may not be executed.
     assert_eq!(printed(&["tool", "x"]), "second x\n");
     assert_eq!(printed(&["./tool", "x"]), "second x\n", "in the folder");
@@ -321,17 +326,26 @@ fn a_program_that_cannot_be_run_says_why_as_execvp_does() {
     );
     assert!(run(&["none"]).unwrap_err().is_program_missing());
     assert!(!run(&["refused"]).unwrap_err().is_program_missing());
-    let mut nowhere = Command::new(["true"]);
-    nowhere.cwd = Some("/no/such".into());
-    let error = Exec.run(nowhere).unwrap_err();
+}
+
+#[test]
+fn missing_working_folder_is_an_error_of_the_start() {
+    let mut command = Command::new(["true"]);
+    command.cwd = Some("/no/such".into());
+    let error = Exec.run(command).unwrap_err();
     assert_eq!(
         error.to_string(),
         "cannot run `true`: No such file or directory (os error 2)"
     );
-    // An empty element of `PATH` means the working directory.
-    let mut here = Command::new(["tool", "x"]).env("PATH", ":/no/such");
-    here.cwd = Some(second.clone());
-    assert_eq!(Exec.run(here).unwrap().output.text(), "second x\n");
+}
+
+#[test]
+fn empty_element_of_path_is_the_working_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    write_program(dir.path(), "tool", "#!/bin/sh\necho second $1\n", 0o755);
+    let mut command = Command::new(["tool", "x"]).env("PATH", ":/no/such");
+    command.cwd = Some(dir.path().to_owned());
+    assert_eq!(Exec.run(command).unwrap().output.text(), "second x\n");
 }
 
 #[test]
@@ -361,8 +375,8 @@ fn user_over_the_key_quota_gets_no_keys_of_trueup() {
         .unwrap();
     filler.read_exact(&mut [0; 5]).unwrap();
     let which = "print(call(SYS, 0, -3, 0))";
-    let seen = Exec.run_checked(python(which, libc::SYS_keyctl)).unwrap();
-    let seen = seen.output.text();
-    assert_ne!(seen.trim(), "-1");
-    assert_ne!(seen.trim(), own.to_string());
+    let keyring = Exec.run_checked(python(which, libc::SYS_keyctl)).unwrap();
+    let keyring = keyring.output.text();
+    assert_ne!(keyring.trim(), "-1");
+    assert_ne!(keyring.trim(), own.to_string());
 }

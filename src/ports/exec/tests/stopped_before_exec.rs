@@ -40,8 +40,8 @@ fn wait_for_stopped_child_fds(count: usize) -> BTreeMap<i32, PathBuf> {
             let folder = entry.path();
             let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
             let has = |line: &str| status.lines().any(|other| other.starts_with(line));
-            let ours = format!("PPid:\t{}", std::process::id());
-            if !(has(&ours) && has("State:\tT") && has("Uid:\t65534\t")) {
+            let parent_line = format!("PPid:\t{}", std::process::id());
+            if !(has(&parent_line) && has("State:\tT") && has("Uid:\t65534\t")) {
                 continue;
             }
             let open: BTreeMap<i32, PathBuf> = fs::read_dir(folder.join("fd"))
@@ -75,9 +75,9 @@ fn child_stopped_before_exec_is_killed_at_its_deadline() {
     let error = run.join().unwrap().unwrap_err();
     assert!(begun.elapsed() < TEST_TIMEOUT);
     assert!(!error.is_program_missing());
-    let said = error.to_string();
-    assert!(said.starts_with("`echo never` did not start within 5 s and was killed: another process of nobody stopped it"), "{said}");
-    assert!(said.contains("`ps -fu nobody`"), "{said}");
+    let message = error.to_string();
+    assert!(message.starts_with("`echo never` did not start within 5 s and was killed: another process of nobody stopped it"), "{message}");
+    assert!(message.contains("`ps -fu nobody`"), "{message}");
 }
 
 #[test]

@@ -35,8 +35,8 @@ impl HungFilesystem {
             [folder.path().to_str().unwrap(), &options].map(|text| CString::new(text).unwrap());
         // SAFETY: NUL-terminated strings that outlive the call.
         let mounted = unsafe {
-            let (what, kind) = (c"mute".as_ptr(), c"fuse".as_ptr());
-            libc::mount(what, at.as_ptr(), kind, 0, options.as_ptr().cast())
+            let (source, kind) = (c"mute".as_ptr(), c"fuse".as_ptr());
+            libc::mount(source, at.as_ptr(), kind, 0, options.as_ptr().cast())
         };
         if mounted != 0 {
             let error = std::io::Error::last_os_error().to_string();

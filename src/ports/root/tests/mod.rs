@@ -244,16 +244,16 @@ fn a_moved_file_never_takes_the_place_of_another() {
         return;
     };
     let shm = Root::at(other.path()).unwrap();
-    let there = shm.open_folder(Path::new("/")).unwrap().unwrap();
+    let other_filesystem = shm.open_folder(Path::new("/")).unwrap().unwrap();
     assert_eq!(
-        a.move_file("two".as_ref(), &there).unwrap(),
+        a.move_file("two".as_ref(), &other_filesystem).unwrap(),
         MoveOutcome::Moved
     );
     assert_eq!(std::fs::read(other.path().join("two")).unwrap(), b"2");
     assert!(!at("a/two").exists());
     std::fs::write(at("a/two"), "again").unwrap();
     assert_eq!(
-        a.move_file("two".as_ref(), &there).unwrap(),
+        a.move_file("two".as_ref(), &other_filesystem).unwrap(),
         MoveOutcome::NameTaken
     );
 }
@@ -284,9 +284,9 @@ fn temporary_name_cannot_be_occupied_in_advance() {
         std::fs::create_dir_all(at(&format!(".{name}.trueup~/full"))).unwrap();
     }
     write();
-    let mut left: Vec<String> = file_names(dir.path());
-    left.retain(|name| !name.starts_with('.'));
-    assert_eq!(left, ["file", "folder", "link"]);
+    let mut names: Vec<String> = file_names(dir.path());
+    names.retain(|name| !name.starts_with('.'));
+    assert_eq!(names, ["file", "folder", "link"]);
     assert_eq!(std::fs::read(at("file")).unwrap(), b"new");
 }
 

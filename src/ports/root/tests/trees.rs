@@ -178,10 +178,10 @@ fn only_entries_that_the_tree_owner_could_remove_are_removed() {
         "{error}"
     );
     assert!(error.hint().unwrap().contains("ls -la"), "{error}");
-    let left = |path: &str| dir.path().join("releases/1/app").join(path).exists();
-    assert!(left("data/database/rows") && left("data/other/rows"));
-    for gone in ["code", "log", "made-by-root"] {
-        assert!(!left(gone), "{gone}");
+    let exists = |path: &str| dir.path().join("releases/1/app").join(path).exists();
+    assert!(exists("data/database/rows") && exists("data/other/rows"));
+    for removed in ["code", "log", "made-by-root"] {
+        assert!(!exists(removed), "{removed}");
     }
     std::fs::remove_dir_all(dir.path().join("releases/1/app/data")).unwrap();
     root.remove_tree(Path::new("/releases/1")).unwrap();
@@ -335,9 +335,9 @@ fn walk_stops_at_its_limits() {
         })
     };
     assert_eq!(walk(101, 501).unwrap().len(), 101);
-    for (entries, names, what) in [(100, 501, "100 files"), (101, 500, "500 bytes of names")] {
+    for (entries, names, exceeded) in [(100, 501, "100 files"), (101, 500, "500 bytes of names")] {
         let error = walk(entries, names).unwrap_err().to_string();
-        assert_eq!(error, format!("/tree holds more than {what}"));
+        assert_eq!(error, format!("/tree holds more than {exceeded}"));
     }
 }
 

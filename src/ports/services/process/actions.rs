@@ -122,14 +122,14 @@ impl Action<'_> {
         if unit.exec_reload.is_empty() {
             return Err(self.failed("its unit has no ExecReload="));
         }
-        let told = kernel_clock::uptime();
+        let reloaded_at = kernel_clock::uptime();
         let mut launch = self.prepare_launch(&unit, None)?;
         launch.env.insert("MAINPID".into(), main.pid.to_string());
         for line in &unit.exec_reload {
             self.run_reload_command(&launch, line, main)?;
         }
         if let Some(run) = &mut self.observed.state.run {
-            run.reloaded = u64::try_from(told.as_nanos()).ok();
+            run.reloaded = u64::try_from(reloaded_at.as_nanos()).ok();
         }
         self.save_state()
     }
@@ -192,34 +192,34 @@ impl Action<'_> {
             .machine_path(&self.services.log_path(&self.name));
         // While the leader lives, its session certainly belongs to this service; after that, the kernel may
         // have reused the id.
-        let ours = self.observed.main.is_some();
+        let leader_lives = self.observed.main.is_some();
         let mark = self.service_id.clone();
-        let left = || {
+        let remaining = || {
             processes::reap(leader);
-            if ours {
+            if leader_lives {
                 processes::list_session(leader)
             } else {
                 processes::list_orphaned_session(leader, &mark, &log)
             }
         };
-        let polite = unit.map_or(Signal::SIGTERM, |unit| unit.kill_signal);
+        let stop_signal = unit.map_or(Signal::SIGTERM, |unit| unit.kill_signal);
         let limit = unit.map_or(Duration::from_secs(10), |unit| unit.stop_timeout);
-        let main_alone = ours && unit.is_some_and(|unit| unit.kill_mode == KillMode::Main);
-        let present = left();
+        let main_alone = leader_lives && unit.is_some_and(|unit| unit.kill_mode == KillMode::Main);
+        let present = remaining();
         for process in &present {
             if !main_alone || process.pid == leader {
-                send_signal(process, polite);
+                send_signal(process, stop_signal);
             }
         }
         // If only the main process got the signal, its end also ends the grace period.
         let waits_for = |process: &LiveProcess| !main_alone || process.pid == leader;
         let begun = Instant::now();
-        while begun.elapsed() < limit && left().iter().any(waits_for) {
+        while begun.elapsed() < limit && remaining().iter().any(waits_for) {
             std::thread::sleep(Duration::from_millis(10));
         }
         let begun = Instant::now();
         loop {
-            let rest = left();
+            let rest = remaining();
             if rest.is_empty() {
                 return Ok(());
             }

@@ -118,20 +118,20 @@ impl BlockedProcess {
             .write_all(b"\n")
             .map_err(|error| format!("it ended at once: {error}"))?;
         let begun = Instant::now();
-        let mut through: Option<Instant> = None;
+        let mut executed_at: Option<Instant> = None;
         loop {
             if LiveProcess::find(self.pid).is_none() {
-                let how = processes::reap(self.pid).unwrap_or_else(|| "ended".into());
-                return Err(format!("it {how} right after its start"));
+                let ending = processes::reap(self.pid).unwrap_or_else(|| "ended".into());
+                return Err(format!("it {ending} right after its start"));
             }
-            let waits = match launch_stage(self.pid) {
+            let is_starting = match launch_stage(self.pid) {
                 LaunchStage::Blocked => true,
                 LaunchStage::NoCommandLine => begun.elapsed() < NO_COMMAND_LINE_TIMEOUT,
                 LaunchStage::Executed => false,
             };
-            match through {
+            match executed_at {
                 Some(since) if since.elapsed() >= MIN_UPTIME => return Ok(()),
-                None if !waits => through = Some(Instant::now()),
+                None if !is_starting => executed_at = Some(Instant::now()),
                 None if begun.elapsed() > EXEC_TIMEOUT => {
                     return Err("its program could not be started in time".into());
                 }

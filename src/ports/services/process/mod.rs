@@ -188,7 +188,7 @@ impl ObservedService {
 impl Services for ProcessServices {
     fn status(&self, name: &str) -> Result<ServiceStatus, ServiceError> {
         let name = UnitName::new(name)?;
-        let look = || -> Result<ServiceStatus, RootError> {
+        let read_status = || -> Result<ServiceStatus, RootError> {
             let unit = match self.read_definition(&name)? {
                 Definition::Absent => return Ok(ServiceStatus::unknown()),
                 Definition::Masked => None,
@@ -196,7 +196,8 @@ impl Services for ProcessServices {
             };
             Ok(self.observe(&name)?.status(unit.as_deref()))
         };
-        look().map_err(|error| ServiceError::failed("status", name.short(), error.to_string()))
+        read_status()
+            .map_err(|error| ServiceError::failed("status", name.short(), error.to_string()))
     }
 
     fn start(&self, name: &str) -> Result<(), ServiceError> {

@@ -83,9 +83,9 @@ pub(super) fn list_session(id: i32) -> Vec<LiveProcess> {
 
 /// The processes of this service in a session whose leader has ended.
 pub(super) fn list_orphaned_session(id: i32, mark: &str, log: &Path) -> Vec<LiveProcess> {
-    let mut left = list_session(id);
-    left.retain(|process| process.belongs_to(mark, log));
-    left
+    let mut orphans = list_session(id);
+    orphans.retain(|process| process.belongs_to(mark, log));
+    orphans
 }
 
 /// How our child ended; `None` if it has not, or is not our child. Frees its id.

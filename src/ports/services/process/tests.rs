@@ -61,10 +61,13 @@ impl Drop for Sandbox {
     }
 }
 
-fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+fn wait_for(condition: &str, mut ready: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !ready() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "never: {condition}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -325,11 +328,13 @@ fn service_gets_exactly_the_environment_of_its_unit() {
         sandbox.outside("/etc/app.env").display(),
         sandbox.outside("/etc").display(),
         script.display(),
-        sandbox.outside("/seen").display(),
+        sandbox.outside("/environment").display(),
     ));
     sandbox.services.start("app").unwrap();
-    wait_for("it tells", || sandbox.read("/seen").contains("port="));
-    let seen = sandbox.read("/seen");
+    wait_for("it prints", || {
+        sandbox.read("/environment").contains("port=")
+    });
+    let environment = sandbox.read("/environment");
     let root = sandbox.root.path().display().to_string();
     for line in [
         "A=1",
@@ -340,12 +345,12 @@ fn service_gets_exactly_the_environment_of_its_unit() {
         &format!("TRUEUP_SERVICE={root}|app"),
     ] {
         assert!(
-            seen.lines().any(|seen| seen == line),
-            "{line} not in {seen}"
+            environment.lines().any(|set| set == line),
+            "{line} not in {environment}"
         );
     }
     for inherited in ["CARGO", "HOME=", "LISTEN_FDS"] {
-        assert!(!seen.contains(inherited), "{seen}");
+        assert!(!environment.contains(inherited), "{environment}");
     }
 }
 
@@ -367,10 +372,10 @@ fn invalid_unit_leaves_the_running_process_alone() {
     if nix::unistd::geteuid().is_root() {
         wrong.push(("User=nobody-here\nExecStart=/bin/sleep 60", "nobody-here"));
     }
-    for (unit, said) in wrong {
+    for (unit, message) in wrong {
         sandbox.define_service(unit);
         let error = sandbox.services.restart("app").unwrap_err().to_string();
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(message), "{error}");
         assert_eq!(sandbox.pid(), pid);
     }
 }

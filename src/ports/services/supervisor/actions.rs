@@ -54,8 +54,8 @@ impl Action<'_> {
         self.client.call(limit, method, params)
     }
 
-    fn service_error(&self, trouble: RpcError, limit: Duration) -> ServiceError {
-        match trouble {
+    fn service_error(&self, error: RpcError, limit: Duration) -> ServiceError {
+        match error {
             RpcError::Fault { text, .. } => self.failed(text),
             RpcError::Unreachable(why) => ServiceError::Unreachable {
                 supervisor: "supervisord",
@@ -77,25 +77,25 @@ impl Action<'_> {
         }
     }
 
-    /// Calls a method that answers only "yes" or "no". A fault in `fine` means that the state is already as
+    /// Calls a method that answers only "yes" or "no". A fault in `accepted` means that the state is already as
     /// wanted.
     fn call_allowing(
         &self,
         limit: Duration,
         method: &str,
         params: Vec<Value>,
-        fine: &[i32],
+        accepted: &[i32],
     ) -> Result {
         match self.call::<Value>(limit, method, params) {
             Ok(_) => Ok(()),
-            Err(RpcError::Fault { code, .. }) if fine.contains(&code) => Ok(()),
-            Err(trouble) => Err(self.service_error(trouble, limit)),
+            Err(RpcError::Fault { code, .. }) if accepted.contains(&code) => Ok(()),
+            Err(error) => Err(self.service_error(error, limit)),
         }
     }
 
     fn all_processes(&self) -> Result<Vec<ProcessInfo>> {
         self.call(CALL_TIMEOUT, "getAllProcessInfo", Vec::new())
-            .map_err(|trouble| self.service_error(trouble, CALL_TIMEOUT))
+            .map_err(|error| self.service_error(error, CALL_TIMEOUT))
     }
 
     fn own_processes(&self) -> Result<Vec<ProcessInfo>> {
@@ -118,7 +118,7 @@ impl Action<'_> {
                 code: fault::CANT_REREAD,
                 text,
             }) => Ok(Err(text)),
-            Err(trouble) => Err(self.service_error(trouble, CALL_TIMEOUT)),
+            Err(error) => Err(self.service_error(error, CALL_TIMEOUT)),
         }
     }
 
@@ -139,21 +139,21 @@ impl Action<'_> {
 
     pub(super) fn status(&self) -> Result<ServiceStatus> {
         let all = self.all_processes()?;
-        let here = self.name.select(&all);
+        let own = self.name.select(&all);
         let group = &self.name.group;
         match self.reread()? {
             Ok(reread) => {
                 let comes = reread.added.contains(group) || reread.changed.contains(group);
                 let stale = comes || reread.removed.contains(group);
-                if here.is_empty() && !comes {
+                if own.is_empty() && !comes {
                     return Ok(ServiceStatus::unknown());
                 }
-                Ok(state::status(&here, stale))
+                Ok(state::status(&own, stale))
             }
-            Err(why) if here.is_empty() => Err(self.failed(format!(
+            Err(why) if own.is_empty() => Err(self.failed(format!(
                 "supervisord does not know it and cannot reload its configuration: {why}"
             ))),
-            Err(_) => Ok(state::status(&here, true)),
+            Err(_) => Ok(state::status(&own, true)),
         }
     }
 
@@ -189,9 +189,9 @@ impl Action<'_> {
         // them.
         for name in ran {
             let params = vec![Value::String(name), Value::Boolean(false)];
-            let fine = [fault::ALREADY_STARTED, fault::BAD_NAME];
+            let accepted = [fault::ALREADY_STARTED, fault::BAD_NAME];
             // The caller's own check reports a process that does not start.
-            let _ = self.call_allowing(CALL_TIMEOUT, "startProcess", params, &fine);
+            let _ = self.call_allowing(CALL_TIMEOUT, "startProcess", params, &accepted);
         }
         Ok(true)
     }
@@ -222,14 +222,14 @@ impl Action<'_> {
         for process in processes.iter().filter(|process| !process.is_up()) {
             let params = vec![Value::String(process.namespec()), Value::Boolean(false)];
             // The state of the process afterwards says more than this answer.
-            let fine = [
+            let accepted = [
                 fault::ALREADY_STARTED,
                 fault::SPAWN_ERROR,
                 fault::ABNORMAL_TERMINATION,
             ];
             match self.call::<Value>(CALL_TIMEOUT, "startProcess", params) {
                 Ok(_) => {}
-                Err(RpcError::Fault { code, .. }) if fine.contains(&code) => {}
+                Err(RpcError::Fault { code, .. }) if accepted.contains(&code) => {}
                 Err(RpcError::Fault { code, text }) => {
                     return Err(self.failed(match code {
                         fault::NO_FILE => format!("there is no program {text}"),
@@ -237,7 +237,7 @@ impl Action<'_> {
                         _ => text,
                     }));
                 }
-                Err(trouble) => return Err(self.service_error(trouble, CALL_TIMEOUT)),
+                Err(error) => return Err(self.service_error(error, CALL_TIMEOUT)),
             }
         }
         let mut last = Vec::new();
@@ -309,9 +309,11 @@ impl Action<'_> {
 
     /// The last lines of its first process that printed anything.
     pub(super) fn log_tail(&self) -> Vec<String> {
-        let now = self.own_processes().unwrap_or_default();
-        let mut said = now.iter().map(|process| self.process_log_tail(process));
-        said.find(|lines| !lines.is_empty()).unwrap_or_default()
+        let processes = self.own_processes().unwrap_or_default();
+        let mut logs = processes
+            .iter()
+            .map(|process| self.process_log_tail(process));
+        logs.find(|lines| !lines.is_empty()).unwrap_or_default()
     }
 
     pub(super) fn start(&self) -> Result {

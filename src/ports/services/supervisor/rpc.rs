@@ -122,13 +122,13 @@ async fn send_request(
     place: &Endpoint,
     question: String,
 ) -> Result<String, RpcError> {
-    let gone = |error: &dyn std::fmt::Display| {
+    let unreachable = |error: &dyn std::fmt::Display| {
         RpcError::Unreachable(format!("{}: {error}", place.socket.display()))
     };
-    let server = stream.peer_cred().map_err(|e| gone(&e))?.uid();
+    let server = stream.peer_cred().map_err(|e| unreachable(&e))?.uid();
     // Any user could listen in a world-writable folder.
     if server != 0 && server != nix::unistd::geteuid().as_raw() {
-        return Err(gone(&format!(
+        return Err(unreachable(&format!(
             "user {server} listens there; expected root, or the user who runs trueup"
         )));
     }
@@ -141,16 +141,19 @@ async fn send_request(
         request = request.header(AUTHORIZATION, format!("Basic {login}"));
     }
     let body = Full::new(Bytes::from(question));
-    let request = request.body(body).map_err(|e| gone(&e))?;
+    let request = request.body(body).map_err(|e| unreachable(&e))?;
     let (mut sender, connection) = handshake(TokioIo::new(stream))
         .await
-        .map_err(|e| gone(&e))?;
+        .map_err(|e| unreachable(&e))?;
     let connection = tokio::spawn(connection);
     let answer = async {
-        let response = sender.send_request(request).await.map_err(|e| gone(&e))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| unreachable(&e))?;
         let status = response.status();
         if status != StatusCode::OK {
-            return Err(gone(&match status {
+            return Err(unreachable(&match status {
                 StatusCode::UNAUTHORIZED => {
                     "it requires a username= and password= other than those in its configuration"
                         .into()
@@ -159,7 +162,11 @@ async fn send_request(
             }));
         }
         let body = Limited::new(response.into_body(), MAX_RESPONSE);
-        let body = body.collect().await.map_err(|e| gone(&e))?.to_bytes();
+        let body = body
+            .collect()
+            .await
+            .map_err(|e| unreachable(&e))?
+            .to_bytes();
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
     .await;

@@ -40,22 +40,22 @@ pub(super) fn from_call_error(
     };
     let failed = |why: String| ServiceError::failed(verb, name.short(), why);
     match error {
-        zbus::Error::MethodError(kind, said, _) => {
-            let said = said.clone().unwrap_or_else(|| kind.to_string());
+        zbus::Error::MethodError(kind, message, _) => {
+            let message = message.clone().unwrap_or_else(|| kind.to_string());
             match kind.as_str() {
                 "org.freedesktop.systemd1.NoSuchUnit" => ServiceError::Unknown {
                     name: name.short().to_owned(),
-                    hint: said,
+                    hint: message,
                 },
-                _ => failed(said),
+                _ => failed(message),
             }
         }
         zbus::Error::FDO(refused) => match &**refused {
-            fdo::Error::AccessDenied(said) => failed(format!("not permitted: {said}")),
-            fdo::Error::InvalidArgs(said)
-            | fdo::Error::FileNotFound(said)
-            | fdo::Error::FileExists(said)
-            | fdo::Error::Failed(said) => failed(said.clone()),
+            fdo::Error::AccessDenied(message) => failed(format!("not permitted: {message}")),
+            fdo::Error::InvalidArgs(message)
+            | fdo::Error::FileNotFound(message)
+            | fdo::Error::FileExists(message)
+            | fdo::Error::Failed(message) => failed(message.clone()),
             _ => unreachable(),
         },
         _ => unreachable(),

@@ -190,9 +190,10 @@ impl SystemdServices {
 
     fn check_stays_up(&self, verb: &'static str, name: &UnitName) -> Result<(), ServiceError> {
         let first = self.unit_state(verb, name)?;
-        let waits = first.has_no_readiness_signal() && first.active_state() == ActiveState::Running;
+        let needs_wait =
+            first.has_no_readiness_signal() && first.active_state() == ActiveState::Running;
         let run = first.status().run_id;
-        let now = if waits {
+        let now = if needs_wait {
             std::thread::sleep(MIN_UPTIME);
             self.unit_state(verb, name)?
         } else {
@@ -251,8 +252,8 @@ impl SystemdServices {
         limit: Duration,
         question: impl AsyncFnOnce(&Bus) -> zbus::Result<T>,
     ) -> Result<T, ServiceError> {
-        let what = format!("systemd: {verb} {}", name.full());
-        let _operation = watchdog::begin(what, limit);
+        let operation = format!("systemd: {verb} {}", name.full());
+        let _operation = watchdog::begin(operation, limit);
         let bus = self.bus.borrow().clone();
         let answer = block_on(with_timeout(limit, async {
             let bus = match bus {

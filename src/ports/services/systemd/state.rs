@@ -74,7 +74,7 @@ impl UnitState {
         )
     }
 
-    /// The name that systemd itself uses: an alias stands for another unit.
+    /// The name that systemd itself uses: an alias names another unit.
     pub(super) fn id(&self) -> &str {
         self.unit_property("Id")
     }
@@ -233,7 +233,7 @@ fn timestamp_property(timer: &Properties, property: &str) -> Option<u64> {
 
 /// The shortest interval that the timer defines, else the time from its last start to the next.
 fn period(timer: &Properties) -> Option<Duration> {
-    let said = match timer.get("TimersMonotonic").map(|value| &**value) {
+    let intervals = match timer.get("TimersMonotonic").map(|value| &**value) {
         // base, interval, next
         Some(Variant::Array(timers)) => timers.iter().filter_map(|timer| match timer {
             Variant::Structure(parts) => match parts.fields() {
@@ -245,8 +245,10 @@ fn period(timer: &Properties) -> Option<Duration> {
         _ => return last_interval(timer),
     };
     let repeats = ["OnUnitInactiveUSec", "OnUnitActiveUSec"];
-    let said = said.filter(|(base, micros)| repeats.contains(base) && *micros > 0);
-    let shortest = said.map(|(_, micros)| Duration::from_micros(micros)).min();
+    let intervals = intervals.filter(|(base, micros)| repeats.contains(base) && *micros > 0);
+    let shortest = intervals
+        .map(|(_, micros)| Duration::from_micros(micros))
+        .min();
     shortest.or_else(|| last_interval(timer))
 }
 
@@ -382,11 +384,11 @@ mod tests {
             ("ActiveState", "inactive"),
             ("UnitFileState", "enabled"),
         ]);
-        let seen = timer(&stopped.unit, &counted).unwrap();
-        assert_eq!(seen.next, NextTrigger::Off);
-        assert_eq!(seen.period, Some(Duration::from_secs(30)));
-        assert_eq!(seen.max_delay, Duration::from_secs(6));
-        assert!(seen.expected && seen.active_since.is_none());
+        let status = timer(&stopped.unit, &counted).unwrap();
+        assert_eq!(status.next, NextTrigger::Off);
+        assert_eq!(status.period, Some(Duration::from_secs(30)));
+        assert_eq!(status.max_delay, Duration::from_secs(6));
+        assert!(status.expected && status.active_since.is_none());
         let disabled = unit_state(&[("LoadState", "loaded"), ("UnitFileState", "disabled")]);
         assert!(!timer(&disabled.unit, &counted).unwrap().expected);
         let masked = unit_state(&[("LoadState", "masked"), ("UnitFileState", "masked")]);
@@ -396,8 +398,8 @@ mod tests {
             ("LastTriggerUSec", Variant::U64(1_000 * SECOND)),
             ("NextElapseUSecRealtime", Variant::U64(4_600 * SECOND)),
         ]);
-        let seen = timer(&stopped.unit, &hourly).unwrap();
-        assert_eq!(seen.period, Some(Duration::from_secs(3600)));
+        let status = timer(&stopped.unit, &hourly).unwrap();
+        assert_eq!(status.period, Some(Duration::from_secs(3600)));
     }
 
     #[test]

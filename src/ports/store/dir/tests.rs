@@ -29,10 +29,10 @@ fn refusal_reason(result: Result<impl std::fmt::Debug, StoreError>) -> String {
 fn dir_store_passes_the_conformance_suite() {
     let folder = TempDir::new().unwrap();
     conformance::run(&|| Box::new(DirStore::open(folder.path()).unwrap()));
-    let left = fs::read_dir(folder.path()).unwrap();
-    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    let remaining = fs::read_dir(folder.path()).unwrap();
+    let remaining: Vec<_> = remaining.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(
-        left,
+        remaining,
         [LOCK_FILE],
         "empty folders and temporary files are gone"
     );
@@ -69,8 +69,8 @@ fn a_refused_write_leaves_the_object_as_it_was() {
     );
     assert_eq!(fs::read(folder.path().join("a/b")).unwrap(), b"1");
     assert_eq!(keys(&store), ["a/b"]);
-    let left = fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(left, 2, "the lock and `a`");
+    let entries = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(entries, 2, "the lock and `a`");
     store.delete("a").unwrap();
     assert_eq!(keys(&store), ["a/b"], "a folder is no object");
 }
@@ -139,8 +139,8 @@ fn only_objects_are_listed() {
 #[test]
 fn temp_file_of_a_dead_writer_is_never_read() {
     let (folder, store) = store();
-    let left = [TEMP_PREFIX, ".whole.0123456789abcdef.trueup~"];
-    for name in left {
+    let leftovers = [TEMP_PREFIX, ".whole.0123456789abcdef.trueup~"];
+    for name in leftovers {
         fs::write(folder.path().join(name), "half a bo").unwrap();
     }
     store.put("a.trueup~", b"", WriteCondition::Absent).unwrap();
@@ -148,7 +148,11 @@ fn temp_file_of_a_dead_writer_is_never_read() {
     store.put("whole", b"body", WriteCondition::Absent).unwrap();
     assert_eq!(fs::read(folder.path().join("whole")).unwrap(), b"body");
     assert_eq!(keys(&store), ["a.trueup~", "whole"]);
-    assert!(left.iter().all(|name| !folder.path().join(name).exists()));
+    assert!(
+        leftovers
+            .iter()
+            .all(|name| !folder.path().join(name).exists())
+    );
 }
 
 #[test]
@@ -228,8 +232,8 @@ fn folder_with_the_temp_prefix_blocks_no_write() {
         store.put(key, b"1", WriteCondition::Absent).unwrap();
         assert_eq!(fs::read(folder.path().join(key)).unwrap(), b"1");
     }
-    let left = fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(left, 4, "the lock, what was in the way, and two keys");
+    let entries = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(entries, 4, "the lock, what was in the way, and two keys");
 }
 
 fn limit_exceeded_reason(result: Result<Vec<ObjectMeta>, StoreError>) -> String {

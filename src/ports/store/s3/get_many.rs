@@ -21,17 +21,21 @@ impl S3Store {
         limit: usize,
         take: &mut dyn FnMut(usize, GetResult),
     ) {
-        let what = format!("{}: {} objects", self.address, keys.len());
-        let _operation = watchdog::begin(what, self.deadlines.get_many);
-        let mut left: Vec<bool> = keys.iter().map(|_| true).collect();
+        let operation = format!("{}: {} objects", self.address, keys.len());
+        let _operation = watchdog::begin(operation, self.deadlines.get_many);
+        let mut unanswered: Vec<bool> = keys.iter().map(|_| true).collect();
         block_on(self.fetch_all(keys, limit, &mut |number, answer| {
-            left[number] = false;
+            unanswered[number] = false;
             take(
                 number,
-                answer.map_err(|fault| self.store_error(fault, &keys[number])),
+                answer.map_err(|error| self.store_error(error, &keys[number])),
             );
         }));
-        for (number, key) in keys.iter().enumerate().filter(|(number, _)| left[*number]) {
+        for (number, key) in keys
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| unanswered[*number])
+        {
             let late = || self.store_error(S3Error::TimedOut(self.deadlines.get_many), key);
             take(number, check_key(key).and_then(|()| Err(late())));
         }

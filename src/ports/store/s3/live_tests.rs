@@ -10,15 +10,15 @@ use crate::ports::store::conformance;
 /// The bucket to test in, or `None` without a server: printed as skipped, and a failure in CI.
 fn live_settings() -> Option<S3Settings> {
     let Ok(endpoint) = env::var("TRUEUP_TEST_S3_ENDPOINT") else {
-        let how = "start a server with tests/s3-server and source its env file";
+        let instruction = "start a server with tests/s3-server and source its env file";
         assert!(
             env::var_os("CI").is_none(),
-            "TRUEUP_TEST_S3_ENDPOINT is not set: {how}"
+            "TRUEUP_TEST_S3_ENDPOINT is not set: {instruction}"
         );
         // Bypasses the captured output of a test that passes.
         let _ = nix::unistd::write(
             std::io::stderr(),
-            format!("SKIPPED: no S3 server to test against: {how}\n").as_bytes(),
+            format!("SKIPPED: no S3 server to test against: {instruction}\n").as_bytes(),
         );
         return None;
     };

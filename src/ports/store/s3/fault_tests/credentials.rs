@@ -52,10 +52,10 @@ fn run_child(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (String, D
         .envs(environment.iter().copied())
         .output()
         .unwrap();
-    let said = String::from_utf8(child.stdout).unwrap();
-    let (_, after) = said.split_once("\nafter ").expect(&said);
+    let output = String::from_utf8(child.stdout).unwrap();
+    let (_, after) = output.split_once("\nafter ").expect(&output);
     let millis = after.split(' ').next().unwrap().parse().unwrap();
-    (said, Duration::from_millis(millis))
+    (output, Duration::from_millis(millis))
 }
 
 /// A store that answers, to see which key signed the request.
@@ -64,11 +64,14 @@ fn store() -> FaultyServer {
 }
 
 #[track_caller]
-fn assert_credentials_used(store: &FaultyServer, key: &str, said: &str) {
-    let seen = store.request_heads();
-    assert_eq!(seen.len(), 1, "{said}");
-    assert!(seen[0].contains(&format!("Credential={key}/")), "{seen:?}");
-    assert!(seen[0].contains("/eu-west-1/s3/"), "{seen:?}");
+fn assert_credentials_used(store: &FaultyServer, key: &str, output: &str) {
+    let requests = store.request_heads();
+    assert_eq!(requests.len(), 1, "{output}");
+    assert!(
+        requests[0].contains(&format!("Credential={key}/")),
+        "{requests:?}"
+    );
+    assert!(requests[0].contains("/eu-west-1/s3/"), "{requests:?}");
 }
 
 fn credentials_response(key: &str) -> Vec<u8> {
@@ -86,7 +89,7 @@ fn credentials_response(key: &str) -> Vec<u8> {
 fn missing_region_fails_without_any_request() {
     let metadata = FaultyServer::start(vec![Reaction::Hang]);
     let endpoint = metadata.endpoint();
-    let (said, _) = run_child(
+    let (output, _) = run_child(
         &[
             ("AWS_ACCESS_KEY_ID", "id"),
             ("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -95,8 +98,8 @@ fn missing_region_fails_without_any_request() {
         &[],
     );
     assert!(
-        said.contains("Settings") && said.contains("AWS_REGION"),
-        "{said}"
+        output.contains("Settings") && output.contains("AWS_REGION"),
+        "{output}"
     );
     assert!(
         metadata.request_heads().is_empty(),
@@ -109,7 +112,7 @@ fn missing_credentials_error_names_the_sources_tried() {
     let silent = FaultyServer::start(vec![Reaction::Hang]);
     let store = store();
     let (endpoint, at) = (silent.endpoint(), store.endpoint());
-    let (said, after) = run_child(
+    let (output, after) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -117,7 +120,7 @@ fn missing_credentials_error_names_the_sources_tried() {
         ],
         &[],
     );
-    assert!(said.contains("no AWS credentials"), "{said}");
+    assert!(output.contains("no AWS credentials"), "{output}");
     for tried in [
         "AWS_ACCESS_KEY_ID",
         "profile",
@@ -125,9 +128,9 @@ fn missing_credentials_error_names_the_sources_tried() {
         "container",
         "instance",
     ] {
-        assert!(said.contains(tried), "{tried}: {said}");
+        assert!(output.contains(tried), "{tried}: {output}");
     }
-    assert!(after < Duration::from_secs(6), "{after:?}: {said}");
+    assert!(after < Duration::from_secs(6), "{after:?}: {output}");
     assert!(
         store.request_heads().is_empty(),
         "a request without credentials"
@@ -138,7 +141,7 @@ fn missing_credentials_error_names_the_sources_tried() {
 fn environment_credentials_need_no_request() {
     let (store, metadata) = (store(), FaultyServer::start(vec![Reaction::Hang]));
     let (at, endpoint) = (store.endpoint(), metadata.endpoint());
-    let (said, _) = run_child(
+    let (output, _) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -148,7 +151,7 @@ fn environment_credentials_need_no_request() {
         ],
         &[],
     );
-    assert_credentials_used(&store, "ENVIRONMENT", &said);
+    assert_credentials_used(&store, "ENVIRONMENT", &output);
     assert!(
         metadata.request_heads().is_empty(),
         "the metadata service was asked"
@@ -159,7 +162,7 @@ fn environment_credentials_need_no_request() {
 fn profile_provides_region_and_credentials() {
     let store = store();
     let at = store.endpoint();
-    let (said, _) = run_child(
+    let (output, _) = run_child(
         &[("LOOK_AT", &at), ("AWS_PROFILE", "deploy")],
         &[
             (".aws/config", "[profile deploy]\nregion = eu-west-1\n"),
@@ -169,7 +172,7 @@ fn profile_provides_region_and_credentials() {
             ),
         ],
     );
-    assert_credentials_used(&store, "PROFILE", &said);
+    assert_credentials_used(&store, "PROFILE", &output);
 }
 
 #[test]
@@ -179,7 +182,7 @@ fn container_provides_credentials() {
         FaultyServer::start(vec![Reaction::Respond(credentials_response("CONTAINER"))]),
     );
     let (at, uri) = (store.endpoint(), format!("{}/keys", container.endpoint()));
-    let (said, _) = run_child(
+    let (output, _) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -187,7 +190,7 @@ fn container_provides_credentials() {
         ],
         &[],
     );
-    assert_credentials_used(&store, "CONTAINER", &said);
+    assert_credentials_used(&store, "CONTAINER", &output);
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn web_identity_provides_credentials() {
     let home = TempDir::new().unwrap();
     let token = home.path().join("token");
     std::fs::write(&token, "token").unwrap();
-    let (said, _) = run_child(
+    let (output, _) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -218,7 +221,7 @@ fn web_identity_provides_credentials() {
         ],
         &[],
     );
-    assert_credentials_used(&store, "WEB", &said);
+    assert_credentials_used(&store, "WEB", &output);
 }
 
 #[test]
@@ -234,7 +237,7 @@ fn instance_metadata_provides_credentials() {
     ]);
     let store = store();
     let (at, endpoint) = (store.endpoint(), metadata.endpoint());
-    let (said, _) = run_child(
+    let (output, _) = run_child(
         &[
             ("LOOK_AT", &at),
             ("AWS_REGION", "eu-west-1"),
@@ -242,5 +245,5 @@ fn instance_metadata_provides_credentials() {
         ],
         &[],
     );
-    assert_credentials_used(&store, "INSTANCE", &said);
+    assert_credentials_used(&store, "INSTANCE", &output);
 }

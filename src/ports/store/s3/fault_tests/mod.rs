@@ -145,11 +145,14 @@ fn an_unchanged_object_is_not_read() {
         let server = FaultyServer::start(vec![Reaction::Respond(answer)]);
         let found = store(&server).get("key", Some(&etag_of("v1"))).unwrap();
         assert_eq!(found, GetOutcome::Unchanged);
-        let seen = server.request_heads();
-        assert!(seen[0].starts_with("GET /bucket/prefix/key"), "{seen:?}");
+        let requests = server.request_heads();
         assert!(
-            seen[0].contains("\r\nif-none-match: \"v1\"\r\n"),
-            "{seen:?}"
+            requests[0].starts_with("GET /bucket/prefix/key"),
+            "{requests:?}"
+        );
+        assert!(
+            requests[0].contains("\r\nif-none-match: \"v1\"\r\n"),
+            "{requests:?}"
         );
     }
 }
@@ -179,10 +182,10 @@ fn a_write_sends_its_condition() {
         let server = FaultyServer::start(vec![written()]);
         let put = store(&server).put("key", b"body", when).unwrap();
         assert_eq!(put, PutOutcome::Written(etag_of("v2")));
-        let seen = &server.request_heads()[0];
+        let requests = &server.request_heads()[0];
         match condition {
-            Some(condition) => assert!(seen.contains(condition), "{seen}"),
-            None => assert!(!seen.contains("\r\nif-"), "{seen}"),
+            Some(condition) => assert!(requests.contains(condition), "{requests}"),
+            None => assert!(!requests.contains("\r\nif-"), "{requests}"),
         }
     }
 }
@@ -243,7 +246,7 @@ fn write_with_a_lost_response_is_recognised() {
     let server = FaultyServer::start(vec![
         lost(),
         conflict(),
-        Reaction::RespondWith(|seen| head(mark(seen))),
+        Reaction::RespondWith(|requests| head(mark(requests))),
     ]);
     let put = store_with_default_deadlines(&server)
         .put("key", b"", WriteCondition::Absent)
@@ -362,9 +365,12 @@ fn a_list_is_read_to_its_last_page() {
     let keys: Vec<&str> = rows.iter().map(|row| row.key.as_str()).collect();
     assert_eq!(keys, ["a/1", "a/2"], "and the console's folder is left out");
     assert_eq!((rows[0].size, &rows[0].etag), (7, &etag_of("v")));
-    let seen = server.request_heads();
-    assert!(seen[0].contains("prefix=prefix%2Fa%2F"), "{seen:?}");
-    assert!(seen[1].contains("continuation-token=t%2B1"), "{seen:?}");
+    let requests = server.request_heads();
+    assert!(requests[0].contains("prefix=prefix%2Fa%2F"), "{requests:?}");
+    assert!(
+        requests[1].contains("continuation-token=t%2B1"),
+        "{requests:?}"
+    );
 
     // A server that reports more pages forever, or gives no token for the next page.
     for next in [more, "<IsTruncated>true</IsTruncated>"] {

@@ -27,12 +27,12 @@ fn list_page(from: usize, count: usize, next: &str) -> Vec<u8> {
 #[test]
 fn a_list_that_never_ends_is_refused_with_little_memory() {
     // Each page has another token and reports that more pages follow.
-    let server = FaultyServer::start(vec![Reaction::RespondWith(|seen| {
+    let server = FaultyServer::start(vec![Reaction::RespondWith(|requests| {
         let next = format!(
             "<IsTruncated>true</IsTruncated><NextContinuationToken>t{}</NextContinuationToken>",
-            seen.len()
+            requests.len()
         );
-        list_page(seen.len() * 5000, 5000, &next)
+        list_page(requests.len() * 5000, 5000, &next)
     })]);
     let (listed, peak) =
         crate::testing::peak_memory(|| store_at(&server.endpoint(), LONG_DEADLINES).list(""));
@@ -45,10 +45,10 @@ fn a_list_that_never_ends_is_refused_with_little_memory() {
     assert_eq!(server.request_heads().len(), 21);
     assert!(peak < 100 << 20, "{} MiB", peak >> 20);
 
-    let server = FaultyServer::start(vec![Reaction::RespondWith(|seen| {
+    let server = FaultyServer::start(vec![Reaction::RespondWith(|requests| {
         let next = format!(
             "<IsTruncated>true</IsTruncated><NextContinuationToken>t{}</NextContinuationToken>",
-            seen.len()
+            requests.len()
         );
         list_page(0, 0, &next)
     })]);
@@ -61,9 +61,9 @@ fn a_list_that_never_ends_is_refused_with_little_memory() {
 
 /// An answer that continues for as long as the client reads.
 fn endless_response(status: u16) -> Reaction {
-    let mut said = format!("HTTP/1.1 {status} So\r\nETag: \"v\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\nContent-Length: 500000000\r\n\r\n").into_bytes();
-    said.resize(40 << 20, b'x');
-    Reaction::RespondAndClose(said)
+    let mut response = format!("HTTP/1.1 {status} So\r\nETag: \"v\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\nContent-Length: 500000000\r\n\r\n").into_bytes();
+    response.resize(40 << 20, b'x');
+    Reaction::RespondAndClose(response)
 }
 
 #[test]
