@@ -22,20 +22,20 @@ use crate::resource::Failure;
 
 /// Activates a release of `sha`, an existing complete one or a new one, and puts it on trial.
 pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure> {
-    let d = Deployment::new(spec, sha, host)?;
-    let (mut record, name) = d.ensure_built()?;
+    let deployment = Deployment::new(spec, sha, host)?;
+    let (mut record, name) = deployment.ensure_built()?;
     let mut attempt = Attempt {
-        d: &d,
+        deployment: &deployment,
         record: &mut record,
         name,
     };
     // A release that was built with other settings gets the current ones, all at once with the switch.
-    let release = d.layout.release(&attempt.name);
-    let switched = files::write_files(&d, &release)
+    let release = deployment.layout.release(&attempt.name);
+    let switched = files::write_files(&deployment, &release)
         .and_then(|()| migrate::migrate(&mut attempt))
-        .and_then(|()| d.check_stop())
+        .and_then(|()| deployment.check_stop())
         .and_then(|()| activate::switch_current(&mut attempt));
-    switched.map_err(|failure| d.record_failure(&mut attempt, failure))
+    switched.map_err(|failure| deployment.record_failure(&mut attempt, failure))
 }
 
 /// Builds a release of `sha` without activating it. Returns the release's name.
@@ -43,10 +43,10 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), F
 /// First removes releases that were built ahead and are no longer wanted: otherwise a manifest that names
 /// another sha each time would fill the disk.
 pub(crate) fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String, Failure> {
-    let d = Deployment::new(spec, sha, host)?;
-    let mut record = Record::load(host, &d.layout)?;
-    keep::prune(&d, &mut record)?;
-    d.ensure_built().map(|(_, name)| name)
+    let deployment = Deployment::new(spec, sha, host)?;
+    let mut record = Record::load(host, &deployment.layout)?;
+    keep::prune(&deployment, &mut record)?;
+    deployment.ensure_built().map(|(_, name)| name)
 }
 
 /// Rewrites the rendered files of a release that differ from the role.
@@ -56,8 +56,8 @@ pub(crate) fn refresh_files(
     host: &Host,
     name: &str,
 ) -> Result<(), Failure> {
-    let d = Deployment::new(spec, sha, host)?;
-    files::write_files(&d, &d.layout.release(name))
+    let deployment = Deployment::new(spec, sha, host)?;
+    files::write_files(&deployment, &deployment.layout.release(name))
 }
 
 impl Deployment<'_> {
@@ -179,7 +179,7 @@ impl Deployment<'_> {
         record.put(entry);
         let partial = layout.partial_release(&name);
         let mut attempt = Attempt {
-            d: self,
+            deployment: self,
             record,
             name: name.clone(),
         };
@@ -257,7 +257,7 @@ impl Deployment<'_> {
         checkout: Option<Checkout>,
     ) -> Result<(), Failure> {
         let mut attempt = Attempt {
-            d: self,
+            deployment: self,
             record,
             name: name.to_owned(),
         };
@@ -300,14 +300,15 @@ impl Deployment<'_> {
 
 /// The pinned release, if it is complete and of this sha: of two releases of one sha an operator may mean
 /// either.
-fn find_pinned(d: &Deployment<'_>, record: &Record) -> Result<Option<String>, Failure> {
-    let overrides = Overrides::load(d.host, &d.layout)?;
-    let pin = overrides.effective_pin(d.spec.wanted.as_ref());
+fn find_pinned(deployment: &Deployment<'_>, record: &Record) -> Result<Option<String>, Failure> {
+    let overrides = Overrides::load(deployment.host, &deployment.layout)?;
+    let pin = overrides.effective_pin(deployment.spec.wanted.as_ref());
     let entry = pin.and_then(|pin| record.find(&pin.release));
     let whole = entry.filter(|entry| {
         entry.state.is_complete()
-            && entry.sha == d.sha
-            && read_revision(d.host, &d.layout, &entry.name).as_ref() == Some(&d.sha)
+            && entry.sha == deployment.sha
+            && read_revision(deployment.host, &deployment.layout, &entry.name).as_ref()
+                == Some(&deployment.sha)
     });
     Ok(whole.map(|entry| entry.name.clone()))
 }

@@ -40,21 +40,21 @@ pub(crate) fn clean(
     failed: KeepFailed,
     dry_run: bool,
 ) -> Result<CleanResult, Failure> {
-    let d = deployment_of_app(spec, host)?;
-    let mut record = Record::load(host, &d.layout)?;
-    let mut names = keep::find_unneeded(&d, &record, failed)?;
-    names.extend(keep::find_unfinished(&d, &record)?);
-    let (idle, in_use) = keep::partition_by_use(&d, names)
+    let deployment = deployment_of_app(spec, host)?;
+    let mut record = Record::load(host, &deployment.layout)?;
+    let mut names = keep::find_unneeded(&deployment, &record, failed)?;
+    names.extend(keep::find_unfinished(&deployment, &record)?);
+    let (idle, in_use) = keep::partition_by_use(&deployment, names)
         .ok_or_else(|| Failure::new("cannot read /proc, so releases in use are unknown"))?;
     let mut removed = Vec::new();
     for name in idle {
         let state = record.find(&name).map(|entry| entry.state);
         let size = host
             .root
-            .disk_usage(&d.layout.release(&name))
+            .disk_usage(&deployment.layout.release(&name))
             .ok()
             .flatten();
-        if !dry_run && let Err(failure) = keep::remove_release(&d, &mut record, &name) {
+        if !dry_run && let Err(failure) = keep::remove_release(&deployment, &mut record, &name) {
             record.add_failed_removal(&name, &failure);
             continue;
         }
@@ -65,8 +65,8 @@ pub(crate) fn clean(
         }));
     }
     if !dry_run {
-        keep::remove_leftovers(&d, &mut record)?;
-        record.save_if_changed(host, &d.layout)?;
+        keep::remove_leftovers(&deployment, &mut record)?;
+        record.save_if_changed(host, &deployment.layout)?;
     }
     Ok(CleanResult {
         app: spec.app.clone(),
@@ -87,13 +87,13 @@ pub(crate) fn finish_cleanup(spec: &ReleaseSpec, host: &Host) -> Result<(), Fail
     let Some(sha) = active.and_then(|active| active.sha) else {
         return Ok(());
     };
-    let d = Deployment::new(spec, &sha, host)?;
+    let deployment = Deployment::new(spec, &sha, host)?;
     let mut record = Record::load(host, &layout)?;
-    keep::remove_unfinished(&d, &mut record);
-    keep::prune(&d, &mut record)?;
+    keep::remove_unfinished(&deployment, &mut record);
+    keep::prune(&deployment, &mut record)?;
     record.save_if_changed(host, &layout)?;
     match record.is_spare_attempted(&sha) {
         true => Ok(()),
-        false => prepare_spare(&d, &mut record),
+        false => prepare_spare(&deployment, &mut record),
     }
 }

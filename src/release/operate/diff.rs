@@ -41,9 +41,9 @@ pub(crate) fn diff_migrations(
     from: &Sha,
     to: &Sha,
 ) -> Result<Vec<ChangedFile>, Failure> {
-    let d = deployment_of_app(spec, host)?;
+    let deployment = deployment_of_app(spec, host)?;
     fetch::configure_libgit2()?;
-    let mirror = mirror::open(&d)
+    let mirror = mirror::open(&deployment)
         .ok_or_else(|| Failure::new(format!("there is no mirror of {} on this host", spec.repo)))?;
     diff_paths(&mirror, from, to, MIGRATIONS).map_err(|error| {
         Failure::new(format!(

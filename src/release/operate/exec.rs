@@ -48,15 +48,21 @@ pub(crate) fn exec_command(
     let sha = known.or_else(|| read_revision(host, &layout, &name));
     let sha =
         sha.ok_or_else(|| Failure::new(format!("cannot determine the sha of release {name}")))?;
-    let mut d = Deployment::new(spec, &sha, host)?;
-    d.previous = record.previous_good(&name).map(|entry| entry.sha.clone());
-    let place = d.layout.release(&name);
+    let mut deployment = Deployment::new(spec, &sha, host)?;
+    deployment.previous = record.previous_good(&name).map(|entry| entry.sha.clone());
+    let place = deployment.layout.release(&name);
     if host.root.meta(&place).map_err(Failure::from)?.is_none() {
         return Err(Failure::new(format!("{} does not exist", place.display())).into());
     }
     let mut command = Command::new(argv);
-    let identity = run::identity(&d, spec.user.as_deref())?;
-    command.env = run::environment(&d, &place, EXEC_STAGE, &BTreeMap::new(), identity.as_ref());
+    let identity = run::identity(&deployment, spec.user.as_deref())?;
+    command.env = run::environment(
+        &deployment,
+        &place,
+        EXEC_STAGE,
+        &BTreeMap::new(),
+        identity.as_ref(),
+    );
     for key in TERMINAL_VARS {
         if let Some(value) = caller_env(key) {
             command.env.entry(key.into()).or_insert(value);

@@ -30,29 +30,29 @@ pub(crate) fn build_private(
     host: &Host,
     private: PrivateBuild,
 ) -> Result<PrivateRelease, Failure> {
-    let mut d = Deployment::new(spec, sha, host)?;
-    d.private = Some(private.clone());
-    d.check_stop()?;
-    d.prepare_folders()?;
-    let mut record = Record::load(host, &d.layout)?;
+    let mut deployment = Deployment::new(spec, sha, host)?;
+    deployment.private = Some(private.clone());
+    deployment.check_stop()?;
+    deployment.prepare_folders()?;
+    let mut record = Record::load(host, &deployment.layout)?;
     let name = match find_private(&record, sha) {
-        None => d.build_new(&mut record)?,
+        None => deployment.build_new(&mut record)?,
         Some(name) => {
-            d.check_refs(&mut record, &name)?;
+            deployment.check_refs(&mut record, &name)?;
             let entry = record.find_mut(&name).expect("its name was taken from it");
             entry.private_until = entry.private_until.max(Some(private.until));
             if entry.state.is_complete() {
-                record.save(host, &d.layout)?;
+                record.save(host, &deployment.layout)?;
             } else {
                 tracing::info!("{}: resuming release {name}", spec.app);
-                d.finish_build(&mut record, &name, None)?;
+                deployment.finish_build(&mut record, &name, None)?;
             }
             name
         }
     };
     let until = record.find(&name).and_then(|entry| entry.private_until);
     Ok(PrivateRelease {
-        path: host.root.machine_path(&d.layout.release(&name)),
+        path: host.root.machine_path(&deployment.layout.release(&name)),
         until: until.unwrap_or(private.until),
         name,
     })

@@ -221,8 +221,8 @@ pub(crate) fn lift_quarantine(
     by: &str,
     reason: &str,
 ) -> Result<Option<String>, Failure> {
-    let d = deployment_of_app(spec, host)?;
-    let mut overrides = Overrides::load(host, &d.layout)?;
+    let deployment = deployment_of_app(spec, host)?;
+    let mut overrides = Overrides::load(host, &deployment.layout)?;
     let wanted = spec.wanted.as_ref();
     let Some(quarantined) = wanted
         .and_then(|sha| overrides.find_quarantined(sha))
@@ -234,10 +234,10 @@ pub(crate) fn lift_quarantine(
         "lifted the quarantine of {} (release {}) for {by}: {reason}",
         quarantined.sha, quarantined.release
     );
-    activate::append_revisions_log(&d, &format!("trueup {line}"));
+    activate::append_revisions_log(&deployment, &format!("trueup {line}"));
     overrides
         .quarantine
         .retain(|other| other.sha != quarantined.sha);
-    overrides.save(host, &d.layout)?;
+    overrides.save(host, &deployment.layout)?;
     Ok(Some(format!("{}: {line}", spec.app)))
 }

@@ -35,12 +35,12 @@ const PACK_DIR: &str = "objects/pack";
 
 /// Returns the mirror with the wanted commit on an allowed ref; fetches it, or recreates the mirror, if
 /// necessary.
-pub(crate) fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
+pub(crate) fn ensure_commit(deployment: &Deployment<'_>) -> Result<Repository, Failure> {
     fetch::configure_libgit2()?;
-    if let Some(mirror) = open(d) {
-        let provided = match has_commit(&mirror, d) {
-            Ok(true) => confirm_allowed(d, &mirror),
-            Ok(false) => fetch_commit(d, &mirror),
+    if let Some(mirror) = open(deployment) {
+        let provided = match has_commit(&mirror, deployment) {
+            Ok(true) => confirm_allowed(deployment, &mirror),
+            Ok(false) => fetch_commit(deployment, &mirror),
             Err(unfetched) => Err(unfetched),
         };
         match provided {
@@ -49,61 +49,66 @@ pub(crate) fn ensure_commit(d: &Deployment<'_>) -> Result<Repository, Failure> {
             Err(MirrorError::Broken { why, advertised }) => {
                 tracing::warn!(
                     "{}: the mirror is broken ({why}): fetching it again",
-                    d.spec.app
+                    deployment.spec.app
                 );
-                return recreate_after(d, advertised);
+                return recreate_after(deployment, advertised);
             }
         }
     }
-    recreate(d)
+    recreate(deployment)
 }
 
 /// Returns the mirror if it contains the wanted commit already. Contacts no server.
-pub(crate) fn cached_with_commit(d: &Deployment<'_>) -> Option<Repository> {
+pub(crate) fn cached_with_commit(deployment: &Deployment<'_>) -> Option<Repository> {
     fetch::configure_libgit2_for_reading().ok()?;
-    let mirror = open(d)?;
-    matches!(has_commit(&mirror, d), Ok(true)).then_some(mirror)
+    let mirror = open(deployment)?;
+    matches!(has_commit(&mirror, deployment), Ok(true)).then_some(mirror)
 }
 
 /// Resolves a branch or tag to its commit on the server now, and fetches that into the mirror.
-pub(crate) fn resolve_ref(d: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
+pub(crate) fn resolve_ref(deployment: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
     fetch::configure_libgit2()?;
     let fetched = |mirror: Repository| {
-        remove_leftovers(d).map_err(MirrorError::Failed)?;
-        let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
-        run_fetch(d, &fetch, &mirror, &FetchTarget::Refs).map(|()| mirror)
+        remove_leftovers(deployment).map_err(MirrorError::Failed)?;
+        let fetch = Fetcher::new(deployment).map_err(MirrorError::Failed)?;
+        run_fetch(deployment, &fetch, &mirror, &FetchTarget::Refs).map(|()| mirror)
     };
-    let there = open(d).map_or_else(|| create_empty(d, None), Ok)?;
+    let there = open(deployment).map_or_else(|| create_empty(deployment, None), Ok)?;
     let mirror = match fetched(there) {
-        Err(MirrorError::Broken { advertised, .. }) => fetched(create_empty(d, advertised)?),
+        Err(MirrorError::Broken { advertised, .. }) => {
+            fetched(create_empty(deployment, advertised)?)
+        }
         fetched => fetched,
     };
     match mirror {
-        Ok(mirror) => ref_names::resolve(&mirror, name, d.spec),
+        Ok(mirror) => ref_names::resolve(&mirror, name, deployment.spec),
         Err(MirrorError::Failed(failure)) => Err(failure),
-        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(d, &why)),
+        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(deployment, &why)),
     }
 }
 
 /// Replaces the mirror with a new one that contains the wanted commit.
-pub(crate) fn recreate(d: &Deployment<'_>) -> Result<Repository, Failure> {
-    recreate_after(d, None)
+pub(crate) fn recreate(deployment: &Deployment<'_>) -> Result<Repository, Failure> {
+    recreate_after(deployment, None)
 }
 
-fn recreate_after(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
-    let mirror = create_empty(d, advertised)?;
-    match fetch_commit(d, &mirror) {
+fn recreate_after(
+    deployment: &Deployment<'_>,
+    advertised: Option<String>,
+) -> Result<Repository, Failure> {
+    let mirror = create_empty(deployment, advertised)?;
+    match fetch_commit(deployment, &mirror) {
         Ok(()) => Ok(mirror),
         Err(MirrorError::Failed(failure)) => Err(failure),
-        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(d, &why)),
+        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(deployment, &why)),
     }
 }
 
-fn unusable_mirror(d: &Deployment<'_>, why: &str) -> Failure {
-    let path = d.layout.mirror();
+fn unusable_mirror(deployment: &Deployment<'_>, why: &str) -> Failure {
+    let path = deployment.layout.mirror();
     Failure::new(format!(
         "cannot mirror {} in {}: {why}",
-        d.spec.repo,
+        deployment.spec.repo,
         path.display()
     ))
     .hint(format!(
@@ -114,13 +119,16 @@ fn unusable_mirror(d: &Deployment<'_>, why: &str) -> Failure {
 
 /// Replaces the mirror with an empty one. `advertised` is the digest of the refs that the old one failed to
 /// take in.
-fn create_empty(d: &Deployment<'_>, advertised: Option<String>) -> Result<Repository, Failure> {
-    let root = &d.host.root;
-    let path = d.layout.mirror();
+fn create_empty(
+    deployment: &Deployment<'_>,
+    advertised: Option<String>,
+) -> Result<Repository, Failure> {
+    let root = &deployment.host.root;
+    let path = deployment.layout.mirror();
     root.create_dir_all(&Layout::mirrors(), &Attrs::mode(0o700))?;
     root.remove_tree(&path)?;
     root.create_dir(&path, &Attrs::mode(0o700))?;
-    init_repository(d, &root.machine_path(&path), advertised).map_err(|error| {
+    init_repository(deployment, &root.machine_path(&path), advertised).map_err(|error| {
         Failure::new(format!(
             "cannot create the mirror {}: {}",
             path.display(),
@@ -148,7 +156,7 @@ fn broken_mirror(error: git2::Error) -> MirrorError {
 }
 
 fn init_repository(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     path: &Path,
     advertised: Option<String>,
 ) -> Result<Repository, git2::Error> {
@@ -161,13 +169,13 @@ fn init_repository(
         config.set_str(MADE_FOR_KEY, &advertised)?;
     }
     // Last: `open_existing` accepts no mirror without it.
-    config.set_str("trueup.repo", d.spec.repo.url())?;
+    config.set_str("trueup.repo", deployment.spec.repo.url())?;
     Ok(mirror)
 }
 
 /// Opens the existing mirror, if it is readable and of this address.
-pub(crate) fn open(d: &Deployment<'_>) -> Option<Repository> {
-    open_existing(d.spec, d.host)
+pub(crate) fn open(deployment: &Deployment<'_>) -> Option<Repository> {
+    open_existing(deployment.spec, deployment.host)
 }
 
 /// Like [`open`], for read-only use without a deployment.
@@ -184,8 +192,8 @@ pub(crate) fn open_existing(spec: &ReleaseSpec, host: &Host) -> Option<Repositor
 }
 
 /// Whether the mirror contains the wanted commit.
-fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorError> {
-    let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
+fn has_commit(mirror: &Repository, deployment: &Deployment<'_>) -> Result<bool, MirrorError> {
+    let id = Oid::from_str(deployment.sha.as_str()).map_err(broken_mirror)?;
     let odb = mirror.odb().map_err(broken_mirror)?;
     if let Ok((size, _)) = odb.read_header(id)
         && size > MAX_COMMIT_SIZE
@@ -193,7 +201,7 @@ fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorErr
         return Err(MirrorError::Failed(
             Failure::new(format!(
                 "the commit {} in {} is an object of {size} bytes: no commit has more than {MAX_COMMIT_SIZE}",
-                d.sha, d.spec.repo
+                deployment.sha, deployment.spec.repo
             ))
             .hint("its message or headers look malicious: recreate the commit"),
         ));
@@ -204,13 +212,13 @@ fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorErr
             kind => Err(MirrorError::Failed(
                 Failure::new(format!(
                     "{} in {} is a {} and not a commit",
-                    d.sha,
-                    d.spec.repo,
+                    deployment.sha,
+                    deployment.spec.repo,
                     kind.map_or("thing", |kind| kind.str())
                 ))
                 .hint(format!(
                     "`git rev-parse '{}^{{commit}}'` prints the commit behind a tag",
-                    d.sha
+                    deployment.sha
                 )),
             )),
         },
@@ -221,9 +229,9 @@ fn has_commit(mirror: &Repository, d: &Deployment<'_>) -> Result<bool, MirrorErr
 
 /// Removes what a killed fetch left in the mirror: locks, which would block every later fetch, and
 /// half-received packs. Only one pass at a time works on the mirror, so none of them is in use.
-fn remove_leftovers(d: &Deployment<'_>) -> Result<(), Failure> {
-    let root = &d.host.root;
-    let mirror = d.layout.mirror();
+fn remove_leftovers(deployment: &Deployment<'_>) -> Result<(), Failure> {
+    let root = &deployment.host.root;
+    let mirror = deployment.layout.mirror();
     // Only the folder of refs is searched recursively: branches are in nested folders.
     let mut folders = vec![
         (mirror.join(PACK_DIR), false),
@@ -248,72 +256,73 @@ fn remove_leftovers(d: &Deployment<'_>) -> Result<(), Failure> {
 
 /// Fetches the server's current refs; fails unless the wanted commit is on an allowed one, or is proven and
 /// served by its sha.
-fn fetch_commit(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
-    remove_leftovers(d).map_err(MirrorError::Failed)?;
-    let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
-    run_fetch(d, &fetch, mirror, &FetchTarget::Refs)?;
-    if is_allowed(d, &fetch, mirror)? {
+fn fetch_commit(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
+    remove_leftovers(deployment).map_err(MirrorError::Failed)?;
+    let fetch = Fetcher::new(deployment).map_err(MirrorError::Failed)?;
+    run_fetch(deployment, &fetch, mirror, &FetchTarget::Refs)?;
+    if is_allowed(deployment, &fetch, mirror)? {
         return Ok(());
     }
     // Proven here, but removed from its branch since. Some servers still serve it by its sha.
-    if is_proven(d).map_err(MirrorError::Failed)? {
-        let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
-        if run_fetch(d, &fetch, mirror, &FetchTarget::Commit(id)).is_ok() && has_commit(mirror, d)?
+    if is_proven(deployment).map_err(MirrorError::Failed)? {
+        let id = Oid::from_str(deployment.sha.as_str()).map_err(broken_mirror)?;
+        if run_fetch(deployment, &fetch, mirror, &FetchTarget::Commit(id)).is_ok()
+            && has_commit(mirror, deployment)?
         {
             return Ok(());
         }
     }
-    Err(MirrorError::Failed(not_allowed(d, &fetch)))
+    Err(MirrorError::Failed(not_allowed(deployment, &fetch)))
 }
 
 /// Checks that a commit in the mirror is still on an allowed ref. An unreachable server must cause no
 /// downtime: then the refs of the last fetch decide.
-fn confirm_allowed(d: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
-    if is_proven(d).map_err(MirrorError::Failed)? {
+fn confirm_allowed(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
+    if is_proven(deployment).map_err(MirrorError::Failed)? {
         return Ok(());
     }
-    remove_leftovers(d).map_err(MirrorError::Failed)?;
-    let fetch = Fetcher::new(d).map_err(MirrorError::Failed)?;
-    let asked = run_fetch(d, &fetch, mirror, &FetchTarget::Refs);
+    remove_leftovers(deployment).map_err(MirrorError::Failed)?;
+    let fetch = Fetcher::new(deployment).map_err(MirrorError::Failed)?;
+    let asked = run_fetch(deployment, &fetch, mirror, &FetchTarget::Refs);
     let silent = match asked {
         Ok(()) => None,
-        Err(MirrorError::Failed(failure)) if !d.host.stop.is_set() => Some(failure),
+        Err(MirrorError::Failed(failure)) if !deployment.host.stop.is_set() => Some(failure),
         Err(unfetched) => return Err(unfetched),
     };
-    match (is_allowed(d, &fetch, mirror)?, silent) {
+    match (is_allowed(deployment, &fetch, mirror)?, silent) {
         (true, None) => Ok(()),
         (true, Some(failure)) => {
             tracing::warn!(
                 "{}: {failure}; {} is on a branch or tag as of the last fetch",
-                d.spec.app,
-                d.sha
+                deployment.spec.app,
+                deployment.sha
             );
             Ok(())
         }
-        (false, None) => Err(MirrorError::Failed(not_allowed(d, &fetch))),
+        (false, None) => Err(MirrorError::Failed(not_allowed(deployment, &fetch))),
         (false, Some(failure)) => Err(MirrorError::Failed(failure)),
     }
 }
 
 /// Whether a release of the wanted sha is proven on this host.
-fn is_proven(d: &Deployment<'_>) -> Result<bool, Failure> {
-    let record = Record::load(d.host, &d.layout)?;
+fn is_proven(deployment: &Deployment<'_>) -> Result<bool, Failure> {
+    let record = Record::load(deployment.host, &deployment.layout)?;
     let mut entries = record.entries().iter();
-    Ok(entries.any(|entry| entry.sha == d.sha && entry.state == ReleaseStatus::Good))
+    Ok(entries.any(|entry| entry.sha == deployment.sha && entry.state == ReleaseStatus::Good))
 }
 
 /// Whether the mirror contains the wanted commit on an allowed ref.
 fn is_allowed(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     fetch: &Fetcher<'_>,
     mirror: &Repository,
 ) -> Result<bool, MirrorError> {
-    if !has_commit(mirror, d)? {
+    if !has_commit(mirror, deployment)? {
         return Ok(false);
     }
-    let id = Oid::from_str(d.sha.as_str()).map_err(broken_mirror)?;
+    let id = Oid::from_str(deployment.sha.as_str()).map_err(broken_mirror)?;
     let mut skipped = Vec::new();
-    let allowed = &d.spec.allow_refs;
+    let allowed = &deployment.spec.allow_refs;
     let held = allowed_commit::is_on_allowed_ref(
         allowed,
         mirror,
@@ -322,7 +331,11 @@ fn is_allowed(
         &mut skipped,
     );
     for skipped in skipped {
-        tracing::warn!("{}: skipped in {}: {skipped}", d.spec.app, d.spec.repo);
+        tracing::warn!(
+            "{}: skipped in {}: {skipped}",
+            deployment.spec.app,
+            deployment.spec.repo
+        );
     }
     held.map_err(|cut| match (fetch.take_failure(), cut) {
         (Some(failure), _) => MirrorError::Failed(failure),
@@ -330,15 +343,19 @@ fn is_allowed(
         (None, WalkError::Stopped | WalkError::TooLong) => MirrorError::Failed(
             Failure::new(format!(
                 "cannot tell whether {} is on an allowed ref of {}: their history is too long",
-                d.sha, d.spec.repo
+                deployment.sha, deployment.spec.repo
             ))
             .hint("list the deployed branches in `allow_refs`: then no others are searched"),
         ),
     })
 }
 
-fn not_allowed(d: &Deployment<'_>, fetch: &Fetcher<'_>) -> Failure {
-    let (sha, repo, allowed) = (&d.sha, &d.spec.repo, &d.spec.allow_refs);
+fn not_allowed(deployment: &Deployment<'_>, fetch: &Fetcher<'_>) -> Failure {
+    let (sha, repo, allowed) = (
+        &deployment.sha,
+        &deployment.spec.repo,
+        &deployment.spec.allow_refs,
+    );
     // The commit may be on the skipped ref.
     let left_out = fetch.skipped_ref();
     let left_out = left_out.map_or_else(String::new, |left_out| format!(" ({left_out})"));
@@ -354,19 +371,19 @@ fn not_allowed(d: &Deployment<'_>, fetch: &Fetcher<'_>) -> Failure {
 }
 
 fn run_fetch(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     fetch: &Fetcher<'_>,
     mirror: &Repository,
     wanted: &FetchTarget,
 ) -> Result<(), MirrorError> {
-    let before = list_packs(d).map_err(MirrorError::Failed)?;
+    let before = list_packs(deployment).map_err(MirrorError::Failed)?;
     let fetched = fetch
         .run(mirror, wanted, before.is_empty())
-        .map_err(|error| classify_fetch_error(d, fetch, mirror, &error));
-    sync_new_packs(d, &before).map_err(MirrorError::Failed)?;
+        .map_err(|error| classify_fetch_error(deployment, fetch, mirror, &error));
+    sync_new_packs(deployment, &before).map_err(MirrorError::Failed)?;
     if fetched.is_err() {
         // A partial pack is useless, and may take gigabytes.
-        remove_leftovers(d).map_err(MirrorError::Failed)?;
+        remove_leftovers(deployment).map_err(MirrorError::Failed)?;
     }
     fetched
 }
@@ -375,7 +392,7 @@ fn run_fetch(
 /// host's is the mirror's, whatever libgit2 calls it. A broken transfer looks the same: a new mirror is right
 /// for both, but only once per set of advertised refs, or each pass would fetch everything.
 fn classify_fetch_error(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     fetch: &Fetcher<'_>,
     mirror: &Repository,
     error: &git2::Error,
@@ -397,7 +414,7 @@ fn classify_fetch_error(
         .config()
         .and_then(|config| config.get_string(MADE_FOR_KEY));
     if advertised.is_some() && made_for.ok() == advertised {
-        return MirrorError::Failed(unusable_mirror(d, error.message()));
+        return MirrorError::Failed(unusable_mirror(deployment, error.message()));
     }
     MirrorError::Broken {
         why: error.message().to_owned(),
@@ -406,19 +423,22 @@ fn classify_fetch_error(
 }
 
 /// The file names in the folder of packs.
-fn list_packs(d: &Deployment<'_>) -> Result<BTreeSet<OsString>, Failure> {
-    let names = d.host.root.list(&d.layout.mirror().join(PACK_DIR))?;
+fn list_packs(deployment: &Deployment<'_>) -> Result<BTreeSet<OsString>, Failure> {
+    let names = deployment
+        .host
+        .root
+        .list(&deployment.layout.mirror().join(PACK_DIR))?;
     Ok(names.unwrap_or_default().into_iter().collect())
 }
 
 /// Syncs new packs to disk: libgit2 syncs only loose objects and refs, and a power cut must not force another
 /// transfer over the network.
-fn sync_new_packs(d: &Deployment<'_>, before: &BTreeSet<OsString>) -> Result<(), Failure> {
-    let path = d.layout.mirror().join(PACK_DIR);
-    let Some(folder) = d.host.root.open_folder(&path)? else {
+fn sync_new_packs(deployment: &Deployment<'_>, before: &BTreeSet<OsString>) -> Result<(), Failure> {
+    let path = deployment.layout.mirror().join(PACK_DIR);
+    let Some(folder) = deployment.host.root.open_folder(&path)? else {
         return Ok(());
     };
-    let now = list_packs(d)?;
+    let now = list_packs(deployment)?;
     let new: Vec<&OsString> = now.difference(before).collect();
     for name in &new {
         if let Some(file) = folder.open_file(name)? {

@@ -15,8 +15,8 @@ pub(crate) fn count_remote_refs(
     known_hosts: &[String],
 ) -> Result<usize, Failure> {
     fetch::configure_libgit2()?;
-    let d = probe_deployment(spec, host);
-    Fetcher::with_known_hosts(&d, known_hosts)?.count_refs()
+    let deployment = probe_deployment(spec, host);
+    Fetcher::with_known_hosts(&deployment, known_hosts)?.count_refs()
 }
 
 /// The `known_hosts` line of the key that the server presents, which may be anybody's until a person has
@@ -27,8 +27,8 @@ pub(crate) fn unknown_host_key(
     known_hosts: &[String],
 ) -> Result<Option<String>, Failure> {
     fetch::configure_libgit2()?;
-    let d = probe_deployment(spec, host);
-    Fetcher::with_known_hosts(&d, known_hosts)?.unknown_host_key()
+    let deployment = probe_deployment(spec, host);
+    Fetcher::with_known_hosts(&deployment, known_hosts)?.unknown_host_key()
 }
 
 /// A deployment that needs nothing that a first pass creates.

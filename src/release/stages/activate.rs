@@ -14,9 +14,9 @@ use crate::release::record::{self, Trial};
 use crate::resource::Failure;
 
 /// Refuses, before anything is built, a host on which `current` could not be switched.
-pub(crate) fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
-    let current = d.layout.current();
-    match d.host.root.meta(&current)?.map(|meta| meta.kind) {
+pub(crate) fn check_current(deployment: &Deployment<'_>) -> Result<(), Failure> {
+    let current = deployment.layout.current();
+    match deployment.host.root.meta(&current)?.map(|meta| meta.kind) {
         None | Some(FileKind::Symlink) => Ok(()),
         Some(other) => Err(Failure::new(format!(
             "{} is {} and not a symbolic link",
@@ -29,12 +29,12 @@ pub(crate) fn check_current(d: &Deployment<'_>) -> Result<(), Failure> {
 
 /// Switches `current` to a complete release, which is on trial from then on.
 pub(crate) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
-    let d = attempt.d;
-    let (host, layout) = (d.host, &d.layout);
+    let deployment = attempt.deployment;
+    let (host, layout) = (deployment.host, &deployment.layout);
     let from = record::current(host, layout)?;
     let began = host.clock.now();
     hooks::run(
-        attempt.d,
+        attempt.deployment,
         &attempt.name,
         HookTiming::Before,
         Stage::Activate,
@@ -49,47 +49,53 @@ pub(crate) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
     }));
     attempt.record.set_last_activated(&attempt.name);
     attempt.save()?;
-    point_current_to(d, &attempt.name)?;
+    point_current_to(deployment, &attempt.name)?;
     append_revisions_log(
-        d,
+        deployment,
         &format!(
             "Branch {} (at {}) deployed as release {} by trueup",
-            d.spec.reference.as_deref().unwrap_or("(none)"),
-            d.sha,
+            deployment.spec.reference.as_deref().unwrap_or("(none)"),
+            deployment.sha,
             attempt.name
         ),
     );
     // From the switch on only the gate decides: a failed hook, a notification say, rolls nothing back.
-    if let Err(failure) = hooks::run(attempt.d, &attempt.name, HookTiming::After, Stage::Activate) {
-        tracing::warn!("{}: {failure}", d.spec.app);
+    if let Err(failure) = hooks::run(
+        attempt.deployment,
+        &attempt.name,
+        HookTiming::After,
+        Stage::Activate,
+    ) {
+        tracing::warn!("{}: {failure}", deployment.spec.app);
     }
     Ok(())
 }
 
 /// Points `current` at a release.
-pub(crate) fn point_current_to(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+pub(crate) fn point_current_to(deployment: &Deployment<'_>, name: &str) -> Result<(), Failure> {
     // First, so that its pages, and those of releases active in between, find their files from the first
     // moment.
-    if let Err(failure) = assets::update_links(d, name) {
-        tracing::warn!("{}: the assets of {name}: {failure}", d.spec.app);
+    if let Err(failure) = assets::update_links(deployment, name) {
+        tracing::warn!("{}: the assets of {name}: {failure}", deployment.spec.app);
     }
     let target = Path::new("releases").join(name);
-    let current = d.layout.current();
-    Ok(d.host
+    let current = deployment.layout.current();
+    Ok(deployment
+        .host
         .root
         .replace_symlink(&current, &target, &Attrs::default())?)
 }
 
 /// Adds a line to `revisions.log`. It is for people: a failure to write it is only logged.
-pub(crate) fn append_revisions_log(d: &Deployment<'_>, line: &str) {
-    let log = d.layout.revisions_log();
+pub(crate) fn append_revisions_log(deployment: &Deployment<'_>, line: &str) {
+    let log = deployment.layout.revisions_log();
     let line = format!("{line}\n");
-    let opened = d.host.root.open_append(&log, &Attrs::mode(0o644));
+    let opened = deployment.host.root.open_append(&log, &Attrs::mode(0o644));
     let written = opened.map_err(Failure::from).and_then(|mut log| {
         let written = log.write_all(line.as_bytes());
         written.map_err(|error| Failure::new(error.to_string()))
     });
     if let Err(failure) = written {
-        tracing::warn!("{}: {}: {failure}", d.spec.app, log.display());
+        tracing::warn!("{}: {}: {failure}", deployment.spec.app, log.display());
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum StageOutcome {
 
 /// A release in progress, with its record.
 pub(crate) struct Attempt<'r, 'd> {
-    pub d: &'r Deployment<'d>,
+    pub deployment: &'r Deployment<'d>,
     pub record: &'r mut Record,
     pub name: String,
 }
@@ -45,7 +45,8 @@ impl Attempt<'_, '_> {
     }
 
     pub(crate) fn save(&self) -> Result<(), Failure> {
-        self.record.save(self.d.host, &self.d.layout)
+        self.record
+            .save(self.deployment.host, &self.deployment.layout)
     }
 
     /// Runs one stage with its hooks, unless it is done with the same `definition`.
@@ -58,11 +59,11 @@ impl Attempt<'_, '_> {
         if self.entry().is_done(stage, None, definition) {
             return Ok(());
         }
-        self.d.check_stop()?;
+        self.deployment.check_stop()?;
         self.run_recorded(stage, None, definition, |attempt| {
-            hooks::run(attempt.d, &attempt.name, HookTiming::Before, stage)?;
+            hooks::run(attempt.deployment, &attempt.name, HookTiming::Before, stage)?;
             let done = action(attempt)?;
-            hooks::run(attempt.d, &attempt.name, HookTiming::After, stage)?;
+            hooks::run(attempt.deployment, &attempt.name, HookTiming::After, stage)?;
             Ok(done)
         })
     }
@@ -76,7 +77,7 @@ impl Attempt<'_, '_> {
         definition: Option<&str>,
         action: impl FnOnce(&mut Self) -> Result<StageOutcome, Failure>,
     ) -> Result<(), Failure> {
-        let host = self.d.host;
+        let host = self.deployment.host;
         let tick = host.clock.monotonic_now();
         let mut entry = StageEntry {
             stage,
@@ -121,7 +122,7 @@ impl Attempt<'_, '_> {
 
     /// Sets the release's state; a complete one resets its count of failures.
     pub(crate) fn set_status(&mut self, status: ReleaseStatus, why: Option<String>) {
-        let now = self.d.host.clock.now();
+        let now = self.deployment.host.clock.now();
         let entry = self.entry_mut();
         (entry.state, entry.why, entry.at) = (status, why, now);
         if status.is_complete() {
@@ -135,7 +136,7 @@ impl Attempt<'_, '_> {
         failure: &Failure,
         give_up: bool,
     ) -> Result<(), Failure> {
-        let now = self.d.host.clock.now();
+        let now = self.deployment.host.clock.now();
         let entry = self.entry_mut();
         if !entry.state.is_complete() {
             entry.state = ReleaseStatus::Failed;

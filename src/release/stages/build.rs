@@ -11,7 +11,7 @@ use crate::resource::Failure;
 
 /// Runs the steps that were not done yet, in order, up to the first failure.
 pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
-    let spec = attempt.d.spec;
+    let spec = attempt.deployment.spec;
     let tasks: Vec<Task<'_>> = (0..spec.steps.len())
         .map(|index| Task::build_step(spec, index))
         .collect();
@@ -32,9 +32,9 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                 continue;
             }
             afresh = true;
-            attempt.d.check_stop()?;
+            attempt.deployment.check_stop()?;
             attempt.run_recorded(Stage::Build, step, Some(definition), |attempt| {
-                let d = attempt.d;
+                let deployment = attempt.deployment;
                 let progress = format!(
                     "{}: step {} of {}: {}",
                     spec.app,
@@ -45,14 +45,14 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                 if let Some(basis) = skip::find_basis(attempt, task)? {
                     let mut outputs = task.outputs.iter();
                     let carried = outputs.try_for_each(|output| {
-                        copy_from_release(d, &attempt.name, &basis.name, output)
+                        copy_from_release(deployment, &attempt.name, &basis.name, output)
                     });
                     match carried {
                         Ok(()) => {
                             tracing::info!(target: "progress", "{progress}: skipped, {}", basis.describe());
                             return Ok(StageOutcome::Skipped(basis.describe()));
                         }
-                        Err(failure) if d.host.stop.is_set() => return Err(failure),
+                        Err(failure) if deployment.host.stop.is_set() => return Err(failure),
                         // Outputs that cannot be copied, because of what others put there, are built from
                         // scratch.
                         Err(failure) => {
@@ -61,7 +61,7 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                     }
                 }
                 tracing::info!(target: "progress", "{progress}");
-                run::run(d, &attempt.name, task)?;
+                run::run(deployment, &attempt.name, task)?;
                 Ok(StageOutcome::Done)
             })?;
         }
@@ -75,20 +75,20 @@ const COMPILE_STEP: &str = "compile";
 
 /// Compiles the assets, or reuses those of another release.
 pub(crate) fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
-    let spec = attempt.d.spec;
+    let spec = attempt.deployment.spec;
     let Some(task) = Task::assets(spec) else {
         return Ok(());
     };
     let definition = task.fingerprint(spec);
     attempt.run_stage(Stage::Assets, Some(&definition), |attempt| {
-        let d = attempt.d;
+        let deployment = attempt.deployment;
         if let Some(basis) = skip::find_basis(attempt, &task)? {
-            match assets::reuse(d, &attempt.name, &basis.name) {
+            match assets::reuse(deployment, &attempt.name, &basis.name) {
                 Ok(()) => {
                     tracing::info!(target: "progress", "{}: assets: skipped, {}", spec.app, basis.describe());
                     return Ok(StageOutcome::Skipped(basis.describe()));
                 }
-                Err(failure) if d.host.stop.is_set() => return Err(failure),
+                Err(failure) if deployment.host.stop.is_set() => return Err(failure),
                 Err(failure) => tracing::warn!("{}: assets: cannot reuse them, compiling: {failure}", spec.app),
             }
         }
@@ -97,14 +97,14 @@ pub(crate) fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
             .is_done(Stage::Assets, Some(COMPILE_STEP), Some(&definition));
         if !compiled {
             tracing::info!(target: "progress", "{}: assets", spec.app);
-            assets::reset_compile_folder(d, &attempt.name)?;
+            assets::reset_compile_folder(deployment, &attempt.name)?;
             attempt.run_recorded(Stage::Assets, Some(COMPILE_STEP), Some(&definition), |attempt| {
-                run::run(attempt.d, &attempt.name, &task)?;
+                run::run(attempt.deployment, &attempt.name, &task)?;
                 Ok(StageOutcome::Done)
             })?;
         }
-        assets::share_compiled(d, &attempt.name)?;
-        assets::update_active_links(d)?;
+        assets::share_compiled(deployment, &attempt.name)?;
+        assets::update_active_links(deployment)?;
         Ok(StageOutcome::Done)
     })
 }

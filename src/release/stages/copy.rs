@@ -7,22 +7,25 @@ use crate::resource::Failure;
 
 /// Copies a path from another release.
 pub(crate) fn copy_from_release(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     name: &str,
     from: &str,
     path: &Path,
 ) -> Result<(), Failure> {
-    let root = &d.host.root;
-    let (old, new) = (d.layout.release(from), d.layout.release(name));
+    let root = &deployment.host.root;
+    let (old, new) = (
+        deployment.layout.release(from),
+        deployment.layout.release(name),
+    );
     root.remove_tree(&new.join(path))?;
     let mut folder = new.clone();
     for part in path.parent().into_iter().flatten() {
         folder.push(part);
         if root.meta(&folder)?.is_none() {
-            root.create_dir(&folder, &d.owner.attrs(0o755))?;
+            root.create_dir(&folder, &deployment.owner.attrs(0o755))?;
         }
     }
-    let copied = root.copy_tree(&old.join(path), &new.join(path), &d.host.stop);
-    d.check_stop()?;
+    let copied = root.copy_tree(&old.join(path), &new.join(path), &deployment.host.stop);
+    deployment.check_stop()?;
     Ok(copied?)
 }

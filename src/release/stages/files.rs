@@ -19,9 +19,9 @@ const MAX_FILE: usize = 4 << 20;
 pub(crate) type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
 
 /// Writes all files into a release. Replaces whatever else the app's user put in their place.
-pub(crate) fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
-    let root = &d.host.root;
-    for file in &d.spec.files {
+pub(crate) fn write_files(deployment: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
+    let root = &deployment.host.root;
+    for file in &deployment.spec.files {
         let mut folder = release.to_owned();
         for part in file.path.parent().into_iter().flatten() {
             folder.push(part);
@@ -30,7 +30,7 @@ pub(crate) fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Fail
                 root.remove_file(&folder)?;
             }
             if kind != Some(FileKind::Directory) {
-                root.create_dir(&folder, &d.owner.attrs(0o755))?;
+                root.create_dir(&folder, &deployment.owner.attrs(0o755))?;
             }
         }
         let path = release.join(&file.path);
@@ -44,7 +44,7 @@ pub(crate) fn write_files(d: &Deployment<'_>, release: &Path) -> Result<(), Fail
         {
             root.remove_obstacle(&path)?;
         }
-        let attrs: Attrs = d.owner.attrs(file.mode());
+        let attrs: Attrs = deployment.owner.attrs(file.mode());
         root.write_atomic(&path, file.body.as_bytes(), &attrs)?;
     }
     Ok(())

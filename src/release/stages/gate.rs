@@ -44,13 +44,13 @@ pub(crate) fn run_gate(
     runs_as: ServiceUids<'_>,
 ) -> Result<TrialOutcome, Failure> {
     let sha = match load_trial(spec, host)? {
-        Some((d, _, trial)) => {
+        Some((deployment, _, trial)) => {
             if !trial.back
-                && let Some(failure) = run_before_hooks(&d, &trial)
+                && let Some(failure) = run_before_hooks(&deployment, &trial)
             {
                 return Ok(TrialOutcome::Failed(failure));
             }
-            Some(d.sha)
+            Some(deployment.sha)
         }
         None => None,
     };
@@ -111,18 +111,18 @@ fn unproven(failure: Failure, deadline: Duration) -> TrialOutcome {
 }
 
 /// Runs the hooks before the gate, such as a smoke test; returns their failure.
-fn run_before_hooks(d: &Deployment<'_>, trial: &Trial) -> Option<Failure> {
-    hooks::run(d, &trial.name, HookTiming::Before, Stage::Gate).err()
+fn run_before_hooks(deployment: &Deployment<'_>, trial: &Trial) -> Option<Failure> {
+    hooks::run(deployment, &trial.name, HookTiming::Before, Stage::Gate).err()
 }
 
 /// Ends the trial of the active release as passed.
 pub(crate) fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
-    let Some((d, mut record, trial)) = load_trial(spec, host)? else {
+    let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
         return Ok(());
     };
     record.set_trial(None);
     let mut attempt = Attempt {
-        d: &d,
+        deployment: &deployment,
         record: &mut record,
         name: trial.name.clone(),
     };
@@ -131,9 +131,14 @@ pub(crate) fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     attempt.save()?;
     // From here on it serves: later failures are logged and roll nothing back.
     for done in [
-        hooks::run(attempt.d, &attempt.name, HookTiming::After, Stage::Gate),
+        hooks::run(
+            attempt.deployment,
+            &attempt.name,
+            HookTiming::After,
+            Stage::Gate,
+        ),
         run_keep_stage(&mut attempt),
-        prepare_spare(attempt.d, attempt.record),
+        prepare_spare(attempt.deployment, attempt.record),
     ] {
         if let Err(failure) = done {
             tracing::warn!(
@@ -147,9 +152,19 @@ pub(crate) fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
 }
 
 fn run_keep_stage(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
-    hooks::run(attempt.d, &attempt.name, HookTiming::Before, Stage::Keep)?;
-    keep::prune(attempt.d, attempt.record)?;
-    hooks::run(attempt.d, &attempt.name, HookTiming::After, Stage::Keep)
+    hooks::run(
+        attempt.deployment,
+        &attempt.name,
+        HookTiming::Before,
+        Stage::Keep,
+    )?;
+    keep::prune(attempt.deployment, attempt.record)?;
+    hooks::run(
+        attempt.deployment,
+        &attempt.name,
+        HookTiming::After,
+        Stage::Keep,
+    )
 }
 
 /// Ends the trial of the active release as failed: marks it bad, quarantines its sha, and rolls back to the
@@ -159,13 +174,13 @@ pub(crate) fn roll_back(
     host: &Host,
     why: &Failure,
 ) -> Result<RollbackOutcome, Failure> {
-    let Some((d, mut record, trial)) = load_trial(spec, host)? else {
+    let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
         return Ok(RollbackOutcome::NoTarget);
     };
-    quarantine(&d, &trial, why)?;
+    quarantine(&deployment, &trial, why)?;
     let to = rollback_target(&record, &trial);
     let mut attempt = Attempt {
-        d: &d,
+        deployment: &deployment,
         record: &mut record,
         name: trial.name.clone(),
     };
@@ -188,10 +203,10 @@ pub(crate) fn roll_back_bad(
     let Some(entry) = record.find(name) else {
         return Ok(RollbackOutcome::NoTarget);
     };
-    let d = Deployment::new(spec, &entry.sha, host)?;
+    let deployment = Deployment::new(spec, &entry.sha, host)?;
     let to = record.previous_good(name).map(|entry| entry.name.clone());
     let mut attempt = Attempt {
-        d: &d,
+        deployment: &deployment,
         record: &mut record,
         name: name.to_owned(),
     };
@@ -202,7 +217,7 @@ fn roll_back_to(
     attempt: &mut Attempt<'_, '_>,
     to: Option<String>,
 ) -> Result<RollbackOutcome, Failure> {
-    let d = attempt.d;
+    let deployment = attempt.deployment;
     let Some(to) = to else {
         attempt.record.set_trial(None);
         attempt.save()?;
@@ -215,20 +230,21 @@ fn roll_back_to(
     }));
     attempt.save()?;
     let bad = attempt.name.clone();
-    let hooked = hooks::run_rollback(attempt.d, &attempt.name, HookTiming::Before);
+    let hooked = hooks::run_rollback(attempt.deployment, &attempt.name, HookTiming::Before);
     if let Err(failure) = hooked {
-        tracing::warn!("{}: {failure}; rolling back anyway", d.spec.app);
+        tracing::warn!("{}: {failure}; rolling back anyway", deployment.spec.app);
     }
-    activate::point_current_to(d, &to)?;
+    activate::point_current_to(deployment, &to)?;
     activate::append_revisions_log(
-        d,
+        deployment,
         &format!("trueup took back release {bad} and went back to {to}"),
     );
     attempt.record.set_last_activated(&to);
     attempt.save()?;
     attempt.name = to.clone();
-    if let Err(failure) = hooks::run_rollback(attempt.d, &attempt.name, HookTiming::After) {
-        tracing::warn!("{}: {failure}", d.spec.app);
+    if let Err(failure) = hooks::run_rollback(attempt.deployment, &attempt.name, HookTiming::After)
+    {
+        tracing::warn!("{}: {failure}", deployment.spec.app);
     }
     Ok(RollbackOutcome::RolledBack(to))
 }
@@ -244,18 +260,18 @@ fn rollback_target(record: &Record, trial: &Trial) -> Option<String> {
         .map(|entry| entry.name.clone())
 }
 
-fn quarantine(d: &Deployment<'_>, trial: &Trial, why: &Failure) -> Result<(), Failure> {
-    let mut overrides = Overrides::load(d.host, &d.layout)?;
+fn quarantine(deployment: &Deployment<'_>, trial: &Trial, why: &Failure) -> Result<(), Failure> {
+    let mut overrides = Overrides::load(deployment.host, &deployment.layout)?;
     overrides.quarantine(QuarantinedSha {
-        sha: d.sha.clone(),
+        sha: deployment.sha.clone(),
         release: trial.name.clone(),
-        at: d.host.clock.now(),
+        at: deployment.host.clock.now(),
         why: why.message.clone(),
     });
-    overrides.save(d.host, &d.layout)?;
+    overrides.save(deployment.host, &deployment.layout)?;
     // A service's output belongs in the log, which only root can read.
-    let now = d.host.clock.now();
-    let mut log = run::open_log(d, &trial.name)?;
+    let now = deployment.host.clock.now();
+    let mut log = run::open_log(deployment, &trial.name)?;
     let line = heading(Stage::Gate, Stage::Gate.as_str(), &format!("{now:.0}"));
     let _ = writeln!(log, "{line}\n{}", why.message);
     Ok(())
@@ -276,15 +292,15 @@ fn load_trial<'a>(
     let Some((trial, entry)) = tried else {
         return Ok(None);
     };
-    let mut d = Deployment::new(spec, &entry.sha, host)?;
+    let mut deployment = Deployment::new(spec, &entry.sha, host)?;
     let from = trial.from.as_deref().and_then(|from| record.find(from));
-    d.previous = from.map(|entry| entry.sha.clone());
-    Ok(Some((d, record, trial)))
+    deployment.previous = from.map(|entry| entry.sha.clone());
+    Ok(Some((deployment, record, trial)))
 }
 
 /// Records the decision of the gate.
 fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, why: Option<&str>) {
-    let now = attempt.d.host.clock.now();
+    let now = attempt.deployment.host.clock.now();
     let activated = attempt.entry().find_stage(Stage::Activate, None);
     let began = activated.map_or(now, |note| note.began);
     let took = now.duration_since(began).as_millis();

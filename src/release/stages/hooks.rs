@@ -15,25 +15,25 @@ pub(crate) enum HookTiming {
 
 /// Runs the hooks before or after a stage. The first failure fails the stage.
 pub(crate) fn run(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     release: &str,
     timing: HookTiming,
     stage: Stage,
 ) -> Result<(), Failure> {
-    run_hook(d, release, timing, stage.as_str(), stage)
+    run_hook(deployment, release, timing, stage.as_str(), stage)
 }
 
 /// Runs the hooks before or after a rollback.
 pub(crate) fn run_rollback(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     release: &str,
     timing: HookTiming,
 ) -> Result<(), Failure> {
-    run_hook(d, release, timing, ROLLBACK, Stage::Activate)
+    run_hook(deployment, release, timing, ROLLBACK, Stage::Activate)
 }
 
 fn run_hook(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     release: &str,
     timing: HookTiming,
     word: &str,
@@ -44,7 +44,7 @@ fn run_hook(
         HookTiming::After => "after",
     };
     let hook = format!("{side}_{word}");
-    let spec = d.spec;
+    let spec = deployment.spec;
     for (i, step) in spec.hooks.steps_of(&hook).iter().enumerate() {
         let name = match &step.name {
             Some(name) => format!("{hook} {name}"),
@@ -52,7 +52,7 @@ fn run_hook(
         };
         let mut task = Task::from_step(spec, name, stage, step);
         task.may_stop = stage < Stage::Migrate;
-        run::run(d, release, &task)?;
+        run::run(deployment, release, &task)?;
     }
     Ok(())
 }

@@ -11,33 +11,35 @@ use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 
 /// Creates the shared folders, and links them and the shared files into the tree.
-pub(crate) fn link(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
-    ensure_shared_paths(d)?;
-    for (path, target) in d.spec.links() {
-        make_parents(d, tree, path)?;
+pub(crate) fn link(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+    ensure_shared_paths(deployment)?;
+    for (path, target) in deployment.spec.links() {
+        make_parents(deployment, tree, path)?;
         let place = tree.join(path);
         // Replaces what the repository has there (a placeholder, usually).
-        d.host.root.remove_obstacle(&place)?;
-        d.host
-            .root
-            .replace_symlink(&place, &relative_link(path, &target), &Attrs::default())?;
+        deployment.host.root.remove_obstacle(&place)?;
+        deployment.host.root.replace_symlink(
+            &place,
+            &relative_link(path, &target),
+            &Attrs::default(),
+        )?;
     }
     Ok(())
 }
 
 /// Creates the shared folders; fails if a shared file, which trueup cannot create, is missing.
-fn ensure_shared_paths(d: &Deployment<'_>) -> Result<(), Failure> {
-    let root = &d.host.root;
-    let shared = d.layout.shared();
-    for dir in &d.spec.linked_dirs {
-        make_shared_folder(d, dir)?;
+fn ensure_shared_paths(deployment: &Deployment<'_>) -> Result<(), Failure> {
+    let root = &deployment.host.root;
+    let shared = deployment.layout.shared();
+    for dir in &deployment.spec.linked_dirs {
+        make_shared_folder(deployment, dir)?;
     }
-    if d.spec.assets.is_some() {
-        make_shared_folder(d, Path::new(SHARED_ASSETS))?;
+    if deployment.spec.assets.is_some() {
+        make_shared_folder(deployment, Path::new(SHARED_ASSETS))?;
     }
-    for file in &d.spec.linked_files {
+    for file in &deployment.spec.linked_files {
         if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
-            make_shared_folder(d, folder)?;
+            make_shared_folder(deployment, folder)?;
         }
         let path = shared.join(file);
         match root.meta(&path)?.map(|meta| meta.kind) {
@@ -62,16 +64,16 @@ fn ensure_shared_paths(d: &Deployment<'_>) -> Result<(), Failure> {
 }
 
 /// Creates a folder of `shared`, with its parents: all of them belong to the app's user.
-fn make_shared_folder(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
-    let root = &d.host.root;
-    let mut folder = d.layout.shared();
+fn make_shared_folder(deployment: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
+    let root = &deployment.host.root;
+    let mut folder = deployment.layout.shared();
     for part in path {
         folder.push(part);
         match root.meta(&folder)?.map(|meta| meta.kind) {
             Some(FileKind::Directory) => {}
             // A shared folder may be a link to a larger disk. It is not followed here.
-            Some(FileKind::Symlink) if folder == d.layout.shared().join(path) => {}
-            None => root.create_dir(&folder, &d.owner.attrs(0o755))?,
+            Some(FileKind::Symlink) if folder == deployment.layout.shared().join(path) => {}
+            None => root.create_dir(&folder, &deployment.owner.attrs(0o755))?,
             Some(other) => {
                 return Err(Failure::new(format!(
                     "{} is {} and not a folder",
@@ -85,8 +87,8 @@ fn make_shared_folder(d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
 }
 
 /// Creates the folders in the tree on the path to a link. Accepts only real folders.
-fn make_parents(d: &Deployment<'_>, tree: &Path, path: &Path) -> Result<(), Failure> {
-    let root = &d.host.root;
+fn make_parents(deployment: &Deployment<'_>, tree: &Path, path: &Path) -> Result<(), Failure> {
+    let root = &deployment.host.root;
     let mut parent = PathBuf::new();
     for part in path.parent().into_iter().flatten() {
         parent.push(part);

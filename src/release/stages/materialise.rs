@@ -29,53 +29,53 @@ pub(crate) struct Checkout {
 /// Checks out the wanted commit into the new folder `tree`. Everything in it belongs to the app's owner; the
 /// folder itself is root's until [`write_revision_and_chown`].
 pub(crate) fn materialise(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     mirror: &Repository,
     tree: &Path,
 ) -> Result<Checkout, TreeError> {
-    let stock = SpareTrees::new(d);
-    let limits = PlanLimits::new(&d.host.stop);
+    let stock = SpareTrees::new(deployment);
+    let limits = PlanLimits::new(&deployment.host.stop);
     for spare in stock.candidates()? {
         let planned = Plan::incremental(
             mirror,
             parse_oid(&spare.sha)?,
             stock.load_metadata(&spare.sha),
-            parse_oid(&d.sha)?,
+            parse_oid(&deployment.sha)?,
             None,
             &limits,
         );
         // Flaws of the wanted commit are reported below; flaws of the spare's do not matter.
         let Ok(plan) = planned else { continue };
-        let job = CheckoutJob::prepare(d, mirror, plan, Some(&spare))?;
+        let job = CheckoutJob::prepare(deployment, mirror, plan, Some(&spare))?;
         stock.take(&spare, tree)?;
-        match job.run(d, tree) {
+        match job.run(deployment, tree) {
             Err(error @ TreeError::Refused(_)) => return Err(error),
-            Err(error) if !d.host.stop.is_set() => {
-                tracing::warn!("{}: cannot use a spare tree: {error}", d.spec.app);
-                d.host.root.remove_tree(tree)?;
+            Err(error) if !deployment.host.stop.is_set() => {
+                tracing::warn!("{}: cannot use a spare tree: {error}", deployment.spec.app);
+                deployment.host.root.remove_tree(tree)?;
             }
             done => return done,
         }
     }
-    checkout_from_scratch(d, mirror, tree, &limits)
+    checkout_from_scratch(deployment, mirror, tree, &limits)
 }
 
 fn checkout_from_scratch(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     mirror: &Repository,
     tree: &Path,
     limits: &PlanLimits<'_>,
 ) -> Result<Checkout, TreeError> {
-    let releases = open_folder(d, &d.layout.releases())?;
+    let releases = open_folder(deployment, &deployment.layout.releases())?;
     let plan = Plan::full(
         mirror,
-        parse_oid(&d.sha)?,
+        parse_oid(&deployment.sha)?,
         releases.free_space()?.files,
         limits,
     )?;
-    let job = CheckoutJob::prepare(d, mirror, plan, None)?;
-    d.host.root.create_dir(tree, &Attrs::mode(0o700))?;
-    job.run(d, tree)
+    let job = CheckoutJob::prepare(deployment, mirror, plan, None)?;
+    deployment.host.root.create_dir(tree, &Attrs::mode(0o700))?;
+    job.run(deployment, tree)
 }
 
 /// Everything needed to bring a tree to the wanted commit, checked to be available.
@@ -91,31 +91,35 @@ impl<'a> CheckoutJob<'a> {
     /// Refuses an impossible checkout. Writes nothing except the LFS files that it fetches into the mirror.
     /// `base` is the spare to start from: if space is short, the other spares are removed.
     fn prepare(
-        d: &Deployment<'_>,
+        deployment: &Deployment<'_>,
         mirror: &'a Repository,
         plan: Plan,
         base: Option<&SpareTree>,
     ) -> Result<CheckoutJob<'a>, TreeError> {
         let odb = mirror.odb()?;
-        let lfs = LfsFiles::fetch_missing(d, mirror, &plan.create)?;
-        let releases = open_folder(d, &d.layout.releases())?;
-        let key = GitCryptKey::load(d.spec, d.host)?;
+        let lfs = LfsFiles::fetch_missing(deployment, mirror, &plan.create)?;
+        let releases = open_folder(deployment, &deployment.layout.releases())?;
+        let key = GitCryptKey::load(deployment.spec, deployment.host)?;
         let source = ContentSource {
             odb: &odb,
             lfs: &lfs,
-            max_file: d.spec.max_file(),
+            max_file: deployment.spec.max_file(),
             key: key.as_ref(),
         };
-        let fits = || check_plan(&plan, source, &releases, &d.host.stop);
+        let fits = || check_plan(&plan, source, &releases, &deployment.host.stop);
         let large = match fits() {
-            Err(error) if !SpareTrees::new(d).remove_except(base).unwrap_or(false) => {
+            Err(error)
+                if !SpareTrees::new(deployment)
+                    .remove_except(base)
+                    .unwrap_or(false) =>
+            {
                 return Err(error);
             }
             Err(_) => fits()?,
             Ok(large) => large,
         };
-        check_filters(d, source, &plan.create)?;
-        warn_unsupported(d, &plan);
+        check_filters(deployment, source, &plan.create)?;
+        warn_unsupported(deployment, &plan);
         Ok(CheckoutJob {
             plan,
             lfs,
@@ -125,48 +129,51 @@ impl<'a> CheckoutJob<'a> {
         })
     }
 
-    fn run(&self, d: &Deployment<'_>, tree: &Path) -> Result<Checkout, TreeError> {
+    fn run(&self, deployment: &Deployment<'_>, tree: &Path) -> Result<Checkout, TreeError> {
         let writer = TreeWriter {
             source: ContentSource {
                 odb: &self.odb,
                 lfs: &self.lfs,
-                max_file: d.spec.max_file(),
+                max_file: deployment.spec.max_file(),
                 key: self.key.as_ref(),
             },
             large: &self.large,
-            uid: d.owner.uid,
-            gid: d.owner.gid,
+            uid: deployment.owner.uid,
+            gid: deployment.owner.gid,
             pace: Priority::Normal,
-            stop: &d.host.stop,
+            stop: &deployment.host.stop,
         };
-        let on_disk = writer.apply(&self.plan, &open_folder(d, tree)?)?;
+        let on_disk = writer.apply(&self.plan, &open_folder(deployment, tree)?)?;
         Ok(Checkout { is_synced: on_disk })
     }
 }
 
 /// Writes `REVISION`, and gives the tree to its owner. Until then the links in it belong to root, like the
 /// folder itself, which comes last: the tree stays closed to others until all of it is done.
-pub(crate) fn write_revision_and_chown(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
-    let root = &d.host.root;
+pub(crate) fn write_revision_and_chown(
+    deployment: &Deployment<'_>,
+    tree: &Path,
+) -> Result<(), Failure> {
+    let root = &deployment.host.root;
     let revision = tree.join("REVISION");
     root.remove_tree(&revision)?;
-    let line = format!("{}\n", d.sha);
-    root.write_atomic(&revision, line.as_bytes(), &d.owner.attrs(0o644))?;
-    for (path, _) in d.spec.links() {
+    let line = format!("{}\n", deployment.sha);
+    root.write_atomic(&revision, line.as_bytes(), &deployment.owner.attrs(0o644))?;
+    for (path, _) in deployment.spec.links() {
         for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
-            root.set_attrs(&tree.join(part), &d.owner.attrs(0o755))?;
+            root.set_attrs(&tree.join(part), &deployment.owner.attrs(0o755))?;
         }
     }
-    root.set_attrs(tree, &d.owner.attrs(0o755))?;
-    Ok(open_folder(d, tree)?.sync()?)
+    root.set_attrs(tree, &deployment.owner.attrs(0o755))?;
+    Ok(open_folder(deployment, tree)?.sync()?)
 }
 
 /// Prepares the spares of the wanted commit for the next release, at the lowest priority, unless they exist.
-pub(crate) fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), Failure> {
-    if spare_is_ready(d)? {
+pub(crate) fn make_spare(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(), Failure> {
+    if spare_is_ready(deployment)? {
         return Ok(());
     }
-    match SpareTrees::new(d).prepare(mirror) {
+    match SpareTrees::new(deployment).prepare(mirror) {
         Ok(()) => Ok(()),
         Err(TreeError::Refused(failure) | TreeError::Other(failure)) => Err(failure),
         Err(TreeError::Mirror(why)) => Err(Failure::new(format!("the mirror is broken: {why}"))),
@@ -174,18 +181,18 @@ pub(crate) fn make_spare(d: &Deployment<'_>, mirror: &Repository) -> Result<(), 
 }
 
 /// Whether [`make_spare`] has nothing to do. Costs two system calls.
-pub(crate) fn spare_is_ready(d: &Deployment<'_>) -> Result<bool, Failure> {
-    SpareTrees::new(d).is_complete()
+pub(crate) fn spare_is_ready(deployment: &Deployment<'_>) -> Result<bool, Failure> {
+    SpareTrees::new(deployment).is_complete()
 }
 
 /// Removes the spares, for an app that is removed.
 #[allow(dead_code, reason = "no state of a release asks for it yet")]
-pub(crate) fn remove_spares(d: &Deployment<'_>) -> Result<(), Failure> {
-    SpareTrees::new(d).remove_all()
+pub(crate) fn remove_spares(deployment: &Deployment<'_>) -> Result<(), Failure> {
+    SpareTrees::new(deployment).remove_all()
 }
 
-fn open_folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
-    let folder = d.host.root.open_folder(path)?;
+fn open_folder(deployment: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
+    let folder = deployment.host.root.open_folder(path)?;
     folder.ok_or_else(|| {
         Failure::new(format!(
             "{} disappeared while it was in use",
@@ -195,7 +202,7 @@ fn open_folder(d: &Deployment<'_>, path: &Path) -> Result<Folder, Failure> {
 }
 
 /// Warns about git features that a checkout does not apply.
-fn warn_unsupported(d: &Deployment<'_>, plan: &Plan) {
+fn warn_unsupported(deployment: &Deployment<'_>, plan: &Plan) {
     let those = |chosen: fn(&TreeEntry) -> bool| {
         let chosen: Vec<&TreeEntry> = plan.create.iter().filter(|item| chosen(item)).collect();
         (!chosen.is_empty()).then(|| format_paths(chosen.into_iter()))
@@ -203,13 +210,13 @@ fn warn_unsupported(d: &Deployment<'_>, plan: &Plan) {
     if let Some(names) = those(|item| item.kind == EntryKind::Submodule) {
         tracing::warn!(
             "{}: submodules are not fetched, their folders stay empty: {names}",
-            d.spec.app
+            deployment.spec.app
         );
     }
     if let Some(names) = those(|item| item.conversion.has_encoding) {
         tracing::warn!(
             "{}: `working-tree-encoding` is not applied, these files stay in UTF-8: {names}",
-            d.spec.app
+            deployment.spec.app
         );
     }
 }

@@ -9,7 +9,7 @@ use crate::resource::Failure;
 /// Migrates once per release. A release that is rolled back to was migrated when it was new; trueup never
 /// migrates down.
 pub(crate) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
-    let spec = attempt.d.spec;
+    let spec = attempt.deployment.spec;
     let Some(task) = Task::migrate(spec) else {
         return Ok(());
     };
@@ -23,7 +23,7 @@ pub(crate) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
             return Ok(StageOutcome::Skipped(basis.describe()));
         }
         tracing::info!(target: "progress", "{}: migrating", spec.app);
-        run::run(attempt.d, &attempt.name, &task)?;
+        run::run(attempt.deployment, &attempt.name, &task)?;
         Ok(StageOutcome::Done)
     })
 }

@@ -130,22 +130,29 @@ fn timeout_or_default(configured: Option<Seconds>) -> Duration {
 }
 
 /// Runs a command in the release's folder (until that exists, in the app's) and fails unless it succeeds.
-pub(crate) fn run(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
-    let done = execute(d, name, task)?;
+pub(crate) fn run(deployment: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
+    let done = execute(deployment, name, task)?;
     match done.exit_reason {
         ExitReason::Exited(0) => Ok(()),
         ExitReason::Stopped => Err(Failure::stopped()),
-        _ => Err(step_failure(d, name, task, &done)),
+        _ => Err(step_failure(deployment, name, task, &done)),
     }
 }
 
-fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<CompletedCommand, Failure> {
-    let (root, layout) = (&d.host.root, &d.layout);
-    let mut command = task.run.command().timeout(effective_timeout(d, task)?);
-    let identity = identity(d, task.user)?;
+fn execute(
+    deployment: &Deployment<'_>,
+    name: &str,
+    task: &Task<'_>,
+) -> Result<CompletedCommand, Failure> {
+    let (root, layout) = (&deployment.host.root, &deployment.layout);
+    let mut command = task
+        .run
+        .command()
+        .timeout(effective_timeout(deployment, task)?);
+    let identity = identity(deployment, task.user)?;
     let release = layout.release(name);
     command.env = environment(
-        d,
+        deployment,
         &release,
         task.stage.as_str(),
         task.env,
@@ -157,10 +164,10 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<CompletedC
     };
     command.cwd = Some(root.machine_path(&place));
     command.identity = identity.filter(|_| root.is_privileged());
-    command.umask = d.spec.umask();
+    command.umask = deployment.spec.umask();
 
-    let mut log = open_log(d, name)?;
-    let now = d.host.clock.now();
+    let mut log = open_log(deployment, name)?;
+    let now = deployment.host.clock.now();
     // A log that cannot be written must not prevent a build.
     let _ = writeln!(
         log,
@@ -168,8 +175,8 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<CompletedC
         heading(task.stage, &task.name, &format!("{now:.0} {}", task.run))
     );
     command.log = Some(log);
-    command.stop = task.may_stop.then(|| d.host.stop.clone());
-    Ok(d.host.exec.run(command)?)
+    command.stop = task.may_stop.then(|| deployment.host.stop.clone());
+    Ok(deployment.host.exec.run(command)?)
 }
 
 /// Length in bytes beyond which the next command truncates the log: with what that may add, every log stays
@@ -177,8 +184,8 @@ fn execute(d: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<CompletedC
 const TRUNCATE_LOG_AT: u64 = MAX_LOG as u64 - 2 * LOG_LIMIT;
 
 /// Opens a release's log for appending. Readable only by root: a program may print its secrets.
-pub(crate) fn open_log(d: &Deployment<'_>, name: &str) -> Result<File, Failure> {
-    let (root, layout) = (&d.host.root, &d.layout);
+pub(crate) fn open_log(deployment: &Deployment<'_>, name: &str) -> Result<File, Failure> {
+    let (root, layout) = (&deployment.host.root, &deployment.layout);
     root.create_dir_all(&layout.logs(), &Attrs::mode(0o750))?;
     let log = root.open_append(&layout.log(name), &Attrs::mode(0o600))?;
     // Every retry of a failing release adds to its log.
@@ -190,12 +197,12 @@ pub(crate) fn open_log(d: &Deployment<'_>, name: &str) -> Result<File, Failure> 
 
 /// The time limit of a command. `build_deadline` counts only up to the assets stage: half a migration is
 /// worse than a late one.
-fn effective_timeout(d: &Deployment<'_>, task: &Task<'_>) -> Result<Duration, Failure> {
+fn effective_timeout(deployment: &Deployment<'_>, task: &Task<'_>) -> Result<Duration, Failure> {
     if task.stage > Stage::Assets {
         return Ok(task.timeout);
     }
-    d.check_deadline()?;
-    let left = remaining(d.build_deadline, d.elapsed()).unwrap_or(task.timeout);
+    deployment.check_deadline()?;
+    let left = remaining(deployment.build_deadline, deployment.elapsed()).unwrap_or(task.timeout);
     Ok(task.timeout.min(left))
 }
 
@@ -206,18 +213,21 @@ fn remaining(limit: Option<Duration>, elapsed: Duration) -> Option<Duration> {
 
 /// The user that runs a release's command; `None`: root.
 pub(crate) fn identity(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     user: Option<&str>,
 ) -> Result<Option<Identity>, Failure> {
     let Some(user) = user.filter(|user| *user != "root") else {
         return Ok(None);
     };
-    let found = d.host.accounts.identity(&d.host.root, user)?;
+    let found = deployment
+        .host
+        .accounts
+        .identity(&deployment.host.root, user)?;
     let mut identity = found
         .ok_or_else(|| Failure::not_ready(format!("there is no user `{user}` to run a step as")))?;
     // The release's group applies to its own user; another user of a step keeps its own.
-    let own = d.spec.user.as_deref() == Some(user);
-    if let (true, Some(gid)) = (own && d.spec.group.is_some(), d.owner.gid) {
+    let own = deployment.spec.user.as_deref() == Some(user);
+    if let (true, Some(gid)) = (own && deployment.spec.group.is_some(), deployment.owner.gid) {
         identity.gid = gid;
         if !identity.groups.contains(&gid) {
             identity.groups.push(gid);
@@ -228,35 +238,43 @@ pub(crate) fn identity(
 
 /// The environment of a release's command, without the default search path.
 pub(crate) fn environment(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     release: &Path,
     stage: &str,
     env: &BTreeMap<String, String>,
     identity: Option<&Identity>,
 ) -> BTreeMap<OsString, OsString> {
-    let root = &d.host.root;
+    let root = &deployment.host.root;
     let (user, home) = match identity {
         Some(identity) => (identity.name.as_str(), root.machine_path(&identity.home)),
         None => ("root", root.machine_path("/root".as_ref())),
     };
-    let previous = d.previous.as_ref().map_or("", |sha| sha.as_str());
+    let previous = deployment.previous.as_ref().map_or("", |sha| sha.as_str());
     let own: [(&str, OsString); 11] = [
         ("HOME", home.into()),
         ("USER", user.into()),
         ("LANG", "C.UTF-8".into()),
-        ("APP", d.spec.app.as_str().into()),
-        ("ENVIRONMENT", d.spec.environment.as_str().into()),
-        ("REVISION", d.sha.as_str().into()),
+        ("APP", deployment.spec.app.as_str().into()),
+        ("ENVIRONMENT", deployment.spec.environment.as_str().into()),
+        ("REVISION", deployment.sha.as_str().into()),
         ("PREVIOUS_REVISION", previous.into()),
         ("RELEASE_PATH", root.machine_path(release).into()),
         (
             "CURRENT_PATH",
-            root.machine_path(&d.layout.current()).into(),
+            root.machine_path(&deployment.layout.current()).into(),
         ),
-        ("SHARED_PATH", root.machine_path(&d.layout.shared()).into()),
+        (
+            "SHARED_PATH",
+            root.machine_path(&deployment.layout.shared()).into(),
+        ),
         ("STAGE", stage.into()),
     ];
-    let configured = d.spec.env.iter().chain(&d.spec.secrets).chain(env);
+    let configured = deployment
+        .spec
+        .env
+        .iter()
+        .chain(&deployment.spec.secrets)
+        .chain(env);
     let configured = configured.map(|(key, value)| (key.into(), value.into()));
     let mut all: BTreeMap<OsString, OsString> = own
         .into_iter()
@@ -266,22 +284,26 @@ pub(crate) fn environment(
     if identity.is_none()
         && let Some(path) = all.remove(OsStr::new("PATH"))
     {
-        let path = without_app_folders(d, path);
+        let path = without_app_folders(deployment, path);
         all.extend((!path.is_empty()).then(|| ("PATH".into(), path)));
     }
     all
 }
 
 /// Removes from `PATH` the folders to which the app's user can add programs: root must run none of them.
-fn without_app_folders(d: &Deployment<'_>, path: OsString) -> OsString {
-    let (root, accounts) = (&d.host.root, &d.host.accounts);
-    let user = d.spec.user.as_deref().filter(|user| *user != "root");
+fn without_app_folders(deployment: &Deployment<'_>, path: OsString) -> OsString {
+    let (root, accounts) = (&deployment.host.root, &deployment.host.accounts);
+    let user = deployment
+        .spec
+        .user
+        .as_deref()
+        .filter(|user| *user != "root");
     let Some(user) = user else {
         return path;
     };
     let home = accounts.identity(root, user).ok().flatten();
     let home = home.map(|user| root.machine_path(&user.home));
-    let own = [home, Some(root.machine_path(d.layout.deploy_to()))];
+    let own = [home, Some(root.machine_path(deployment.layout.deploy_to()))];
     let others = std::env::split_paths(&path).filter(|folder| {
         // A relative folder is one of the release.
         folder.is_absolute() && !own.iter().flatten().any(|own| folder.starts_with(own))
@@ -290,7 +312,7 @@ fn without_app_folders(d: &Deployment<'_>, path: OsString) -> OsString {
 }
 
 fn step_failure(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     name: &str,
     task: &Task<'_>,
     done: &CompletedCommand,
@@ -302,7 +324,7 @@ fn step_failure(
     };
     failure.hint(format!(
         "all of its output is in {}; the release is kept in {} and was not activated",
-        d.layout.log(name).display(),
-        d.layout.release(name).display()
+        deployment.layout.log(name).display(),
+        deployment.layout.release(name).display()
     ))
 }

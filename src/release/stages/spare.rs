@@ -8,19 +8,24 @@ use crate::resource::Failure;
 
 /// Prepares a spare for the next release, at the lowest priority. Contacts no server; on a stop request it
 /// leaves the rest to the next pass.
-pub(crate) fn prepare_spare(d: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
-    if d.host.stop.is_set() {
+pub(crate) fn prepare_spare(
+    deployment: &Deployment<'_>,
+    record: &mut Record,
+) -> Result<(), Failure> {
+    if deployment.host.stop.is_set() {
         return Ok(());
     }
-    let made = match mirror::cached_with_commit(d) {
-        Some(mirror) if !materialise::spare_is_ready(d)? => materialise::make_spare(d, &mirror),
+    let made = match mirror::cached_with_commit(deployment) {
+        Some(mirror) if !materialise::spare_is_ready(deployment)? => {
+            materialise::make_spare(deployment, &mirror)
+        }
         _ => Ok(()),
     };
-    if d.host.stop.is_set() {
+    if deployment.host.stop.is_set() {
         return Ok(());
     }
     // Also after a failure, for lack of space say: not every pass tries again.
-    record.set_spare_attempted(&d.sha);
-    record.save(d.host, &d.layout)?;
+    record.set_spare_attempted(&deployment.sha);
+    record.save(deployment.host, &deployment.layout)?;
     made
 }

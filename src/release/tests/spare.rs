@@ -10,9 +10,9 @@ use crate::release::stages::materialise::{make_spare, remove_spares, spare_is_re
 
 /// What runs once a release is active.
 pub(super) fn make_spares(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
-    with_deployment(spec, host, |d| {
-        let mirror = mirror::ensure_commit(d)?;
-        make_spare(d, &mirror)
+    with_deployment(spec, host, |deployment| {
+        let mirror = mirror::ensure_commit(deployment)?;
+        make_spare(deployment, &mirror)
     })
 }
 

@@ -41,7 +41,7 @@ fn means_missing_repo(output: &str) -> bool {
 impl Fetcher<'_> {
     /// The failure to report for a transport error.
     pub(super) fn transport_failure(&self, error: TransportError) -> Failure {
-        let repo = &self.d.spec.repo;
+        let repo = &self.deployment.spec.repo;
         let failure = |why: &str| Failure::new(format!("cannot fetch {repo}: {why}"));
         match error {
             TransportError::TimedOut(DeadlineError::Stopped) => Failure::stopped(),
@@ -94,7 +94,7 @@ impl Fetcher<'_> {
     }
 
     fn process_failure(&self, stderr: &str, ended: &str) -> Failure {
-        let repo = &self.d.spec.repo;
+        let repo = &self.deployment.spec.repo;
         let (Some(ssh), Some(server)) = (&self.ssh, repo.ssh()) else {
             let stderr = stderr.trim();
             let failure = match stderr.is_empty() {
@@ -133,7 +133,7 @@ impl Fetcher<'_> {
             ))
             .hint("ask its owner: a server with this key may have stolen it"),
             SshFailure::UnusableDeployKey(why) => {
-                let key = self.d.spec.deploy_key.as_deref().unwrap_or("none".as_ref());
+                let key = self.deployment.spec.deploy_key.as_deref().unwrap_or("none".as_ref());
                 Failure::new(format!("ssh cannot use the deploy key {}: {why}", key.display()))
                     .hint("check it with `ssh-keygen -y -f`")
             }
@@ -164,9 +164,9 @@ impl Fetcher<'_> {
     fn permission_denied(&self, server: &SshServer) -> Failure {
         let failure = Failure::new(format!(
             "{}@{} denied access: permission denied (publickey), for {}",
-            server.user, server.host, self.d.spec.repo
+            server.user, server.host, self.deployment.spec.repo
         ));
-        match &self.d.spec.deploy_key {
+        match &self.deployment.spec.deploy_key {
             Some(key) => failure.hint(format!(
                 "allow the public half of {} (`ssh-keygen -y -f {0}` prints it) to read the repository",
                 key.display()
@@ -178,8 +178,8 @@ impl Fetcher<'_> {
     pub(super) fn timed_out(&self) -> Failure {
         Failure::new(format!(
             "fetching {} did not finish within {} s",
-            self.d.spec.repo,
-            self.d.spec.fetch_timeout().as_secs()
+            self.deployment.spec.repo,
+            self.deployment.spec.fetch_timeout().as_secs()
         ))
         .hint("check the network and the server, or raise `fetch_timeout`")
     }
@@ -187,15 +187,20 @@ impl Fetcher<'_> {
     /// The failure to report for an error of [`Fetcher::run`] that came neither from a callback nor from the
     /// transport.
     pub(crate) fn git_failure(&self, error: &git2::Error) -> Failure {
-        if self.d.host.clock.monotonic_now().duration_since(self.begun)
-            >= self.d.spec.fetch_timeout()
+        if self
+            .deployment
+            .host
+            .clock
+            .monotonic_now()
+            .duration_since(self.begun)
+            >= self.deployment.spec.fetch_timeout()
         {
             return self.timed_out();
         }
         if error.class() == ErrorClass::NoMemory {
             return too_much_memory();
         }
-        let repo = &self.d.spec.repo;
+        let repo = &self.deployment.spec.repo;
         let message = repo.redact_in(error.message());
         let message = message.trim();
         let failure = Failure::new(format!("cannot fetch {repo}: {message}"));

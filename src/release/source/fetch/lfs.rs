@@ -106,7 +106,7 @@ impl Fetcher<'_> {
         objects: &[&LfsObject],
         store: &Path,
     ) -> Result<(), Failure> {
-        let root = &self.d.host.root;
+        let root = &self.deployment.host.root;
         root.create_dir_all(store, &Attrs::mode(0o700))?;
         let need = objects.iter().map(|object| object.size);
         let need = need.fold(MIN_FREE_SPACE, u64::saturating_add);
@@ -120,7 +120,12 @@ impl Fetcher<'_> {
             ))
             .hint("free space on that filesystem"));
         }
-        let repo = self.d.spec.lfs_url.as_ref().unwrap_or(&self.d.spec.repo);
+        let repo = self
+            .deployment
+            .spec
+            .lfs_url
+            .as_ref()
+            .unwrap_or(&self.deployment.spec.repo);
         if let Some(folder) = local_repo::local_path(repo.url()) {
             return self.copy_lfs_from_folder(&folder, objects, store);
         }
@@ -142,7 +147,12 @@ impl Fetcher<'_> {
     }
 
     fn lfs_failure(&self, why: impl std::fmt::Display) -> Failure {
-        let repo = self.d.spec.lfs_url.as_ref().unwrap_or(&self.d.spec.repo);
+        let repo = self
+            .deployment
+            .spec
+            .lfs_url
+            .as_ref()
+            .unwrap_or(&self.deployment.spec.repo);
         Failure::new(format!("cannot fetch Git LFS files of {repo}: {why}")).hint(
             "check that the LFS server is reachable and the files are pushed (`git lfs push --all origin`). If it is not beside the repository, set `lfs_url` of the release; `.lfsconfig` is ignored",
         )
@@ -150,7 +160,7 @@ impl Fetcher<'_> {
 
     fn lfs_endpoint(&self, repo: &Repo) -> Result<Endpoint, Failure> {
         let (Some(ssh), Some(server)) = (&self.ssh, repo.ssh()) else {
-            let href = match &self.d.spec.lfs_url {
+            let href = match &self.deployment.spec.lfs_url {
                 Some(url) => url.url().to_owned(),
                 None => default_api_url(repo.url()),
             };
@@ -234,7 +244,9 @@ impl Fetcher<'_> {
     fn read_failure(&self, error: io::Error) -> Failure {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {
-            Some(HttpError::Deadline(_)) if self.d.host.stop.is_set() => Failure::stopped(),
+            Some(HttpError::Deadline(_)) if self.deployment.host.stop.is_set() => {
+                Failure::stopped()
+            }
             Some(error) => self.lfs_failure(error),
             None => self.lfs_failure(error),
         }
@@ -315,7 +327,7 @@ impl Fetcher<'_> {
         from: &mut dyn Read,
         store: &Path,
     ) -> Result<(), Failure> {
-        let root = &self.d.host.root;
+        let root = &self.deployment.host.root;
         let path = store.join(object.store_path());
         let unfinished = store.join("unfinished");
         root.remove_tree(&unfinished)?;

@@ -96,7 +96,7 @@ pub(crate) enum FetchTarget {
 
 /// The client of one app's git server.
 pub(crate) struct Fetcher<'a> {
-    d: &'a Deployment<'a>,
+    deployment: &'a Deployment<'a>,
     ssh: Option<SshClient>,
     begun: Instant,
     last_progress: Cell<Option<Instant>>,
@@ -111,24 +111,24 @@ pub(crate) struct Fetcher<'a> {
 }
 
 impl<'a> Fetcher<'a> {
-    pub(crate) fn new(d: &'a Deployment<'a>) -> Result<Fetcher<'a>, Failure> {
-        Fetcher::with_known_hosts(d, &[])
+    pub(crate) fn new(deployment: &'a Deployment<'a>) -> Result<Fetcher<'a>, Failure> {
+        Fetcher::with_known_hosts(deployment, &[])
     }
 
     /// Trusts these lines of `known_hosts` in addition to those of the host.
     pub(crate) fn with_known_hosts(
-        d: &'a Deployment<'a>,
+        deployment: &'a Deployment<'a>,
         known_hosts: &[String],
     ) -> Result<Fetcher<'a>, Failure> {
-        let begun = d.host.clock.monotonic_now();
-        let connect = CONNECT_TIMEOUT.min(d.spec.fetch_timeout());
-        let ssh = d
+        let begun = deployment.host.clock.monotonic_now();
+        let connect = CONNECT_TIMEOUT.min(deployment.spec.fetch_timeout());
+        let ssh = deployment
             .spec
             .repo
             .ssh()
-            .map(|_| SshClient::new(d, connect, known_hosts));
+            .map(|_| SshClient::new(deployment, connect, known_hosts));
         Ok(Fetcher {
-            d,
+            deployment,
             ssh: ssh.transpose()?,
             begun,
             last_progress: Cell::new(None),
@@ -178,7 +178,7 @@ impl<'a> Fetcher<'a> {
                 FetchTarget::Commit(id) => [(format!("{}{id}", BY_SHA_PREFIX), *id)].into(),
             };
             let specs = match wanted {
-                FetchTarget::Refs => self.d.spec.allow_refs.refspecs(),
+                FetchTarget::Refs => self.deployment.spec.allow_refs.refspecs(),
                 FetchTarget::Commit(id) => vec![format!("+{id}:{}{id}", BY_SHA_PREFIX)],
             };
             connection.remote().download(&specs, Some(&mut options))?;
@@ -196,7 +196,7 @@ impl<'a> Fetcher<'a> {
     fn transport_into(&self, mirror: &Repository) -> Result<RemoteTransport, Failure> {
         Ok(match self.transport()? {
             RemoteTransport::Local if self.has_invalid_ref(mirror) => {
-                let by_git = upload_pack::command_as_root(self.d.spec.repo.url());
+                let by_git = upload_pack::command_as_root(self.deployment.spec.repo.url());
                 by_git.map_or(RemoteTransport::Local, RemoteTransport::Process)
             }
             way => way,
@@ -206,11 +206,11 @@ impl<'a> Fetcher<'a> {
     /// Copies the new objects of a repository on this host. Only a shortcut, so errors do not matter: the
     /// fetch reports what is wrong with the repository.
     fn copy_local_objects(&self, mirror: &Repository) {
-        if let Some(origin) = local_repo::local_path(self.d.spec.repo.url())
+        if let Some(origin) = local_repo::local_path(self.deployment.spec.repo.url())
             && let Err(error) =
                 local_repo::copy_new_objects(mirror, &origin, &|| self.may_continue())
         {
-            tracing::debug!("{}: {error}", self.d.spec.app);
+            tracing::debug!("{}: {error}", self.deployment.spec.app);
         }
     }
 
@@ -230,9 +230,13 @@ impl<'a> Fetcher<'a> {
             return true;
         }
         self.space_checked_at.set(received);
-        let free = self.d.host.root.disk_space(&self.d.layout.mirror());
+        let free = self
+            .deployment
+            .host
+            .root
+            .disk_space(&self.deployment.layout.mirror());
         let free = free.ok().flatten().map_or(u64::MAX, |space| space.free);
-        let (repo, mirror) = (&self.d.spec.repo, self.d.layout.mirror());
+        let (repo, mirror) = (&self.deployment.spec.repo, self.deployment.layout.mirror());
         let received = received as u64;
         if received > MAX_PACK {
             self.set_failure(
@@ -283,7 +287,7 @@ impl<'a> Fetcher<'a> {
 
     /// The `known_hosts` line of the key that the server presents, if nothing on this host knows it.
     pub(crate) fn unknown_host_key(&self) -> Result<Option<String>, Failure> {
-        let (Some(ssh), Some(server)) = (&self.ssh, self.d.spec.repo.ssh()) else {
+        let (Some(ssh), Some(server)) = (&self.ssh, self.deployment.spec.repo.ssh()) else {
             return Ok(None);
         };
         let shown = ssh
@@ -293,14 +297,14 @@ impl<'a> Fetcher<'a> {
     }
 
     fn transport(&self) -> Result<RemoteTransport, Failure> {
-        let repo = &self.d.spec.repo;
+        let repo = &self.deployment.spec.repo;
         Ok(match (&self.ssh, repo.ssh()) {
             (Some(ssh), Some(server)) => RemoteTransport::Process(ssh.upload_pack_command(server)),
             _ if repo.url().starts_with("http") => RemoteTransport::Http {
                 http: HttpClient::with_proxy(),
                 base: repo.url().to_owned(),
             },
-            _ => upload_pack::command_as_owner(self.d)?
+            _ => upload_pack::command_as_owner(self.deployment)?
                 .map_or(RemoteTransport::Local, RemoteTransport::Process),
         })
     }
@@ -309,19 +313,24 @@ impl<'a> Fetcher<'a> {
     fn transport_url(&self, way: &RemoteTransport) -> &str {
         match (way, &self.ssh) {
             (RemoteTransport::Process(_), None) => upload_pack::PLACEHOLDER_URL,
-            _ => self.d.spec.repo.url(),
+            _ => self.deployment.spec.repo.url(),
         }
     }
 
     /// What is left of `fetch_timeout`.
     fn deadline(&self) -> Deadline {
-        let elapsed = self.d.host.clock.monotonic_now().duration_since(self.begun);
-        let left = self.d.spec.fetch_timeout().saturating_sub(elapsed);
-        Deadline::new(left, IDLE_TIMEOUT, self.d.host.stop.clone())
+        let elapsed = self
+            .deployment
+            .host
+            .clock
+            .monotonic_now()
+            .duration_since(self.begun);
+        let left = self.deployment.spec.fetch_timeout().saturating_sub(elapsed);
+        Deadline::new(left, IDLE_TIMEOUT, self.deployment.host.stop.clone())
     }
 
     fn register_operation(&self, verb: &str) -> watchdog::Operation {
-        let what = format!("{verb} {}", self.d.spec.repo);
+        let what = format!("{verb} {}", self.deployment.spec.repo);
         watchdog::begin(what, self.deadline().remaining())
     }
 
@@ -339,24 +348,31 @@ impl<'a> Fetcher<'a> {
     }
 
     fn on_progress(&self, progress: &Progress<'_>) -> bool {
-        let now = self.d.host.clock.monotonic_now();
+        let now = self.deployment.host.clock.monotonic_now();
         let due = |told: Instant| now.duration_since(told) >= PROGRESS_INTERVAL;
         // A fetch of less than a second logs no progress.
         if due(self.last_progress.get().unwrap_or(self.begun)) {
             self.last_progress.set(Some(now));
-            tracing::info!(target: "progress", "{}: fetching {}: {}", self.d.spec.app, self.d.spec.repo, format_progress(progress));
+            tracing::info!(target: "progress", "{}: fetching {}: {}", self.deployment.spec.app, self.deployment.spec.repo, format_progress(progress));
         }
         self.may_continue() && self.check_space(progress.received_bytes())
     }
 
     /// Whether to continue; if not, stores the reason.
     pub(crate) fn may_continue(&self) -> bool {
-        let limit = self.d.spec.fetch_timeout();
-        if self.d.host.stop.is_set() {
+        let limit = self.deployment.spec.fetch_timeout();
+        if self.deployment.host.stop.is_set() {
             self.failure.replace(Some(Failure::stopped()));
             return false;
         }
-        if self.d.host.clock.monotonic_now().duration_since(self.begun) < limit {
+        if self
+            .deployment
+            .host
+            .clock
+            .monotonic_now()
+            .duration_since(self.begun)
+            < limit
+        {
             return true;
         }
         self.set_failure(self.timed_out());

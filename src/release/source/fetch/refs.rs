@@ -56,7 +56,7 @@ impl Fetcher<'_> {
     /// Selects the server's refs that belong in the mirror. Refuses more than `MAX_REFS`, because each
     /// becomes a file.
     pub(super) fn select_refs(&self, heads: &[RemoteHead<'_>]) -> Result<Refs, Error> {
-        let allowed = &self.d.spec.allow_refs;
+        let allowed = &self.deployment.spec.allow_refs;
         let kept = |head: &&RemoteHead<'_>| {
             allowed.allows(head.name()) && Reference::is_valid_name(head.name())
         };
@@ -65,7 +65,11 @@ impl Fetcher<'_> {
             .map(|head| (head.name().to_owned(), head.oid()))
             .collect();
         if refs.len() > MAX_REFS {
-            self.set_failure(too_many_refs(refs.len(), allowed, &self.d.spec.repo));
+            self.set_failure(too_many_refs(
+                refs.len(),
+                allowed,
+                &self.deployment.spec.repo,
+            ));
             return Err(Error::from_str("too many refs"));
         }
         let mut left_out = Vec::new();
@@ -147,7 +151,8 @@ impl Fetcher<'_> {
     /// there. `git` does not fail.
     pub(super) fn has_invalid_ref(&self, mirror: &Repository) -> bool {
         let look = || -> Option<bool> {
-            let origin = Repository::open(local_repo::local_path(self.d.spec.repo.url())?).ok()?;
+            let origin =
+                Repository::open(local_repo::local_path(self.deployment.spec.repo.url())?).ok()?;
             let odb = origin.odb().ok()?;
             let known = list_refs(mirror).ok()?.into_values();
             let known = known.filter(|id| odb.exists(*id));
@@ -197,7 +202,7 @@ impl Fetcher<'_> {
                 self.set_failure(
                     Failure::new(format!(
                         "cannot fetch {}: the history of its branches and tags has more than {} commits or parents of commits",
-                        self.d.spec.repo,
+                        self.deployment.spec.repo,
                         commit_graph::MAX_WALKED_COMMITS
                     ))
                     .hint("list the deployed branches in `allow_refs`: then no others are fetched"),
@@ -214,7 +219,7 @@ impl Fetcher<'_> {
     }
 
     fn warn_skipped(&self, skipped: &[(String, String)]) {
-        let (app, repo) = (&self.d.spec.app, &self.d.spec.repo);
+        let (app, repo) = (&self.deployment.spec.app, &self.deployment.spec.repo);
         for (name, why) in skipped.iter().take(MAX_WARNINGS) {
             tracing::warn!("{app}: skipping `{name}` of {repo}: {why}");
             self.skipped_ref

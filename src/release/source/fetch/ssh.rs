@@ -50,20 +50,20 @@ pub(super) enum SshFailure {
 impl SshClient {
     /// `given_known_hosts` are lines to trust in addition to the host's own files.
     pub(super) fn new(
-        d: &Deployment<'_>,
+        deployment: &Deployment<'_>,
         connect_timeout: Duration,
         given_known_hosts: &[String],
     ) -> Result<SshClient, Failure> {
-        let key = d.spec.deploy_key.as_deref();
-        let key = key.map(|path| deploy_key::read(path, d.owner.uid, d.host));
+        let key = deployment.spec.deploy_key.as_deref();
+        let key = key.map(|path| deploy_key::read(path, deployment.owner.uid, deployment.host));
         let key = key.transpose()?;
         let key = key.map(|key| to_memory_file(key.as_bytes())).transpose()?;
-        let files = match &d.spec.known_hosts {
+        let files = match &deployment.spec.known_hosts {
             Some(path) => vec![path.clone()],
-            None => default_known_hosts_files(d)?,
+            None => default_known_hosts_files(deployment)?,
         };
         let known = files.into_iter().map(|file| {
-            let text = d.host.root.read(&file, MAX_KNOWN_HOSTS)?;
+            let text = deployment.host.root.read(&file, MAX_KNOWN_HOSTS)?;
             let copy = text.map(|text| to_memory_file(&text)).transpose()?;
             Ok((file, copy))
         });
@@ -246,9 +246,9 @@ impl SshClient {
     }
 }
 
-fn default_known_hosts_files(d: &Deployment<'_>) -> Result<Vec<PathBuf>, Failure> {
-    let host: &Host = d.host;
-    let user = d.spec.user.as_deref().unwrap_or("root");
+fn default_known_hosts_files(deployment: &Deployment<'_>) -> Result<Vec<PathBuf>, Failure> {
+    let host: &Host = deployment.host;
+    let user = deployment.spec.user.as_deref().unwrap_or("root");
     let home = match host.accounts.user(&host.root, user)? {
         Some(user) => Some(user.home),
         // A sandbox need not list root; other users that do not exist yet have no files either.

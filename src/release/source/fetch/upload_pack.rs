@@ -17,16 +17,16 @@ use crate::resource::Failure;
 pub(super) const PLACEHOLDER_URL: &str = "ssh://localhost/repository";
 
 /// The command that serves the repository as its owner; `None`: libgit2 may read it directly.
-pub(super) fn command_as_owner(d: &Deployment<'_>) -> Result<Option<Command>, Failure> {
-    let repo = &d.spec.repo;
-    let Some(path) = local_path(repo.url()).filter(|_| d.host.root.is_privileged()) else {
+pub(super) fn command_as_owner(deployment: &Deployment<'_>) -> Result<Option<Command>, Failure> {
+    let repo = &deployment.spec.repo;
+    let Some(path) = local_path(repo.url()).filter(|_| deployment.host.root.is_privileged()) else {
         return Ok(None);
     };
     // Not below `--root`: the addresses of repositories are taken as written.
     let (uid, gid) = match Root::real()?.ownership(&path)? {
         None | Some(Ownership::Ours) => return Ok(None),
         Some(Ownership::User { uid, gid }) => (uid, gid),
-        Some(Ownership::Shared) => d.owner.uid.filter(|uid| *uid != 0).zip(d.owner.gid).ok_or_else(|| {
+        Some(Ownership::Shared) => deployment.owner.uid.filter(|uid| *uid != 0).zip(deployment.owner.gid).ok_or_else(|| {
             Failure::new(format!(
                 "cannot fetch {repo}: users other than root can write to it, so root does not read it"
             ))

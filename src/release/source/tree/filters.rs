@@ -27,11 +27,11 @@ const MAX_NAMED_FILES: usize = 5;
 /// Refuses encrypted files that trueup cannot decrypt, and handles other files that need a filter by the
 /// policy of the release; without a policy it logs a warning for them.
 pub(crate) fn check(
-    d: &Deployment<'_>,
+    deployment: &Deployment<'_>,
     source: ContentSource<'_>,
     items: &[TreeEntry],
 ) -> Result<(), TreeError> {
-    let said = d.spec.filters;
+    let said = deployment.spec.filters;
     if said == Some(FilterPolicy::Ignore) {
         return Ok(());
     }
@@ -76,7 +76,7 @@ pub(crate) fn check(
     }
     tracing::warn!(
         "{}: `.gitattributes` set a `filter` on these files, which trueup does not run: {names}; `filters: ignore` of the release silences this warning",
-        d.spec.app
+        deployment.spec.app
     );
     Ok(())
 }

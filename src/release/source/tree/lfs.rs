@@ -69,7 +69,7 @@ fn open_object(pointer: &LfsObject, store: &Folder) -> Result<Option<File>, Fail
 impl LfsFiles {
     /// Fetches the LFS files of these entries that the host lacks.
     pub(crate) fn fetch_missing(
-        d: &Deployment<'_>,
+        deployment: &Deployment<'_>,
         mirror: &Repository,
         items: &[TreeEntry],
     ) -> Result<LfsFiles, TreeError> {
@@ -87,8 +87,8 @@ impl LfsFiles {
         if lfs.pointers.is_empty() {
             return Ok(lfs);
         }
-        let place = d.layout.mirror().join("lfs/objects");
-        lfs.store = d.host.root.open_folder(&place)?;
+        let place = deployment.layout.mirror().join("lfs/objects");
+        lfs.store = deployment.host.root.open_folder(&place)?;
         let missing = lfs.missing()?;
         if !missing.is_empty() {
             let mut named: Vec<String> = missing
@@ -108,13 +108,13 @@ impl LfsFiles {
                 .filter_map(|id| lfs.pointers.get(id))
                 .collect();
             let objects: Vec<&LfsObject> = objects.into_iter().collect();
-            Fetcher::new(d)?
+            Fetcher::new(deployment)?
                 .fetch_lfs_objects(&objects, &place)
                 .map_err(|failure| Failure {
                     message: format!("{named}: {}", failure.message),
                     ..failure
                 })?;
-            lfs.store = d.host.root.open_folder(&place)?;
+            lfs.store = deployment.host.root.open_folder(&place)?;
         }
         Ok(lfs)
     }

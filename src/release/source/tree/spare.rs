@@ -53,7 +53,7 @@ pub(crate) struct SpareTree {
 
 /// The trees of one app.
 pub(crate) struct SpareTrees<'a> {
-    d: &'a Deployment<'a>,
+    deployment: &'a Deployment<'a>,
     dir: PathBuf,
     /// The settings of the release that affect its files, abbreviated to a few letters.
     layout_options: String,
@@ -68,27 +68,27 @@ struct StoredMetadata {
 }
 
 impl<'a> SpareTrees<'a> {
-    pub(crate) fn new(d: &'a Deployment<'a>) -> SpareTrees<'a> {
+    pub(crate) fn new(deployment: &'a Deployment<'a>) -> SpareTrees<'a> {
         let mut rules = String::new();
-        if d.spec.filters == Some(FilterPolicy::Ignore) {
+        if deployment.spec.filters == Some(FilterPolicy::Ignore) {
             rules.push('i');
         }
-        if let Ok(Some(key)) = GitCryptKey::load(d.spec, d.host) {
+        if let Ok(Some(key)) = GitCryptKey::load(deployment.spec, deployment.host) {
             rules = format!("{rules}k{}", key.digest());
         }
         SpareTrees {
-            d,
-            dir: d.layout.spares(),
+            deployment,
+            dir: deployment.layout.spares(),
             layout_options: rules,
         }
     }
 
     /// The user and group id of releases.
     fn owner(&self) -> (u32, u32) {
-        let (uid, gid) = self.d.host.root.default_owner();
+        let (uid, gid) = self.deployment.host.root.default_owner();
         (
-            self.d.owner.uid.unwrap_or(uid),
-            self.d.owner.gid.unwrap_or(gid),
+            self.deployment.owner.uid.unwrap_or(uid),
+            self.deployment.owner.gid.unwrap_or(gid),
         )
     }
 
@@ -106,19 +106,19 @@ impl<'a> SpareTrees<'a> {
 
     /// Whether all wanted trees exist: the spare is made last. Costs two system calls.
     pub(crate) fn is_complete(&self) -> Result<bool, Failure> {
-        let last = match self.d.spec.spare {
+        let last = match self.deployment.spec.spare {
             true => TreeRole::Spare,
             false => TreeRole::Pristine,
         };
-        let path = self.dir.join(self.tree_name(last, &self.d.sha));
-        let meta = self.d.host.root.meta(&path)?;
+        let path = self.dir.join(self.tree_name(last, &self.deployment.sha));
+        let meta = self.deployment.host.root.meta(&path)?;
         Ok(meta.is_some_and(|meta| meta.kind == FileKind::Directory))
     }
 
     /// Whether only root has been able to change the content of the folder.
     fn is_root_only(&self) -> Result<bool, Failure> {
-        let meta = self.d.host.root.meta(&self.dir)?;
-        let (uid, _) = self.d.host.root.default_owner();
+        let meta = self.deployment.host.root.meta(&self.dir)?;
+        let (uid, _) = self.deployment.host.root.default_owner();
         Ok(meta.is_some_and(|meta| {
             meta.kind == FileKind::Directory && meta.uid == uid && meta.mode & 0o077 == 0
         }))
@@ -127,7 +127,13 @@ impl<'a> SpareTrees<'a> {
     /// The complete trees for this owner, spares first, and the paths of everything else.
     fn list(&self) -> Result<(Vec<SpareTree>, Vec<PathBuf>), Failure> {
         let (mut trees, mut other) = (Vec::new(), Vec::new());
-        for name in self.d.host.root.list(&self.dir)?.unwrap_or_default() {
+        for name in self
+            .deployment
+            .host
+            .root
+            .list(&self.dir)?
+            .unwrap_or_default()
+        {
             let sha = name.to_str().and_then(|name| name.rsplit('-').next());
             let sha = sha.and_then(|sha| Sha::parse(sha).ok());
             let role = sha.as_ref().and_then(|sha| {
@@ -157,7 +163,11 @@ impl<'a> SpareTrees<'a> {
 
     /// Moves a tree to `to`, durably and before anything in it is changed.
     pub(crate) fn take(&self, tree: &SpareTree, to: &Path) -> Result<(), Failure> {
-        Ok(self.d.host.root.rename(&self.dir.join(&tree.name), to)?)
+        Ok(self
+            .deployment
+            .host
+            .root
+            .rename(&self.dir.join(&tree.name), to)?)
     }
 
     /// Removes all trees except this one; returns whether there were any.
@@ -176,11 +186,11 @@ impl<'a> SpareTrees<'a> {
     pub(crate) fn remove_all(&self) -> Result<(), Failure> {
         // A tree loses its name before anything in it changes.
         self.remove_except(None)?;
-        Ok(self.d.host.root.remove_tree(&self.dir)?)
+        Ok(self.deployment.host.root.remove_tree(&self.dir)?)
     }
 
     fn remove(&self, tree: &SpareTree) -> Result<(), Failure> {
-        let root = &self.d.host.root;
+        let root = &self.deployment.host.root;
         let unfinished = self.dir.join(UNFINISHED_NAME);
         self.clear_unfinished()?;
         root.rename(&self.dir.join(&tree.name), &unfinished)?;
@@ -189,18 +199,21 @@ impl<'a> SpareTrees<'a> {
 
     /// Frees the name for unfinished trees. Renames a tree that cannot be removed, so that it blocks nothing.
     fn clear_unfinished(&self) -> Result<(), Failure> {
-        let (root, unfinished) = (&self.d.host.root, self.dir.join(UNFINISHED_NAME));
+        let (root, unfinished) = (&self.deployment.host.root, self.dir.join(UNFINISHED_NAME));
         match root.remove_tree(&unfinished) {
             Ok(()) => return Ok(()),
             Err(error) => self.warn_not_removed(error),
         }
-        let now = self.d.host.clock.now().as_nanosecond();
+        let now = self.deployment.host.clock.now().as_nanosecond();
         Ok(root.rename(&unfinished, &self.dir.join(format!("left-{now}")))?)
     }
 
     fn warn_not_removed(&self, error: RootError) {
         let failure = Failure::from(error);
-        tracing::warn!("{}: cannot remove a spare tree: {failure}", self.d.spec.app);
+        tracing::warn!(
+            "{}: cannot remove a spare tree: {failure}",
+            self.deployment.spec.app
+        );
     }
 
     fn remove_spares(&self, trees: &[SpareTree]) -> Result<(), Failure> {
@@ -215,13 +228,13 @@ impl<'a> SpareTrees<'a> {
         let (trees, other) = self.list()?;
         let is_note = |path: &Path| path.extension().is_some_and(|end| end == "json");
         for path in other.iter().filter(|path| !is_note(path)) {
-            if let Err(error) = self.d.host.root.remove_tree(path) {
+            if let Err(error) = self.deployment.host.root.remove_tree(path) {
                 self.warn_not_removed(error);
             }
         }
         let filled = self
             .bring_to_commit(TreeRole::Pristine, &trees, mirror, &folder)
-            .and_then(|()| match self.d.spec.spare {
+            .and_then(|()| match self.deployment.spec.spare {
                 true => self.bring_to_commit(TreeRole::Spare, &trees, mirror, &folder),
                 false => Ok(self.remove_spares(&trees)?),
             });
@@ -230,19 +243,19 @@ impl<'a> SpareTrees<'a> {
             return filled;
         }
         // The metadata of earlier commits is no longer needed.
-        let ours = format!("notes-{}.json", &self.d.sha);
+        let ours = format!("notes-{}.json", &self.deployment.sha);
         for path in other
             .iter()
             .filter(|path| is_note(path) && !path.ends_with(&ours))
         {
-            self.d.host.root.remove_tree(path)?;
+            self.deployment.host.root.remove_tree(path)?;
         }
         Ok(())
     }
 
     /// Opens the folder of the trees, which only root can enter; creates it if needed.
     fn ensure_dir(&self) -> Result<Folder, Failure> {
-        let root = &self.d.host.root;
+        let root = &self.deployment.host.root;
         if !self.is_root_only()? {
             let (uid, gid) = root.default_owner();
             let attrs = Attrs {
@@ -273,8 +286,8 @@ impl<'a> SpareTrees<'a> {
         mirror: &Repository,
         home: &Folder,
     ) -> Result<(), TreeError> {
-        let root = &self.d.host.root;
-        let wanted = self.tree_name(role, &self.d.sha);
+        let root = &self.deployment.host.root;
+        let wanted = self.tree_name(role, &self.deployment.sha);
         let of_role = |kept: &&SpareTree| kept.role == role;
         let there = trees.iter().any(|kept| kept.name == wanted);
         let mut moved = there;
@@ -289,12 +302,12 @@ impl<'a> SpareTrees<'a> {
                 moved = match self.update_tree(old, mirror, home) {
                     Ok(()) => true,
                     Err(error @ TreeError::Refused(_)) => return Err(error),
-                    Err(error) if self.d.host.stop.is_set() => return Err(error),
+                    Err(error) if self.deployment.host.stop.is_set() => return Err(error),
                     // The mirror may, for example, no longer have the tree's own commit.
                     Err(error) => {
                         tracing::info!(
                             "{}: recreating a spare tree from scratch: {error}",
-                            self.d.spec.app
+                            self.deployment.spec.app
                         );
                         false
                     }
@@ -315,7 +328,7 @@ impl<'a> SpareTrees<'a> {
     /// Syncs the tree to disk, then gives it its name.
     fn commit(&self, home: &Folder, name: &str) -> Result<(), Failure> {
         Priority::Idle.run(|| home.sync_filesystem())?;
-        let root = &self.d.host.root;
+        let root = &self.deployment.host.root;
         Ok(root.rename(&self.dir.join(UNFINISHED_NAME), &self.dir.join(name))?)
     }
 
@@ -340,9 +353,9 @@ impl<'a> SpareTrees<'a> {
             mirror,
             parse_oid(&old.sha)?,
             self.load_metadata(&old.sha),
-            parse_oid(&self.d.sha)?,
+            parse_oid(&self.deployment.sha)?,
             most,
-            &PlanLimits::new(&self.d.host.stop),
+            &PlanLimits::new(&self.deployment.host.stop),
         )?;
         self.apply_plan(&plan, mirror, home)
     }
@@ -355,23 +368,30 @@ impl<'a> SpareTrees<'a> {
     ) -> Result<(), TreeError> {
         let closed = Attrs::mode(0o700);
         if role == TreeRole::Spare {
-            let pristine =
-                home.open_subfolder(Path::new(&self.tree_name(TreeRole::Pristine, &self.d.sha)))?;
+            let pristine = home.open_subfolder(Path::new(
+                &self.tree_name(TreeRole::Pristine, &self.deployment.sha),
+            ))?;
             if let Some(pristine) = pristine {
                 if home.snapshot(&pristine, UNFINISHED_NAME.as_ref()) {
                     return Ok(());
                 }
                 home.create_folder(UNFINISHED_NAME.as_ref(), &closed)?;
-                let owner = (self.d.owner.uid, self.d.owner.gid);
+                let owner = (self.deployment.owner.uid, self.deployment.owner.gid);
                 let to = self.open_unfinished(home)?;
-                return copy_tree(&pristine, &to, owner, Priority::Idle, &self.d.host.stop);
+                return copy_tree(
+                    &pristine,
+                    &to,
+                    owner,
+                    Priority::Idle,
+                    &self.deployment.host.stop,
+                );
             }
         }
         let plan = Plan::full(
             mirror,
-            parse_oid(&self.d.sha)?,
+            parse_oid(&self.deployment.sha)?,
             home.free_space()?.files,
-            &PlanLimits::new(&self.d.host.stop),
+            &PlanLimits::new(&self.deployment.host.stop),
         )?;
         // A subvolume: filesystems that support snapshots can copy it as a whole.
         home.create_subvolume(UNFINISHED_NAME.as_ref(), &closed)?;
@@ -381,23 +401,23 @@ impl<'a> SpareTrees<'a> {
     fn apply_plan(&self, plan: &Plan, mirror: &Repository, home: &Folder) -> Result<(), TreeError> {
         let tree = self.open_unfinished(home)?;
         let odb = mirror.odb()?;
-        let lfs = LfsFiles::fetch_missing(self.d, mirror, &plan.create)?;
-        let key = GitCryptKey::load(self.d.spec, self.d.host)?;
+        let lfs = LfsFiles::fetch_missing(self.deployment, mirror, &plan.create)?;
+        let key = GitCryptKey::load(self.deployment.spec, self.deployment.host)?;
         let source = ContentSource {
             odb: &odb,
             lfs: &lfs,
-            max_file: self.d.spec.max_file(),
+            max_file: self.deployment.spec.max_file(),
             key: key.as_ref(),
         };
-        let large = disk_space::check_plan(plan, source, home, &self.d.host.stop)?;
-        filters::check(self.d, source, &plan.create)?;
+        let large = disk_space::check_plan(plan, source, home, &self.deployment.host.stop)?;
+        filters::check(self.deployment, source, &plan.create)?;
         let writer = TreeWriter {
             source,
             large: &large,
-            uid: self.d.owner.uid,
-            gid: self.d.owner.gid,
+            uid: self.deployment.owner.uid,
+            gid: self.deployment.owner.gid,
             pace: Priority::Idle,
-            stop: &self.d.host.stop,
+            stop: &self.deployment.host.stop,
         };
         writer.apply(plan, &tree)?;
         self.save_metadata(&plan.metadata)?;
@@ -407,7 +427,7 @@ impl<'a> SpareTrees<'a> {
     /// The stored metadata of a commit; `None` if it was lost.
     pub(crate) fn load_metadata(&self, sha: &Sha) -> Option<CommitMetadata> {
         let path = self.dir.join(format!("notes-{sha}.json"));
-        let written: StoredMetadata = METADATA.load_cache(&self.d.host.root, &path)?;
+        let written: StoredMetadata = METADATA.load_cache(&self.deployment.host.root, &path)?;
         let attributes = written.attributes.into_iter();
         Some(CommitMetadata {
             attributes: attributes
@@ -434,8 +454,10 @@ impl<'a> SpareTrees<'a> {
             attributes,
             subst,
         };
-        let path = self.dir.join(format!("notes-{}.json", &self.d.sha));
-        Ok(METADATA.save(&self.d.host.root, &path, &written)?)
+        let path = self
+            .dir
+            .join(format!("notes-{}.json", &self.deployment.sha));
+        Ok(METADATA.save(&self.deployment.host.root, &path, &written)?)
     }
 }
 

@@ -44,11 +44,11 @@ const WALK_LIMITS: WalkLimits = WalkLimits {
 };
 
 /// Creates the folder that a release compiles into; replaces a link at its place.
-pub(crate) fn make_compile_folder(d: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
-    let Some(assets) = &d.spec.assets else {
+pub(crate) fn make_compile_folder(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+    let Some(assets) = &deployment.spec.assets else {
         return Ok(());
     };
-    let root = &d.host.root;
+    let root = &deployment.host.root;
     let mut folder = tree.to_owned();
     for part in &assets.path {
         folder.push(part);
@@ -69,16 +69,16 @@ pub(crate) fn make_compile_folder(d: &Deployment<'_>, tree: &Path) -> Result<(),
             }
             None => {}
         }
-        root.create_dir(&folder, &d.owner.attrs(0o755))?;
+        root.create_dir(&folder, &deployment.owner.attrs(0o755))?;
     }
     Ok(())
 }
 
 /// Unlinks what an earlier attempt shared, so that it is compiled again: the compiler must not write through
 /// a link.
-pub(crate) fn reset_compile_folder(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    make_compile_folder(d, &d.layout.release(name))?;
-    let Some(folders) = AssetFolders::open(d.spec, d.host, name)? else {
+pub(crate) fn reset_compile_folder(deployment: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+    make_compile_folder(deployment, &deployment.layout.release(name))?;
+    let Some(folders) = AssetFolders::open(deployment.spec, deployment.host, name)? else {
         return Ok(());
     };
     for (path, entry) in walk(&folders.own)? {
@@ -91,11 +91,11 @@ pub(crate) fn reset_compile_folder(d: &Deployment<'_>, name: &str) -> Result<(),
 }
 
 /// Shares the files that a release compiled. Idempotent.
-pub(crate) fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    let Some(folders) = AssetFolders::open(d.spec, d.host, name)? else {
+pub(crate) fn share_compiled(deployment: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+    let Some(folders) = AssetFolders::open(deployment.spec, deployment.host, name)? else {
         return Ok(());
     };
-    let mut list = AssetList::load(d.host, &d.layout, name)?.unwrap_or_default();
+    let mut list = AssetList::load(deployment.host, &deployment.layout, name)?.unwrap_or_default();
     let (mut foreign, mut unusual) = (UnsharedFiles::default(), UnsharedFiles::default());
     for (path, entry) in walk(&folders.own)? {
         let shown = || folders.assets.path.join(&path);
@@ -117,19 +117,26 @@ pub(crate) fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failu
     if !list.fits() {
         return Err(Failure::new(format!(
             "{} holds more than {MAX_FILES} files, or more than {MAX_NAME_BYTES} bytes of names",
-            d.layout.release(name).join(&folders.assets.path).display()
+            deployment
+                .layout
+                .release(name)
+                .join(&folders.assets.path)
+                .display()
         ))
         .hint(too_many_files_hint()));
     }
     // Recorded first: a shared file that is on no list would stay for ever.
-    list.save(d.host, &d.layout, name)?;
+    list.save(deployment.host, &deployment.layout, name)?;
     for file in &list.files {
-        d.check_stop()?;
-        folders.share_file(d, Path::new(file))?;
+        deployment.check_stop()?;
+        folders.share_file(deployment, Path::new(file))?;
     }
-    folders.update_links(d, &mut foreign)?;
-    foreign.warn(d, "its owner is not the owner of its folder");
-    unusual.warn(d, "its name is not UTF-8 or contains control characters");
+    folders.update_links(deployment, &mut foreign)?;
+    foreign.warn(deployment, "its owner is not the owner of its folder");
+    unusual.warn(
+        deployment,
+        "its name is not UTF-8 or contains control characters",
+    );
     if folders.shared.device()? != folders.own.device()? {
         // The deploy syncs the release's own filesystem with the release.
         folders.shared.sync_filesystem()?;
@@ -139,28 +146,28 @@ pub(crate) fn share_compiled(d: &Deployment<'_>, name: &str) -> Result<(), Failu
 
 /// Links the newly shared files into the active release: on other hosts the next release may be active
 /// already, and its pages request files from this host as well.
-pub(crate) fn update_active_links(d: &Deployment<'_>) -> Result<(), Failure> {
-    match record::current(d.host, &d.layout)? {
-        Some(active) => update_links(d, &active),
+pub(crate) fn update_active_links(deployment: &Deployment<'_>) -> Result<(), Failure> {
+    match record::current(deployment.host, &deployment.layout)? {
+        Some(active) => update_links(deployment, &active),
         None => Ok(()),
     }
 }
 
 /// Reuses the compiled files of another release.
-pub(crate) fn reuse(d: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> {
-    let Some(assets) = &d.spec.assets else {
+pub(crate) fn reuse(deployment: &Deployment<'_>, name: &str, from: &str) -> Result<(), Failure> {
+    let Some(assets) = &deployment.spec.assets else {
         return Ok(());
     };
-    copy_from_release(d, name, from, &assets.path)?;
-    let list = AssetList::load(d.host, &d.layout, from)?.unwrap_or_default();
-    list.save(d.host, &d.layout, name)?;
-    update_links(d, name)
+    copy_from_release(deployment, name, from, &assets.path)?;
+    let list = AssetList::load(deployment.host, &deployment.layout, from)?.unwrap_or_default();
+    list.save(deployment.host, &deployment.layout, name)?;
+    update_links(deployment, name)
 }
 
 /// Updates the links of a release to the files that are shared now.
-pub(crate) fn update_links(d: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    match AssetFolders::open(d.spec, d.host, name)? {
-        Some(folders) => folders.update_links(d, &mut UnsharedFiles::default()),
+pub(crate) fn update_links(deployment: &Deployment<'_>, name: &str) -> Result<(), Failure> {
+    match AssetFolders::open(deployment.spec, deployment.host, name)? {
+        Some(folders) => folders.update_links(deployment, &mut UnsharedFiles::default()),
         None => Ok(()),
     }
 }
@@ -291,12 +298,12 @@ impl<'a> AssetFolders<'a> {
     }
 
     /// Moves a file to the shared folder, if its name is free there or has the same content.
-    fn share_file(&self, d: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
+    fn share_file(&self, deployment: &Deployment<'_>, path: &Path) -> Result<(), Failure> {
         let is_own = match self.own.find(path) {
             Err(error) if error.is_out_of_bounds() => false,
             found => is_file(found?.filter(|entry| entry.foreign_owner.is_none())),
         };
-        if !is_own || !make_parents(d, &self.shared, path)? {
+        if !is_own || !make_parents(deployment, &self.shared, path)? {
             return Ok(());
         }
         let (own, name) = self.open_parent(&self.own, path)?;
@@ -312,7 +319,7 @@ impl<'a> AssetFolders<'a> {
     /// to files that are no longer shared. Adds shared folders of other users to `unshared`.
     fn update_links(
         &self,
-        d: &Deployment<'_>,
+        deployment: &Deployment<'_>,
         unshared: &mut UnsharedFiles,
     ) -> Result<(), Failure> {
         for (path, entry) in walk(&self.shared)? {
@@ -323,13 +330,13 @@ impl<'a> AssetFolders<'a> {
                 );
             }
             let is_shared = entry.kind == FileKind::File && !self.is_manifest(&path);
-            if !is_shared || !make_parents(d, &self.own, &path)? {
+            if !is_shared || !make_parents(deployment, &self.own, &path)? {
                 continue;
             }
             let (folder, name) = self.open_parent(&self.own, &path)?;
             if folder.find(name)?.is_none() {
                 let target = self.link_target(&path);
-                folder.create_symlink(name, target.as_os_str(), &d.owner.attrs(0o777))?;
+                folder.create_symlink(name, target.as_os_str(), &deployment.owner.attrs(0o777))?;
             }
         }
         for (path, entry) in walk(&self.own)? {
@@ -354,7 +361,7 @@ impl<'a> AssetFolders<'a> {
 }
 
 /// Creates the parent folders of a path below `top`. `false`: something else blocks the path.
-fn make_parents(d: &Deployment<'_>, top: &UserTree, path: &Path) -> Result<bool, Failure> {
+fn make_parents(deployment: &Deployment<'_>, top: &UserTree, path: &Path) -> Result<bool, Failure> {
     let enters = |folder_path: &Path| match top.open_folder(folder_path) {
         Err(error) if error.is_out_of_bounds() => Ok(None),
         folder => folder,
@@ -371,7 +378,7 @@ fn make_parents(d: &Deployment<'_>, top: &UserTree, path: &Path) -> Result<bool,
         match folder.find(part)?.map(|meta| meta.kind) {
             Some(FileKind::Directory) => {}
             Some(_) => return Ok(false),
-            None => folder.create_folder(part, &d.owner.attrs(0o755))?,
+            None => folder.create_folder(part, &deployment.owner.attrs(0o755))?,
         }
         folder_path.push(part);
     }

@@ -35,37 +35,51 @@ struct ExpiredAssets {
     files: BTreeSet<String>,
 }
 
-pub(crate) fn sweep(d: &Deployment<'_>, record: &Record) -> Result<(), Failure> {
-    let Some(mut lists) = find_expired(d, record)? else {
+pub(crate) fn sweep(deployment: &Deployment<'_>, record: &Record) -> Result<(), Failure> {
+    let Some(mut lists) = find_expired(deployment, record)? else {
         return Ok(());
     };
     for name in &lists.needed_lists {
-        let Some(list) = AssetList::load(d.host, &d.layout, name)? else {
+        let Some(list) = AssetList::load(deployment.host, &deployment.layout, name)? else {
             return Ok(());
         };
         lists.files.retain(|file| !list.files.contains(file));
     }
-    let removed = match d.host.root.open_user_tree(&d.layout.shared_assets())? {
+    let removed = match deployment
+        .host
+        .root
+        .open_user_tree(&deployment.layout.shared_assets())?
+    {
         Some(shared) => remove_files(&shared, &lists.files),
         None => Ok(()),
     };
     for entry in record.entries() {
-        if let Err(failure) = update_links(d, &entry.name) {
-            tracing::warn!("{}: the assets of {}: {failure}", d.spec.app, entry.name);
+        if let Err(failure) = update_links(deployment, &entry.name) {
+            tracing::warn!(
+                "{}: the assets of {}: {failure}",
+                deployment.spec.app,
+                entry.name
+            );
         }
     }
     removed?;
     // Removed last: if the pass is killed before, the next sweep continues.
     for name in &lists.expired_lists {
-        d.host.root.remove_file(&d.layout.asset_list(name))?;
+        deployment
+            .host
+            .root
+            .remove_file(&deployment.layout.asset_list(name))?;
     }
     Ok(())
 }
 
 /// Finds the expired lists; records the time at which each release was found removed. `None`: nothing to
 /// remove.
-fn find_expired(d: &Deployment<'_>, record: &Record) -> Result<Option<ExpiredAssets>, Failure> {
-    let (host, layout) = (d.host, &d.layout);
+fn find_expired(
+    deployment: &Deployment<'_>,
+    record: &Record,
+) -> Result<Option<ExpiredAssets>, Failure> {
+    let (host, layout) = (deployment.host, &deployment.layout);
     let now = host.clock.now();
     let (mut lists, mut size, mut all_known) = (ExpiredAssets::default(), 0, true);
     for file in host.root.list(&layout.asset_lists())?.unwrap_or_default() {
@@ -81,7 +95,7 @@ fn find_expired(d: &Deployment<'_>, record: &Record) -> Result<Option<ExpiredAss
                 true => {
                     tracing::warn!(
                         "{}: cannot read the asset list of {name}, so no assets are removed",
-                        d.spec.app
+                        deployment.spec.app
                     );
                     all_known = false;
                 }

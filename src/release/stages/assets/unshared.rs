@@ -20,13 +20,16 @@ impl UnsharedFiles {
         self.example.get_or_insert_with(|| (shown(), owner));
     }
 
-    pub(super) fn warn(&self, d: &Deployment<'_>, why: &str) {
+    pub(super) fn warn(&self, deployment: &Deployment<'_>, why: &str) {
         let name = |uid| {
-            let name = d.host.accounts.user_name(&d.host.root, uid);
+            let name = deployment
+                .host
+                .accounts
+                .user_name(&deployment.host.root, uid);
             name.unwrap_or_else(|_| uid.to_string())
         };
         if let Some(words) = self.describe(why, name) {
-            tracing::warn!("{}: {words}", d.spec.app);
+            tracing::warn!("{}: {words}", deployment.spec.app);
         }
     }
 

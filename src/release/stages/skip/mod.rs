@@ -62,10 +62,10 @@ pub(crate) fn find_basis(
     task: &Task<'_>,
 ) -> Result<Option<SkipBasis>, Failure> {
     let context = SkipContext {
-        spec: attempt.d.spec,
-        host: attempt.d.host,
+        spec: attempt.deployment.spec,
+        host: attempt.deployment.host,
         record: attempt.record,
-        sha: &attempt.d.sha,
+        sha: &attempt.deployment.sha,
         name: Some(&attempt.name),
     };
     Ok(match context.decide(task)? {
