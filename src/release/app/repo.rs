@@ -3,6 +3,7 @@
 use crate::ports::secrets;
 use crate::problem::InvalidValue;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 use serde::de::{self, Deserialize, Deserializer};
@@ -79,6 +80,16 @@ impl Repo {
     /// The ssh server, if the repository is reached by ssh.
     pub(crate) fn ssh(&self) -> Option<&SshServer> {
         self.ssh.as_ref()
+    }
+
+    /// The path of a repository on this host.
+    pub(crate) fn local_path(&self) -> Option<PathBuf> {
+        let path = match self.address.strip_prefix("file://") {
+            Some(path) => percent_decode_str(path).decode_utf8().ok()?,
+            None => self.address.as_str().into(),
+        };
+        path.starts_with('/')
+            .then(|| Path::new(&*path).components().collect())
     }
 
     pub(crate) fn register_secrets(&self) {
@@ -187,6 +198,21 @@ mod tests {
         }
         for text in ["/srv/git/shop.git", "file:///srv/shop", "https://host/shop"] {
             assert_eq!(Repo::parse(text).unwrap().ssh(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_path_or_file_url_is_a_local_repository() {
+        for (text, path) in [
+            ("/srv/git/a%20b.git", Some("/srv/git/a%20b.git")),
+            ("file:///srv/git/a.git", Some("/srv/git/a.git")),
+            ("file:///srv/git/a%20b.git", Some("/srv/git/a b.git")),
+            ("git@host:/srv/a.git", None),
+            ("ssh://git@host/a", None),
+            ("https://host/a", None),
+        ] {
+            let repo = Repo::parse(text).unwrap();
+            assert_eq!(repo.local_path(), path.map(PathBuf::from), "{text}");
         }
     }
 

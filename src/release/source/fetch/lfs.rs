@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{Fetcher, local_repo};
+use super::Fetcher;
 use crate::digest::Hasher;
 use crate::ports::exec::Exec;
 use crate::ports::http::{HttpClient, HttpError, Request};
@@ -126,7 +126,7 @@ impl Fetcher<'_> {
             .lfs_url
             .as_ref()
             .unwrap_or(&self.deployment.spec.repo);
-        if let Some(folder) = local_repo::local_path(repo.url()) {
+        if let Some(folder) = repo.local_path() {
             return self.copy_lfs_from_folder(&folder, objects, store);
         }
         let http = match repo.ssh() {

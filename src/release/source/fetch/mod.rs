@@ -4,7 +4,6 @@ mod context;
 mod explain;
 mod https;
 mod lfs;
-mod local_repo;
 mod refs;
 mod ssh;
 mod transport;
@@ -154,9 +153,6 @@ impl<'a> Fetcher<'a> {
             git2::Error::from_str("the repository is not read")
         })?;
         let url = self.transport_url(&way).to_owned();
-        if matches!(way, RemoteTransport::Local) {
-            self.copy_local_objects(mirror);
-        }
         let call = TransportContext::new(way, self.deadline());
         let (fetched, transport_error) = with_transport(call, || {
             let mut options = FetchOptions::new();
@@ -196,22 +192,11 @@ impl<'a> Fetcher<'a> {
     fn transport_into(&self, mirror: &Repository) -> Result<RemoteTransport, Failure> {
         Ok(match self.transport()? {
             RemoteTransport::Local if self.has_invalid_ref(mirror) => {
-                let by_git = upload_pack::command_as_root(self.deployment.spec.repo.url());
+                let by_git = upload_pack::command_as_root(&self.deployment.spec.repo);
                 by_git.map_or(RemoteTransport::Local, RemoteTransport::Process)
             }
             way => way,
         })
-    }
-
-    /// Copies the new objects of a repository on this host. Only a shortcut, so errors do not matter: the
-    /// fetch reports what is wrong with the repository.
-    fn copy_local_objects(&self, mirror: &Repository) {
-        if let Some(origin) = local_repo::local_path(self.deployment.spec.repo.url())
-            && let Err(error) =
-                local_repo::copy_new_objects(mirror, &origin, &|| self.may_continue())
-        {
-            tracing::debug!("{}: {error}", self.deployment.spec.app);
-        }
     }
 
     /// Digest of the allowed refs that the server advertised; `None` until it was asked.

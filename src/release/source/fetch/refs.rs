@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use git2::{Error, Oid, Reference, RemoteHead, Repository};
 
 use super::Fetcher;
-use super::local_repo;
 use crate::release::app::allowed_refs::AllowedRefs;
 use crate::release::source::commit_graph::{self, GitObjectError, WalkError};
 use crate::release::source::mirror_keys::{BY_SHA_PREFIX, CHECKED_KEY};
@@ -151,8 +150,7 @@ impl Fetcher<'_> {
     /// there. `git` does not fail.
     pub(super) fn has_invalid_ref(&self, mirror: &Repository) -> bool {
         let look = || -> Option<bool> {
-            let origin =
-                Repository::open(local_repo::local_path(self.deployment.spec.repo.url())?).ok()?;
+            let origin = Repository::open(self.deployment.spec.repo.local_path()?).ok()?;
             let odb = origin.odb().ok()?;
             let known = list_refs(mirror).ok()?.into_values();
             let known = known.filter(|id| odb.exists(*id));
