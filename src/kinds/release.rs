@@ -7,7 +7,9 @@ use crate::kind::{Condition, Diff, Kind, ReleaseCondition};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::release::files::{self, FileDrift, ObservedFile};
-use crate::release::{self, ActiveRelease, Overrides, Pin, Record, ReleaseSpec, ReleaseStatus};
+use crate::release::{
+    self, ActiveRelease, Overrides, Pin, ReleaseRecord, ReleaseSpec, ReleaseStatus,
+};
 use crate::resource::{
     ApplyOutcome, Change, Failure, FieldValue, ResolveInputs, Stamp, Trial, Verb, Withheld,
 };
@@ -71,9 +73,9 @@ impl ReleaseState {
     }
 
     /// The trial of the active release, unless the manifest or a pin wants another sha since.
-    fn trial(&self, spec: &ReleaseSpec) -> Option<&release::Trial> {
+    fn trial(&self, spec: &ReleaseSpec) -> Option<&release::RecordedTrial> {
         let trial = self.active.as_ref()?.trial.as_ref()?;
-        (trial.back || self.is_target_active(spec)).then_some(trial)
+        (trial.is_rollback || self.is_target_active(spec)).then_some(trial)
     }
 
     /// The changes to the files of the active release. A pinned release keeps its own files.
@@ -267,7 +269,7 @@ impl Kind for Release {
         }
         let away = !found.is_target_active(spec);
         if (away && found.target_sha(spec).is_some()) || found.next_sha.is_some() {
-            let record = Record::load(host, &layout)?;
+            let record = ReleaseRecord::load(host, &layout)?;
             let whole = |sha: &Sha| record.find_complete(sha, host, &layout);
             found.built = found.target_sha(spec).filter(|_| away).and_then(whole);
             found.next_sha = found.next_sha.take().filter(|sha| whole(sha).is_none());

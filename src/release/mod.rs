@@ -26,11 +26,11 @@
 //! | `source` | the repository: mirror, fetch, allowed refs, the tree of a commit |
 //! | `stages` | the stages of a release, one file each |
 //! | `pipeline` | the stages in order: from a sha to a release on trial |
-//! | `operate` | operators' commands: rollback, private releases, cleaning, `exec` |
+//! | `commands` | operators' commands: rollback, private releases, cleaning, `exec` |
 
 mod app;
+mod commands;
 mod deployment;
-mod operate;
 mod pipeline;
 mod record;
 mod source;
@@ -40,14 +40,14 @@ mod tests;
 
 pub(crate) use app::repo::Repo;
 pub(crate) use app::spec::ReleaseSpec;
-pub(crate) use deployment::PrivateBuild;
-pub(crate) use operate::clean::{CleanResult, clean, finish_cleanup};
-pub(crate) use operate::diff::{ChangeType, ChangedFile};
-pub(crate) use operate::exec::exec_command;
-pub(crate) use operate::private::{build_private, resolve_ref};
-pub(crate) use operate::rollback::{
+pub(crate) use commands::clean::{CleanResult, clean, finish_cleanup};
+pub(crate) use commands::diff::{ChangeType, ChangedFile};
+pub(crate) use commands::exec::exec_command;
+pub(crate) use commands::private::{build_private, resolve_ref};
+pub(crate) use commands::rollback::{
     RollbackTarget, SelectionError, lift_quarantine, pin, select_target, unpin,
 };
+pub(crate) use deployment::PrivateBuild;
 pub(crate) use pipeline::{build_ahead, deploy, refresh_files};
 pub(crate) use record::entry::{ReleaseStatus, StageEntry, StageStatus};
 pub(crate) use record::inventory::{
@@ -57,7 +57,7 @@ pub(crate) use record::log::{ReleaseHistory, read_history};
 pub(crate) use record::overrides::Overrides;
 pub(crate) use record::pin::Pin;
 pub(crate) use record::quarantine::QuarantinedSha;
-pub(crate) use record::{ActiveRelease, Record, Trial, active};
+pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::files;
 pub(crate) use stages::gate::{RollbackOutcome, confirm, roll_back, roll_back_bad, run_gate};

@@ -6,7 +6,7 @@ use super::app::layout;
 use super::app::spec::ReleaseSpec;
 use super::app::stage::Stage;
 use super::deployment::Deployment;
-use super::record::Record;
+use super::record::ReleaseRecord;
 use super::record::disk::read_revision;
 use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
 use super::record::overrides::Overrides;
@@ -44,7 +44,7 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), F
 /// another sha each time would fill the disk.
 pub(crate) fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String, Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
-    let mut record = Record::load(host, &deployment.layout)?;
+    let mut record = ReleaseRecord::load(host, &deployment.layout)?;
     keep::prune(&deployment, &mut record)?;
     deployment.ensure_built().map(|(_, name)| name)
 }
@@ -62,11 +62,11 @@ pub(crate) fn refresh_files(
 
 impl Deployment<'_> {
     /// Returns a complete release of the sha: an existing one, a resumed one or a new one.
-    pub(crate) fn ensure_built(&self) -> Result<(Record, String), Failure> {
+    pub(crate) fn ensure_built(&self) -> Result<(ReleaseRecord, String), Failure> {
         self.check_stop()?;
         activate::check_current(self)?;
         self.prepare_folders()?;
-        let mut record = Record::load(self.host, &self.layout)?;
+        let mut record = ReleaseRecord::load(self.host, &self.layout)?;
         keep::remove_unfinished(self, &mut record);
         let resume_policy = self.spec.resume_policy;
         if resume_policy != ResumePolicy::FromScratch {
@@ -101,7 +101,7 @@ impl Deployment<'_> {
 
     /// Refuses an existing, unproven release unless its sha is on a ref that the current `allow_refs` allows.
     /// Contacts no server if the record says so.
-    pub(crate) fn check_refs(&self, record: &mut Record, name: &str) -> Result<(), Failure> {
+    pub(crate) fn check_refs(&self, record: &mut ReleaseRecord, name: &str) -> Result<(), Failure> {
         let checked = self.spec.allow_refs.fingerprint();
         let Some(entry) = record.find_mut(name) else {
             return Ok(());
@@ -164,7 +164,7 @@ impl Deployment<'_> {
     }
 
     /// Builds a new release, records it as built, and returns its name.
-    pub(crate) fn build_new(&self, record: &mut Record) -> Result<String, Failure> {
+    pub(crate) fn build_new(&self, record: &mut ReleaseRecord) -> Result<String, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
             record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
@@ -252,7 +252,7 @@ impl Deployment<'_> {
     /// Runs the stages from a checked out tree (with `checkout`, just now) to a complete release.
     pub(crate) fn finish_build(
         &self,
-        record: &mut Record,
+        record: &mut ReleaseRecord,
         name: &str,
         checkout: Option<Checkout>,
     ) -> Result<(), Failure> {
@@ -300,7 +300,10 @@ impl Deployment<'_> {
 
 /// The pinned release, if it is complete and of this sha: of two releases of one sha an operator may mean
 /// either.
-fn find_pinned(deployment: &Deployment<'_>, record: &Record) -> Result<Option<String>, Failure> {
+fn find_pinned(
+    deployment: &Deployment<'_>,
+    record: &ReleaseRecord,
+) -> Result<Option<String>, Failure> {
     let overrides = Overrides::load(deployment.host, &deployment.layout)?;
     let pin = overrides.effective_pin(deployment.spec.wanted.as_ref());
     let entry = pin.and_then(|pin| record.find(&pin.release));

@@ -62,7 +62,7 @@ fn find_release(
     app: Option<&str>,
     session: &Session,
 ) -> Result<(String, ReleaseHistory), CommandError> {
-    let lines = |note: &StageEntry| match note.ended {
+    let lines = |note: &StageEntry| match note.status {
         StageStatus::Done | StageStatus::Skipped => TAIL_LINES,
         StageStatus::Failed | StageStatus::Running => FAILED_TAIL_LINES,
     };
@@ -115,7 +115,7 @@ fn print_release(app: &str, past: &ReleaseHistory, output: &Output) {
             Some(step) => format!("  {} {step}", note.stage.as_str()),
             None => note.stage.as_str().to_owned(),
         };
-        let (word, lasted) = match note.ended {
+        let (word, lasted) = match note.status {
             StageStatus::Done => (paint.good("done"), format_duration(note.took_ms)),
             StageStatus::Skipped => ("skipped".to_owned(), format_duration(note.took_ms)),
             StageStatus::Failed => (paint.bad("failed"), format_duration(note.took_ms)),

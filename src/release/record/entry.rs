@@ -58,7 +58,8 @@ pub(crate) struct StageEntry {
     /// The name of a step; a stage without steps has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    pub ended: StageStatus,
+    #[serde(rename = "ended")]
+    pub status: StageStatus,
     pub began: Timestamp,
     #[serde(default)]
     pub took_ms: u64,
@@ -75,7 +76,7 @@ impl StageEntry {
         StageEntry {
             stage,
             step: None,
-            ended: StageStatus::Done,
+            status: StageStatus::Done,
             began: at,
             took_ms: 0,
             why: None,
@@ -150,7 +151,7 @@ impl ReleaseEntry {
         definition: Option<&str>,
     ) -> bool {
         self.find_stage(stage, step).is_some_and(|entry| {
-            matches!(entry.ended, StageStatus::Done | StageStatus::Skipped)
+            matches!(entry.status, StageStatus::Done | StageStatus::Skipped)
                 && entry.definition.as_deref() == definition
         })
     }
@@ -172,8 +173,9 @@ impl ReleaseEntry {
 
     /// The stage in which it failed or was killed.
     pub(crate) fn unfinished_stage(&self) -> Option<&StageEntry> {
-        let open =
-            |entry: &&StageEntry| matches!(entry.ended, StageStatus::Running | StageStatus::Failed);
+        let open = |entry: &&StageEntry| {
+            matches!(entry.status, StageStatus::Running | StageStatus::Failed)
+        };
         self.stages.iter().find(open)
     }
 }

@@ -16,7 +16,7 @@ use crate::ports::root::DiskUsage;
 use crate::release::app::layout::Layout;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
-use crate::release::record::{self, Record, Trial};
+use crate::release::record::{self, RecordedTrial, ReleaseRecord};
 use crate::resource::Failure;
 
 /// The state of a release as operators see it.
@@ -77,7 +77,7 @@ pub(crate) struct Inventory {
 /// Lists all releases of an app.
 pub(crate) fn inventory(spec: &ReleaseSpec, host: &Host) -> Result<Inventory, Failure> {
     let layout = spec.layout();
-    let record = Record::load(host, &layout)?;
+    let record = ReleaseRecord::load(host, &layout)?;
     let overrides = Overrides::load(host, &layout)?;
     let active = record::current(host, &layout)?;
     let releases = record.entries().iter().rev().map(|entry| {
@@ -103,7 +103,7 @@ pub(crate) fn active_release_name(
 
 /// The names of all releases of an app.
 pub(crate) fn release_names(spec: &ReleaseSpec, host: &Host) -> Result<Vec<String>, Failure> {
-    let record = Record::load(host, &spec.layout())?;
+    let record = ReleaseRecord::load(host, &spec.layout())?;
     let entries = record.entries().iter();
     Ok(entries.map(|entry| entry.name.clone()).collect())
 }
@@ -111,12 +111,16 @@ pub(crate) fn release_names(spec: &ReleaseSpec, host: &Host) -> Result<Vec<Strin
 fn release_info(
     entry: &ReleaseEntry,
     active: bool,
-    trial: Option<&Trial>,
+    trial: Option<&RecordedTrial>,
     layout: &Layout,
     host: &Host,
 ) -> ReleaseInfo {
     let path = layout.release(&entry.name);
-    let begun = entry.stages.iter().map(|note| note.began).min();
+    let begun = entry
+        .stages
+        .iter()
+        .map(|stage_entry| stage_entry.began)
+        .min();
     ReleaseInfo {
         release: entry.name.clone(),
         state: release_phase(entry, active, trial),
@@ -128,7 +132,7 @@ fn release_info(
         stage: entry
             .unfinished_stage()
             .filter(|_| !entry.state.is_complete())
-            .map(|note| note.stage),
+            .map(|stage_entry| stage_entry.stage),
         private_until: entry.private_until,
         size: host.root.disk_usage(&path).ok().flatten(),
         by: entry.by.clone(),
@@ -137,7 +141,11 @@ fn release_info(
     }
 }
 
-fn release_phase(entry: &ReleaseEntry, active: bool, trial: Option<&Trial>) -> ReleasePhase {
+fn release_phase(
+    entry: &ReleaseEntry,
+    active: bool,
+    trial: Option<&RecordedTrial>,
+) -> ReleasePhase {
     let is_tried = trial.is_some_and(|trial| trial.name == entry.name);
     match entry.state {
         ReleaseStatus::Building => ReleasePhase::Building,
@@ -160,10 +168,10 @@ mod tests {
         let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
         let at = Timestamp::UNIX_EPOCH;
         let mut entry = ReleaseEntry::new("r", &sha, at);
-        let trial = Trial {
+        let trial = RecordedTrial {
             name: "r".into(),
             from: None,
-            back: false,
+            is_rollback: false,
         };
         assert_eq!(release_phase(&entry, false, None), ReleasePhase::Building);
         entry.state = ReleaseStatus::Built;

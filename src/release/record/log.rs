@@ -1,6 +1,6 @@
 //! Reads a release's log: the output of its commands, stage by stage.
 
-use super::Record;
+use super::ReleaseRecord;
 use super::entry::{ReleaseEntry, StageEntry, StageStatus};
 use crate::ports::Host;
 use crate::ports::exec::LOG_HEADING;
@@ -32,7 +32,7 @@ pub(crate) fn read_history(
     lines: impl Fn(&StageEntry) -> usize,
 ) -> Result<Option<ReleaseHistory>, Failure> {
     let layout = spec.layout();
-    let record = Record::load(host, &layout)?;
+    let record = ReleaseRecord::load(host, &layout)?;
     let Some(entry) = record.find(name).cloned() else {
         return Ok(None);
     };
@@ -42,9 +42,9 @@ pub(crate) fn read_history(
         Ok(None) => (String::new(), None),
         Err(error) => (String::new(), Some(error.to_string())),
     };
-    let output = entry.stages.iter().map(|note| {
-        let printed = stage_output(&text, note);
-        let from = printed.len().saturating_sub(lines(note));
+    let output = entry.stages.iter().map(|stage_entry| {
+        let printed = stage_output(&text, stage_entry);
+        let from = printed.len().saturating_sub(lines(stage_entry));
         printed[from..]
             .iter()
             .map(|line| sanitize_line(line))
@@ -65,9 +65,9 @@ pub(crate) fn heading(stage: Stage, name: &str, rest: &str) -> String {
 
 /// The output of a stage or step in its last run. For a failed stage it is that of its last command, which
 /// may have been one of its hooks.
-fn stage_output<'t>(log: &'t str, note: &StageEntry) -> Vec<&'t str> {
-    let word = note.stage.as_str();
-    let own = |name: &str| heading(note.stage, name, "");
+fn stage_output<'t>(log: &'t str, stage_entry: &StageEntry) -> Vec<&'t str> {
+    let word = stage_entry.stage.as_str();
+    let own = |name: &str| heading(stage_entry.stage, name, "");
     let hooks = [
         format!("{LOG_HEADING}{word} before_"),
         format!("{LOG_HEADING}{word} after_"),
@@ -76,11 +76,12 @@ fn stage_output<'t>(log: &'t str, note: &StageEntry) -> Vec<&'t str> {
     let mut of_it = false;
     for line in log.lines() {
         if is_heading(line) {
-            of_it = match &note.step {
+            of_it = match &stage_entry.step {
                 Some(step) => line.starts_with(&own(step)),
                 None => {
                     let is_hook = hooks.iter().any(|hook| line.starts_with(hook));
-                    line.starts_with(&own(word)) || (is_hook && note.ended == StageStatus::Failed)
+                    line.starts_with(&own(word))
+                        || (is_hook && stage_entry.status == StageStatus::Failed)
                 }
             };
             if of_it {
@@ -142,17 +143,17 @@ four
 five
 ";
 
-    fn stage_entry(stage: Stage, step: Option<&str>, ended: StageStatus) -> StageEntry {
+    fn stage_entry(stage: Stage, step: Option<&str>, status: StageStatus) -> StageEntry {
         StageEntry {
             step: step.map(str::to_owned),
-            ended,
+            status,
             ..StageEntry::done(stage, jiff::Timestamp::UNIX_EPOCH)
         }
     }
 
     #[test]
     fn each_step_shows_the_output_of_its_last_run() {
-        let of = |stage, step, ended| stage_output(LOG, &stage_entry(stage, step, ended));
+        let of = |stage, step, status| stage_output(LOG, &stage_entry(stage, step, status));
         assert_eq!(
             of(Stage::Build, Some("gems"), StageStatus::Done),
             ["one", "== not a heading", "two"]

@@ -11,4 +11,4 @@ pub(super) mod quarantine;
 pub(super) mod releases;
 
 pub(super) use disk::current;
-pub(crate) use releases::{ActiveRelease, FailedRemoval, Record, Trial, active};
+pub(crate) use releases::{ActiveRelease, FailedRemoval, RecordedTrial, ReleaseRecord, active};

@@ -23,24 +23,24 @@ const MAX_RECORD: usize = 8 << 20;
 
 const DOCUMENT: Document = Document::new(VERSION, MAX_RECORD);
 
-/// A switch of `current` on which the gate has not decided yet.
+/// The record of a trial: a switch of `current` on which the gate has not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Trial {
+pub(crate) struct RecordedTrial {
     /// The release on trial.
     pub name: String,
     /// The release that was active before, to which a failed trial rolls back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The switch is itself a rollback; if it fails, there is no further one.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub back: bool,
+    #[serde(rename = "back", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_rollback: bool,
 }
 
 /// All releases of one app that are on disk, in the order of their last activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct ReleaseRecord {
     entries: Vec<ReleaseEntry>,
-    trial: Option<Trial>,
+    trial: Option<RecordedTrial>,
     spare_attempted_for: Option<Sha>,
     unremoved: Vec<FailedRemoval>,
 }
@@ -58,10 +58,10 @@ struct RecordFile {
     version: u32,
     releases: Vec<ReleaseEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    trial: Option<Trial>,
+    trial: Option<RecordedTrial>,
     /// The sha for which a spare was prepared, or could not be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    stocked: Option<Sha>,
+    #[serde(rename = "stocked", default, skip_serializing_if = "Option::is_none")]
+    spare_attempted_for: Option<Sha>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unremoved: Vec<FailedRemoval>,
 }
@@ -77,7 +77,7 @@ pub(crate) struct ActiveRelease {
     /// Its state on record; `None`: the record does not contain it.
     pub state: Option<ReleaseStatus>,
     /// Its trial, if it has not been proven since `current` was switched to it.
-    pub trial: Option<Trial>,
+    pub trial: Option<RecordedTrial>,
     /// Whether the app served before the trial: the trial follows a good release or one of another tool, or
     /// is a rollback.
     pub served_before: bool,
@@ -87,15 +87,15 @@ pub(crate) struct ActiveRelease {
     pub unremoved: Vec<FailedRemoval>,
 }
 
-impl Record {
+impl ReleaseRecord {
     /// Loads the record, as far as it agrees with the disk. Writes nothing.
-    pub(crate) fn load(host: &Host, layout: &Layout) -> Result<Record, Failure> {
+    pub(crate) fn load(host: &Host, layout: &Layout) -> Result<ReleaseRecord, Failure> {
         let file = read_record_file(host, layout).unwrap_or_else(RecordFile::empty);
         let on_disk = list_release_folders(host, layout)?;
-        let mut record = Record {
+        let mut record = ReleaseRecord {
             entries: file.releases,
             trial: file.trial,
-            spare_attempted_for: file.stocked,
+            spare_attempted_for: file.spare_attempted_for,
             unremoved: file.unremoved,
         };
         record.unremoved.retain(|left| left.exists(host, layout));
@@ -120,7 +120,7 @@ impl Record {
             version: VERSION,
             releases: self.entries.clone(),
             trial: self.trial.clone(),
-            stocked: self.spare_attempted_for.clone(),
+            spare_attempted_for: self.spare_attempted_for.clone(),
             unremoved: self.unremoved.clone(),
         };
         Ok(DOCUMENT.save(&host.root, &layout.record(), &file)?)
@@ -186,7 +186,7 @@ impl Record {
         self.entries.iter().rev().find(good)
     }
 
-    pub(crate) fn trial(&self) -> Option<&Trial> {
+    pub(crate) fn trial(&self) -> Option<&RecordedTrial> {
         self.trial.as_ref()
     }
 
@@ -199,7 +199,7 @@ impl Record {
         self.spare_attempted_for = Some(sha.clone());
     }
 
-    pub(crate) fn set_trial(&mut self, trial: Option<Trial>) {
+    pub(crate) fn set_trial(&mut self, trial: Option<RecordedTrial>) {
         self.trial = trial;
     }
 
@@ -257,7 +257,7 @@ impl RecordFile {
             version: VERSION,
             releases: Vec::new(),
             trial: None,
-            stocked: None,
+            spare_attempted_for: None,
             unremoved: Vec::new(),
         }
     }
@@ -278,8 +278,8 @@ pub(crate) fn active(
     let Some(name) = current(host, layout)? else {
         return Ok(None);
     };
-    let (mut entry, mut trial, mut untidy, mut stocked) = (None, None, false, None);
-    let (mut served, mut unremoved) = (false, Vec::new());
+    let (mut entry, mut trial, mut spare_attempted_for) = (None, None, None);
+    let (mut served_before, mut needs_removal, mut unremoved) = (false, false, Vec::new());
     if let Some(file) = read_record_file(host, layout) {
         let all = &file.releases;
         unremoved = file.unremoved;
@@ -291,20 +291,20 @@ pub(crate) fn active(
             })
         };
         let is_gone = |left: &FailedRemoval| !left.exists(host, layout);
-        untidy = unremoved.iter().any(is_gone)
+        needs_removal = unremoved.iter().any(is_gone)
             || of(ReleaseStatus::Good).count() > keep_releases.max(2)
             || of(ReleaseStatus::Failed).count() > 1;
         trial = file.trial.filter(|trial| trial.name == name);
-        served = trial.as_ref().is_some_and(|trial| {
+        served_before = trial.as_ref().is_some_and(|trial| {
             let from = trial.from.as_ref();
             // A release that is not on record was deployed by another tool.
             let unknown = from.is_some_and(|from| all.iter().all(|entry| entry.name != *from));
             let good = all
                 .iter()
                 .any(|entry| entry.state == ReleaseStatus::Good && entry.name != name);
-            trial.back || unknown || good
+            trial.is_rollback || unknown || good
         });
-        stocked = file.stocked;
+        spare_attempted_for = file.spare_attempted_for;
         entry = file.releases.into_iter().find(|e| e.name == name);
     }
     let sha = read_revision(host, layout, &name).filter(|sha| {
@@ -314,15 +314,15 @@ pub(crate) fn active(
         })
     });
     // An adopted release, which is not on record, has no mirror yet to prepare a spare from.
-    let bare = entry.is_some() && sha.is_some() && stocked != sha;
+    let lacks_spare = entry.is_some() && sha.is_some() && spare_attempted_for != sha;
     Ok(Some(ActiveRelease {
         name,
         sha,
         since: meta.ctime,
         state: entry.map(|entry| entry.state),
         trial,
-        served_before: served,
-        needs_cleanup: untidy || bare,
+        served_before,
+        needs_cleanup: needs_removal || lacks_spare,
         unremoved,
     }))
 }

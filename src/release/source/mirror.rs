@@ -23,7 +23,7 @@ use crate::release::app::allowed_refs::AllowedRefs;
 use crate::release::app::layout::Layout;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::Deployment;
-use crate::release::record::Record;
+use crate::release::record::ReleaseRecord;
 use crate::release::record::entry::ReleaseStatus;
 use crate::resource::Failure;
 
@@ -306,7 +306,7 @@ fn confirm_allowed(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(
 
 /// Whether a release of the wanted sha is proven on this host.
 fn is_proven(deployment: &Deployment<'_>) -> Result<bool, Failure> {
-    let record = Record::load(deployment.host, &deployment.layout)?;
+    let record = ReleaseRecord::load(deployment.host, &deployment.layout)?;
     let mut entries = record.entries().iter();
     Ok(entries.any(|entry| entry.sha == deployment.sha && entry.state == ReleaseStatus::Good))
 }

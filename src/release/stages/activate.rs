@@ -10,7 +10,7 @@ use crate::ports::root::{Attrs, FileKind};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
 use crate::release::record::entry::StageEntry;
-use crate::release::record::{self, Trial};
+use crate::release::record::{self, RecordedTrial};
 use crate::resource::Failure;
 
 /// Refuses, before anything is built, a host on which `current` could not be switched.
@@ -42,10 +42,10 @@ pub(crate) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
     // Recorded first: if the pass is killed right after the rename, the next one knows that the release is
     // unproven.
     attempt.put_stage(StageEntry::done(Stage::Activate, began));
-    attempt.record.set_trial(Some(Trial {
+    attempt.record.set_trial(Some(RecordedTrial {
         name: attempt.name.clone(),
         from: from.filter(|from| *from != attempt.name),
-        back: false,
+        is_rollback: false,
     }));
     attempt.record.set_last_activated(&attempt.name);
     attempt.save()?;

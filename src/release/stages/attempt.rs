@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::hooks::{self, HookTiming};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
-use crate::release::record::Record;
+use crate::release::record::ReleaseRecord;
 use crate::release::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry, StageStatus};
 use crate::resource::Failure;
 
@@ -27,7 +27,7 @@ pub(crate) enum StageOutcome {
 /// A release in progress, with its record.
 pub(crate) struct Attempt<'r, 'd> {
     pub deployment: &'r Deployment<'d>,
-    pub record: &'r mut Record,
+    pub record: &'r mut ReleaseRecord,
     pub name: String,
 }
 
@@ -82,7 +82,7 @@ impl Attempt<'_, '_> {
         let mut entry = StageEntry {
             stage,
             step: step.map(str::to_owned),
-            ended: StageStatus::Running,
+            status: StageStatus::Running,
             began: host.clock.now(),
             took_ms: 0,
             why: None,
@@ -97,15 +97,15 @@ impl Attempt<'_, '_> {
         let took = host.clock.monotonic_now().saturating_duration_since(tick);
         entry.took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match &result {
-            Ok(StageOutcome::Done) => entry.ended = StageStatus::Done,
+            Ok(StageOutcome::Done) => entry.status = StageStatus::Done,
             Ok(StageOutcome::Skipped(why)) => {
-                entry.ended = StageStatus::Skipped;
+                entry.status = StageStatus::Skipped;
                 entry.why = Some(why.clone());
             }
             // On a stop request nothing failed: the next pass resumes here.
             Err(_) if host.stop.is_set() => {}
             Err(failure) => {
-                entry.ended = StageStatus::Failed;
+                entry.status = StageStatus::Failed;
                 entry.why = failure.message.lines().next().map(str::to_owned);
             }
         }

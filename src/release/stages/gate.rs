@@ -23,7 +23,7 @@ use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
 use crate::release::record::log::heading;
 use crate::release::record::overrides::Overrides;
 use crate::release::record::quarantine::QuarantinedSha;
-use crate::release::record::{self, Record, Trial};
+use crate::release::record::{self, RecordedTrial, ReleaseRecord};
 use crate::resource::{Failure, FailureKind, TrialOutcome};
 
 /// The state of the app after a failed trial.
@@ -45,7 +45,7 @@ pub(crate) fn run_gate(
 ) -> Result<TrialOutcome, Failure> {
     let sha = match load_trial(spec, host)? {
         Some((deployment, _, trial)) => {
-            if !trial.back
+            if !trial.is_rollback
                 && let Some(failure) = run_before_hooks(&deployment, &trial)
             {
                 return Ok(TrialOutcome::Failed(failure));
@@ -111,7 +111,7 @@ fn unproven(failure: Failure, deadline: Duration) -> TrialOutcome {
 }
 
 /// Runs the hooks before the gate, such as a smoke test; returns their failure.
-fn run_before_hooks(deployment: &Deployment<'_>, trial: &Trial) -> Option<Failure> {
+fn run_before_hooks(deployment: &Deployment<'_>, trial: &RecordedTrial) -> Option<Failure> {
     hooks::run(deployment, &trial.name, HookTiming::Before, Stage::Gate).err()
 }
 
@@ -199,7 +199,7 @@ pub(crate) fn roll_back_bad(
     name: &str,
 ) -> Result<RollbackOutcome, Failure> {
     let layout = spec.layout();
-    let mut record = Record::load(host, &layout)?;
+    let mut record = ReleaseRecord::load(host, &layout)?;
     let Some(entry) = record.find(name) else {
         return Ok(RollbackOutcome::NoTarget);
     };
@@ -223,10 +223,10 @@ fn roll_back_to(
         attempt.save()?;
         return Ok(RollbackOutcome::NoTarget);
     };
-    attempt.record.set_trial(Some(Trial {
+    attempt.record.set_trial(Some(RecordedTrial {
         name: to.clone(),
         from: None,
-        back: true,
+        is_rollback: true,
     }));
     attempt.save()?;
     let bad = attempt.name.clone();
@@ -250,8 +250,8 @@ fn roll_back_to(
 }
 
 /// The release to roll back to: the one that was active before, if it is good, else the last good one.
-fn rollback_target(record: &Record, trial: &Trial) -> Option<String> {
-    if trial.back {
+fn rollback_target(record: &ReleaseRecord, trial: &RecordedTrial) -> Option<String> {
+    if trial.is_rollback {
         return None;
     }
     let from = trial.from.as_deref().and_then(|name| record.find(name));
@@ -260,7 +260,11 @@ fn rollback_target(record: &Record, trial: &Trial) -> Option<String> {
         .map(|entry| entry.name.clone())
 }
 
-fn quarantine(deployment: &Deployment<'_>, trial: &Trial, why: &Failure) -> Result<(), Failure> {
+fn quarantine(
+    deployment: &Deployment<'_>,
+    trial: &RecordedTrial,
+    why: &Failure,
+) -> Result<(), Failure> {
     let mut overrides = Overrides::load(deployment.host, &deployment.layout)?;
     overrides.quarantine(QuarantinedSha {
         sha: deployment.sha.clone(),
@@ -281,9 +285,9 @@ fn quarantine(deployment: &Deployment<'_>, trial: &Trial, why: &Failure) -> Resu
 fn load_trial<'a>(
     spec: &'a ReleaseSpec,
     host: &'a Host,
-) -> Result<Option<(Deployment<'a>, Record, Trial)>, Failure> {
+) -> Result<Option<(Deployment<'a>, ReleaseRecord, RecordedTrial)>, Failure> {
     let layout = spec.layout();
-    let record = Record::load(host, &layout)?;
+    let record = ReleaseRecord::load(host, &layout)?;
     let active = record::current(host, &layout)?;
     let trial = record
         .trial()
@@ -302,10 +306,10 @@ fn load_trial<'a>(
 fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, why: Option<&str>) {
     let now = attempt.deployment.host.clock.now();
     let activated = attempt.entry().find_stage(Stage::Activate, None);
-    let began = activated.map_or(now, |note| note.began);
+    let began = activated.map_or(now, |stage_entry| stage_entry.began);
     let took = now.duration_since(began).as_millis();
     attempt.put_stage(StageEntry {
-        ended: status,
+        status,
         took_ms: u64::try_from(took).unwrap_or(0),
         why: why.and_then(|why| why.lines().next()).map(str::to_owned),
         ..StageEntry::done(Stage::Gate, began)

@@ -12,7 +12,7 @@ use crate::release::app::layout::is_leftover;
 use crate::release::deployment::Deployment;
 use crate::release::record::entry::ReleaseStatus;
 use crate::release::record::overrides::Overrides;
-use crate::release::record::{self, Record};
+use crate::release::record::{self, ReleaseRecord};
 use crate::resource::Failure;
 
 /// Which failed and bad releases to keep.
@@ -24,7 +24,10 @@ pub(crate) enum KeepFailed {
 }
 
 /// Removes the releases that [`find_unneeded`] returns, except those in use.
-pub(crate) fn prune(deployment: &Deployment<'_>, record: &mut Record) -> Result<(), Failure> {
+pub(crate) fn prune(
+    deployment: &Deployment<'_>,
+    record: &mut ReleaseRecord,
+) -> Result<(), Failure> {
     let names = find_unneeded(deployment, record, KeepFailed::Latest)?;
     remove_idle(deployment, record, names);
     sweep_assets(deployment, record);
@@ -36,7 +39,7 @@ pub(crate) fn prune(deployment: &Deployment<'_>, record: &mut Record) -> Result<
 /// to, or a private one before it expires.
 pub(crate) fn find_unneeded(
     deployment: &Deployment<'_>,
-    record: &Record,
+    record: &ReleaseRecord,
     failed: KeepFailed,
 ) -> Result<Vec<String>, Failure> {
     let active = record::current(deployment.host, &deployment.layout)?;
@@ -59,7 +62,7 @@ pub(crate) fn find_unneeded(
 /// Removes all failed and all bad releases but the latest of each.
 pub(crate) fn prune_failed(
     deployment: &Deployment<'_>,
-    record: &mut Record,
+    record: &mut ReleaseRecord,
 ) -> Result<(), Failure> {
     let names = find_failed(deployment, record, KeepFailed::Latest)?;
     remove_idle(deployment, record, names);
@@ -68,7 +71,7 @@ pub(crate) fn prune_failed(
 }
 
 /// Removes unneeded assets. Those that stay do no harm, so a failure is only logged.
-fn sweep_assets(deployment: &Deployment<'_>, record: &Record) {
+fn sweep_assets(deployment: &Deployment<'_>, record: &ReleaseRecord) {
     if let Err(failure) = assets::sweep(deployment, record) {
         tracing::warn!("{}: clearing up assets: {failure}", deployment.spec.app);
     }
@@ -76,7 +79,7 @@ fn sweep_assets(deployment: &Deployment<'_>, record: &Record) {
 
 fn find_failed(
     deployment: &Deployment<'_>,
-    record: &Record,
+    record: &ReleaseRecord,
     needed: KeepFailed,
 ) -> Result<Vec<String>, Failure> {
     let active = record::current(deployment.host, &deployment.layout)?;
@@ -93,7 +96,7 @@ fn find_failed(
 }
 
 /// Whether a release that was never activated is still wanted.
-fn is_wanted(deployment: &Deployment<'_>, record: &Record, name: &str) -> bool {
+fn is_wanted(deployment: &Deployment<'_>, record: &ReleaseRecord, name: &str) -> bool {
     let wanted = [
         deployment.spec.wanted.as_ref(),
         deployment.spec.build_ahead.as_ref(),
@@ -108,13 +111,13 @@ fn is_wanted(deployment: &Deployment<'_>, record: &Record, name: &str) -> bool {
 }
 
 /// Whether it is a private release that has not expired.
-fn is_private(deployment: &Deployment<'_>, record: &Record, name: &str) -> bool {
+fn is_private(deployment: &Deployment<'_>, record: &ReleaseRecord, name: &str) -> bool {
     let until = record.find(name).and_then(|entry| entry.private_until);
     until.is_some_and(|until| deployment.host.clock.now() < until)
 }
 
 /// Removes what earlier passes left unfinished: hidden folders, and interrupted builds.
-pub(crate) fn remove_unfinished(deployment: &Deployment<'_>, record: &mut Record) {
+pub(crate) fn remove_unfinished(deployment: &Deployment<'_>, record: &mut ReleaseRecord) {
     let swept =
         remove_leftovers(deployment, record).and_then(|()| find_unfinished(deployment, record));
     match swept {
@@ -126,7 +129,7 @@ pub(crate) fn remove_unfinished(deployment: &Deployment<'_>, record: &mut Record
 /// Removes hidden folders: interrupted checkouts and removals.
 pub(crate) fn remove_leftovers(
     deployment: &Deployment<'_>,
-    record: &mut Record,
+    record: &mut ReleaseRecord,
 ) -> Result<(), Failure> {
     let releases = deployment.layout.releases();
     for name in deployment.host.root.list(&releases)?.unwrap_or_default() {
@@ -144,7 +147,7 @@ pub(crate) fn remove_leftovers(
 /// Logs and records that something cannot be removed.
 fn record_not_removed(
     deployment: &Deployment<'_>,
-    record: &mut Record,
+    record: &mut ReleaseRecord,
     name: &str,
     failure: Failure,
 ) {
@@ -156,7 +159,7 @@ fn record_not_removed(
 /// ones that have not expired.
 pub(crate) fn find_unfinished(
     deployment: &Deployment<'_>,
-    record: &Record,
+    record: &ReleaseRecord,
 ) -> Result<Vec<String>, Failure> {
     let active = record::current(deployment.host, &deployment.layout)?;
     let taken_up = record
@@ -170,7 +173,7 @@ pub(crate) fn find_unfinished(
     Ok(unfinished)
 }
 
-fn remove_idle(deployment: &Deployment<'_>, record: &mut Record, names: Vec<String>) {
+fn remove_idle(deployment: &Deployment<'_>, record: &mut ReleaseRecord, names: Vec<String>) {
     if names.is_empty() {
         return;
     }
@@ -256,7 +259,7 @@ pub(crate) fn partition_by_use(
 /// half-removed release that could pass for a complete one. One with a mount in it stays in place, complete.
 pub(crate) fn remove_release(
     deployment: &Deployment<'_>,
-    record: &mut Record,
+    record: &mut ReleaseRecord,
     name: &str,
 ) -> Result<(), Failure> {
     let (host, layout) = (deployment.host, &deployment.layout);

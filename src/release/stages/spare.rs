@@ -2,7 +2,7 @@
 
 use super::materialise;
 use crate::release::deployment::Deployment;
-use crate::release::record::Record;
+use crate::release::record::ReleaseRecord;
 use crate::release::source::mirror;
 use crate::resource::Failure;
 
@@ -10,7 +10,7 @@ use crate::resource::Failure;
 /// leaves the rest to the next pass.
 pub(crate) fn prepare_spare(
     deployment: &Deployment<'_>,
-    record: &mut Record,
+    record: &mut ReleaseRecord,
 ) -> Result<(), Failure> {
     if deployment.host.stop.is_set() {
         return Ok(());

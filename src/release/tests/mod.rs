@@ -165,8 +165,8 @@ impl Bench {
         std::fs::read_to_string(self.app_path(path)).unwrap()
     }
 
-    fn record(&self) -> Record {
-        Record::load(
+    fn record(&self) -> ReleaseRecord {
+        ReleaseRecord::load(
             &self.host(),
             &Layout::new("shop", Path::new("/srv/www/shop")),
         )

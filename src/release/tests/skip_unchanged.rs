@@ -9,8 +9,8 @@ const GEMS: &str = "steps:\n  - name: gems\n    run: 'mkdir -p vendor/bundle; ca
 fn stage_status(bench: &Bench, stage: Stage, step: Option<&str>) -> (StageStatus, Option<String>) {
     let record = bench.record();
     let entry = record.find(&bench.active_name().unwrap()).unwrap();
-    let note = entry.find_stage(stage, step).unwrap();
-    (note.ended, note.why.clone())
+    let stage = entry.find_stage(stage, step).unwrap();
+    (stage.status, stage.why.clone())
 }
 
 fn skipped_as_equal_to(sha: &Sha) -> (StageStatus, Option<String>) {

@@ -29,7 +29,7 @@ fn failed_release_resumes_at_the_failed_step() {
     let told: Vec<(Stage, Option<&str>)> = entry
         .stages
         .iter()
-        .map(|note| (note.stage, note.step.as_deref()))
+        .map(|stage| (stage.stage, stage.step.as_deref()))
         .collect();
     assert_eq!(
         told,
@@ -49,7 +49,7 @@ fn failed_release_resumes_at_the_failed_step() {
         entry
             .stages
             .iter()
-            .all(|note| note.ended == StageStatus::Done)
+            .all(|stage| stage.status == StageStatus::Done)
     );
 }
 

@@ -17,7 +17,7 @@ const ROOMS: &[&str] = &[
     "source",
     "stages",
     "pipeline",
-    "operate",
+    "commands",
 ];
 
 /// The path of a module or an item, segment by segment.

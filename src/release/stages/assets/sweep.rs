@@ -14,7 +14,7 @@ use super::{AssetList, update_links};
 use crate::ports::root::{FileKind, UserTree};
 use crate::release::app::layout::is_release_name;
 use crate::release::deployment::Deployment;
-use crate::release::record::Record;
+use crate::release::record::ReleaseRecord;
 use crate::resource::Failure;
 
 /// How long the files of a removed release stay: a browser or a cache may still have a page of it.
@@ -35,7 +35,7 @@ struct ExpiredAssets {
     files: BTreeSet<String>,
 }
 
-pub(crate) fn sweep(deployment: &Deployment<'_>, record: &Record) -> Result<(), Failure> {
+pub(crate) fn sweep(deployment: &Deployment<'_>, record: &ReleaseRecord) -> Result<(), Failure> {
     let Some(mut lists) = find_expired(deployment, record)? else {
         return Ok(());
     };
@@ -77,7 +77,7 @@ pub(crate) fn sweep(deployment: &Deployment<'_>, record: &Record) -> Result<(), 
 /// remove.
 fn find_expired(
     deployment: &Deployment<'_>,
-    record: &Record,
+    record: &ReleaseRecord,
 ) -> Result<Option<ExpiredAssets>, Failure> {
     let (host, layout) = (deployment.host, &deployment.layout);
     let now = host.clock.now();

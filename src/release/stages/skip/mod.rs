@@ -17,7 +17,7 @@ use crate::ports::Host;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::record::entry::{ReleaseEntry, ReleaseStatus};
-use crate::release::record::{self, Record};
+use crate::release::record::{self, ReleaseRecord};
 use crate::release::source::mirror;
 use crate::resource::Failure;
 use inputs::{InputPaths, find_tree, is_path_equal};
@@ -49,7 +49,7 @@ enum Decision {
 struct SkipContext<'a> {
     spec: &'a ReleaseSpec,
     host: &'a Host,
-    record: &'a Record,
+    record: &'a ReleaseRecord,
     /// The commit to build.
     sha: &'a Sha,
     /// The release being built, if it was started.
@@ -78,7 +78,7 @@ pub(crate) fn find_basis(
 pub(crate) fn describe_commands(
     spec: &ReleaseSpec,
     host: &Host,
-    record: &Record,
+    record: &ReleaseRecord,
     sha: &Sha,
 ) -> Result<String, Failure> {
     let context = SkipContext {

@@ -8,7 +8,7 @@ use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::{Deployment, deployment_of_app};
 use crate::release::record::entry::ReleaseStatus;
 use crate::release::record::overrides::Overrides;
-use crate::release::record::{self, FailedRemoval, Record};
+use crate::release::record::{self, FailedRemoval, ReleaseRecord};
 use crate::release::stages::keep::{self, KeepFailed};
 use crate::release::stages::spare::prepare_spare;
 use crate::resource::Failure;
@@ -41,7 +41,7 @@ pub(crate) fn clean(
     dry_run: bool,
 ) -> Result<CleanResult, Failure> {
     let deployment = deployment_of_app(spec, host)?;
-    let mut record = Record::load(host, &deployment.layout)?;
+    let mut record = ReleaseRecord::load(host, &deployment.layout)?;
     let mut names = keep::find_unneeded(&deployment, &record, failed)?;
     names.extend(keep::find_unfinished(&deployment, &record)?);
     let (idle, in_use) = keep::partition_by_use(&deployment, names)
@@ -88,7 +88,7 @@ pub(crate) fn finish_cleanup(spec: &ReleaseSpec, host: &Host) -> Result<(), Fail
         return Ok(());
     };
     let deployment = Deployment::new(spec, &sha, host)?;
-    let mut record = Record::load(host, &layout)?;
+    let mut record = ReleaseRecord::load(host, &layout)?;
     keep::remove_unfinished(&deployment, &mut record);
     keep::prune(&deployment, &mut record)?;
     record.save_if_changed(host, &layout)?;

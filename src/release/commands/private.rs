@@ -9,7 +9,7 @@ use crate::desired::Sha;
 use crate::ports::Host;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::{Deployment, PrivateBuild, deployment_of_app};
-use crate::release::record::Record;
+use crate::release::record::ReleaseRecord;
 use crate::release::source::mirror;
 use crate::resource::Failure;
 
@@ -34,7 +34,7 @@ pub(crate) fn build_private(
     deployment.private = Some(private.clone());
     deployment.check_stop()?;
     deployment.prepare_folders()?;
-    let mut record = Record::load(host, &deployment.layout)?;
+    let mut record = ReleaseRecord::load(host, &deployment.layout)?;
     let name = match find_private(&record, sha) {
         None => deployment.build_new(&mut record)?,
         Some(name) => {
@@ -59,7 +59,7 @@ pub(crate) fn build_private(
 }
 
 /// The private release of this sha that is complete, or that can be resumed.
-fn find_private(record: &Record, sha: &Sha) -> Option<String> {
+fn find_private(record: &ReleaseRecord, sha: &Sha) -> Option<String> {
     let mut own = record.entries().iter().rev();
     let found = own.find(|entry| {
         entry.private_until.is_some()

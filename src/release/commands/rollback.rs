@@ -12,7 +12,7 @@ use crate::release::deployment::deployment_of_app;
 use crate::release::record::entry::{ReleaseEntry, ReleaseStatus};
 use crate::release::record::overrides::Overrides;
 use crate::release::record::pin::Pin;
-use crate::release::record::{self, Record};
+use crate::release::record::{self, ReleaseRecord};
 use crate::release::stages::activate;
 use crate::resource::Failure;
 
@@ -51,7 +51,7 @@ pub(crate) fn select_target(
     to: Option<&str>,
 ) -> Result<RollbackTarget, SelectionError> {
     let layout = spec.layout();
-    let record = Record::load(host, &layout)?;
+    let record = ReleaseRecord::load(host, &layout)?;
     let overrides = Overrides::load(host, &layout)?;
     let active = record::current(host, &layout)?;
     let view = ReleaseSelector {
@@ -97,7 +97,7 @@ struct ReleaseSelector<'a> {
     app: &'a str,
     wanted: Option<&'a Sha>,
     active: Option<&'a ReleaseEntry>,
-    record: &'a Record,
+    record: &'a ReleaseRecord,
     overrides: &'a Overrides,
 }
 
@@ -158,7 +158,7 @@ impl<'a> ReleaseSelector<'a> {
 }
 
 /// The error for an unknown release; its hint names existing ones.
-pub(crate) fn unknown_release(app: &str, record: &Record, name: &str) -> SelectionError {
+pub(crate) fn unknown_release(app: &str, record: &ReleaseRecord, name: &str) -> SelectionError {
     let failure = Failure::new(format!("{app} has no release `{name}`"));
     let names = || {
         let entries = record.entries().iter().rev();
@@ -182,7 +182,7 @@ pub(crate) fn pin(
     reason: Option<String>,
 ) -> Result<(), Failure> {
     let layout = spec.layout();
-    let mut record = Record::load(host, &layout)?;
+    let mut record = ReleaseRecord::load(host, &layout)?;
     // An activated release is no longer private.
     if let Some(entry) = record.find_mut(&target.release)
         && entry.private_until.take().is_some()

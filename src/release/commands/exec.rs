@@ -9,7 +9,7 @@ use crate::ports::exec::Command;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::Deployment;
 use crate::release::record::disk::read_revision;
-use crate::release::record::{self, Record};
+use crate::release::record::{self, ReleaseRecord};
 use crate::release::stages::run;
 use crate::resource::Failure;
 
@@ -29,7 +29,7 @@ pub(crate) fn exec_command(
     caller_env: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Command, SelectionError> {
     let layout = spec.layout();
-    let record = Record::load(host, &layout)?;
+    let record = ReleaseRecord::load(host, &layout)?;
     let active = record::current(host, &layout)?;
     let name = match (release, active) {
         (Some(name), _) => record
