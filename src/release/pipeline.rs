@@ -10,8 +10,8 @@ use super::record::ReleaseRecord;
 use super::record::disk::read_revision;
 use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
 use super::record::overrides::Overrides;
+use super::source::error::SourceError;
 use super::source::mirror;
-use super::source::tree::TreeError;
 use super::stages::attempt::{self, Attempt, StageOutcome};
 use super::stages::materialise::{self, Checkout};
 use super::stages::{activate, assets, build, files, keep, link, migrate};
@@ -233,19 +233,22 @@ impl Deployment<'_> {
     fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Checkout, Failure> {
         match materialise::materialise(self, &mirror, partial) {
             Ok(checkout) => return Ok(checkout),
-            Err(TreeError::Refused(failure) | TreeError::Other(failure)) => return Err(failure),
-            Err(TreeError::Mirror(why)) => tracing::warn!(
-                "{}: the mirror is broken ({why}): fetching it again",
-                self.spec.app
+            Err(error @ SourceError::BrokenMirror { .. }) => tracing::warn!(
+                "{}: {error} ({}): fetching it again",
+                self.spec.app,
+                error.cause()
             ),
+            Err(SourceError::LimitExceeded(failure) | SourceError::Failed(failure)) => {
+                return Err(failure);
+            }
         }
         drop(mirror);
         self.host.root.remove_tree(partial)?;
         let mirror = mirror::recreate(self)?;
         match materialise::materialise(self, &mirror, partial) {
             Ok(checkout) => Ok(checkout),
-            Err(TreeError::Refused(failure) | TreeError::Other(failure)) => Err(failure),
-            Err(TreeError::Mirror(why)) => Err(Failure::new(why)),
+            Err(SourceError::LimitExceeded(failure) | SourceError::Failed(failure)) => Err(failure),
+            Err(SourceError::BrokenMirror { error, .. }) => Err(Failure::new(error.message())),
         }
     }
 

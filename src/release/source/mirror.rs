@@ -12,6 +12,7 @@ use std::path::Path;
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 
 use super::commit_graph::{MAX_COMMIT_SIZE, WalkError};
+use super::error::SourceError;
 use super::fetch::{self, FetchTarget, Fetcher};
 use super::mirror_keys::CHECKED_KEY;
 use super::{allowed_commit, ref_names};
@@ -45,13 +46,16 @@ pub(crate) fn ensure_commit(deployment: &Deployment<'_>) -> Result<Repository, F
         };
         match provided {
             Ok(()) => return Ok(mirror),
-            Err(MirrorError::Failed(failure)) => return Err(failure),
-            Err(MirrorError::Broken { why, advertised }) => {
+            Err(SourceError::BrokenMirror { error, advertised }) => {
                 tracing::warn!(
-                    "{}: the mirror is broken ({why}): fetching it again",
-                    deployment.spec.app
+                    "{}: the mirror is broken ({}): fetching it again",
+                    deployment.spec.app,
+                    error.message()
                 );
                 return recreate_after(deployment, advertised);
+            }
+            Err(SourceError::LimitExceeded(failure) | SourceError::Failed(failure)) => {
+                return Err(failure);
             }
         }
     }
@@ -69,21 +73,20 @@ pub(crate) fn cached_with_commit(deployment: &Deployment<'_>) -> Option<Reposito
 pub(crate) fn resolve_ref(deployment: &Deployment<'_>, name: &str) -> Result<Sha, Failure> {
     fetch::configure_libgit2()?;
     let fetched = |mirror: Repository| {
-        remove_leftovers(deployment).map_err(MirrorError::Failed)?;
-        let fetch = Fetcher::new(deployment).map_err(MirrorError::Failed)?;
+        remove_leftovers(deployment)?;
+        let fetch = Fetcher::new(deployment)?;
         run_fetch(deployment, &fetch, &mirror, &FetchTarget::Refs).map(|()| mirror)
     };
-    let there = open(deployment).map_or_else(|| create_empty(deployment, None), Ok)?;
-    let mirror = match fetched(there) {
-        Err(MirrorError::Broken { advertised, .. }) => {
+    let existing = open(deployment).map_or_else(|| create_empty(deployment, None), Ok)?;
+    let mirror = match fetched(existing) {
+        Err(SourceError::BrokenMirror { advertised, .. }) => {
             fetched(create_empty(deployment, advertised)?)
         }
         fetched => fetched,
     };
     match mirror {
         Ok(mirror) => ref_names::resolve(&mirror, name, deployment.spec),
-        Err(MirrorError::Failed(failure)) => Err(failure),
-        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(deployment, &why)),
+        Err(error) => Err(unusable_mirror(deployment, error)),
     }
 }
 
@@ -99,17 +102,22 @@ fn recreate_after(
     let mirror = create_empty(deployment, advertised)?;
     match fetch_commit(deployment, &mirror) {
         Ok(()) => Ok(mirror),
-        Err(MirrorError::Failed(failure)) => Err(failure),
-        Err(MirrorError::Broken { why, .. }) => Err(unusable_mirror(deployment, &why)),
+        Err(error) => Err(unusable_mirror(deployment, error)),
     }
 }
 
-fn unusable_mirror(deployment: &Deployment<'_>, why: &str) -> Failure {
+/// The failure to report when even a new mirror does not serve.
+fn unusable_mirror(deployment: &Deployment<'_>, error: SourceError) -> Failure {
+    let error = match error {
+        SourceError::BrokenMirror { error, .. } => error,
+        SourceError::LimitExceeded(failure) | SourceError::Failed(failure) => return failure,
+    };
     let path = deployment.layout.mirror();
     Failure::new(format!(
-        "cannot mirror {} in {}: {why}",
+        "cannot mirror {} in {}: {}",
         deployment.spec.repo,
-        path.display()
+        path.display(),
+        error.message()
     ))
     .hint(format!(
         "check that repository with `git fsck`; after `rm -r {}`, or after the next push, trueup fetches it again",
@@ -135,24 +143,6 @@ fn create_empty(
             error.message()
         ))
     })
-}
-
-/// Why the mirror still lacks the commit.
-enum MirrorError {
-    /// The mirror is at fault; `advertised` is the digest of the server's refs, if the server was asked.
-    Broken {
-        why: String,
-        advertised: Option<String>,
-    },
-    Failed(Failure),
-}
-
-/// The error for a mirror that cannot be read.
-fn broken_mirror(error: git2::Error) -> MirrorError {
-    MirrorError::Broken {
-        why: error.message().to_owned(),
-        advertised: None,
-    }
 }
 
 fn init_repository(
@@ -192,13 +182,13 @@ pub(crate) fn open_existing(spec: &ReleaseSpec, host: &Host) -> Option<Repositor
 }
 
 /// Whether the mirror contains the wanted commit.
-fn has_commit(mirror: &Repository, deployment: &Deployment<'_>) -> Result<bool, MirrorError> {
-    let id = Oid::from_str(deployment.sha.as_str()).map_err(broken_mirror)?;
-    let odb = mirror.odb().map_err(broken_mirror)?;
+fn has_commit(mirror: &Repository, deployment: &Deployment<'_>) -> Result<bool, SourceError> {
+    let id = Oid::from_str(deployment.sha.as_str()).map_err(SourceError::broken_mirror)?;
+    let odb = mirror.odb().map_err(SourceError::broken_mirror)?;
     if let Ok((size, _)) = odb.read_header(id)
         && size > MAX_COMMIT_SIZE
     {
-        return Err(MirrorError::Failed(
+        return Err(SourceError::Failed(
             Failure::new(format!(
                 "the commit {} in {} is an object of {size} bytes: no commit has more than {MAX_COMMIT_SIZE}",
                 deployment.sha, deployment.spec.repo
@@ -209,7 +199,7 @@ fn has_commit(mirror: &Repository, deployment: &Deployment<'_>) -> Result<bool, 
     match mirror.find_object(id, None) {
         Ok(object) => match object.kind() {
             Some(ObjectType::Commit) => Ok(true),
-            kind => Err(MirrorError::Failed(
+            kind => Err(SourceError::Failed(
                 Failure::new(format!(
                     "{} in {} is a {} and not a commit",
                     deployment.sha,
@@ -223,7 +213,7 @@ fn has_commit(mirror: &Repository, deployment: &Deployment<'_>) -> Result<bool, 
             )),
         },
         Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
-        Err(error) => Err(broken_mirror(error)),
+        Err(error) => Err(SourceError::broken_mirror(error)),
     }
 }
 
@@ -256,37 +246,37 @@ fn remove_leftovers(deployment: &Deployment<'_>) -> Result<(), Failure> {
 
 /// Fetches the server's current refs; fails unless the wanted commit is on an allowed one, or is proven and
 /// served by its sha.
-fn fetch_commit(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
-    remove_leftovers(deployment).map_err(MirrorError::Failed)?;
-    let fetch = Fetcher::new(deployment).map_err(MirrorError::Failed)?;
+fn fetch_commit(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(), SourceError> {
+    remove_leftovers(deployment)?;
+    let fetch = Fetcher::new(deployment)?;
     run_fetch(deployment, &fetch, mirror, &FetchTarget::Refs)?;
     if is_allowed(deployment, &fetch, mirror)? {
         return Ok(());
     }
     // Proven here, but removed from its branch since. Some servers still serve it by its sha.
-    if is_proven(deployment).map_err(MirrorError::Failed)? {
-        let id = Oid::from_str(deployment.sha.as_str()).map_err(broken_mirror)?;
+    if is_proven(deployment)? {
+        let id = Oid::from_str(deployment.sha.as_str()).map_err(SourceError::broken_mirror)?;
         if run_fetch(deployment, &fetch, mirror, &FetchTarget::Commit(id)).is_ok()
             && has_commit(mirror, deployment)?
         {
             return Ok(());
         }
     }
-    Err(MirrorError::Failed(not_allowed(deployment, &fetch)))
+    Err(SourceError::Failed(not_allowed(deployment, &fetch)))
 }
 
 /// Checks that a commit in the mirror is still on an allowed ref. An unreachable server must cause no
 /// downtime: then the refs of the last fetch decide.
-fn confirm_allowed(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(), MirrorError> {
-    if is_proven(deployment).map_err(MirrorError::Failed)? {
+fn confirm_allowed(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(), SourceError> {
+    if is_proven(deployment)? {
         return Ok(());
     }
-    remove_leftovers(deployment).map_err(MirrorError::Failed)?;
-    let fetch = Fetcher::new(deployment).map_err(MirrorError::Failed)?;
+    remove_leftovers(deployment)?;
+    let fetch = Fetcher::new(deployment)?;
     let asked = run_fetch(deployment, &fetch, mirror, &FetchTarget::Refs);
     let silent = match asked {
         Ok(()) => None,
-        Err(MirrorError::Failed(failure)) if !deployment.host.stop.is_set() => Some(failure),
+        Err(SourceError::Failed(failure)) if !deployment.host.stop.is_set() => Some(failure),
         Err(unfetched) => return Err(unfetched),
     };
     match (is_allowed(deployment, &fetch, mirror)?, silent) {
@@ -299,8 +289,8 @@ fn confirm_allowed(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(
             );
             Ok(())
         }
-        (false, None) => Err(MirrorError::Failed(not_allowed(deployment, &fetch))),
-        (false, Some(failure)) => Err(MirrorError::Failed(failure)),
+        (false, None) => Err(SourceError::Failed(not_allowed(deployment, &fetch))),
+        (false, Some(failure)) => Err(SourceError::Failed(failure)),
     }
 }
 
@@ -316,11 +306,11 @@ fn is_allowed(
     deployment: &Deployment<'_>,
     fetch: &Fetcher<'_>,
     mirror: &Repository,
-) -> Result<bool, MirrorError> {
+) -> Result<bool, SourceError> {
     if !has_commit(mirror, deployment)? {
         return Ok(false);
     }
-    let id = Oid::from_str(deployment.sha.as_str()).map_err(broken_mirror)?;
+    let id = Oid::from_str(deployment.sha.as_str()).map_err(SourceError::broken_mirror)?;
     let mut skipped = Vec::new();
     let allowed = &deployment.spec.allow_refs;
     let held = allowed_commit::is_on_allowed_ref(
@@ -338,9 +328,9 @@ fn is_allowed(
         );
     }
     held.map_err(|cut| match (fetch.take_failure(), cut) {
-        (Some(failure), _) => MirrorError::Failed(failure),
-        (None, WalkError::Git(error)) => broken_mirror(error),
-        (None, WalkError::Stopped | WalkError::TooLong) => MirrorError::Failed(
+        (Some(failure), _) => SourceError::Failed(failure),
+        (None, WalkError::Git(error)) => SourceError::broken_mirror(error),
+        (None, WalkError::Stopped | WalkError::TooLong) => SourceError::Failed(
             Failure::new(format!(
                 "cannot tell whether {} is on an allowed ref of {}: their history is too long",
                 deployment.sha, deployment.spec.repo
@@ -375,15 +365,15 @@ fn run_fetch(
     fetch: &Fetcher<'_>,
     mirror: &Repository,
     wanted: &FetchTarget,
-) -> Result<(), MirrorError> {
-    let before = list_packs(deployment).map_err(MirrorError::Failed)?;
+) -> Result<(), SourceError> {
+    let before = list_packs(deployment)?;
     let fetched = fetch
         .run(mirror, wanted, before.is_empty())
-        .map_err(|error| classify_fetch_error(deployment, fetch, mirror, &error));
-    sync_new_packs(deployment, &before).map_err(MirrorError::Failed)?;
+        .map_err(|error| classify_fetch_error(deployment, fetch, mirror, error));
+    sync_new_packs(deployment, &before)?;
     if fetched.is_err() {
         // A partial pack is useless, and may take gigabytes.
-        remove_leftovers(deployment).map_err(MirrorError::Failed)?;
+        remove_leftovers(deployment)?;
     }
     fetched
 }
@@ -395,30 +385,29 @@ fn classify_fetch_error(
     deployment: &Deployment<'_>,
     fetch: &Fetcher<'_>,
     mirror: &Repository,
-    error: &git2::Error,
-) -> MirrorError {
+    error: git2::Error,
+) -> SourceError {
     use git2::ErrorClass::Repository as NoRepository;
     use git2::ErrorClass::{Callback, Filesystem, Http, Net, NoMemory, Os, Ssh, Ssl, Thread};
     if let Some(failure) = fetch.take_failure() {
-        return MirrorError::Failed(failure);
+        return SourceError::Failed(failure);
     }
     let is_elsewhere = matches!(
         error.class(),
         Callback | Filesystem | Http | Net | NoMemory | NoRepository | Os | Ssh | Ssl | Thread
     );
     if is_elsewhere && error.code() != ErrorCode::Locked {
-        return MirrorError::Failed(fetch.git_failure(error));
+        return SourceError::Failed(fetch.git_failure(&error));
     }
     let advertised = fetch.advertisement_digest();
     let made_for = mirror
         .config()
         .and_then(|config| config.get_string(MADE_FOR_KEY));
-    if advertised.is_some() && made_for.ok() == advertised {
-        return MirrorError::Failed(unusable_mirror(deployment, error.message()));
-    }
-    MirrorError::Broken {
-        why: error.message().to_owned(),
-        advertised,
+    let is_retried = advertised.is_some() && made_for.ok() == advertised;
+    let broken = SourceError::BrokenMirror { error, advertised };
+    match is_retried {
+        true => SourceError::Failed(unusable_mirror(deployment, broken)),
+        false => broken,
     }
 }
 

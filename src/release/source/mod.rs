@@ -3,6 +3,7 @@
 pub(super) mod allowed_commit;
 pub(super) mod commit_graph;
 pub(super) mod deploy_key;
+pub(super) mod error;
 pub(super) mod fetch;
 pub(super) mod git_memory;
 pub(super) mod mirror;

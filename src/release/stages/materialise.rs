@@ -11,10 +11,10 @@ use git2::Repository;
 use crate::ports::root::{Attrs, Folder};
 use crate::ports::worker_pool::Priority;
 use crate::release::deployment::Deployment;
+use crate::release::source::error::SourceError;
 use crate::release::source::tree::{
     ContentSource, EntryKind, GitCryptKey, LargeBlobs, LfsFiles, Plan, PlanLimits, SpareTree,
-    SpareTrees, TreeEntry, TreeError, TreeWriter, check_filters, check_plan, format_paths,
-    parse_oid,
+    SpareTrees, TreeEntry, TreeWriter, check_filters, check_plan, format_paths, parse_oid,
 };
 use crate::resource::Failure;
 
@@ -32,14 +32,14 @@ pub(crate) fn materialise(
     deployment: &Deployment<'_>,
     mirror: &Repository,
     tree: &Path,
-) -> Result<Checkout, TreeError> {
-    let stock = SpareTrees::new(deployment);
+) -> Result<Checkout, SourceError> {
+    let spares = SpareTrees::new(deployment);
     let limits = PlanLimits::new(&deployment.host.stop);
-    for spare in stock.candidates()? {
+    for spare in spares.candidates()? {
         let planned = Plan::incremental(
             mirror,
             parse_oid(&spare.sha)?,
-            stock.load_metadata(&spare.sha),
+            spares.load_metadata(&spare.sha),
             parse_oid(&deployment.sha)?,
             None,
             &limits,
@@ -47,11 +47,12 @@ pub(crate) fn materialise(
         // Flaws of the wanted commit are reported below; flaws of the spare's do not matter.
         let Ok(plan) = planned else { continue };
         let job = CheckoutJob::prepare(deployment, mirror, plan, Some(&spare))?;
-        stock.take(&spare, tree)?;
+        spares.take(&spare, tree)?;
         match job.run(deployment, tree) {
-            Err(error @ TreeError::Refused(_)) => return Err(error),
+            Err(error @ SourceError::LimitExceeded(_)) => return Err(error),
             Err(error) if !deployment.host.stop.is_set() => {
-                tracing::warn!("{}: cannot use a spare tree: {error}", deployment.spec.app);
+                let (app, cause) = (&deployment.spec.app, error.cause());
+                tracing::warn!("{app}: cannot use a spare tree: {cause}");
                 deployment.host.root.remove_tree(tree)?;
             }
             done => return done,
@@ -65,7 +66,7 @@ fn checkout_from_scratch(
     mirror: &Repository,
     tree: &Path,
     limits: &PlanLimits<'_>,
-) -> Result<Checkout, TreeError> {
+) -> Result<Checkout, SourceError> {
     let releases = open_folder(deployment, &deployment.layout.releases())?;
     let plan = Plan::full(
         mirror,
@@ -95,7 +96,7 @@ impl<'a> CheckoutJob<'a> {
         mirror: &'a Repository,
         plan: Plan,
         base: Option<&SpareTree>,
-    ) -> Result<CheckoutJob<'a>, TreeError> {
+    ) -> Result<CheckoutJob<'a>, SourceError> {
         let odb = mirror.odb()?;
         let lfs = LfsFiles::fetch_missing(deployment, mirror, &plan.create)?;
         let releases = open_folder(deployment, &deployment.layout.releases())?;
@@ -129,7 +130,7 @@ impl<'a> CheckoutJob<'a> {
         })
     }
 
-    fn run(&self, deployment: &Deployment<'_>, tree: &Path) -> Result<Checkout, TreeError> {
+    fn run(&self, deployment: &Deployment<'_>, tree: &Path) -> Result<Checkout, SourceError> {
         let writer = TreeWriter {
             source: ContentSource {
                 odb: &self.odb,
@@ -175,8 +176,10 @@ pub(crate) fn make_spare(deployment: &Deployment<'_>, mirror: &Repository) -> Re
     }
     match SpareTrees::new(deployment).prepare(mirror) {
         Ok(()) => Ok(()),
-        Err(TreeError::Refused(failure) | TreeError::Other(failure)) => Err(failure),
-        Err(TreeError::Mirror(why)) => Err(Failure::new(format!("the mirror is broken: {why}"))),
+        Err(SourceError::LimitExceeded(failure) | SourceError::Failed(failure)) => Err(failure),
+        Err(error @ SourceError::BrokenMirror { .. }) => {
+            Err(Failure::new(format!("{error}: {}", error.cause())))
+        }
     }
 }
 

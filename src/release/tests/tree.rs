@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ports::worker_pool::Priority;
-use crate::release::source::tree::TreeError;
+use crate::release::source::error::SourceError;
 use crate::release::source::tree::{
     ContentSource, LargeBlobs, LfsFiles, Plan, PlanLimits, TreeWriter,
 };
@@ -112,7 +112,7 @@ struct MovedTree<'a> {
 }
 
 impl MovedTree<'_> {
-    fn move_to(&mut self, id: Oid, with_notes: bool) -> Result<(), TreeError> {
+    fn move_to(&mut self, id: Oid, with_notes: bool) -> Result<(), SourceError> {
         let repo = &self.bench.repo;
         let host = self.bench.host();
         let limits = PlanLimits::new(&host.stop);

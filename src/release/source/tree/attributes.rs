@@ -13,8 +13,8 @@ use gix_attributes::{Search, StateRef};
 use gix_glob::Pattern;
 use gix_glob::pattern::{Case, Mode};
 
-use super::error::TreeError;
 use super::walk::display_path;
+use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
 pub(super) const FILE_NAME: &[u8] = b".gitattributes";
@@ -38,8 +38,8 @@ const SHORTEN_HINT: &str = "use fewer lines: a pattern such as `*.bin` covers a 
 
 const SIMPLIFY_HINT: &str = "fix that line in the repository: one `**` is enough for most patterns";
 
-fn attributes_too_large(path: &Path) -> TreeError {
-    TreeError::Refused(
+fn attributes_too_large(path: &Path) -> SourceError {
+    SourceError::LimitExceeded(
         Failure::new(format!(
             "the `.gitattributes` files of the repository come to more than {} KiB with `{}`",
             MAX_BYTES >> 10,
@@ -195,10 +195,10 @@ impl Attributes {
     pub(super) fn read(
         mirror: &Repository,
         files: &BTreeMap<PathBuf, git2::Oid>,
-    ) -> Result<Attributes, TreeError> {
+    ) -> Result<Attributes, SourceError> {
         let mut names = MetadataCollection::default();
         let broken = |error: std::io::Error| {
-            TreeError::Other(Failure::new(format!("cannot read .gitattributes: {error}")))
+            SourceError::Failed(Failure::new(format!("cannot read .gitattributes: {error}")))
         };
         let mut search =
             Search::new_globals(std::iter::empty::<PathBuf>(), &mut Vec::new(), &mut names)
@@ -219,7 +219,7 @@ impl Attributes {
                 entries += given.count();
                 if let gix_attributes::parse::Kind::Pattern(pattern) = kind {
                     cost.add(&pattern, path, line).map_err(|why| {
-                        TreeError::Refused(
+                        SourceError::LimitExceeded(
                             Failure::new(format!(
                                 "line {line} of `{}` in the repository cannot be used: its pattern {why}",
                                 display_path(path)
@@ -253,10 +253,10 @@ impl Attributes {
     }
 
     /// Refuses a number of lookups that would take hours.
-    pub(super) fn check_lookup_count(&self, paths: usize) -> Result<(), TreeError> {
+    pub(super) fn check_lookup_count(&self, paths: usize) -> Result<(), SourceError> {
         match self.entry_count.saturating_mul(paths) <= MAX_COMPARISONS {
             true => Ok(()),
-            false => Err(TreeError::Refused(
+            false => Err(SourceError::LimitExceeded(
                 Failure::new(format!(
                     "the `.gitattributes` of the repository have {} lines and attributes, too many to be compared with {paths} paths",
                     self.entry_count
@@ -271,7 +271,7 @@ impl Attributes {
         &mut self,
         path: &Path,
         folder: bool,
-    ) -> Result<bool, TreeError> {
+    ) -> Result<bool, SourceError> {
         if !self.has_files {
             return Ok(false);
         }
@@ -280,7 +280,7 @@ impl Attributes {
     }
 
     /// The conversions for the file at this path.
-    pub(super) fn conversion(&mut self, path: &Path) -> Result<Conversion, TreeError> {
+    pub(super) fn conversion(&mut self, path: &Path) -> Result<Conversion, SourceError> {
         if !self.has_files {
             return Ok(Conversion::default());
         }
@@ -314,10 +314,10 @@ impl Attributes {
         &mut self,
         path: &Path,
         folder: bool,
-    ) -> Result<[Option<AttributeValue>; ATTRIBUTE_NAMES.len()], TreeError> {
+    ) -> Result<[Option<AttributeValue>; ATTRIBUTE_NAMES.len()], SourceError> {
         if self.cost.worst_case_steps(path.as_os_str().as_bytes()) > MAX_STEPS {
             let (doubles, file, line) = &self.cost.worst;
-            return Err(TreeError::Refused(
+            return Err(SourceError::LimitExceeded(
                 Failure::new(format!(
                     "the `.gitattributes` of the repository have patterns that take too long to be compared with `{}`: the one in line {line} of `{file}` has `**` in {doubles} places",
                     display_path(path)

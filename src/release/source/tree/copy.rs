@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::TreeError;
 use super::disk_space::{self, RequiredSpace};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::{Attrs, FileCopier, FileKind, Folder, start_writeback};
 use crate::ports::worker_pool::Priority;
+use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
 /// Maximum number of files of one folder in one job.
@@ -36,7 +36,7 @@ pub(crate) fn copy_tree(
     owner: (Option<u32>, Option<u32>),
     pace: Priority,
     stop: &StopFlag,
-) -> Result<(), TreeError> {
+) -> Result<(), SourceError> {
     let attrs = |mode: u32| Attrs {
         mode: Some(mode & 0o777),
         uid: owner.0,
@@ -48,7 +48,7 @@ pub(crate) fn copy_tree(
         let (parent, name) = super::writer::split_path(folder)?;
         open_folder(to, parent)?.create_folder(name, &attrs(0o755))?;
     }
-    let copy_job = |job: &Job| -> Result<(), TreeError> {
+    let copy_job = |job: &Job| -> Result<(), SourceError> {
         let (from, to) = (
             open_folder(from, &job.folder)?,
             open_folder(to, &job.folder)?,
@@ -79,19 +79,19 @@ pub(crate) fn copy_tree(
     Ok(pace.run_all(rest, stop, copy_job)?)
 }
 
-fn changed_error(folder: &Path) -> TreeError {
-    TreeError::Other(Failure::new(format!(
+fn changed_error(folder: &Path) -> SourceError {
+    SourceError::Failed(Failure::new(format!(
         "`{}` of a spare tree changed while it was copied",
         folder.display()
     )))
 }
 
-fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, TreeError> {
+fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, SourceError> {
     tree.open_subfolder(path)?
         .ok_or_else(|| changed_error(path))
 }
 
-fn list_tree(tree: &Folder, block: u64) -> Result<Listing, TreeError> {
+fn list_tree(tree: &Folder, block: u64) -> Result<Listing, SourceError> {
     let mut listing = Listing::default();
     let mut todo = vec![PathBuf::new()];
     while let Some(path) = todo.pop() {

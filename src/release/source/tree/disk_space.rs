@@ -9,10 +9,11 @@ use git2::{Odb, Oid};
 use super::git_crypt::GitCryptKey;
 use super::lfs::LfsFiles;
 use super::walk::display_path;
-use super::{EntryKind, Plan, TreeEntry, TreeError, content};
+use super::{EntryKind, Plan, TreeEntry, content};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::{Folder, FreeSpace};
 use crate::ports::worker_pool::Priority;
+use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
 /// Space left for the host's own needs during a deploy (logs, records, temporary files), in bytes.
@@ -55,7 +56,7 @@ impl RequiredSpace {
         items: &[TreeEntry],
         block: u64,
         stop: &StopFlag,
-    ) -> Result<(RequiredSpace, LargeBlobs), TreeError> {
+    ) -> Result<(RequiredSpace, LargeBlobs), SourceError> {
         let (bytes, files) = (AtomicU64::new(0), AtomicU64::new(0));
         let large = Mutex::new(HashSet::new());
         let jobs: Vec<&[TreeEntry]> = items.chunks(64).collect();
@@ -75,7 +76,7 @@ impl RequiredSpace {
             }
             bytes.fetch_add(need.bytes, Ordering::Relaxed);
             files.fetch_add(need.files, Ordering::Relaxed);
-            Ok::<(), TreeError>(())
+            Ok::<(), SourceError>(())
         })?;
         let need = RequiredSpace {
             bytes: bytes.into_inner(),
@@ -127,7 +128,7 @@ impl LargeBlobs {
 
 /// The size of a file, from its header and before any of it is unpacked: a few bytes in a pack can unpack to
 /// any size.
-fn content_size(source: ContentSource<'_>, item: &TreeEntry) -> Result<u64, TreeError> {
+fn content_size(source: ContentSource<'_>, item: &TreeEntry) -> Result<u64, SourceError> {
     let ContentSource {
         odb, lfs, max_file, ..
     } = source;
@@ -143,14 +144,14 @@ fn content_size(source: ContentSource<'_>, item: &TreeEntry) -> Result<u64, Tree
     let size = odb.read_header(item.id)?.0 as u64;
     match item.kind {
         _ if size <= limit => Ok(size),
-        EntryKind::Symlink => Err(TreeError::Other(
+        EntryKind::Symlink => Err(SourceError::Failed(
             Failure::new(format!(
                 "the link `{}` in the repository points to a path of {size} bytes: no path has more than {limit}",
                 item.path.display()
             ))
             .hint("fix or remove it in the repository; nothing was written"),
         )),
-        _ => Err(TreeError::Other(file_too_large(item, Some(size), limit))),
+        _ => Err(SourceError::Failed(file_too_large(item, Some(size), limit))),
     }
 }
 
@@ -193,9 +194,9 @@ impl<'a> SpaceMeter<'a> {
     }
 
     /// The error for content that exceeds [`content::max_size`].
-    pub(super) fn size_error(item: &TreeEntry, blob: usize, max_file: u64) -> TreeError {
+    pub(super) fn size_error(item: &TreeEntry, blob: usize, max_file: u64) -> SourceError {
         let limit = content::max_size(blob as u64, max_file);
-        TreeError::Refused(match limit < max_file {
+        SourceError::LimitExceeded(match limit < max_file {
             true => grows_too_much(item, blob, limit),
             false => file_too_large(item, None, max_file),
         })
@@ -207,11 +208,11 @@ impl<'a> SpaceMeter<'a> {
         item: &TreeEntry,
         blob: usize,
         bytes: usize,
-    ) -> Result<(), TreeError> {
+    ) -> Result<(), SourceError> {
         if item.conversion.export_subst || item.conversion.ident {
             let more = bytes.saturating_sub(blob) as u64;
             if self.grown_bytes.fetch_add(more, Ordering::Relaxed) + more > MAX_GROWTH {
-                return Err(TreeError::Refused(
+                return Err(SourceError::LimitExceeded(
                     Failure::new(format!(
                         "the files of this commit grow by more than {} MiB when their placeholders (`export-subst`, `ident`) are expanded; one of them is `{}`",
                         MAX_GROWTH >> 20,
@@ -225,13 +226,14 @@ impl<'a> SpaceMeter<'a> {
     }
 
     /// Counts bytes before they are written.
-    pub(super) fn add_written(&self, bytes: u64) -> Result<(), TreeError> {
+    pub(super) fn add_written(&self, bytes: u64) -> Result<(), SourceError> {
         let before = self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before / CHECK_EVERY == before.saturating_add(bytes) / CHECK_EVERY {
             return Ok(());
         }
         let need = RequiredSpace { bytes, files: 0 };
-        check_space(need, self.tree, "the rest of this commit's files").map_err(TreeError::Refused)
+        check_space(need, self.tree, "the rest of this commit's files")
+            .map_err(SourceError::LimitExceeded)
     }
 }
 
@@ -242,7 +244,7 @@ pub(crate) fn check_plan(
     source: ContentSource<'_>,
     folder: &Folder,
     stop: &StopFlag,
-) -> Result<LargeBlobs, TreeError> {
+) -> Result<LargeBlobs, SourceError> {
     let (need, large) =
         RequiredSpace::for_entries(source, &plan.create, folder.free_space()?.block, stop)?;
     check_space(need, folder, "the files of this commit")?;

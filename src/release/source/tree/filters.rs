@@ -2,13 +2,14 @@
 //! no commit. Without its filter an encrypted file would be deployed as ciphertext in place of a secret, in a
 //! release that looks complete.
 
+use super::TreeEntry;
 use super::attributes::FilterDriver;
 use super::disk_space::ContentSource;
 use super::git_crypt::{self, GitCryptKey};
 use super::walk::display_path;
-use super::{TreeEntry, TreeError};
 use crate::release::app::filters::FilterPolicy;
 use crate::release::deployment::Deployment;
+use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
 /// Prefixes of encrypted files, with the tool that wrote them.
@@ -30,7 +31,7 @@ pub(crate) fn check(
     deployment: &Deployment<'_>,
     source: ContentSource<'_>,
     items: &[TreeEntry],
-) -> Result<(), TreeError> {
+) -> Result<(), SourceError> {
     let said = deployment.spec.filters;
     if said == Some(FilterPolicy::Ignore) {
         return Ok(());
@@ -55,7 +56,7 @@ pub(crate) fn check(
     }
     if let Some((_, by)) = encrypted.first() {
         let names = format_paths(encrypted.iter().map(|(item, _)| *item));
-        return Err(TreeError::Other(
+        return Err(SourceError::Failed(
             Failure::new(format!(
                 "files of the repository are encrypted ({by}) and would be deployed as ciphertext: {names}"
             ))
@@ -67,7 +68,7 @@ pub(crate) fn check(
     }
     let names = format_paths(unfiltered.into_iter());
     if said == Some(FilterPolicy::Refuse) {
-        return Err(TreeError::Other(
+        return Err(SourceError::Failed(
             Failure::new(format!(
                 "`.gitattributes` set a `filter` on these files, which trueup does not run: {names}"
             ))

@@ -11,10 +11,11 @@ use std::path::Path;
 
 use git2::{Oid, Repository};
 
-use super::{TreeEntry, TreeError};
+use super::TreeEntry;
 use crate::digest::Hasher;
 use crate::ports::root::{Attrs, FileCopier, Folder};
 use crate::release::deployment::Deployment;
+use crate::release::source::error::SourceError;
 use crate::release::source::fetch::{Fetcher, LfsObject};
 use crate::resource::Failure;
 
@@ -72,7 +73,7 @@ impl LfsFiles {
         deployment: &Deployment<'_>,
         mirror: &Repository,
         items: &[TreeEntry],
-    ) -> Result<LfsFiles, TreeError> {
+    ) -> Result<LfsFiles, SourceError> {
         let odb = mirror.odb()?;
         let mut lfs = LfsFiles::default();
         let mut paths = HashMap::new();
@@ -143,7 +144,7 @@ impl LfsFiles {
         folder: &Folder,
         name: &OsStr,
         attrs: &Attrs,
-    ) -> Result<Option<File>, TreeError> {
+    ) -> Result<Option<File>, SourceError> {
         let (Some(pointer), Some(store)) = (self.pointers.get(&item.id), &self.store) else {
             return Ok(None);
         };
@@ -151,7 +152,7 @@ impl LfsFiles {
             return Ok(None);
         }
         let unreadable = |why: String| {
-            TreeError::Other(Failure::new(format!(
+            SourceError::Failed(Failure::new(format!(
                 "cannot write {} from Git LFS: {why}",
                 item.path.display()
             )))

@@ -4,7 +4,7 @@
 //! | part | purpose |
 //! | --- | --- |
 //! | `walk` | reads the trees of a commit, and refuses what must not reach a disk |
-//! | `entry`, `error` | one entry to write, and why a tree cannot be written |
+//! | `entry` | one entry to write |
 //! | `attributes` | resolves the commit's `.gitattributes` |
 //! | `content` | converts a blob to the content of its file |
 //! | `plan` | lists what to remove and create, between two commits or for a whole one |
@@ -25,7 +25,6 @@ mod content;
 mod copy;
 mod disk_space;
 mod entry;
-mod error;
 mod filters;
 mod git_crypt;
 mod lfs;
@@ -37,7 +36,6 @@ mod writer;
 pub(in crate::release) use copy::copy_tree;
 pub(in crate::release) use disk_space::{ContentSource, LargeBlobs, check_plan};
 pub(crate) use entry::TreeEntry;
-pub(in crate::release) use error::TreeError;
 pub(in crate::release) use filters::{check as check_filters, format_paths};
 pub(in crate::release) use git_crypt::GitCryptKey;
 pub(in crate::release) use lfs::LfsFiles;

@@ -11,9 +11,10 @@ use git2::{Oid, Repository};
 use super::attributes::{self, Attributes, Conversion};
 use super::content::CommitPlaceholders;
 use super::walk::{GitEntry, TreeReader, join_path};
-use super::{EntryKind, TreeEntry, TreeError};
+use super::{EntryKind, TreeEntry};
 use crate::ports::deadline::Deadline;
 use crate::ports::exec::StopFlag;
+use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
 /// Maximum time to make a plan; the largest projects take seconds.
@@ -34,14 +35,14 @@ impl PlanLimits<'_> {
         }
     }
 
-    fn check(&self) -> Result<(), TreeError> {
+    fn check(&self) -> Result<(), SourceError> {
         if self.stop.is_set() {
-            return Err(TreeError::Other(Failure::stopped()));
+            return Err(SourceError::Failed(Failure::stopped()));
         }
         if !self.patience.remaining().is_zero() {
             return Ok(());
         }
-        Err(TreeError::Refused(
+        Err(SourceError::LimitExceeded(
             Failure::new(format!(
                 "comparing the commit with the existing tree took longer than {} s",
                 MAX_PLANNING_TIME.as_secs()
@@ -85,7 +86,7 @@ impl Plan {
         to: Oid,
         max_entries: Option<u64>,
         limits: &PlanLimits<'_>,
-    ) -> Result<Plan, TreeError> {
+    ) -> Result<Plan, SourceError> {
         let commit = mirror.find_commit(to)?;
         let (put, notes) = list_tree(mirror, commit.tree_id(), max_entries, limits)?;
         Ok(Plan {
@@ -105,7 +106,7 @@ impl Plan {
         to: Oid,
         max_entries: Option<u64>,
         limits: &PlanLimits<'_>,
-    ) -> Result<Plan, TreeError> {
+    ) -> Result<Plan, SourceError> {
         let (old, new) = (mirror.find_commit(from)?, mirror.find_commit(to)?);
         let stamp = CommitPlaceholders::from_commit(&new)?;
         let mut difference = TreeDiff::new(mirror, max_entries, limits)?;
@@ -158,7 +159,7 @@ fn list_tree(
     tree: Oid,
     max_entries: Option<u64>,
     limits: &PlanLimits<'_>,
-) -> Result<(Vec<TreeEntry>, CommitMetadata), TreeError> {
+) -> Result<(Vec<TreeEntry>, CommitMetadata), SourceError> {
     let mut all = TreeDiff::new(mirror, max_entries, limits)?;
     all.visit_folder(Path::new(""), None, Some(tree))?;
     let files = all.create.iter();
@@ -192,7 +193,7 @@ fn diff_trees(
     max_entries: Option<u64>,
     stamp: CommitPlaceholders,
     limits: &PlanLimits<'_>,
-) -> Result<Plan, TreeError> {
+) -> Result<Plan, SourceError> {
     let (before, _) = list_tree(mirror, old, max_entries, limits)?;
     let (put, notes) = list_tree(mirror, new, max_entries, limits)?;
     let mut left: HashMap<PathBuf, TreeEntry> = before
@@ -233,7 +234,7 @@ fn apply_attributes(
     found: Vec<UnfilteredEntry>,
     attributes: &mut Attributes,
     limits: &PlanLimits<'_>,
-) -> Result<Vec<TreeEntry>, TreeError> {
+) -> Result<Vec<TreeEntry>, SourceError> {
     attributes.check_lookup_count(found.len())?;
     let mut folders: HashMap<PathBuf, bool> = HashMap::new();
     let mut items = Vec::with_capacity(found.len());
@@ -267,7 +268,7 @@ fn is_folder_ignored(
     attributes: &mut Attributes,
     known: &mut HashMap<PathBuf, bool>,
     limits: &PlanLimits<'_>,
-) -> Result<bool, TreeError> {
+) -> Result<bool, SourceError> {
     if folder.as_os_str().is_empty() {
         return Ok(false);
     }
@@ -298,7 +299,7 @@ impl<'a> SubstWalk<'a> {
         files: &'a BTreeSet<PathBuf>,
         id: Oid,
         limits: &'a PlanLimits<'a>,
-    ) -> Result<Vec<UnfilteredEntry>, TreeError> {
+    ) -> Result<Vec<UnfilteredEntry>, SourceError> {
         let above = files.iter().flat_map(|path| path.ancestors().skip(1));
         let mut walk = SubstWalk {
             reader,
@@ -313,7 +314,7 @@ impl<'a> SubstWalk<'a> {
         Ok(walk.found)
     }
 
-    fn visit_folder(&mut self, path: &Path, id: Oid) -> Result<(), TreeError> {
+    fn visit_folder(&mut self, path: &Path, id: Oid) -> Result<(), SourceError> {
         self.limits.check()?;
         let mut folders = Vec::new();
         for GitEntry { name, id, kind } in self.reader.read(id, path)? {
@@ -348,7 +349,7 @@ impl<'a> TreeDiff<'a> {
         mirror: &'a Repository,
         max_entries: Option<u64>,
         limits: &'a PlanLimits<'a>,
-    ) -> Result<TreeDiff<'a>, TreeError> {
+    ) -> Result<TreeDiff<'a>, SourceError> {
         Ok(TreeDiff {
             reader: TreeReader::new(mirror, max_entries)?,
             limits,
@@ -363,7 +364,7 @@ impl<'a> TreeDiff<'a> {
         path: &Path,
         old: Option<Oid>,
         new: Option<Oid>,
-    ) -> Result<(), TreeError> {
+    ) -> Result<(), SourceError> {
         self.limits.check()?;
         let mut read = |id: Option<Oid>| id.map_or(Ok(Vec::new()), |id| self.reader.read(id, path));
         // Both are sorted by name.

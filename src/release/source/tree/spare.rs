@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::CommitMetadata;
 use super::{
-    ContentSource, GitCryptKey, LAYOUT_VERSION, LfsFiles, Plan, PlanLimits, TreeError, TreeWriter,
-    copy_tree, disk_space, filters,
+    ContentSource, GitCryptKey, LAYOUT_VERSION, LfsFiles, Plan, PlanLimits, TreeWriter, copy_tree,
+    disk_space, filters,
 };
 use crate::desired::Sha;
 use crate::ports::root::{Attrs, FileKind, Folder, RootError};
@@ -26,6 +26,7 @@ use crate::ports::state::Document;
 use crate::ports::worker_pool::Priority;
 use crate::release::app::filters::FilterPolicy;
 use crate::release::deployment::Deployment;
+use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
 /// Name of a tree while it is created or changed.
@@ -223,7 +224,7 @@ impl<'a> SpareTrees<'a> {
 
     /// Makes the missing trees: a pristine tree of the wanted commit, and a copy of it as the spare unless
     /// the settings disable spares.
-    pub(crate) fn prepare(&self, mirror: &Repository) -> Result<(), TreeError> {
+    pub(crate) fn prepare(&self, mirror: &Repository) -> Result<(), SourceError> {
         let folder = self.ensure_dir()?;
         let (trees, other) = self.list()?;
         let is_note = |path: &Path| path.extension().is_some_and(|end| end == "json");
@@ -285,7 +286,7 @@ impl<'a> SpareTrees<'a> {
         trees: &[SpareTree],
         mirror: &Repository,
         home: &Folder,
-    ) -> Result<(), TreeError> {
+    ) -> Result<(), SourceError> {
         let root = &self.deployment.host.root;
         let wanted = self.tree_name(role, &self.deployment.sha);
         let of_role = |kept: &&SpareTree| kept.role == role;
@@ -301,13 +302,14 @@ impl<'a> SpareTrees<'a> {
             if !moved {
                 moved = match self.update_tree(old, mirror, home) {
                     Ok(()) => true,
-                    Err(error @ TreeError::Refused(_)) => return Err(error),
+                    Err(error @ SourceError::LimitExceeded(_)) => return Err(error),
                     Err(error) if self.deployment.host.stop.is_set() => return Err(error),
                     // The mirror may, for example, no longer have the tree's own commit.
                     Err(error) => {
                         tracing::info!(
-                            "{}: recreating a spare tree from scratch: {error}",
-                            self.deployment.spec.app
+                            "{}: recreating a spare tree from scratch: {}",
+                            self.deployment.spec.app,
+                            error.cause()
                         );
                         false
                     }
@@ -347,7 +349,7 @@ impl<'a> SpareTrees<'a> {
         old: &SpareTree,
         mirror: &Repository,
         home: &Folder,
-    ) -> Result<(), TreeError> {
+    ) -> Result<(), SourceError> {
         let most = home.free_space()?.files;
         let plan = Plan::incremental(
             mirror,
@@ -365,7 +367,7 @@ impl<'a> SpareTrees<'a> {
         role: TreeRole,
         mirror: &Repository,
         home: &Folder,
-    ) -> Result<(), TreeError> {
+    ) -> Result<(), SourceError> {
         let closed = Attrs::mode(0o700);
         if role == TreeRole::Spare {
             let pristine = home.open_subfolder(Path::new(
@@ -398,7 +400,12 @@ impl<'a> SpareTrees<'a> {
         self.apply_plan(&plan, mirror, home)
     }
 
-    fn apply_plan(&self, plan: &Plan, mirror: &Repository, home: &Folder) -> Result<(), TreeError> {
+    fn apply_plan(
+        &self,
+        plan: &Plan,
+        mirror: &Repository,
+        home: &Folder,
+    ) -> Result<(), SourceError> {
         let tree = self.open_unfinished(home)?;
         let odb = mirror.odb()?;
         let lfs = LfsFiles::fetch_missing(self.deployment, mirror, &plan.create)?;
@@ -461,7 +468,7 @@ impl<'a> SpareTrees<'a> {
     }
 }
 
-pub(crate) fn parse_oid(sha: &Sha) -> Result<Oid, TreeError> {
+pub(crate) fn parse_oid(sha: &Sha) -> Result<Oid, SourceError> {
     Ok(Oid::from_str(sha.as_str())?)
 }
 

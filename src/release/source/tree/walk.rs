@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
 
-use super::error::TreeError;
+use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
 /// Maximum length of a name on all filesystems that servers use, in bytes.
@@ -65,7 +65,7 @@ impl<'a> TreeReader<'a> {
     pub(super) fn new(
         mirror: &'a Repository,
         max_entries: Option<u64>,
-    ) -> Result<TreeReader<'a>, TreeError> {
+    ) -> Result<TreeReader<'a>, SourceError> {
         Ok(TreeReader {
             mirror,
             odb: mirror.odb()?,
@@ -75,7 +75,7 @@ impl<'a> TreeReader<'a> {
     }
 
     /// The entries of the tree at this path, sorted by name.
-    pub(super) fn read(&mut self, id: Oid, path: &Path) -> Result<Vec<GitEntry>, TreeError> {
+    pub(super) fn read(&mut self, id: Oid, path: &Path) -> Result<Vec<GitEntry>, SourceError> {
         if path.components().count() > MAX_DEPTH {
             return Err(unsafe_path_error(
                 path,
@@ -139,7 +139,7 @@ pub(super) fn join_path(folder: &Path, name: &[u8]) -> PathBuf {
     folder.join(OsStr::from_bytes(name))
 }
 
-fn check_name(folder: &Path, name: &[u8]) -> Result<(), TreeError> {
+fn check_name(folder: &Path, name: &[u8]) -> Result<(), SourceError> {
     let why = match name {
         b"" => "a name is empty",
         b"." | b".." => "it leaves its folder",
@@ -169,8 +169,8 @@ pub(super) fn display_path(path: &Path) -> String {
     shown
 }
 
-fn unsafe_path_error(path: &Path, why: &str) -> TreeError {
-    TreeError::Other(
+fn unsafe_path_error(path: &Path, why: &str) -> SourceError {
+    SourceError::Failed(
         Failure::new(format!(
             "the repository contains a path that cannot be checked out, `{}`: {why}",
             display_path(path)
@@ -179,8 +179,8 @@ fn unsafe_path_error(path: &Path, why: &str) -> TreeError {
     )
 }
 
-fn too_many_entries() -> TreeError {
-    TreeError::Other(
+fn too_many_entries() -> SourceError {
+    SourceError::Failed(
         Failure::new("the repository contains more files than fit on the filesystem")
             .hint("`git ls-tree -r SHA | wc -l` counts them; free inodes: `df -i`"),
     )

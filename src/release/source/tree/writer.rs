@@ -16,10 +16,11 @@ use super::attributes::Crlf;
 use super::content::{self, CommitPlaceholders};
 use super::disk_space::{ContentSource, LargeBlobs, SpaceMeter};
 use super::filters;
-use super::{EntryKind, Plan, TreeEntry, TreeError};
+use super::{EntryKind, Plan, TreeEntry};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::{Attrs, Folder, start_writeback};
 use crate::ports::worker_pool::Priority;
+use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
 /// Maximum number of files of one folder in one job.
@@ -56,7 +57,7 @@ impl TreeWriter<'_> {
 
     /// Carries out a plan on the tree in this folder. Waits until the tree is on disk if that takes no longer
     /// than the writing; returns whether it did.
-    pub(crate) fn apply(&self, plan: &Plan, tree: &Folder) -> Result<bool, TreeError> {
+    pub(crate) fn apply(&self, plan: &Plan, tree: &Folder) -> Result<bool, SourceError> {
         let mut touched = self.remove_paths(&plan.remove, tree)?;
         let jobs = group_into_jobs(&plan.create);
         for path in folder_paths(&plan.create) {
@@ -83,7 +84,7 @@ impl TreeWriter<'_> {
                     }
                 }
             }
-            Ok::<(), TreeError>(())
+            Ok::<(), SourceError>(())
         })?;
         if few {
             let made = made
@@ -99,7 +100,7 @@ impl TreeWriter<'_> {
         &self,
         paths: &[PathBuf],
         tree: &Folder,
-    ) -> Result<BTreeSet<PathBuf>, TreeError> {
+    ) -> Result<BTreeSet<PathBuf>, SourceError> {
         let mut touched = BTreeSet::new();
         for path in paths {
             let (parent, name) = split_path(path)?;
@@ -117,7 +118,7 @@ impl TreeWriter<'_> {
         item: &TreeEntry,
         stamp: &CommitPlaceholders,
         meter: &SpaceMeter<'_>,
-    ) -> Result<Option<File>, TreeError> {
+    ) -> Result<Option<File>, SourceError> {
         let (_, name) = split_path(&item.path)?;
         match item.kind {
             EntryKind::Directory | EntryKind::Submodule => {
@@ -132,13 +133,18 @@ impl TreeWriter<'_> {
         Ok(None)
     }
 
-    fn write_link(&self, folder: &Folder, name: &OsStr, item: &TreeEntry) -> Result<(), TreeError> {
+    fn write_link(
+        &self,
+        folder: &Folder,
+        name: &OsStr,
+        item: &TreeEntry,
+    ) -> Result<(), SourceError> {
         let target = self.read_blob(item)?;
         let target = OsStr::from_bytes(target.data());
         folder
             .create_symlink(name, target, &self.attrs(true))
             .map_err(|error| match error.is_invalid_link_target() {
-                true => TreeError::Other(
+                true => SourceError::Failed(
                     Failure::new(format!(
                         "the link `{}` in the repository has an invalid target",
                         item.path.display()
@@ -157,7 +163,7 @@ impl TreeWriter<'_> {
         runs: bool,
         stamp: &CommitPlaceholders,
         meter: &SpaceMeter<'_>,
-    ) -> Result<File, TreeError> {
+    ) -> Result<File, SourceError> {
         let ContentSource {
             lfs, max_file, key, ..
         } = self.source;
@@ -185,37 +191,37 @@ impl TreeWriter<'_> {
         Ok(folder.create_file(name, &body, &attrs)?)
     }
 
-    fn read_blob(&self, item: &TreeEntry) -> Result<OdbObject<'_>, TreeError> {
+    fn read_blob(&self, item: &TreeEntry) -> Result<OdbObject<'_>, SourceError> {
         let blob = self.source.odb.read(item.id);
-        blob.map_err(|error| object_error(item, &error))
+        blob.map_err(|error| object_error(item, error))
     }
 }
 
-fn object_error(item: &TreeEntry, error: &git2::Error) -> TreeError {
-    match TreeError::from(git2::Error::new(
-        error.code(),
-        error.class(),
-        error.message(),
-    )) {
-        TreeError::Mirror(why) => TreeError::Mirror(format!("{}: {why}", item.path.display())),
+/// Names the file, if the mirror is at fault.
+fn object_error(item: &TreeEntry, error: git2::Error) -> SourceError {
+    match SourceError::from(error) {
+        SourceError::BrokenMirror { error, .. } => {
+            let message = format!("{}: {}", item.path.display(), error.message());
+            SourceError::broken_mirror(git2::Error::new(error.code(), error.class(), message))
+        }
         other => other,
     }
 }
 
 /// Splits a path into its folder and its name.
-pub(super) fn split_path(path: &Path) -> Result<(&Path, &OsStr), TreeError> {
+pub(super) fn split_path(path: &Path) -> Result<(&Path, &OsStr), SourceError> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((parent, name)),
-        _ => Err(TreeError::Other(Failure::new(format!(
+        _ => Err(SourceError::Failed(Failure::new(format!(
             "`{}` is not a path in a tree",
             path.display()
         )))),
     }
 }
 
-fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, TreeError> {
+fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, SourceError> {
     tree.open_subfolder(path)?.ok_or_else(|| {
-        TreeError::Other(Failure::new(format!(
+        SourceError::Failed(Failure::new(format!(
             "the folder `{}` of the repository disappeared during the checkout",
             path.display()
         )))
@@ -255,10 +261,10 @@ fn sync_to_disk(
     files: &[File],
     touched: &BTreeSet<PathBuf>,
     tree: &Folder,
-) -> Result<(), TreeError> {
+) -> Result<(), SourceError> {
     for file in files {
         file.sync_all().map_err(|error| {
-            TreeError::Other(Failure::new(format!(
+            SourceError::Failed(Failure::new(format!(
                 "cannot write the tree to disk: {error}"
             )))
         })?;
