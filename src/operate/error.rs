@@ -99,11 +99,12 @@ impl From<Failure> for CommandError {
 
 impl From<SelectionError> for CommandError {
     fn from(refused: SelectionError) -> CommandError {
-        match refused {
-            SelectionError::InvalidRequest(failure) => CommandError::Usage(failure.into()),
-            SelectionError::Quarantined(failure) => CommandError::Quarantined(failure.into()),
-            SelectionError::Other(failure) => failure.into(),
-        }
+        let error = match refused {
+            SelectionError::Quarantined(_) => CommandError::Quarantined,
+            SelectionError::Failed(_) => CommandError::Failed,
+            _ => CommandError::Usage,
+        };
+        error(Failure::from(refused).into())
     }
 }
 

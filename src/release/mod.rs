@@ -44,9 +44,8 @@ pub(crate) use commands::clean::{CleanResult, clean, finish_cleanup};
 pub(crate) use commands::diff::{ChangeType, ChangedFile};
 pub(crate) use commands::exec::exec_command;
 pub(crate) use commands::private::{build_private, resolve_ref};
-pub(crate) use commands::rollback::{
-    RollbackTarget, SelectionError, lift_quarantine, pin, select_target, unpin,
-};
+pub(crate) use commands::rollback::{RollbackTarget, lift_quarantine, pin, select_target, unpin};
+pub(crate) use commands::selection_error::SelectionError;
 pub(crate) use deployment::PrivateBuild;
 pub(crate) use pipeline::{build_ahead, deploy, refresh_files};
 pub(crate) use record::entry::{ReleaseStatus, StageEntry, StageStatus};

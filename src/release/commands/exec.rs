@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::rollback::{SelectionError, unknown_release};
+use super::selection_error::SelectionError;
 use crate::ports::Host;
 use crate::ports::exec::Command;
 use crate::release::app::spec::ReleaseSpec;
@@ -35,13 +35,12 @@ pub(crate) fn exec_command(
         (Some(name), _) => record
             .find(name)
             .map(|entry| entry.name.clone())
-            .ok_or_else(|| unknown_release(&spec.app, &record, name))?,
+            .ok_or_else(|| SelectionError::unknown_release(&spec.app, &record, name))?,
         (None, Some(active)) => active,
         (None, None) => {
-            let failure = Failure::new(format!("no release of {} is active yet", spec.app));
-            return Err(SelectionError::InvalidRequest(
-                failure.hint("`trueup releases` shows the existing releases"),
-            ));
+            return Err(SelectionError::NoneActive {
+                app: spec.app.clone(),
+            });
         }
     };
     let known = record.find(&name).map(|entry| entry.sha.clone());
@@ -72,10 +71,10 @@ pub(crate) fn exec_command(
     let user = identity.as_ref().map_or("root", |user| &user.name);
     let uid = identity.as_ref().map_or(0, |user| user.uid);
     if host.root.is_real() && !host.root.is_privileged() && uid != host.root.current_uid() {
-        let failure = Failure::new(format!("commands of {} run as `{user}`", spec.app));
-        return Err(SelectionError::InvalidRequest(
-            failure.hint(format!("`sudo trueup exec …`, or as `{user}` itself")),
-        ));
+        return Err(SelectionError::OtherUser {
+            app: spec.app.clone(),
+            user: user.to_owned(),
+        });
     }
     command.umask = spec.umask();
     command.identity = identity.filter(|_| host.root.is_privileged());

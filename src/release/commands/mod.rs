@@ -5,3 +5,4 @@ pub(super) mod diff;
 pub(super) mod exec;
 pub(super) mod private;
 pub(super) mod rollback;
+pub(super) mod selection_error;

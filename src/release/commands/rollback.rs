@@ -4,9 +4,9 @@
 //! next pass would return to what the manifest wants.
 
 use super::diff::{self, ChangedFile};
+use super::selection_error::SelectionError;
 use crate::desired::Sha;
 use crate::ports::Host;
-use crate::problem::nearest;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::deployment_of_app;
 use crate::release::record::entry::{ReleaseEntry, ReleaseStatus};
@@ -27,21 +27,6 @@ pub(crate) struct RollbackTarget {
     pub from: Option<String>,
     /// The migrations that differ between the two; an error if they cannot be compared.
     pub migrations: Result<Vec<ChangedFile>, String>,
-}
-
-/// Why no release can be selected.
-#[derive(Debug)]
-pub(crate) enum SelectionError {
-    /// The request cannot be met.
-    InvalidRequest(Failure),
-    Quarantined(Failure),
-    Other(Failure),
-}
-
-impl From<Failure> for SelectionError {
-    fn from(failure: Failure) -> SelectionError {
-        SelectionError::Other(failure)
-    }
 }
 
 /// Selects the release named `to`, or the good one that was active before. Changes nothing.
@@ -70,13 +55,11 @@ pub(crate) fn select_target(
         .as_ref()
         .filter(|_| active.as_ref() != Some(&entry.name))
     {
-        let failure = Failure::new(format!(
-            "{} is held by {}: {}",
-            spec.app, hold.by, hold.reason
-        ));
-        return Err(SelectionError::InvalidRequest(failure.hint(
-            "a hold prevents activation; remove it from the manifest, or override it on this host with `--force`",
-        )));
+        return Err(SelectionError::Held {
+            app: spec.app.clone(),
+            by: hold.by.clone(),
+            reason: hold.reason.clone(),
+        });
     }
     let from = view.active.map(|active| &active.sha);
     let migrations = match from.filter(|from| **from != entry.sha) {
@@ -107,20 +90,14 @@ impl<'a> ReleaseSelector<'a> {
     fn previous_good(&self) -> Result<&'a ReleaseEntry, SelectionError> {
         let active = self.active.map(|active| &active.sha);
         let mut entries = self.record.entries().iter().rev();
-        let found = entries.find(|entry| {
+        let previous = entries.find(|entry| {
             entry.state == ReleaseStatus::Good
                 && Some(&entry.sha) != active
                 && Some(&entry.sha) != self.wanted
                 && self.overrides.find_quarantined(&entry.sha).is_none()
         });
-        found.ok_or_else(|| {
-            let failure = Failure::new(format!(
-                "there is no good release of {} to go back to",
-                self.app
-            ));
-            SelectionError::InvalidRequest(failure.hint(
-                "`trueup releases` shows the existing releases; `trueup releases build` builds another, and `trueup releases activate` activates it",
-            ))
+        previous.ok_or_else(|| SelectionError::NoPreviousGood {
+            app: self.app.to_owned(),
         })
     }
 
@@ -129,47 +106,28 @@ impl<'a> ReleaseSelector<'a> {
         let entry = self
             .record
             .find(name)
-            .ok_or_else(|| unknown_release(self.app, self.record, name))?;
+            .ok_or_else(|| SelectionError::unknown_release(self.app, self.record, name))?;
         if !entry.state.is_complete() {
-            let failure = Failure::new(format!(
-                "release {name} of {} is {} and cannot be activated",
-                self.app,
-                entry.state.as_str()
-            ));
-            return Err(SelectionError::InvalidRequest(failure.hint(format!(
-                "see `trueup history --release {name}`; `trueup releases` shows which are complete"
-            ))));
+            return Err(SelectionError::Incomplete {
+                app: self.app.to_owned(),
+                name: name.to_owned(),
+                status: entry.state.as_str(),
+            });
         }
         if let Some(quarantined) = self.overrides.find_quarantined(&entry.sha) {
-            return Err(SelectionError::Quarantined(Failure::new(quarantined.describe()).hint(
-                "it failed its gate here; if the cause is fixed, lift the quarantine with `trueup converge --lift-quarantine REASON` once the manifest wants it",
-            )));
+            return Err(SelectionError::Quarantined(quarantined.clone()));
         }
         match self.active {
             Some(active) if active.sha == entry.sha && active.name != name => {
-                Err(SelectionError::InvalidRequest(Failure::new(format!(
-                    "release {name} of {} has the sha that is already active, in {}",
-                    self.app, active.name
-                ))))
+                Err(SelectionError::SameSha {
+                    app: self.app.to_owned(),
+                    name: name.to_owned(),
+                    active: active.name.clone(),
+                })
             }
             _ => Ok(entry),
         }
     }
-}
-
-/// The error for an unknown release; its hint names existing ones.
-pub(crate) fn unknown_release(app: &str, record: &ReleaseRecord, name: &str) -> SelectionError {
-    let failure = Failure::new(format!("{app} has no release `{name}`"));
-    let names = || {
-        let entries = record.entries().iter().rev();
-        entries.map(|entry| entry.name.as_str())
-    };
-    let shown: Vec<&str> = names().take(8).collect();
-    SelectionError::InvalidRequest(match nearest(name, names()) {
-        Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None if shown.is_empty() => failure.hint("no release was ever built here"),
-        None => failure.hint(format!("there are {}", shown.join(", "))),
-    })
 }
 
 /// Records the selection for this pass and later ones: sets a pin, or removes it if the manifest wants the

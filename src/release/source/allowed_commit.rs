@@ -14,10 +14,10 @@ pub(crate) fn is_on_allowed_ref(
     may_continue: &dyn Fn() -> bool,
     skipped: &mut Vec<String>,
 ) -> Result<bool, WalkError> {
-    let odb = mirror.odb().map_err(WalkError::Git)?;
+    let odb = mirror.odb()?;
     let mut tips = Vec::new();
-    for reference in mirror.references().map_err(WalkError::Git)? {
-        let reference = reference.map_err(WalkError::Git)?;
+    for reference in mirror.references()? {
+        let reference = reference?;
         let (Ok(name), Some(id)) = (reference.name(), reference.target()) else {
             continue;
         };

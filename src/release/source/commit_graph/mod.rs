@@ -35,20 +35,25 @@ const MAX_SKIPPED_SHOWN: usize = 10;
 const CHECK_STOP_EVERY: usize = 1000;
 
 /// Why a commit or tag cannot be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum GitObjectError {
     /// It was created malformed.
+    #[error("{0}")]
     Malformed(String),
     /// It is missing or damaged.
-    Git(Error),
+    #[error(transparent)]
+    Git(#[from] Error),
 }
 
 /// Why a walk ended early.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum WalkError {
-    Git(Error),
+    #[error(transparent)]
+    Git(#[from] Error),
     /// `may_continue` returned false.
+    #[error("stopped on request")]
     Stopped,
+    #[error("too much history")]
     TooLong,
 }
 
@@ -59,7 +64,7 @@ pub(crate) struct Commit {
 
 /// The type of an object. Refuses a commit or tag larger than [`MAX_COMMIT_SIZE`].
 fn read_header(odb: &Odb<'_>, id: Oid) -> Result<ObjectType, GitObjectError> {
-    let (size, kind) = odb.read_header(id).map_err(GitObjectError::Git)?;
+    let (size, kind) = odb.read_header(id)?;
     let is_read = matches!(kind, ObjectType::Commit | ObjectType::Tag);
     if is_read && size > MAX_COMMIT_SIZE {
         return Err(GitObjectError::Malformed(format!(
@@ -101,7 +106,7 @@ pub(crate) fn read_commit(odb: &Odb<'_>, id: Oid) -> Result<Commit, GitObjectErr
     if read_header(odb, id)? != ObjectType::Commit {
         return Err(bad("is none"));
     }
-    let object = odb.read(id).map_err(GitObjectError::Git)?;
+    let object = odb.read(id)?;
     let mut lines = object.data().split(|byte| *byte == b'\n').peekable();
     let oid = |line: &[u8], name: &str| {
         let hex = line.strip_prefix(name.as_bytes())?;
@@ -201,7 +206,7 @@ pub(crate) fn find_flaws(
     is_new: bool,
     may_continue: &dyn Fn() -> bool,
 ) -> Result<Vec<Option<String>>, WalkError> {
-    let odb = repository.odb().map_err(WalkError::Git)?;
+    let odb = repository.odb()?;
     let mut walk = Walk::default();
     for id in known {
         walk.push(*id, i64::MAX, true)?;

@@ -46,22 +46,31 @@ pub(super) enum RemoteTransport {
 }
 
 /// The cause of a transport error; libgit2 only knows that there was one.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum TransportError {
+    #[error(transparent)]
     TimedOut(DeadlineError),
+    #[error(transparent)]
     Start(ExecError),
-    /// The exit reason of `ssh` or `git`, and its error output.
-    Exited(ExitReason, String),
+    /// `ssh` or `git` ended, with this error output.
+    #[error("{reason}")]
+    Exited { reason: ExitReason, stderr: String },
+    #[error(transparent)]
     Http(HttpError),
     /// The unexpected HTTP status of a response.
+    #[error("the server answered {0}")]
     Status(u16),
+    #[error("the server is not a git server")]
     NotGit,
-    /// The list of refs exceeds [`MAX_REF_LIST`].
+    #[error(
+        "its list of branches, tags and other refs is longer than {} MiB",
+        MAX_REF_LIST >> 20
+    )]
     RefListTooLong,
 }
 
 /// Maximum size of the list of refs that a server sends first, in bytes: enough for half a million refs.
-pub(super) const MAX_REF_LIST: usize = 32 << 20;
+const MAX_REF_LIST: usize = 32 << 20;
 
 thread_local! {
     static CONTEXT: RefCell<Option<TransportContext>> = const { RefCell::new(None) };
@@ -80,14 +89,14 @@ pub(super) fn with_transport<T>(
 
 /// Runs an operation with the context of the current fetch, and stores its error there.
 pub(super) fn with_context<T>(
-    use_it: impl FnOnce(&mut TransportContext) -> Result<T, TransportError>,
+    operation: impl FnOnce(&mut TransportContext) -> Result<T, TransportError>,
 ) -> Result<T, git2::Error> {
     CONTEXT.with_borrow_mut(|call| {
         let call = call
             .as_mut()
             .ok_or_else(|| git2::Error::from_str("no transport is configured for this fetch"))?;
-        use_it(call).map_err(|trouble| {
-            call.error = Some(trouble);
+        operation(call).map_err(|error| {
+            call.error = Some(error);
             git2::Error::from_str("the connection failed")
         })
     })

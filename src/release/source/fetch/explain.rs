@@ -3,7 +3,7 @@
 use git2::{ErrorClass, ErrorCode};
 
 use super::Fetcher;
-use super::context::{MAX_REF_LIST, TransportError};
+use super::context::TransportError;
 use super::ssh::{SshClient, SshFailure};
 use crate::ports::deadline::DeadlineError;
 use crate::ports::exec::ExecError;
@@ -22,7 +22,7 @@ const NO_REPOSITORY_HINT: &str = "the repository does not exist, or access is de
 
 /// Whether a server's output means that the repository does not exist.
 fn means_missing_repo(output: &str) -> bool {
-    let said = output.to_lowercase();
+    let output = output.to_lowercase();
     [
         "not found",
         "could not be found",
@@ -35,7 +35,7 @@ fn means_missing_repo(output: &str) -> bool {
         "unsupported url protocol",
     ]
     .iter()
-    .any(|words| said.contains(words))
+    .any(|words| output.contains(words))
 }
 
 impl Fetcher<'_> {
@@ -61,7 +61,7 @@ impl Fetcher<'_> {
             TransportError::Start(error) => failure(&describe_exec_error(&error)).hint(
                 "git over ssh needs OpenSSH's client on this host: install the package `openssh-client`",
             ),
-            TransportError::Exited(ended, said) => self.process_failure(&said, &ended.to_string()),
+            TransportError::Exited { reason, stderr } => self.process_failure(&stderr, &reason.to_string()),
             TransportError::Http(error) => {
                 let failed = failure(&error.to_string());
                 match error {
@@ -77,19 +77,14 @@ impl Fetcher<'_> {
                 "{repo} asks for a user name and password"
             ))
             .hint("check the address; private repositories need ssh and a `deploy_key`"),
-            TransportError::Status(status @ (403 | 404 | 410)) => {
-                failure(&format!("the server answered {status}")).hint(NO_REPOSITORY_HINT)
+            TransportError::Status(403 | 404 | 410) | TransportError::NotGit => {
+                failure(&error.to_string()).hint(NO_REPOSITORY_HINT)
             }
-            TransportError::Status(status) => failure(&format!("the server answered {status}"))
-                .hint("check the server's log, or try again later"),
-            TransportError::RefListTooLong => failure(&format!(
-                "its list of branches, tags and other refs is longer than {} MiB",
-                MAX_REF_LIST >> 20
-            ))
-            .hint("is this the intended server? If so, delete unneeded refs there"),
-            TransportError::NotGit => {
-                failure("the server is not a git server").hint(NO_REPOSITORY_HINT)
+            TransportError::Status(_) => {
+                failure(&error.to_string()).hint("check the server's log, or try again later")
             }
+            TransportError::RefListTooLong => failure(&error.to_string())
+                .hint("is this the intended server? If so, delete unneeded refs there"),
         }
     }
 

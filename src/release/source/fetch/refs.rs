@@ -190,12 +190,12 @@ impl Fetcher<'_> {
                 Err(GitObjectError::Git(error)) => return Err(error),
             }
         }
-        let found = commit_graph::find_flaws(repository, &known, &commits, is_new, &|| {
+        let flaws = commit_graph::find_flaws(repository, &known, &commits, is_new, &|| {
             self.may_continue()
         });
-        let found = found.map_err(|cut| match cut {
+        let flaws = flaws.map_err(|error| match error {
             WalkError::Git(error) => error,
-            WalkError::Stopped => Error::from_str("stopped on request"),
+            WalkError::Stopped => Error::from_str(&error.to_string()),
             WalkError::TooLong => {
                 self.set_failure(
                     Failure::new(format!(
@@ -205,11 +205,11 @@ impl Fetcher<'_> {
                     ))
                     .hint("list the deployed branches in `allow_refs`: then no others are fetched"),
                 );
-                Error::from_str("too much history")
+                Error::from_str(&error.to_string())
             }
         })?;
-        for (place, found) in places.into_iter().zip(found) {
-            if let (Some(tip), Some(why)) = (tips.get_mut(place), found) {
+        for (place, flaw) in places.into_iter().zip(flaws) {
+            if let (Some(tip), Some(why)) = (tips.get_mut(place), flaw) {
                 *tip = RefCheck::Invalid(why);
             }
         }

@@ -44,9 +44,9 @@ impl SmartSubtransport for ProcessTransport {
         with_context(|call| match &call.transport {
             // One process serves a whole fetch: libgit2 requests this service once.
             RemoteTransport::Process(command) if service == Service::UploadPackLs => {
-                let talk = Exec.spawn_piped(command, call.deadline.clone());
+                let child = Exec.spawn_piped(command, call.deadline.clone());
                 let stream = ProcessStream {
-                    talk: talk.map_err(TransportError::Start)?,
+                    child: child.map_err(TransportError::Start)?,
                     listing_refs: true,
                 };
                 Ok(Box::new(stream) as Box<dyn SmartSubtransportStream>)
@@ -61,7 +61,7 @@ impl SmartSubtransport for ProcessTransport {
 }
 
 struct ProcessStream {
-    talk: PipedChild,
+    child: PipedChild,
     /// The server is still sending its refs: nothing was requested yet.
     listing_refs: bool,
 }
@@ -73,17 +73,17 @@ impl ProcessStream {
         if let Some(why) = inner {
             return record_error(TransportError::TimedOut(DeadlineError::clone(why)));
         }
-        let (ended, stderr) = self.talk.finish();
-        record_error(TransportError::Exited(ended, stderr))
+        let (reason, stderr) = self.child.finish();
+        record_error(TransportError::Exited { reason, stderr })
     }
 }
 
 impl Read for ProcessStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.talk.read(buffer) {
-            Ok(0) => match self.talk.finish() {
+        match self.child.read(buffer) {
+            Ok(0) => match self.child.finish() {
                 (ExitReason::Exited(0), _) => Ok(0),
-                (ended, stderr) => Err(record_error(TransportError::Exited(ended, stderr))),
+                (reason, stderr) => Err(record_error(TransportError::Exited { reason, stderr })),
             },
             Err(error) => Err(self.stream_error(&error)),
             Ok(bytes) if self.listing_refs => count_ref_list(bytes),
@@ -95,7 +95,7 @@ impl Read for ProcessStream {
 impl Write for ProcessStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.listing_refs = false;
-        self.talk
+        self.child
             .write(bytes)
             .map_err(|error| self.stream_error(&error))
     }
