@@ -54,35 +54,41 @@ pub(crate) fn run_gate(
         }
         None => None,
     };
+    let mut check = || match check_services() {
+        Ok(()) => spec.check_health(sha.as_ref(), host, runs_as),
+        Err(failure) => Err(listener::port_conflict(spec, host, runs_as).unwrap_or(failure)),
+    };
+    Ok(poll_until_proven(spec, host, &mut check))
+}
+
+/// Polls `check` until it succeeded often enough in a row, or the time limit has passed.
+fn poll_until_proven(
+    spec: &ReleaseSpec,
+    host: &Host,
+    check: &mut dyn FnMut() -> Result<(), Failure>,
+) -> TrialOutcome {
     let (deadline, times, every) = spec.gate_timing();
     let begun = host.clock.monotonic_now();
     let mut in_a_row = 0;
-    let mut disturbed = None;
+    let mut conflict = None;
     loop {
         if host.stop.is_set() {
-            return Ok(TrialOutcome::Stopped);
+            return TrialOutcome::Stopped;
         }
-        let result = match check_services() {
-            Ok(()) => spec.check_health(sha.as_ref(), host, runs_as),
-            Err(failure) => Err(listener::port_conflict(spec, host, runs_as).unwrap_or(failure)),
-        };
-        let failure = match result {
-            Ok(()) => {
-                in_a_row += 1;
-                if in_a_row >= times {
-                    return Ok(TrialOutcome::Passed);
-                }
-                None
-            }
-            Err(failure) => {
+        let failure = check().err();
+        match &failure {
+            None => in_a_row += 1,
+            Some(failure) => {
                 in_a_row = 0;
-                // An app that found its port taken may go on without it after the port is free again.
+                // An app that found its port taken may continue without it after the port is free again.
                 if failure.is(FailureKind::Conflict) {
-                    disturbed = Some(failure.clone());
+                    conflict = Some(failure.clone());
                 }
-                Some(failure)
             }
-        };
+        }
+        if failure.is_none() && in_a_row >= times {
+            return TrialOutcome::Passed;
+        }
         let now = host.clock.monotonic_now();
         if now.saturating_duration_since(begun) >= deadline {
             let failure = failure.unwrap_or_else(|| {
@@ -90,7 +96,7 @@ pub(crate) fn run_gate(
                     "only {in_a_row} of {times} consecutive checks passed"
                 ))
             });
-            return Ok(unproven(disturbed.unwrap_or(failure), deadline));
+            return unproven(conflict.unwrap_or(failure), deadline);
         }
         // A failed poll may succeed in a moment; a success has to last for a while.
         backoff::sleep(match failure {
