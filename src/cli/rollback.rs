@@ -156,7 +156,7 @@ fn warn_of_migrations(target: &RollbackTarget, output: &Output) {
         target.release
     ));
     for difference in differences {
-        let mark = match difference.how {
+        let mark = match difference.change {
             ChangeType::Gone => "-",
             ChangeType::New => "+",
             ChangeType::Changed => "~",

@@ -184,7 +184,7 @@ impl Deployment<'_> {
             name: name.clone(),
         };
         let checkout = match self.create_tree(&mut attempt, &partial) {
-            Ok(laid) => laid,
+            Ok(checkout) => checkout,
             Err(failure) => {
                 if let Err(error) = root.remove_tree(&partial) {
                     tracing::warn!("{}: {}", self.spec.app, Failure::from(error));

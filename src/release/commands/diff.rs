@@ -19,7 +19,8 @@ const MIGRATIONS: &[&str] = &["db/migrate"];
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ChangedFile {
     pub path: PathBuf,
-    pub how: ChangeType,
+    #[serde(rename = "how")]
+    pub change: ChangeType,
 }
 
 /// The change from the old commit to the new one.
@@ -71,7 +72,7 @@ fn diff_paths(
     let diff =
         mirror.diff_tree_to_tree(Some(&tree(from)?), Some(&tree(to)?), Some(&mut options))?;
     let differences = diff.deltas().filter_map(|delta| {
-        let how = match delta.status() {
+        let change = match delta.status() {
             Delta::Added => ChangeType::New,
             Delta::Deleted => ChangeType::Gone,
             _ => ChangeType::Changed,
@@ -79,7 +80,7 @@ fn diff_paths(
         let path = delta.old_file().path().or(delta.new_file().path())?;
         Some(ChangedFile {
             path: path.to_owned(),
-            how,
+            change,
         })
     });
     Ok(differences.collect())

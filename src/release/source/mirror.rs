@@ -327,7 +327,7 @@ fn is_allowed(
             deployment.spec.repo
         );
     }
-    held.map_err(|cut| match (fetch.take_failure(), cut) {
+    held.map_err(|error| match (fetch.take_failure(), error) {
         (Some(failure), _) => SourceError::Failed(failure),
         (None, WalkError::Git(error)) => SourceError::broken_mirror(error),
         (None, WalkError::Stopped | WalkError::TooLong) => SourceError::Failed(
@@ -347,15 +347,15 @@ fn not_allowed(deployment: &Deployment<'_>, fetch: &Fetcher<'_>) -> Failure {
         &deployment.spec.allow_refs,
     );
     // The commit may be on the skipped ref.
-    let left_out = fetch.skipped_ref();
-    let left_out = left_out.map_or_else(String::new, |left_out| format!(" ({left_out})"));
+    let skipped = fetch.skipped_ref();
+    let skipped = skipped.map_or_else(String::new, |skipped| format!(" ({skipped})"));
     if *allowed == AllowedRefs::default() {
-        return Failure::new(format!("{sha} is on no branch and no tag of {repo}{left_out}")).hint(
+        return Failure::new(format!("{sha} is on no branch and no tag of {repo}{skipped}")).hint(
             "push it, or merge it: trueup deploys only commits on a branch or tag. If a forced push removed it, push it again as a branch or tag; `allow_refs` can add other refs",
         );
     }
     Failure::new(format!(
-        "{sha} is on no ref of {repo} that `allow_refs` allows, {allowed}{left_out}"
+        "{sha} is on no ref of {repo} that `allow_refs` allows, {allowed}{skipped}"
     ))
     .hint("push and merge it, publish a sha that is on one of these refs, or add its ref to `allow_refs`")
 }

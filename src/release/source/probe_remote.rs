@@ -65,16 +65,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init_bare(folder.path()).unwrap();
         let tree = repo.treebuilder(None).unwrap().write().unwrap();
-        let who = git2::Signature::now("Ana", "ana@shop.invalid").unwrap();
+        let author = git2::Signature::now("Ana", "ana@shop.invalid").unwrap();
         let tree = repo.find_tree(tree).unwrap();
         for branch in ["refs/heads/a", "refs/heads/b"] {
-            repo.commit(Some(branch), &who, &who, "First", &tree, &[])
+            repo.commit(Some(branch), &author, &author, "First", &tree, &[])
                 .unwrap();
         }
         let spec = |path: &str| spec(path);
-        let there = folder.path().display().to_string();
+        let path = folder.path().display().to_string();
         assert_eq!(
-            count_remote_refs(&spec(&there), &sandbox.host, &[]).unwrap(),
+            count_remote_refs(&spec(&path), &sandbox.host, &[]).unwrap(),
             2
         );
         let gone = count_remote_refs(&spec("/nowhere/shop.git"), &sandbox.host, &[]).unwrap_err();

@@ -160,8 +160,8 @@ pub(crate) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Fa
     }
     let again = entry.at + backoff(entry.failures)?;
     // A clock that was set back must not delay the retry for a year.
-    let waits = now < again && entry.at <= now;
-    waits.then(|| {
+    let is_waiting = now < again && entry.at <= now;
+    is_waiting.then(|| {
         Failure::new(format!(
             "release {} failed {} times in a row: {why}",
             entry.name, entry.failures

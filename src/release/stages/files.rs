@@ -34,8 +34,10 @@ pub(crate) fn write_files(deployment: &Deployment<'_>, release: &Path) -> Result
             }
         }
         let path = release.join(&file.path);
-        let seen = inspect_file(root, &path)?;
-        if seen.is_some_and(|(mode, body, _)| mode == file.mode() && body == file.body.as_bytes()) {
+        let observed = inspect_file(root, &path)?;
+        if observed
+            .is_some_and(|(mode, body, _)| mode == file.mode() && body == file.body.as_bytes())
+        {
             continue;
         }
         if root
@@ -73,7 +75,7 @@ fn inspect_file(root: &Root, path: &Path) -> Result<ObservedFile, Failure> {
             Some(meta) => (meta, Vec::new()),
             None => return Ok(None),
         },
-        // A link or a file stands where a folder was.
+        // A link or a file is where a folder was.
         Err(error) if error.is_not_a_folder_on_path() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -92,9 +94,9 @@ pub(crate) struct FileDrift {
 /// The differences between the observed and the declared files.
 pub(crate) fn diff(spec: &ReleaseSpec, observed: &[ObservedFile]) -> Vec<FileDrift> {
     let mut drifts = Vec::new();
-    for (file, seen) in spec.files.iter().zip(observed) {
+    for (file, state) in spec.files.iter().zip(observed) {
         let name = file.path.display();
-        let (from, mode) = match seen {
+        let (from, mode) = match state {
             Some((mode, body, _)) if body == file.body.as_bytes() => (None, Some(*mode)),
             Some((mode, body, _)) => (Some(file.displayed(body)), Some(*mode)),
             None => (Some(FieldValue::Absent), None),

@@ -24,9 +24,9 @@ fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    let bad = |what: String| {
+    let bad = |complaint: String| {
         Err(Failure::new(format!(
-            "the health check at {} {what}",
+            "the health check at {} {complaint}",
             health.url
         )))
     };

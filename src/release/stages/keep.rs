@@ -238,16 +238,16 @@ pub(crate) fn partition_by_use(
     let mut keep_quota = deployment.spec.keep_releases;
     let (mut idle, mut in_use) = (Vec::new(), Vec::new());
     for (id, name) in ids {
-        let kept = match id.and_then(|id| busy.get(&id)) {
+        let is_kept = match id.and_then(|id| busy.get(&id)) {
             Some(true) => true,
             Some(false) => {
-                let kept = keep_quota > 0;
+                let is_kept = keep_quota > 0;
                 keep_quota = keep_quota.saturating_sub(1);
-                kept
+                is_kept
             }
             None => false,
         };
-        match kept {
+        match is_kept {
             true => in_use.push(name),
             false => idle.push(name),
         }

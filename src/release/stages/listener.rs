@@ -45,16 +45,17 @@ impl<'a> ListenerCheck<'a> {
         runs_as: ServiceUids<'a>,
         timeout: Duration,
     ) -> Result<ListenerCheck<'a>, Failure> {
-        let judged = |address: &SocketAddr| listeners::is_unprivileged_port(address.port());
+        let is_unprivileged =
+            |address: &SocketAddr| listeners::is_unprivileged_port(address.port());
         let own = spec.port.map(|port| (Ipv4Addr::LOCALHOST, port).into());
         let mut asked = Vec::new();
         if let Some(health) = &spec.health
             && health.listener.as_deref() != Some(ANY_LISTENER)
         {
-            let found = http::resolve(&health.url, timeout).map_err(|error| {
+            let addresses = http::resolve(&health.url, timeout).map_err(|error| {
                 Failure::new(format!("the health check at {}: {error}", health.url))
             })?;
-            for address in found.into_iter().filter(judged) {
+            for address in addresses.into_iter().filter(is_unprivileged) {
                 if listeners::is_local(address) {
                     asked.push(address);
                 }
@@ -64,7 +65,7 @@ impl<'a> ListenerCheck<'a> {
             spec,
             host,
             runs_as,
-            app_port: own.filter(judged),
+            app_port: own.filter(is_unprivileged),
             health_addresses: asked,
         })
     }
@@ -74,16 +75,16 @@ impl<'a> ListenerCheck<'a> {
         if let Some(own) = self.app_port {
             self.check_address(own)?;
         }
-        let mut seen = match self.health_addresses.is_empty() {
+        let mut state = match self.health_addresses.is_empty() {
             true => ListenerState::NotChecked,
             false => ListenerState::Absent,
         };
         for address in &self.health_addresses {
             if self.check_address(*address)? {
-                seen = ListenerState::Allowed;
+                state = ListenerState::Allowed;
             }
         }
-        Ok(seen)
+        Ok(state)
     }
 
     /// Whether there is a listener; fails if its user is not allowed.

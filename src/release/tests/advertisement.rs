@@ -19,8 +19,8 @@ struct FakeStream(io::Cursor<Vec<u8>>);
 
 impl SmartSubtransport for FakeServer {
     fn action(&self, _: &str, _: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {
-        let said = RESPONSE.with_borrow(Vec::clone);
-        Ok(Box::new(FakeStream(io::Cursor::new(said))))
+        let response = RESPONSE.with_borrow(Vec::clone);
+        Ok(Box::new(FakeStream(io::Cursor::new(response))))
     }
 
     fn close(&self) -> Result<(), git2::Error> {

@@ -158,7 +158,7 @@ fn files_of_other_users_are_neither_shared_nor_compared() {
     ));
     let own =
         std::fs::symlink_metadata(bench.app_path("current/public/assets/secret.css")).unwrap();
-    assert!(own.is_file(), "that the two are equal is told to him");
+    assert!(own.is_file(), "the log says that they are equal");
 }
 
 #[test]

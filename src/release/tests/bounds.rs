@@ -246,8 +246,10 @@ fn common_attribute_patterns_are_accepted() {
 fn with_subject(bench: &Bench, subject: &str, files: &[(&str, &str)]) -> Sha {
     bench.commit(files);
     let tree = bench.repo.head().unwrap().peel_to_tree().unwrap();
-    let who = Signature::now("t", "t@e").unwrap();
-    let id = bench.repo.commit(None, &who, &who, subject, &tree, &[]);
+    let author = Signature::now("t", "t@e").unwrap();
+    let id = bench
+        .repo
+        .commit(None, &author, &author, subject, &tree, &[]);
     let id = id.unwrap();
     let branch = bench.repo.reference("refs/heads/subject", id, true, "t");
     branch.unwrap();
@@ -292,11 +294,11 @@ fn oversized_commit_attributes_and_link_objects_are_refused() {
     let target = "t/".repeat(3000);
     let link = bench.commit_modes(&[("link", &target, 0o120_000)]);
     let tree = bench.repo.head().unwrap().peel_to_tree().unwrap();
-    let who = Signature::now("t", "t@e").unwrap();
+    let author = Signature::now("t", "t@e").unwrap();
     let message = "m".repeat(2 << 20);
     let id = bench
         .repo
-        .commit(None, &who, &who, &message, &tree, &[])
+        .commit(None, &author, &author, &message, &tree, &[])
         .unwrap();
     bench
         .repo

@@ -49,8 +49,8 @@ impl Disk {
             .arg(&self.0)
             .status()
             .unwrap();
-        let seen = nix::sys::statvfs::statvfs(&self.0).unwrap();
-        (seen.blocks() - seen.blocks_free()) * seen.fragment_size()
+        let space = nix::sys::statvfs::statvfs(&self.0).unwrap();
+        (space.blocks() - space.blocks_free()) * space.fragment_size()
     }
 }
 

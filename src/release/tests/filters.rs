@@ -67,8 +67,8 @@ fn run_program(at: &Path, program: &str, args: &[&str]) -> String {
         .args(args)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {message}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 

@@ -19,10 +19,10 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (folder, kept) = (folder.to_owned(), asked.clone());
+        let (folder, requests) = (folder.to_owned(), asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                handle_request(&folder, stream.unwrap(), &kept);
+                handle_request(&folder, stream.unwrap(), &requests);
             }
         });
         Backend { port, asked }
@@ -33,7 +33,7 @@ impl Backend {
     }
 }
 
-fn handle_request(folder: &Path, mut stream: TcpStream, kept: &Mutex<Vec<String>>) {
+fn handle_request(folder: &Path, mut stream: TcpStream, requests: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = Vec::new();
     loop {
@@ -44,7 +44,7 @@ fn handle_request(folder: &Path, mut stream: TcpStream, kept: &Mutex<Vec<String>
         head.push(line.trim().to_owned());
     }
     let Some(first) = head.first() else { return };
-    kept.lock().unwrap().push(first.clone());
+    requests.lock().unwrap().push(first.clone());
     let header = |name: &str| {
         let line = head.iter().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_default().trim().to_owned()
@@ -84,7 +84,11 @@ fn handle_request(folder: &Path, mut stream: TcpStream, kept: &Mutex<Vec<String>
         .spawn()
         .unwrap();
     backend.stdin.take().unwrap().write_all(&body).unwrap();
-    let answer = backend.wait_with_output().unwrap().stdout;
+    forward_response(&mut stream, &backend.wait_with_output().unwrap().stdout);
+}
+
+/// Turns the output of a CGI program into an HTTP response.
+fn forward_response(stream: &mut TcpStream, answer: &[u8]) {
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let (head, body) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);
     let status = head.lines().find_map(|line| line.strip_prefix("Status: "));

@@ -12,12 +12,12 @@ const CHILD: &str = "TRUEUP_TEST_KILLED_CHILD";
 /// Deploys these commits in turn and makes spares until it is killed. Runs only as a child of the test below.
 #[test]
 fn child() {
-    let Ok(told) = std::env::var(CHILD) else {
+    let Ok(arguments) = std::env::var(CHILD) else {
         return;
     };
-    let mut told = told.split_whitespace();
-    let (root, repo) = (told.next().unwrap(), told.next().unwrap());
-    let shas: Vec<Sha> = told.map(|sha| Sha::parse(sha).unwrap()).collect();
+    let mut arguments = arguments.split_whitespace();
+    let (root, repo) = (arguments.next().unwrap(), arguments.next().unwrap());
+    let shas: Vec<Sha> = arguments.map(|sha| Sha::parse(sha).unwrap()).collect();
     let host = host_at(Path::new(root));
     loop {
         for sha in &shas {
@@ -57,17 +57,17 @@ fn sigkill_never_leaves_a_corrupt_release_or_spare() {
         })
         .collect();
     let repo = bench.repo.path().display().to_string();
-    let told: Vec<&str> = shas.iter().map(Sha::as_str).collect();
-    let told = format!(
+    let arguments: Vec<&str> = shas.iter().map(Sha::as_str).collect();
+    let arguments = format!(
         "{} {repo} {}",
         bench.host_path("").display(),
-        told.join(" ")
+        arguments.join(" ")
     );
     let mut trees = 0;
     for round in 0..16 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["release::tests::killed::child", "--exact"])
-            .env(CHILD, &told)
+            .env(CHILD, &arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -15,14 +15,14 @@ fn run_git(at: &Path, args: &[&str]) -> String {
         .args(args)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {args:?}: {said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {args:?}: {message}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn is_lfs_installed() -> bool {
     let installed = Command::new("git").args(["lfs", "version"]).output();
-    let installed = installed.is_ok_and(|said| said.status.success());
+    let installed = installed.is_ok_and(|output| output.status.success());
     if !installed {
         crate::ports::testing::skip_test("files of Git LFS", "git-lfs is not installed");
     }

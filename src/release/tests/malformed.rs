@@ -7,7 +7,7 @@ use super::*;
 /// A repository that `git` serves as its owner; `None`, with a message, if that is not possible.
 fn owned_bench() -> Option<Bench> {
     if !is_root() || Command::new("git").arg("version").output().is_err() {
-        crate::ports::testing::skip_test("a repository of somebody else", "needs root and git");
+        crate::ports::testing::skip_test("a repository of another user", "needs root and git");
         return None;
     }
     Some(Bench::new())
@@ -78,7 +78,7 @@ fn deploys_despite(bench: &Bench, bad: Oid, more: &str) {
         assert_eq!(
             mirror_inode(bench),
             first,
-            "{name}: the mirror is made anew"
+            "{name}: the mirror is recreated"
         );
     }
 }
@@ -131,15 +131,15 @@ fn mirror_containing_a_malformed_commit_repairs_itself() {
     deploy_as_owner(&bench, &first, "");
     // As versions before this one left it.
     let mirror = bench.host_path("var/lib/trueup/mirrors/shop.git");
-    let there = Repository::open_bare(&mirror).unwrap();
-    let odb = there.odb().unwrap();
+    let repository = Repository::open_bare(&mirror).unwrap();
+    let odb = repository.odb().unwrap();
     let bad = bench.repo.odb().unwrap();
     let bad = bad
         .read(raw_commit(&bench, &[id(&first)], NO_COMMITTER))
         .unwrap();
     let bad = odb.write(git2::ObjectType::Commit, bad.data()).unwrap();
     std::fs::write(mirror.join("refs/heads/zzz"), format!("{bad}\n")).unwrap();
-    let _ = there.config().unwrap().remove("trueup.checked");
+    let _ = repository.config().unwrap().remove("trueup.checked");
     deploy_as_owner(&bench, &bench.commit(&[("a", "1")]), "");
     assert!(!mirror.join("refs/heads/zzz").exists());
 }

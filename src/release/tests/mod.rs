@@ -135,14 +135,14 @@ impl Bench {
     }
 
     fn commit_tree(&self, tree: Oid, reference: Option<&str>) -> Sha {
-        let who = Signature::new("t", "t@example", &git2::Time::new(1_800_000_000, 0)).unwrap();
+        let author = Signature::new("t", "t@example", &git2::Time::new(1_800_000_000, 0)).unwrap();
         let parent = self.repo.find_reference("refs/heads/master").ok();
         let parent = parent.map(|parent| parent.peel_to_commit().unwrap());
         let tree = self.repo.find_tree(tree).unwrap();
         let parents: Vec<&git2::Commit<'_>> = parent.iter().collect();
         let id = self
             .repo
-            .commit(reference, &who, &who, "c", &tree, &parents)
+            .commit(reference, &author, &author, "c", &tree, &parents)
             .unwrap();
         Sha::parse(&id.to_string()).unwrap()
     }

@@ -7,7 +7,7 @@ use super::*;
 /// A bench whose repository the app's user owns. `None`, with a message, if that is not possible.
 fn bench_with_git() -> Option<(Bench, Sha)> {
     if !is_root() || Command::new("git").arg("version").output().is_err() {
-        crate::ports::testing::skip_test("a repository of somebody else", "needs root and git");
+        crate::ports::testing::skip_test("a repository of another user", "needs root and git");
         return None;
     }
     let bench = Bench::new();

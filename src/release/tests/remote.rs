@@ -32,8 +32,11 @@ fn tag_object_id_is_refused_as_no_commit() {
         .repo
         .find_object(Oid::from_str(sha.as_str()).unwrap(), None)
         .unwrap();
-    let who = Signature::now("t", "t@e").unwrap();
-    let tag = bench.repo.tag("v1", &commit, &who, "one", false).unwrap();
+    let author = Signature::now("t", "t@e").unwrap();
+    let tag = bench
+        .repo
+        .tag("v1", &commit, &author, "one", false)
+        .unwrap();
     let tag = Sha::parse(&tag.to_string()).unwrap();
     let failure = run_pass(&bench.spec(&tag, ""), &bench.host()).unwrap_err();
     assert!(

@@ -175,10 +175,10 @@ fn mount_in_an_old_release_is_kept_and_blocks_no_deployment() {
         "it stays whole"
     );
     let spec = bench.spec(&shas[3], keep);
-    let told = warnings(&spec, &bench.host());
+    let logged = warnings(&spec, &bench.host());
     assert!(
-        told.len() == 1 && told[0].contains("public/share") && told[0].contains("umount"),
-        "{told:?}"
+        logged.len() == 1 && logged[0].contains("public/share") && logged[0].contains("umount"),
+        "{logged:?}"
     );
     assert_eq!(run_pass(&spec, &bench.host()), Ok(None));
     assert!(
@@ -228,7 +228,7 @@ fn immutable_file_in_an_old_release_blocks_no_deployment() {
         .find(|name| name.ends_with(".removed"));
     let hidden = bench.app_path("releases").join(hidden.unwrap_or_default());
     let spec = bench.spec(&shas[4], keep);
-    let (told, chores) = (
+    let (logged, chores) = (
         warnings(&spec, &bench.host()),
         has_chores(&spec, &bench.host()),
     );
@@ -244,7 +244,10 @@ fn immutable_file_in_an_old_release_blocks_no_deployment() {
         (left, inode(&hidden.join("fixed"))),
         (vec!["fixed".to_owned()], fixed)
     );
-    assert!(told.len() == 1 && told[0].contains("chattr -i"), "{told:?}");
+    assert!(
+        logged.len() == 1 && logged[0].contains("chattr -i"),
+        "{logged:?}"
+    );
     assert!(!chores, "it is tried again in each pass");
     deploy_ok(&bench.spec(&shas[5], keep), &bench.host());
     assert_eq!(bench.releases().len(), 2);

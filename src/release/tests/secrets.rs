@@ -15,8 +15,8 @@ fn secrets_reach_every_step_and_are_shown_nowhere() {
         tell("hook")
     );
     deploy_ok(&bench.spec(&sha, &all), &bench.host());
-    for told in ["build", "assets.txt", "migrate", "hook"] {
-        assert_eq!(bench.read(&format!("shared/{told}")), "hush-hush\n");
+    for step in ["build", "assets.txt", "migrate", "hook"] {
+        assert_eq!(bench.read(&format!("shared/{step}")), "hush-hush\n");
     }
 
     let two = bench.commit(&[("a", "2")]);

@@ -69,11 +69,11 @@ fn deploy_from_scratch(bench: &Bench, spec: &ReleaseSpec) -> Vec<String> {
     std::fs::create_dir_all(&host).unwrap();
     std::fs::rename(aside.join("shared"), host.join("shared")).unwrap();
     deploy_ok(spec, &bench.host());
-    let seen = active_files(bench);
+    let files = active_files(bench);
     std::fs::rename(host.join("shared"), aside.join("shared")).unwrap();
     std::fs::remove_dir_all(&host).unwrap();
     std::fs::rename(&aside, &host).unwrap();
-    seen
+    files
 }
 
 const ONE: &[(&str, &str, u32)] = &[

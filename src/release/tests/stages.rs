@@ -26,13 +26,13 @@ fn failed_release_resumes_at_the_failed_step() {
     let record = bench.record();
     let entry = record.find(&failed[0]).unwrap();
     assert_eq!((entry.state, entry.failures), (ReleaseStatus::Good, 0));
-    let told: Vec<(Stage, Option<&str>)> = entry
+    let recorded: Vec<(Stage, Option<&str>)> = entry
         .stages
         .iter()
         .map(|stage| (stage.stage, stage.step.as_deref()))
         .collect();
     assert_eq!(
-        told,
+        recorded,
         [
             (Stage::Fetch, None),
             (Stage::Materialise, None),
@@ -78,9 +78,12 @@ fn repeatedly_failing_release_backs_off_until_forced() {
     for _ in 0..2 {
         run_pass(&spec, &bench.host()).unwrap_err();
     }
-    let waits = run_pass(&spec, &bench.host()).unwrap_err();
-    assert!(waits.message.contains("failed 2 times in a row"), "{waits}");
-    assert!(waits.hint.unwrap().contains("--force"));
+    let failure = run_pass(&spec, &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("failed 2 times in a row"),
+        "{failure}"
+    );
+    assert!(failure.hint.unwrap().contains("--force"));
     assert_eq!(bench.read("shared/ran"), "ran\nran\n");
     spec.resume_policy = ResumePolicy::Now;
     run_pass(&spec, &bench.host()).unwrap_err();

@@ -64,7 +64,7 @@ pub(super) fn listing(top: &Path) -> BTreeMap<Vec<u8>, (char, bool, Vec<u8>)> {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let meta = std::fs::symlink_metadata(&path).unwrap();
-            let seen = if meta.is_dir() {
+            let entry = if meta.is_dir() {
                 todo.push(path.clone());
                 ('d', true, Vec::new())
             } else if meta.is_symlink() {
@@ -75,7 +75,7 @@ pub(super) fn listing(top: &Path) -> BTreeMap<Vec<u8>, (char, bool, Vec<u8>)> {
                 ('f', runs, std::fs::read(&path).unwrap())
             };
             let name = path.strip_prefix(top).unwrap().as_os_str().as_bytes();
-            all.insert(name.to_vec(), seen);
+            all.insert(name.to_vec(), entry);
         }
     }
     all
@@ -301,7 +301,7 @@ fn planning_ends_on_stop() {
     host.stop.set();
     let between = Plan::incremental(&bench.repo, ids[0], None, ids[1], None, &limits);
     for plan in [whole(), between] {
-        let trouble = plan.unwrap_err().to_string();
-        assert!(trouble.contains("stop"), "{trouble}");
+        let message = plan.unwrap_err().to_string();
+        assert!(message.contains("stop"), "{message}");
     }
 }

@@ -324,16 +324,16 @@ impl Walk {
             self.commits.push((id, is_known, true));
             self.queue.push((time, number));
             self.queued_unknown += usize::from(!is_known);
-        } else if let Some((_, known, waits)) = self.commits.get_mut(number as usize)
+        } else if let Some((_, known, is_queued)) = self.commits.get_mut(number as usize)
             && is_known
             && !*known
         {
             *known = true;
-            match waits {
+            match is_queued {
                 true => self.queued_unknown -= 1,
                 // Queued again, so that what is behind it becomes known too.
                 false => {
-                    *waits = true;
+                    *is_queued = true;
                     self.queue.push((time, number));
                 }
             }
@@ -349,10 +349,10 @@ impl Walk {
         let Some((_, number)) = self.queue.pop() else {
             return Ok(None);
         };
-        let Some((id, known, waits)) = self.commits.get_mut(number as usize) else {
+        let Some((id, known, is_queued)) = self.commits.get_mut(number as usize) else {
             return Ok(None);
         };
-        *waits = false;
+        *is_queued = false;
         self.queued_unknown -= usize::from(!*known);
         Ok(Some((*id, number)))
     }

@@ -26,8 +26,11 @@ impl TestRepository {
     }
 
     fn valid_commit(&self, parents: &[Oid], time: i64) -> Oid {
-        let who = format!("t <t@e> {time} +0000");
-        self.raw_commit(parents, &format!("author {who}\ncommitter {who}\n\nx\n"))
+        let author = format!("t <t@e> {time} +0000");
+        self.raw_commit(
+            parents,
+            &format!("author {author}\ncommitter {author}\n\nx\n"),
+        )
     }
 
     /// A chain of valid commits after one.
@@ -78,15 +81,15 @@ fn malformed_commit_affects_only_refs_that_reach_it() {
 fn oversized_and_malformed_commits_and_tags_are_flaws() {
     let made = TestRepository::new();
     let base = made.valid_commit(&[], 0);
-    let who = "t <t@e> 1 +0000";
+    let author = "t <t@e> 1 +0000";
     let bodies = [
         String::new(),
         "parent 0123\n".to_owned(),
-        format!("committer {who}\n\nx"),
-        format!("author {who}\ncommitter nobody\n\nx"),
-        format!("author {who}\ncommitter t <t@e> soon\n\nx"),
+        format!("committer {author}\n\nx"),
+        format!("author {author}\ncommitter nobody\n\nx"),
+        format!("author {author}\ncommitter t <t@e> soon\n\nx"),
         format!(
-            "author {who}\ncommitter {who}\n\n{}",
+            "author {author}\ncommitter {author}\n\n{}",
             "x".repeat(MAX_COMMIT_SIZE)
         ),
     ];
@@ -110,7 +113,7 @@ fn oversized_and_malformed_commits_and_tags_are_flaws() {
     let odb = made.repository.odb().unwrap();
     let mut tag = base;
     for kind in ["commit"].into_iter().chain(std::iter::repeat_n("tag", 20)) {
-        let body = format!("object {tag}\ntype {kind}\ntag v1\ntagger {who}\n\nx");
+        let body = format!("object {tag}\ntype {kind}\ntag v1\ntagger {author}\n\nx");
         tag = odb.write(ObjectType::Tag, body.as_bytes()).unwrap();
         if kind == "commit" {
             assert_eq!(peel(&made.repository, &odb, tag).unwrap(), Some(base));
@@ -134,8 +137,8 @@ fn commit_is_reachable_past_unreadable_branches() {
 fn a_long_walk_can_be_stopped() {
     let made = TestRepository::new();
     let tip = made.commit_chain(made.valid_commit(&[], 0), 3000);
-    let cut = find_flaws(&made.repository, &[], &[tip], false, &|| false);
-    assert!(matches!(cut, Err(WalkError::Stopped)));
+    let flaws = find_flaws(&made.repository, &[], &[tip], false, &|| false);
+    assert!(matches!(flaws, Err(WalkError::Stopped)));
 }
 
 #[test]

@@ -52,14 +52,14 @@ fn redirected_base(from: &str, base: &str) -> Option<String> {
 
 fn check_response(
     result: Result<Response, HttpError>,
-    what: &str,
+    kind: &str,
 ) -> Result<Response, TransportError> {
     let response = result.map_err(transport_error)?;
     if response.status != 200 {
         return Err(TransportError::Status(response.status));
     }
-    let sort = format!("application/x-git-upload-pack-{what}");
-    if response.header("content-type") != Some(&sort) {
+    let content_type = format!("application/x-git-upload-pack-{kind}");
+    if response.header("content-type") != Some(&content_type) {
         return Err(TransportError::NotGit);
     }
     Ok(response)
@@ -129,7 +129,7 @@ impl Read for PostStream {
             Some(answer) => answer,
             None => {
                 let body = std::mem::take(&mut self.body);
-                let sent = with_http(|http, base, patience| {
+                let sent = with_http(|http, base, deadline| {
                     let request = Request {
                         url: &format!("{}/git-upload-pack", base.trim_end_matches('/')),
                         headers: &[
@@ -140,7 +140,7 @@ impl Read for PostStream {
                         body: Some(body),
                         follow_redirects: false,
                     };
-                    check_response(http.send(request, patience), "result")
+                    check_response(http.send(request, deadline), "result")
                 });
                 let sent = sent.map_err(|error| io::Error::other(error.message().to_owned()))?;
                 self.response.insert(ResponseBody {

@@ -169,9 +169,9 @@ impl Fetcher<'_> {
                 header: BTreeMap::new(),
             });
         };
-        let patience = self.deadline();
+        let deadline = self.deadline();
         let mut talk = Exec
-            .spawn_piped(&ssh.lfs_authenticate_command(server), patience)
+            .spawn_piped(&ssh.lfs_authenticate_command(server), deadline)
             .map_err(|error| self.lfs_failure(error))?;
         let mut output = Vec::new();
         let read = Read::by_ref(&mut talk)
@@ -261,9 +261,9 @@ impl Fetcher<'_> {
         store: &Path,
     ) -> Result<(), Failure> {
         if let Some(error) = &offered.error {
-            let said = error.message.chars().filter(|c| !c.is_control()).take(200);
-            let said: String = said.collect();
-            return Err(self.lfs_failure(format!("it lacks a file ({} {said})", error.code)));
+            let message = error.message.chars().filter(|c| !c.is_control()).take(200);
+            let message: String = message.collect();
+            return Err(self.lfs_failure(format!("it lacks a file ({} {message})", error.code)));
         }
         let action = offered.actions.get("download");
         let action = action.ok_or_else(|| self.lfs_failure("the server offers no download"))?;

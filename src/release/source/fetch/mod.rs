@@ -148,13 +148,13 @@ impl<'a> Fetcher<'a> {
         self.failure.take();
         let _operation = self.register_operation("fetch");
         self.check_existing_refs(mirror)?;
-        let way = self.transport_into(mirror).map_err(|failure| {
+        let transport = self.transport_into(mirror).map_err(|failure| {
             self.set_failure(failure);
             git2::Error::from_str("the repository is not read")
         })?;
-        let url = self.transport_url(&way).to_owned();
-        let call = TransportContext::new(way, self.deadline());
-        let (fetched, transport_error) = with_transport(call, || {
+        let url = self.transport_url(&transport).to_owned();
+        let context = TransportContext::new(transport, self.deadline());
+        let (fetched, transport_error) = with_transport(context, || {
             let mut options = FetchOptions::new();
             options
                 .remote_callbacks(self.callbacks())
@@ -195,7 +195,7 @@ impl<'a> Fetcher<'a> {
                 let by_git = upload_pack::command_as_root(&self.deployment.spec.repo);
                 by_git.map_or(RemoteTransport::Local, RemoteTransport::Process)
             }
-            way => way,
+            transport => transport,
         })
     }
 
@@ -253,10 +253,10 @@ impl<'a> Fetcher<'a> {
     /// Lists the server's refs, and counts them.
     pub(crate) fn count_refs(&self) -> Result<usize, Failure> {
         let _operation = self.register_operation("list the refs of");
-        let way = self.transport()?;
-        let url = self.transport_url(&way).to_owned();
-        let call = TransportContext::new(way, self.deadline());
-        let (listed, transport_error) = with_transport(call, || {
+        let transport = self.transport()?;
+        let url = self.transport_url(&transport).to_owned();
+        let context = TransportContext::new(transport, self.deadline());
+        let (listed, transport_error) = with_transport(context, || {
             let mut remote = git2::Remote::create_detached(url.as_str())?;
             let connection = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), None)?;
             Ok(connection.list()?.len())
@@ -295,8 +295,8 @@ impl<'a> Fetcher<'a> {
     }
 
     /// The URL by which libgit2 chooses the transport.
-    fn transport_url(&self, way: &RemoteTransport) -> &str {
-        match (way, &self.ssh) {
+    fn transport_url(&self, transport: &RemoteTransport) -> &str {
+        match (transport, &self.ssh) {
             (RemoteTransport::Process(_), None) => upload_pack::PLACEHOLDER_URL,
             _ => self.deployment.spec.repo.url(),
         }
@@ -315,8 +315,8 @@ impl<'a> Fetcher<'a> {
     }
 
     fn register_operation(&self, verb: &str) -> watchdog::Operation {
-        let what = format!("{verb} {}", self.deployment.spec.repo);
-        watchdog::begin(what, self.deadline().remaining())
+        let operation = format!("{verb} {}", self.deployment.spec.repo);
+        watchdog::begin(operation, self.deadline().remaining())
     }
 
     fn callbacks(&self) -> RemoteCallbacks<'_> {
@@ -334,7 +334,7 @@ impl<'a> Fetcher<'a> {
 
     fn on_progress(&self, progress: &Progress<'_>) -> bool {
         let now = self.deployment.host.clock.monotonic_now();
-        let due = |told: Instant| now.duration_since(told) >= PROGRESS_INTERVAL;
+        let due = |logged_at: Instant| now.duration_since(logged_at) >= PROGRESS_INTERVAL;
         // A fetch of less than a second logs no progress.
         if due(self.last_progress.get().unwrap_or(self.begun)) {
             self.last_progress.set(Some(now));

@@ -56,10 +56,10 @@ impl Fetcher<'_> {
     /// becomes a file.
     pub(super) fn select_refs(&self, heads: &[RemoteHead<'_>]) -> Result<Refs, Error> {
         let allowed = &self.deployment.spec.allow_refs;
-        let kept = |head: &&RemoteHead<'_>| {
+        let belongs = |head: &&RemoteHead<'_>| {
             allowed.allows(head.name()) && Reference::is_valid_name(head.name())
         };
-        let heads = heads.iter().filter(kept);
+        let heads = heads.iter().filter(belongs);
         let mut refs: Refs = heads
             .map(|head| (head.name().to_owned(), head.oid()))
             .collect();
@@ -71,16 +71,16 @@ impl Fetcher<'_> {
             ));
             return Err(Error::from_str("too many refs"));
         }
-        let mut left_out = Vec::new();
+        let mut skipped = Vec::new();
         refs.retain(|name, _| {
             let fits =
                 name.len() <= MAX_NAME && name.split('/').all(|part| part.len() <= MAX_NAME_PART);
             if !fits {
-                left_out.push((name.clone(), "its name is too long for a file".to_owned()));
+                skipped.push((name.clone(), "its name is too long for a file".to_owned()));
             }
             fits
         });
-        self.warn_skipped(&left_out);
+        self.warn_skipped(&skipped);
         Ok(refs)
     }
 
@@ -109,7 +109,7 @@ impl Fetcher<'_> {
             return Ok(());
         }
         let tips = self.check_refs(mirror, have.values().copied(), &moved, is_new)?;
-        let mut left_out = Vec::new();
+        let mut skipped = Vec::new();
         for ((name, id), tip) in moved.into_iter().zip(tips) {
             if !self.may_continue() {
                 return Err(Error::from_str("stopped on request"));
@@ -119,13 +119,13 @@ impl Fetcher<'_> {
                 continue;
             }
             if let RefCheck::Invalid(why) = tip {
-                left_out.push((name.clone(), why));
+                skipped.push((name.clone(), why));
             }
             if have.contains_key(name) {
                 mirror.find_reference(name)?.delete()?;
             }
         }
-        self.warn_skipped(&left_out);
+        self.warn_skipped(&skipped);
         Ok(())
     }
 

@@ -42,20 +42,20 @@ impl CommitPlaceholders {
             ("an", "ae", "at", "ai", "aI", "as"),
             ("cn", "ce", "ct", "ci", "cI", "cs"),
         ];
-        for (names, who) in names.into_iter().zip([commit.author(), commit.committer()]) {
+        for (names, person) in names.into_iter().zip([commit.author(), commit.committer()]) {
             let (name, mail, seconds, iso, strict, short) = names;
-            placeholders.push((name, text(who.name_bytes())));
-            placeholders.push((mail, text(who.email_bytes())));
-            placeholders.push((seconds, who.when().seconds().to_string()));
-            placeholders.push((iso, format_date(who.when(), "%Y-%m-%d %H:%M:%S %z")));
-            let zulu = who.when().offset_minutes() == 0;
+            placeholders.push((name, text(person.name_bytes())));
+            placeholders.push((mail, text(person.email_bytes())));
+            placeholders.push((seconds, person.when().seconds().to_string()));
+            placeholders.push((iso, format_date(person.when(), "%Y-%m-%d %H:%M:%S %z")));
+            let zulu = person.when().offset_minutes() == 0;
             let form = if zulu {
                 "%Y-%m-%dT%H:%M:%SZ"
             } else {
                 "%Y-%m-%dT%H:%M:%S%:z"
             };
-            placeholders.push((strict, format_date(who.when(), form)));
-            placeholders.push((short, format_date(who.when(), "%Y-%m-%d")));
+            placeholders.push((strict, format_date(person.when(), form)));
+            placeholders.push((short, format_date(person.when(), "%Y-%m-%d")));
         }
         Ok(CommitPlaceholders(placeholders))
     }
@@ -109,21 +109,21 @@ pub(super) fn max_size(blob: u64, max_file: u64) -> u64 {
 pub(super) fn convert_blob<'a>(
     blob: &'a [u8],
     id: Oid,
-    how: Conversion,
+    conversion: Conversion,
     stamp: &CommitPlaceholders,
     max_bytes: u64,
 ) -> Option<Cow<'a, [u8]>> {
     let most = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let mut content = Cow::Borrowed(blob);
-    if how.ident && find_bytes(&content, b"$Id").is_some() {
+    if conversion.ident && find_bytes(&content, b"$Id").is_some() {
         content = Cow::Owned(expand_ident(&content, id, most)?);
     }
-    if how.crlf != Crlf::Never
-        && let Some(changed) = convert_crlf(&content, how.crlf)
+    if conversion.crlf != Crlf::Never
+        && let Some(changed) = convert_crlf(&content, conversion.crlf)
     {
         content = Cow::Owned(changed);
     }
-    if how.export_subst && find_bytes(&content, FORMAT_MARKER).is_some() {
+    if conversion.export_subst && find_bytes(&content, FORMAT_MARKER).is_some() {
         content = Cow::Owned(expand_subst(&content, stamp, most)?);
     }
     (content.len() <= most).then_some(content)

@@ -252,11 +252,15 @@ pub(crate) fn check_plan(
 }
 
 /// Refuses a need that exceeds the free space on the filesystem of `folder`.
-pub(super) fn check_space(need: RequiredSpace, folder: &Folder, what: &str) -> Result<(), Failure> {
+pub(super) fn check_space(
+    need: RequiredSpace,
+    folder: &Folder,
+    content: &str,
+) -> Result<(), Failure> {
     let room = folder.free_space()?;
     shortage(need, room).map_or(Ok(()), |lack| {
         Err(Failure::new(format!(
-            "not enough space in {} for {what}: {lack}",
+            "not enough space in {} for {content}: {lack}",
             folder.path().display()
         )).hint(
             "free space on the filesystem of `deploy_to` (a lower `keep_releases` removes old releases; `spare: false` saves a copy of the code), or use a larger one",

@@ -32,8 +32,8 @@ pub(crate) fn check(
     source: ContentSource<'_>,
     items: &[TreeEntry],
 ) -> Result<(), SourceError> {
-    let said = deployment.spec.filters;
-    if said == Some(FilterPolicy::Ignore) {
+    let policy = deployment.spec.filters;
+    if policy == Some(FilterPolicy::Ignore) {
         return Ok(());
     }
     let (mut unfiltered, mut encrypted) = (Vec::new(), Vec::new());
@@ -67,7 +67,7 @@ pub(crate) fn check(
         return Ok(());
     }
     let names = format_paths(unfiltered.into_iter());
-    if said == Some(FilterPolicy::Refuse) {
+    if policy == Some(FilterPolicy::Refuse) {
         return Err(SourceError::Failed(
             Failure::new(format!(
                 "`.gitattributes` set a `filter` on these files, which trueup does not run: {names}"

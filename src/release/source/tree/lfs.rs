@@ -41,15 +41,15 @@ fn parse_pointer(text: &[u8]) -> Option<LfsObject> {
     {
         return None;
     }
-    let said = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
-    let digest = said("oid sha256:")?;
+    let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    let digest = field("oid sha256:")?;
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if digest.len() != 64 || !digest.bytes().all(hex) {
         return None;
     }
     Some(LfsObject {
         digest: digest.to_owned(),
-        size: said("size ")?.parse().ok()?,
+        size: field("size ")?.parse().ok()?,
     })
 }
 

@@ -23,7 +23,7 @@ const MAX_PLANNING_TIME: Duration = Duration::from_secs(300);
 /// The stop flag and the deadline of planning.
 pub(crate) struct PlanLimits<'a> {
     stop: &'a StopFlag,
-    patience: Deadline,
+    deadline: Deadline,
 }
 
 impl PlanLimits<'_> {
@@ -31,7 +31,7 @@ impl PlanLimits<'_> {
     pub(crate) fn new(stop: &StopFlag) -> PlanLimits<'_> {
         PlanLimits {
             stop,
-            patience: Deadline::from(MAX_PLANNING_TIME),
+            deadline: Deadline::from(MAX_PLANNING_TIME),
         }
     }
 
@@ -39,7 +39,7 @@ impl PlanLimits<'_> {
         if self.stop.is_set() {
             return Err(SourceError::Failed(Failure::stopped()));
         }
-        if !self.patience.remaining().is_zero() {
+        if !self.deadline.remaining().is_zero() {
             return Ok(());
         }
         Err(SourceError::LimitExceeded(
@@ -88,21 +88,21 @@ impl Plan {
         limits: &PlanLimits<'_>,
     ) -> Result<Plan, SourceError> {
         let commit = mirror.find_commit(to)?;
-        let (put, notes) = list_tree(mirror, commit.tree_id(), max_entries, limits)?;
+        let (put, metadata) = list_tree(mirror, commit.tree_id(), max_entries, limits)?;
         Ok(Plan {
             remove: Vec::new(),
             create: put,
-            metadata: notes,
+            metadata,
             placeholders: CommitPlaceholders::from_commit(&commit)?,
         })
     }
 
-    /// The plan for a tree that is exactly at the commit `from`. `notes` is the stored metadata of `from`;
+    /// The plan for a tree that is exactly at the commit `from`. `metadata` is the stored one of `from`;
     /// without it all folders of `from` are read.
     pub(crate) fn incremental(
         mirror: &Repository,
         from: Oid,
-        notes: Option<CommitMetadata>,
+        metadata: Option<CommitMetadata>,
         to: Oid,
         max_entries: Option<u64>,
         limits: &PlanLimits<'_>,
@@ -121,8 +121,8 @@ impl Plan {
                 limits,
             );
         }
-        let notes = match notes {
-            Some(notes) => notes,
+        let metadata = match metadata {
+            Some(metadata) => metadata,
             None => list_tree(mirror, old.tree_id(), max_entries, limits)?.1,
         };
         let TreeDiff {
@@ -132,22 +132,26 @@ impl Plan {
         } = difference;
         let removed: HashSet<&Path> = remove.iter().map(PathBuf::as_path).collect();
         let gone = |path: &Path| path.ancestors().any(|part| removed.contains(part));
-        let mut kept = notes.attributes;
-        kept.retain(|path, _| !gone(path));
-        let mut subst = notes.subst_paths;
+        let mut attribute_files = metadata.attributes;
+        attribute_files.retain(|path, _| !gone(path));
+        let mut subst = metadata.subst_paths;
         subst.retain(|path| !gone(path));
         let reader = TreeReader::new(mirror, max_entries)?;
         found.extend(SubstWalk::find(reader, &subst, new.tree_id(), limits)?);
         remove.extend(subst);
-        let put = apply_attributes(found, &mut Attributes::read(mirror, &kept)?, limits)?;
-        let notes = CommitMetadata {
-            attributes: kept,
+        let put = apply_attributes(
+            found,
+            &mut Attributes::read(mirror, &attribute_files)?,
+            limits,
+        )?;
+        let metadata = CommitMetadata {
+            attributes: attribute_files,
             subst_paths: paths_with_subst(&put),
         };
         Ok(Plan {
             remove,
             create: put,
-            metadata: notes,
+            metadata,
             placeholders: stamp,
         })
     }
@@ -195,7 +199,7 @@ fn diff_trees(
     limits: &PlanLimits<'_>,
 ) -> Result<Plan, SourceError> {
     let (before, _) = list_tree(mirror, old, max_entries, limits)?;
-    let (put, notes) = list_tree(mirror, new, max_entries, limits)?;
+    let (put, metadata) = list_tree(mirror, new, max_entries, limits)?;
     let mut left: HashMap<PathBuf, TreeEntry> = before
         .into_iter()
         .map(|item| (item.path.clone(), item))
@@ -214,7 +218,7 @@ fn diff_trees(
     Ok(Plan {
         remove: left.into_keys().collect(),
         create: put,
-        metadata: notes,
+        metadata,
         placeholders: stamp,
     })
 }
@@ -241,13 +245,13 @@ fn apply_attributes(
     for UnfilteredEntry { path, kind, id } in found {
         limits.check()?;
         let parent = path.parent().unwrap_or(Path::new(""));
-        let left_out = is_folder_ignored(parent, attributes, &mut folders, limits)?
+        let is_omitted = is_folder_ignored(parent, attributes, &mut folders, limits)?
             || attributes.is_export_ignored(
                 &path,
                 matches!(kind, EntryKind::Directory | EntryKind::Submodule),
             )?;
-        if !left_out {
-            let how = match kind {
+        if !is_omitted {
+            let conversion = match kind {
                 EntryKind::File { .. } => attributes.conversion(&path)?,
                 _ => Conversion::default(),
             };
@@ -255,7 +259,7 @@ fn apply_attributes(
                 path,
                 kind,
                 id,
-                conversion: how,
+                conversion,
             });
         }
     }

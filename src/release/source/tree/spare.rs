@@ -150,7 +150,7 @@ impl<'a> SpareTrees<'a> {
                 _ => other.push(self.dir.join(name)),
             }
         }
-        trees.sort_by_key(|kept| kept.role);
+        trees.sort_by_key(|tree| tree.role);
         Ok((trees, other))
     }
 
@@ -218,8 +218,8 @@ impl<'a> SpareTrees<'a> {
     }
 
     fn remove_spares(&self, trees: &[SpareTree]) -> Result<(), Failure> {
-        let mut spares = trees.iter().filter(|kept| kept.role == TreeRole::Spare);
-        spares.try_for_each(|kept| self.remove(kept))
+        let mut spares = trees.iter().filter(|tree| tree.role == TreeRole::Spare);
+        spares.try_for_each(|tree| self.remove(tree))
     }
 
     /// Makes the missing trees: a pristine tree of the wanted commit, and a copy of it as the spare unless
@@ -289,13 +289,13 @@ impl<'a> SpareTrees<'a> {
     ) -> Result<(), SourceError> {
         let root = &self.deployment.host.root;
         let wanted = self.tree_name(role, &self.deployment.sha);
-        let of_role = |kept: &&SpareTree| kept.role == role;
-        let there = trees.iter().any(|kept| kept.name == wanted);
-        let mut moved = there;
+        let of_role = |tree: &&SpareTree| tree.role == role;
+        let exists = trees.iter().any(|tree| tree.name == wanted);
+        let mut moved = exists;
         for old in trees
             .iter()
             .filter(of_role)
-            .filter(|kept| kept.name != wanted)
+            .filter(|tree| tree.name != wanted)
         {
             self.clear_unfinished()?;
             root.rename(&self.dir.join(&old.name), &self.dir.join(UNFINISHED_NAME))?;
@@ -446,13 +446,13 @@ impl<'a> SpareTrees<'a> {
 
     /// Stores the metadata of the wanted commit, unless it contains names that JSON cannot represent: it is
     /// then computed again.
-    fn save_metadata(&self, notes: &CommitMetadata) -> Result<(), Failure> {
+    fn save_metadata(&self, metadata: &CommitMetadata) -> Result<(), Failure> {
         let text = |path: &PathBuf| path.to_str().map(str::to_owned);
-        let attributes = notes.attributes.iter();
+        let attributes = metadata.attributes.iter();
         let attributes: Option<Vec<_>> = attributes
             .map(|(path, id)| Some((text(path)?, id.to_string())))
             .collect();
-        let subst: Option<Vec<_>> = notes.subst_paths.iter().map(text).collect();
+        let subst: Option<Vec<_>> = metadata.subst_paths.iter().map(text).collect();
         let (Some(attributes), Some(subst)) = (attributes, subst) else {
             return Ok(());
         };

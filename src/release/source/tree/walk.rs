@@ -161,12 +161,12 @@ fn check_name(folder: &Path, name: &[u8]) -> Result<(), SourceError> {
 
 /// A path for a message, truncated if it is long.
 pub(super) fn display_path(path: &Path) -> String {
-    let mut shown = path.to_string_lossy().trim_start_matches('/').to_owned();
-    if let Some((cut, _)) = shown.char_indices().nth(120) {
-        shown.truncate(cut);
-        shown.push('…');
+    let mut printed = path.to_string_lossy().trim_start_matches('/').to_owned();
+    if let Some((end, _)) = printed.char_indices().nth(120) {
+        printed.truncate(end);
+        printed.push('…');
     }
-    shown
+    printed
 }
 
 fn unsafe_path_error(path: &Path, why: &str) -> SourceError {

@@ -175,17 +175,17 @@ impl TreeWriter<'_> {
         }
         let _turn = self.large.lock(item.id);
         let blob = self.read_blob(item)?;
-        let (mut how, mut attrs) = (item.conversion, self.attrs(runs));
+        let (mut conversion, mut attrs) = (item.conversion, self.attrs(runs));
         let secret = filters::decrypt(item, blob.data(), key)?;
         if secret.is_some() {
             // Git converts line ends and markers before its filters, on the ciphertext, hence not at all.
-            (how.crlf, how.ident) = (Crlf::Never, false);
+            (conversion.crlf, conversion.ident) = (Crlf::Never, false);
             // Unlike most of the repository, a secret is not world-readable.
             attrs.mode = Some(if runs { 0o750 } else { 0o640 });
         }
         let text = secret.as_deref().unwrap_or(blob.data());
         let max_bytes = content::max_size(text.len() as u64, max_file);
-        let body = content::convert_blob(text, item.id, how, stamp, max_bytes)
+        let body = content::convert_blob(text, item.id, conversion, stamp, max_bytes)
             .ok_or_else(|| SpaceMeter::size_error(item, text.len(), max_file))?;
         meter.add_converted(item, text.len(), body.len())?;
         Ok(folder.create_file(name, &body, &attrs)?)

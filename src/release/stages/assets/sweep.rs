@@ -89,9 +89,9 @@ fn find_expired(
         if !is_release_name(name) {
             continue;
         }
-        let kept = record.find(name).is_some();
+        let is_kept = record.find(name).is_some();
         let Some(mut list) = AssetList::load(host, layout, name)? else {
-            match kept {
+            match is_kept {
                 true => {
                     tracing::warn!(
                         "{}: cannot read the asset list of {name}, so no assets are removed",
@@ -106,7 +106,7 @@ fn find_expired(
         // Ignores times in the future, or a clock that was set back would keep the files for a year.
         let gone = list.removed_at.filter(|gone| *gone <= now);
         match gone {
-            Some(gone) if !kept && now.duration_since(gone) >= GRACE_PERIOD => {
+            Some(gone) if !is_kept && now.duration_since(gone) >= GRACE_PERIOD => {
                 size += list.name_bytes();
                 if lists.expired_lists.is_empty() || size <= MAX_EXPIRED_BYTES {
                     lists.expired_lists.push(name.to_owned());
@@ -114,7 +114,7 @@ fn find_expired(
                 }
                 continue;
             }
-            None if !kept => {
+            None if !is_kept => {
                 list.removed_at = Some(now);
                 list.save(host, layout, name)?;
             }
