@@ -226,7 +226,7 @@ fn the_examples_of_the_reference_work_together() {
     let catalog = crate::role::expand(
         &settings,
         &facts,
-        &crate::fleet::PeerSource::from_settings(&settings),
+        &mut crate::fleet::PeerSource::from_settings(&settings),
         "",
     )
     .and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()))

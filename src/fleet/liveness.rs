@@ -48,7 +48,7 @@ impl StoreLiveness {
 
     /// The state after an answer. `now`: the store's time.
     pub(super) fn after_answer(
-        before: Option<StoreLiveness>,
+        before: Option<&StoreLiveness>,
         (store, environment): (&str, &str),
         now: Timestamp,
         gone_after: Duration,
@@ -56,7 +56,7 @@ impl StoreLiveness {
         // After a gap of a third of `gone_after`, a live host still has had most of that time to send a
         // heartbeat.
         let third = gone_after / 3;
-        let goes_on = |before: &StoreLiveness| {
+        let is_continuous = |before: &&StoreLiveness| {
             let gap = Duration::try_from(now.duration_since(before.last));
             let most = if before.cut {
                 third
@@ -65,7 +65,9 @@ impl StoreLiveness {
             };
             gap.is_ok_and(|gap| gap <= most)
         };
-        let since = before.filter(goes_on).map_or(now, |before| before.since);
+        let since = before
+            .filter(is_continuous)
+            .map_or(now, |before| before.since);
         StoreLiveness {
             version: VERSION,
             whose: scope_digest(store, environment),

@@ -40,8 +40,7 @@ mod view;
 
 pub(crate) use cache::RecordCache;
 pub(crate) use peer::{Peer, Query};
-pub(crate) use peer_list::PeerList;
-pub(crate) use peer_source::{PeerQueryError, PeerSource};
+pub(crate) use peer_source::{LoadedPeers, PeerQueryError, PeerSource};
 pub(crate) use publisher::{PublishOutcome, RecordPublisher, machine_id, publish_error};
 pub(crate) use record::{AppRecord, AppState, LastPass, Record, VERSION, is_plain_value};
 pub(crate) use registry::{

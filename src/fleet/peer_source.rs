@@ -1,16 +1,15 @@
 //! Loads the peers for templates: at the first query, once per pass.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::cache::RecordCache;
 use super::last_good::LastGoodLists;
 use super::liveness::StoreLiveness;
 use super::peer_list::{ObservedNodes, PeerList, QueryResult, ShrinkGuard};
 use super::registry::{MAX_MEMORY, too_much_memory};
-use super::{Peer, Snapshot, take_snapshot};
+use super::{Peer, Query, Snapshot, take_snapshot};
 use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::ports::store::{Store, StoreError};
@@ -19,7 +18,7 @@ use crate::settings::{FleetSettings, Settings};
 /// Maximum number of lines about records in a report.
 const MAX_PROBLEM_LINES: usize = 5;
 
-/// Lazily loaded peers of this host.
+/// Where the peers of this host come from, and the peers themselves once a role queries them.
 pub(crate) struct PeerSource<'a> {
     fleet: &'a FleetSettings,
     environment: &'a str,
@@ -30,7 +29,8 @@ pub(crate) struct PeerSource<'a> {
     accept_shrink: bool,
     /// This host's node name and addresses.
     own_node: (String, Vec<IpAddr>),
-    loaded: OnceCell<LoadedPeers>,
+    /// `None` until the first query.
+    pub loaded: Option<LoadedPeers>,
 }
 
 /// Why a query could not be answered at all.
@@ -52,28 +52,40 @@ enum Origin<'a> {
     Store(&'a Host, &'a dyn Store),
 }
 
-struct LoadedPeers {
-    peer_list: Arc<Mutex<PeerList>>,
+/// The peers of a pass, and the answers to the queries of its roles.
+pub(crate) struct LoadedPeers {
+    peer_list: PeerList,
     cache_before: RecordCache,
     cache: RecordCache,
     /// As in the file; `None` if it cannot be read.
     last_good: Option<LastGoodLists>,
     liveness: Option<StoreLiveness>,
     problems: Vec<String>,
+    store_error: Option<StoreError>,
+}
+
+/// What the store reports.
+struct Observation {
+    nodes: ObservedNodes,
+    cache: RecordCache,
+    /// `None` if the store was not queried, or has not answered this host yet.
+    liveness: Option<StoreLiveness>,
+    /// Problems of records, one line each.
+    problems: Vec<String>,
     /// Why the store gave no answer, or only a partial one.
     store_error: Option<StoreError>,
 }
 
 impl<'a> PeerSource<'a> {
-    fn new(settings: &'a Settings, source: Origin<'a>) -> PeerSource<'a> {
+    fn new(settings: &'a Settings, origin: Origin<'a>) -> PeerSource<'a> {
         PeerSource {
             fleet: &settings.fleet,
             environment: &settings.environment,
             store_name: &settings.store.url,
-            origin: source,
+            origin,
             accept_shrink: false,
             own_node: (String::new(), Vec::new()),
-            loaded: OnceCell::new(),
+            loaded: None,
         }
     }
 
@@ -109,80 +121,97 @@ impl<'a> PeerSource<'a> {
         }
     }
 
-    /// The list that answers `nodes(…)`. The first call queries the store.
-    pub(crate) fn peer_list(&self) -> Arc<Mutex<PeerList>> {
-        self.loaded.get_or_init(|| self.load()).peer_list.clone()
+    /// Loads the peers unless they are loaded, so the store is queried at most once.
+    pub(crate) fn load(&mut self) -> &mut LoadedPeers {
+        let loaded = self.loaded.take().unwrap_or_else(|| self.load_peers());
+        self.loaded.insert(loaded)
     }
 
-    fn load(&self) -> LoadedPeers {
-        let (host, store) = match self.origin {
+    fn load_peers(&self) -> LoadedPeers {
+        let host = self.host();
+        let (store, environment) = (self.store_name, self.environment);
+        let lists = host.map(|host| LastGoodLists::load(host, store, environment));
+        let (last_good, lists_error) = match lists.transpose() {
+            Ok(lists) => (Some(lists.unwrap_or_else(|| self.no_lists())), None),
+            // With `--accept-shrink` the guard needs no baseline.
+            Err(error) => (None, Some(error).filter(|_| !self.accept_shrink)),
+        };
+        let baseline = last_good.clone().unwrap_or_else(|| self.no_lists());
+        let cache = host.map(|host| RecordCache::load(host, store, environment));
+        let mut cache = cache.unwrap_or_else(|| RecordCache::empty(store, environment));
+        cache.other_memory = baseline.memory_size();
+        let observed = match (self.origin, lists_error) {
+            (_, Some(error)) => Observation::not_queried(ObservedNodes::Unavailable(error), &cache),
+            (Origin::Store(host, store), None) => self.observe(host, store, &cache, &baseline),
+            _ => Observation::not_queried(ObservedNodes::NotAsked, &cache),
+        };
+        LoadedPeers {
+            peer_list: PeerList::new(self.static_peers(), observed.nodes, baseline, self.guard()),
+            cache_before: cache,
+            cache: observed.cache,
+            last_good,
+            liveness: observed.liveness,
+            problems: observed.problems,
+            store_error: observed.store_error,
+        }
+    }
+
+    fn host(&self) -> Option<&'a Host> {
+        match self.origin {
             #[cfg(test)]
-            Origin::SettingsOnly => (None, None),
-            Origin::LastKnown(host) => (Some(host), None),
-            Origin::Store(host, store) => (Some(host), Some(store)),
-        };
-        let (store_name, environment) = (self.store_name, self.environment);
-        let mut before = match host {
-            Some(host) => RecordCache::load(host, store_name, environment),
-            None => RecordCache::empty(store_name, environment),
-        };
-        let nothing = || LastGoodLists::empty(store_name, environment);
-        let lists = match host {
-            Some(host) => LastGoodLists::load(host, store_name, environment),
-            None => Ok(nothing()),
-        };
-        // With `--accept-shrink` the guard needs no baseline.
-        let (lists, unknown) = match lists {
-            Ok(lists) => (Some(lists), None),
-            Err(why) => (None, Some(why).filter(|_| !self.accept_shrink)),
-        };
-        let known = lists.clone().unwrap_or_else(nothing);
-        before.other_memory = known.memory_size();
-        let mut cache = before.clone();
-        let answer = match (store, &unknown) {
-            (Some(store), None) => Some(self.query_store(store, &mut cache, &known, host)),
-            _ => None,
-        };
-        let heard = host.and_then(|host| StoreLiveness::load(host, store_name, environment));
-        let mut problems = Vec::new();
-        let (observed, liveness, store_error) = match answer {
-            None => (
-                unknown.map_or(ObservedNodes::NotAsked, ObservedNodes::Unavailable),
-                heard,
-                None,
-            ),
-            Some(Err(error)) => {
-                // Discard what the query added to the cache before it failed.
-                cache = before.clone();
-                let seen = ObservedNodes::Unavailable(error.to_string());
-                (seen, heard.map(StoreLiveness::after_failure), Some(error))
-            }
-            Some(Ok((snapshot, peers, liveness))) => {
-                problems = snapshot.problems;
-                let seen = match &snapshot.unread {
-                    Some(unread) => ObservedNodes::Partial(peers, unread.to_string()),
-                    None => ObservedNodes::Complete(peers),
-                };
-                let store_error = snapshot.unread.map(|unread| unread.first);
-                (seen, Some(liveness), store_error)
-            }
-        };
-        let fixed = self.fleet.static_nodes.iter();
-        let fixed = fixed.filter_map(|(name, node)| Peer::from_settings(name, node).map(Arc::new));
-        let guard = ShrinkGuard {
+            Origin::SettingsOnly => None,
+            Origin::LastKnown(host) | Origin::Store(host, _) => Some(host),
+        }
+    }
+
+    fn no_lists(&self) -> LastGoodLists {
+        LastGoodLists::empty(self.store_name, self.environment)
+    }
+
+    fn static_peers(&self) -> Vec<Arc<Peer>> {
+        let nodes = self.fleet.static_nodes.iter();
+        let peers = nodes.filter_map(|(name, node)| Peer::from_settings(name, node));
+        peers.map(Arc::new).collect()
+    }
+
+    fn guard(&self) -> ShrinkGuard {
+        let now = self.host().map(|host| host.clock.now());
+        ShrinkGuard {
             max_shrink: self.fleet.max_shrink,
             accept_shrink: self.accept_shrink,
-            now: host.map_or(jiff::Timestamp::UNIX_EPOCH, |host| host.clock.now()),
-        };
-        let book = PeerList::new(fixed.collect(), observed, known, guard);
-        LoadedPeers {
-            peer_list: Arc::new(Mutex::new(book)),
-            cache_before: before,
-            cache,
-            last_good: lists,
-            liveness,
-            problems,
-            store_error,
+            now: now.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    fn observe(
+        &self,
+        host: &Host,
+        store: &dyn Store,
+        cache: &RecordCache,
+        baseline: &LastGoodLists,
+    ) -> Observation {
+        let before = StoreLiveness::load(host, self.store_name, self.environment);
+        let mut updated = cache.clone();
+        match self.query_store(store, &mut updated, baseline, before.as_ref()) {
+            Ok((snapshot, peers, liveness)) => Observation {
+                nodes: match &snapshot.unread {
+                    Some(unread) => ObservedNodes::Partial(peers, unread.to_string()),
+                    None => ObservedNodes::Complete(peers),
+                },
+                cache: updated,
+                liveness: Some(liveness),
+                problems: snapshot.problems,
+                store_error: snapshot.unread.map(|unread| unread.first),
+            },
+            // Discards what the query added to the cache before it failed.
+            Err(error) => {
+                let nodes = ObservedNodes::Unavailable(error.to_string());
+                Observation {
+                    liveness: before.map(StoreLiveness::after_failure),
+                    store_error: Some(error),
+                    ..Observation::not_queried(nodes, cache)
+                }
+            }
         }
     }
 
@@ -191,17 +220,16 @@ impl<'a> PeerSource<'a> {
         &self,
         store: &dyn Store,
         cache: &mut RecordCache,
-        known: &LastGoodLists,
-        host: Option<&Host>,
+        baseline: &LastGoodLists,
+        liveness: Option<&StoreLiveness>,
     ) -> Result<(Snapshot, Vec<Arc<Peer>>, StoreLiveness), StoreError> {
         let gone_after = self.fleet.gone_after();
         let mut snapshot = take_snapshot(store, self.environment, gone_after, cache)?;
-        let whose = (self.store_name, self.environment);
-        let heard = host.and_then(|host| StoreLiveness::load(host, whose.0, whose.1));
-        let liveness = StoreLiveness::after_answer(heard, whose, snapshot.now, gone_after);
-        let mut peers = self.live_serving_peers(&mut snapshot, known, &liveness);
-        let new = reuse_known(&mut peers, known);
-        match cache.memory_size() + new > MAX_MEMORY {
+        let scope = (self.store_name, self.environment);
+        let liveness = StoreLiveness::after_answer(liveness, scope, snapshot.now, gone_after);
+        let mut peers = self.live_serving_peers(&mut snapshot, baseline, &liveness);
+        let new_memory = reuse_known(&mut peers, baseline);
+        match cache.memory_size() + new_memory > MAX_MEMORY {
             true => Err(too_much_memory(store, self.environment)),
             false => Ok((snapshot, peers, liveness)),
         }
@@ -212,55 +240,47 @@ impl<'a> PeerSource<'a> {
     fn live_serving_peers(
         &self,
         snapshot: &mut Snapshot,
-        known: &LastGoodLists,
+        baseline: &LastGoodLists,
         liveness: &StoreLiveness,
     ) -> Vec<Arc<Peer>> {
         let gone_after = self.fleet.gone_after();
-        let listened = liveness.answered_for() >= gone_after;
-        let listed = known.lists.values().flat_map(|answer| &answer.nodes);
+        let silence_counts = liveness.answered_for() >= gone_after;
+        let listed = baseline.lists.values().flat_map(|list| &list.nodes);
         let listed: BTreeSet<&str> = listed.map(|peer| peer.name.as_str()).collect();
         let alive = snapshot.rows.iter().filter(|row| {
-            let listed = listed.contains(row.node.as_str());
-            row.silent_for(snapshot.now) <= gone_after || (listed && !listened)
+            let is_listed = listed.contains(row.node.as_str());
+            row.silent_for(snapshot.now) <= gone_after || (is_listed && !silence_counts)
         });
-        let peers = alive.filter_map(|row| Peer::from_record(&row.record));
-        let mut mistaken = Vec::new();
-        let peers = peers.filter_map(|peer| {
-            let (node, addresses) = &self.own_node;
-            if peer.name == *node {
+        let serving = alive.filter_map(|row| Peer::from_record(&row.record));
+        let (own_name, own_addresses) = &self.own_node;
+        let mut address_problems = Vec::new();
+        let peers = serving.filter_map(|peer| {
+            if peer.name == *own_name {
                 return Some(peer);
             }
-            let (peer, mine) = peer.without_addresses(addresses);
-            mistaken.extend(mine);
+            let (peer, problem) = peer.without_addresses(own_addresses);
+            address_problems.extend(problem);
             peer
         });
-        let peers: Vec<Arc<Peer>> = peers.map(Arc::new).collect();
-        snapshot.problems.extend(mistaken);
+        let peers = peers.map(Arc::new).collect();
+        snapshot.problems.extend(address_problems);
         peers
-    }
-
-    fn lock_peer_list(loaded: &LoadedPeers) -> MutexGuard<'_, PeerList> {
-        loaded
-            .peer_list
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Saves the state for the next pass. `acted_on`: the pass acts on the answers, so they become the last
     /// good lists.
     pub(crate) fn save(&self, acted_on: bool) -> Result<(), RootError> {
-        let (Some(loaded), Origin::Store(host, _)) = (self.loaded.get(), self.origin) else {
+        let (Some(loaded), Origin::Store(host, _)) = (&self.loaded, self.origin) else {
             return Ok(());
         };
         if let Some(liveness) = &loaded.liveness {
             liveness.save(host)?;
         }
         if acted_on {
-            let book = PeerSource::lock_peer_list(loaded);
-            let asked = book.results().iter();
-            let mut lists = LastGoodLists::empty(self.store_name, self.environment);
-            lists.lists = asked
-                .map(|(words, asked)| (words.clone(), asked.list.clone()))
+            let results = loaded.peer_list.results().iter();
+            let mut lists = self.no_lists();
+            lists.lists = results
+                .map(|(expression, result)| (expression.clone(), result.list.clone()))
                 .collect();
             if loaded.last_good.as_ref() != Some(&lists) {
                 lists.save(host)?;
@@ -275,46 +295,64 @@ impl<'a> PeerSource<'a> {
     /// Problems of records in the store, one line each, at most `MAX_PROBLEM_LINES` and the number
     /// of further ones.
     pub(crate) fn record_problems(&self) -> Vec<String> {
-        let problems = self.loaded.get().map_or(&[][..], |found| &found.problems);
-        let mut notes: Vec<String> = problems.iter().take(MAX_PROBLEM_LINES).cloned().collect();
+        let Some(loaded) = &self.loaded else {
+            return Vec::new();
+        };
+        let problems = &loaded.problems;
+        let mut lines: Vec<String> = problems.iter().take(MAX_PROBLEM_LINES).cloned().collect();
         if problems.len() > MAX_PROBLEM_LINES {
             let more = problems.len() - MAX_PROBLEM_LINES;
-            notes.push(format!(
+            lines.push(format!(
                 "{more} more records like these: `trueup fleet` lists them"
             ));
         }
-        notes
+        lines
     }
 
     /// Why a last good list stays in force, one line per query.
     pub(crate) fn kept_reasons(&self) -> Vec<String> {
-        self.result_lines(|asked| asked.kept_reason.clone())
+        self.result_lines(|result| result.kept_reason.clone())
     }
 
     /// Losses that were accepted only because an operator asked for it, one line per query.
     pub(crate) fn accepted_shrinks(&self) -> Vec<String> {
-        self.result_lines(|asked| asked.accepted_shrink.clone())
+        self.result_lines(|result| result.accepted_shrink.clone())
     }
 
     /// Collects one line per query.
-    fn result_lines(&self, of: impl Fn(&QueryResult) -> Option<String>) -> Vec<String> {
-        let Some(loaded) = self.loaded.get() else {
-            return Vec::new();
-        };
-        let book = PeerSource::lock_peer_list(loaded);
-        book.results().values().filter_map(of).collect()
+    fn result_lines(&self, line: impl Fn(&QueryResult) -> Option<String>) -> Vec<String> {
+        let loaded = self.loaded.iter();
+        let results = loaded.flat_map(|loaded| loaded.peer_list.results().values());
+        results.filter_map(line).collect()
     }
 
     /// Why a query could not be answered at all.
     pub(crate) fn into_query_error(self) -> Option<PeerQueryError> {
-        let loaded = self.loaded.into_inner()?;
-        let why = PeerSource::lock_peer_list(&loaded)
-            .query_error()?
-            .to_owned();
+        let loaded = self.loaded?;
+        let query_error = loaded.peer_list.query_error()?;
         Some(match loaded.store_error {
             Some(error) => PeerQueryError::Store(error),
-            None => PeerQueryError::Lists(why),
+            None => PeerQueryError::Lists(query_error.to_owned()),
         })
+    }
+}
+
+impl LoadedPeers {
+    /// Answers a query of a template.
+    pub(crate) fn nodes(&mut self, query: &Query) -> Result<Vec<Arc<Peer>>, String> {
+        self.peer_list.nodes(query)
+    }
+}
+
+impl Observation {
+    fn not_queried(nodes: ObservedNodes, cache: &RecordCache) -> Observation {
+        Observation {
+            nodes,
+            cache: cache.clone(),
+            liveness: None,
+            problems: Vec::new(),
+            store_error: None,
+        }
     }
 }
 
@@ -325,13 +363,13 @@ fn reuse_known(peers: &mut [Arc<Peer>], known: &LastGoodLists) -> usize {
     for peer in known.nodes() {
         by_name.entry(&peer.name).or_default().push(peer);
     }
-    let mut new = 0;
+    let mut new_memory = 0;
     for peer in peers {
-        let same = by_name.get(peer.name.as_str());
-        match same.and_then(|all| all.iter().find(|one| **one == peer)) {
-            Some(one) => *peer = Arc::clone(one),
-            None => new += peer.memory_size(),
+        let same_name = by_name.get(peer.name.as_str());
+        match same_name.and_then(|known| known.iter().find(|known| **known == peer)) {
+            Some(known) => *peer = Arc::clone(known),
+            None => new_memory += peer.memory_size(),
         }
     }
-    new
+    new_memory
 }

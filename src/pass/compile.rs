@@ -21,7 +21,7 @@ impl Session {
         options: &PassOptions,
     ) -> Result<(Catalog, DesiredState), PassError> {
         let (settings, host) = (&self.settings, &self.host);
-        let (peers, keep) = match source {
+        let (mut peers, keep) = match source {
             ManifestSource::Store(ask) => {
                 let store = self.shared_store()?;
                 let peers = PeerSource::from_store(settings, host, store, options.accept_shrink)
@@ -30,7 +30,7 @@ impl Session {
             }
             ManifestSource::LastGood => (PeerSource::last_known(settings, host), false),
         };
-        let described = self.compile_with(source, options, &peers);
+        let described = self.compile_with(source, options, &mut peers);
         if keep {
             peers.save(described.is_ok())?;
         }
@@ -57,7 +57,7 @@ impl Session {
         &self,
         source: ManifestSource,
         options: &PassOptions,
-        peers: &PeerSource<'_>,
+        peers: &mut PeerSource<'_>,
     ) -> Result<(Catalog, DesiredState), PassError> {
         let expanded = role::expand(&self.settings, &self.facts, peers, &self.root_text())?;
         let apps = expanded.apps();

@@ -179,8 +179,8 @@ impl Session {
     /// Validates roles, templates and settings without inspecting the host or asking the store. Returns the
     /// number of resources.
     pub(crate) fn validate(&self) -> Result<usize, PassError> {
-        let peers = PeerSource::last_known(&self.settings, &self.host);
-        let expanded = role::expand(&self.settings, &self.facts, &peers, &self.root_text())?;
+        let mut peers = PeerSource::last_known(&self.settings, &self.host);
+        let expanded = role::expand(&self.settings, &self.facts, &mut peers, &self.root_text())?;
         self.open_store()?;
         let catalog = expanded.resolve(&DesiredState::empty())?;
         Ok(catalog.resources.len())

@@ -1,5 +1,6 @@
 //! Expands roles into resources: once per role, or once per item of its `for_each`.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -24,8 +25,8 @@ use crate::yaml::{self, Node};
 const COMMON_FIELDS: &[&str] = &["id", "when", "requires"];
 
 /// All resources of a node, rendered and decoded.
-pub(crate) struct RoleExpansion<'a> {
-    renderer: Renderer<'a>,
+pub(crate) struct RoleExpansion<'a, 'p> {
+    renderer: Renderer<'a, 'p>,
     scopes: Vec<Rc<Scope>>,
     drafts: Vec<Draft>,
     /// Ids whose `when` was false.
@@ -34,13 +35,14 @@ pub(crate) struct RoleExpansion<'a> {
     ports: RolePorts,
 }
 
-/// Expands the roles of a node. `root` is the folder that stands for `/`, as templates see it.
-pub(crate) fn expand<'a>(
+/// Expands the roles of a node. `peers` keeps the answers to what the roles query; `root` is the folder that
+/// stands for `/`, as templates see it.
+pub(crate) fn expand<'a, 'p>(
     settings: &'a Settings,
     facts: &'a Facts,
-    peers: &'a PeerSource<'a>,
+    peers: &'a mut PeerSource<'p>,
     root: &str,
-) -> Result<RoleExpansion<'a>, Problems> {
+) -> Result<RoleExpansion<'a, 'p>, Problems> {
     let roles = load_with_included(&settings.lookup, &settings.roles)
         .map_err(|problem| problem.at(&settings.locations.roles))?;
     let unknown = unknown_attributes(&roles, settings)?;
@@ -69,7 +71,7 @@ pub(crate) fn expand<'a>(
     }
 }
 
-impl RoleExpansion<'_> {
+impl RoleExpansion<'_, '_> {
     /// The apps that this node runs.
     pub(crate) fn apps(&self) -> Vec<String> {
         let mut apps: Vec<String> = self
@@ -89,7 +91,7 @@ impl RoleExpansion<'_> {
         let mut drafts = std::mem::take(&mut self.drafts);
         for draft in &mut drafts {
             let inputs = RoleInputs {
-                renderer: &self.renderer,
+                renderer: RefCell::new(&mut self.renderer),
                 scope: &self.scopes[draft.scope],
             };
             if let Err(problem) = draft.body.resolve(&inputs) {
@@ -116,7 +118,7 @@ impl RoleExpansion<'_> {
     ) -> Result<(), Problems> {
         let parameters = merge_layers(role, settings)?;
         let mut scope = Scope::nested_in(outermost);
-        fill_scope(&mut scope, &parameters, role, &self.renderer)?;
+        fill_scope(&mut scope, &parameters, role, &mut self.renderer)?;
         self.collect_checks(role, &scope)?;
         self.collect_ports(role, &scope)?;
         let scope = Rc::new(scope);
@@ -154,7 +156,7 @@ impl RoleExpansion<'_> {
 
     /// Renders an item's values, which refer to each other as `app.port`, so the item grows meanwhile.
     fn render_item(
-        &self,
+        &mut self,
         outer: &Rc<Scope>,
         role: &Role,
         values: &Node,
@@ -355,21 +357,22 @@ fn name_unset_parameter(problem: Problem, fields: &Node, rendered: &Node) -> Pro
 }
 
 /// Inputs that a resource may request while it is completed.
-struct RoleInputs<'a> {
-    renderer: &'a Renderer<'a>,
+struct RoleInputs<'a, 'r, 'p> {
+    renderer: RefCell<&'a mut Renderer<'r, 'p>>,
     scope: &'a Rc<Scope>,
 }
 
-impl ResolveInputs for RoleInputs<'_> {
+impl ResolveInputs for RoleInputs<'_, '_, '_> {
     fn render_template(
         &self,
         source: &str,
         vars: Option<&serde_json::Value>,
     ) -> Result<String, Problem> {
-        self.renderer.render_template(source, self.scope, vars)
+        let mut renderer = self.renderer.borrow_mut();
+        renderer.render_template(source, self.scope, vars)
     }
 
     fn read_source(&self, source: &str) -> Result<Vec<u8>, Problem> {
-        self.renderer.read_source(source)
+        self.renderer.borrow().read_source(source)
     }
 }

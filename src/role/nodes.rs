@@ -1,53 +1,64 @@
 //! `nodes(role=…, tag=…, app=…, port=…)`: returns the peers of this node to roles and templates.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tera::{Kwargs, State, TeraResult, Value};
 
-use crate::fleet::{Peer, PeerList, Query};
+use crate::fleet::{LoadedPeers, Peer, Query};
 
 /// Valid arguments.
 const ARGUMENTS: &[&str] = &["role", "tag", "app", "port"];
 
-/// Answers of the function. Tera owns its functions and calls them where no store is reachable, so the peer
-/// list is loaded before a text with a call is rendered.
-#[derive(Clone, Default)]
+/// The function in Tera. Tera owns its functions and calls them where no store is reachable, so the function
+/// borrows the peers for one rendering at a time.
+#[derive(Default)]
 pub(super) struct NodesFunction {
-    peers: Arc<OnceLock<Arc<Mutex<PeerList>>>>,
-    /// The last answer: Tera renders to text, but some fields need the list.
-    last_answer: Arc<Mutex<serde_json::Value>>,
+    loan: Arc<Mutex<Loan>>,
+}
+
+/// What the function has during one rendering.
+#[derive(Default)]
+struct Loan {
+    peers: Option<LoadedPeers>,
+    /// The function was called and had no peers.
+    lacks_peers: bool,
 }
 
 impl NodesFunction {
-    pub(super) fn provide(&self, look: impl FnOnce() -> Arc<Mutex<PeerList>>) {
-        self.peers.get_or_init(look);
-    }
-
-    /// The answer to the last call.
-    pub(super) fn last_answer(&self) -> serde_json::Value {
-        self.last_answer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Lends the peers to the function while `render` runs. Returns `None` if the function was called and
+    /// there were none to lend.
+    pub(super) fn lend<T>(
+        &self,
+        peers: &mut Option<LoadedPeers>,
+        render: impl FnOnce() -> T,
+    ) -> Option<T> {
+        lock(&self.loan).peers = peers.take();
+        let rendered = render();
+        let returned = std::mem::take(&mut *lock(&self.loan));
+        *peers = returned.peers;
+        (!returned.lacks_peers).then_some(rendered)
     }
 
     pub(super) fn function(
         &self,
     ) -> impl Fn(Kwargs, &State<'_>) -> TeraResult<Value> + Send + Sync + 'static {
-        let (book, last) = (self.peers.clone(), self.last_answer.clone());
+        let loan = self.loan.clone();
         move |kwargs, _| {
             let query = parse_query(&kwargs)?;
-            let book = book.get().ok_or_else(|| {
-                tera::Error::message("this form of nodes(…) is not supported: write `nodes(`")
-            })?;
-            let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-            let nodes = book.nodes(&query).map_err(tera::Error::message)?;
+            let mut loan = lock(&loan);
+            let Some(peers) = &mut loan.peers else {
+                loan.lacks_peers = true;
+                return Err(tera::Error::message("the peers are not loaded yet"));
+            };
+            let nodes = peers.nodes(&query).map_err(tera::Error::message)?;
             let nodes: Vec<&Peer> = nodes.iter().map(|peer| &**peer).collect();
-            let list = serde_json::to_value(&nodes).expect("plain data is always JSON");
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = list;
             Ok(Value::from_serializable(&nodes))
         }
     }
+}
+
+fn lock(loan: &Mutex<Loan>) -> MutexGuard<'_, Loan> {
+    loan.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn parse_query(kwargs: &Kwargs) -> TeraResult<Query> {
@@ -89,29 +100,13 @@ fn parse_query(kwargs: &Kwargs) -> TeraResult<Query> {
     })
 }
 
-/// Whether a text calls the function.
-pub(super) fn calls_nodes(text: &str) -> bool {
-    let mut rest = text;
-    while let Some(at) = rest.find("nodes") {
-        let before = rest[..at].chars().next_back();
-        let inside = before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
-        rest = &rest[at + "nodes".len()..];
-        if !inside && rest.trim_start().starts_with('(') {
-            return true;
-        }
-    }
-    false
-}
-
-/// Whether a text is exactly one call: it then yields the list itself.
-pub(super) fn is_single_call(text: &str) -> bool {
-    let inner = |text: &str| {
-        let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
-        let arguments = inner.strip_prefix("nodes")?.trim_start();
-        let arguments = arguments.strip_prefix('(')?.strip_suffix(')')?;
-        Some(!arguments.contains(['(', ')', '{', '}', '|']))
-    };
-    inner(text).unwrap_or(false)
+/// For a text that is exactly one call, and so is the list itself: the text that renders the list as JSON.
+pub(super) fn single_call_as_json(text: &str) -> Option<String> {
+    let call = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let arguments = call.strip_prefix("nodes")?.trim_start();
+    let arguments = arguments.strip_prefix('(')?.strip_suffix(')')?;
+    let is_single = !arguments.contains(['(', ')', '{', '}', '|']);
+    is_single.then(|| format!("{{{{ {call} | json }}}}"))
 }
 
 #[cfg(test)]
@@ -119,35 +114,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_calls_of_the_function_ask_for_peers() {
-        for text in [
-            "{{ nodes() }}",
-            "{% for n in nodes (role=\"a\") %}",
-            "x(nodes(tag='a'))",
-        ] {
-            assert!(calls_nodes(text), "{text}");
+    fn text_that_is_one_call_is_a_list() {
+        for text in ["{{ nodes(role=\"a\") }}", "{{nodes()}}"] {
+            assert!(single_call_as_json(text).is_some(), "{text}");
         }
-        for text in [
-            "these nodes",
-            "app.nodes(",
-            "subnodes()",
-            "# nodes: (none)",
-            "nodes",
-        ] {
-            assert!(!calls_nodes(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_text_that_is_one_call_is_a_list_and_any_other_is_text() {
-        assert!(is_single_call("{{ nodes(role=\"a\") }}") && is_single_call("{{nodes()}}"));
         for text in [
             "{{ nodes() | length }}",
             "{{ nodes() }} ",
             "{{ nodes(a) + nodes(b) }}",
             "nodes()",
         ] {
-            assert!(!is_single_call(text), "{text}");
+            assert_eq!(single_call_as_json(text), None, "{text}");
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn fill_scope(
     scope: &mut Scope,
     values: &Node,
     role: &Role,
-    renderer: &Renderer<'_>,
+    renderer: &mut Renderer<'_, '_>,
 ) -> Result<(), Problem> {
     let ours = |at: &crate::problem::Location| role.contains(at);
     let entries = values.as_map().unwrap_or_default();

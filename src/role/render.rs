@@ -1,15 +1,14 @@
 //! The only user of Tera, besides the filters and functions that it registers.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde_json::Value;
-use tera::{ErrorKind, Tera};
+use tera::{ErrorKind, Tera, TeraResult};
 
 use super::expression_names;
 use super::interpolate::{PlainReferences, interpolate};
-use super::nodes::{self, NodesFunction};
+use super::nodes::{NodesFunction, single_call_as_json};
 use super::scope::Scope;
 use super::template_syntax::{is_template, plain_reference, referenced_templates};
 use crate::facts::Facts;
@@ -19,17 +18,16 @@ use crate::settings::Lookup;
 use crate::yaml::{Entry, Node, NodeKind, Style};
 
 /// Renders strings and templates. Reads templates on first use and compiles each once.
-pub(crate) struct Renderer<'a> {
+pub(crate) struct Renderer<'a, 'p> {
     lookup: &'a Lookup,
     facts: &'a Facts,
-    peers: &'a PeerSource<'a>,
-    /// Answers `nodes(…)` inside Tera; empty until a text calls it.
+    peers: &'a mut PeerSource<'p>,
     nodes: NodesFunction,
-    tera: RefCell<Tera>,
+    tera: Tera,
     /// Templates by name.
-    sources: RefCell<BTreeMap<String, Rc<TemplateSource>>>,
+    sources: BTreeMap<String, Rc<TemplateSource>>,
     /// Names that Tera has compiled.
-    compiled: RefCell<BTreeSet<String>>,
+    compiled: BTreeSet<String>,
 }
 
 /// The text of a template with its path.
@@ -40,12 +38,12 @@ struct TemplateSource {
     plain: Option<PlainReferences>,
 }
 
-impl<'a> Renderer<'a> {
+impl<'a, 'p> Renderer<'a, 'p> {
     pub(crate) fn new(
         lookup: &'a Lookup,
         facts: &'a Facts,
-        peers: &'a PeerSource<'a>,
-    ) -> Renderer<'a> {
+        peers: &'a mut PeerSource<'p>,
+    ) -> Renderer<'a, 'p> {
         let mut tera = Tera::new();
         let nodes = NodesFunction::default();
         tera.register_function("nodes", nodes.function());
@@ -57,16 +55,16 @@ impl<'a> Renderer<'a> {
             facts,
             peers,
             nodes,
-            tera: RefCell::new(tera),
-            sources: RefCell::default(),
-            compiled: RefCell::default(),
+            tera,
+            sources: BTreeMap::new(),
+            compiled: BTreeSet::new(),
         }
     }
 
     /// Renders the string leaves of a tree. Only leaves for which `ours` returns true are templates; others
     /// (values that an operator wrote) stay unchanged.
     pub(crate) fn render_tree(
-        &self,
+        &mut self,
         node: &Node,
         scope: &Scope,
         ours: &dyn Fn(&Location) -> bool,
@@ -102,7 +100,7 @@ impl<'a> Renderer<'a> {
 
     /// The rendered fields of a resource, without the common ones.
     pub(crate) fn render_fields(
-        &self,
+        &mut self,
         node: &Node,
         without: &[&str],
         scope: &Scope,
@@ -118,7 +116,7 @@ impl<'a> Renderer<'a> {
     }
 
     fn render_entry(
-        &self,
+        &mut self,
         entry: &Entry,
         scope: &Scope,
         ours: &dyn Fn(&Location) -> bool,
@@ -135,7 +133,7 @@ impl<'a> Renderer<'a> {
     }
 
     /// A leaf that is a single plain reference yields the value itself, list or map; any other yields text.
-    fn render_leaf(&self, node: &Node, text: &str, scope: &Scope) -> Result<Node, Problem> {
+    fn render_leaf(&mut self, node: &Node, text: &str, scope: &Scope) -> Result<Node, Problem> {
         if let Some(path) = plain_reference(text) {
             return match self.lookup(path, scope) {
                 Some(Value::String(value)) => Ok(rendered_node(&node.at, value.clone())),
@@ -143,14 +141,13 @@ impl<'a> Renderer<'a> {
                 None => Err(self.undefined_name(path, scope).at(&node.at)),
             };
         }
-        if nodes::is_single_call(text) {
-            self.render_text(text, scope).map_err(|p| p.at(&node.at))?;
-            return Ok(Node::from_json(&node.at, &self.nodes.last_answer()));
+        let mut render = |text: &str| self.render_text(text, scope).map_err(|p| p.at(&node.at));
+        if let Some(as_json) = single_call_as_json(text) {
+            let list = render(&as_json)?;
+            let list = serde_json::from_str(&list).expect("the filter `json` writes JSON");
+            return Ok(Node::from_json(&node.at, &list));
         }
-        let text = self
-            .render_text(text, scope)
-            .map_err(|problem| problem.at(&node.at))?;
-        Ok(rendered_node(&node.at, text))
+        Ok(rendered_node(&node.at, render(text)?))
     }
 
     fn undefined_name(&self, path: &str, scope: &Scope) -> Problem {
@@ -175,37 +172,41 @@ impl<'a> Renderer<'a> {
     }
 
     /// Renders a string that contains template marks.
-    pub(crate) fn render_text(&self, text: &str, scope: &Scope) -> Result<String, Problem> {
+    pub(crate) fn render_text(&mut self, text: &str, scope: &Scope) -> Result<String, Problem> {
         if let Some(text) = interpolate(text, |path| self.lookup(path, scope)) {
             return Ok(text);
         }
         self.provide_facts(text);
-        self.provide_nodes(text);
-        let tera = self.tera.borrow();
-        tera.render_str(text, scope.context(), false)
+        self.render_with_peers(|tera| tera.render_str(text, scope.context(), false))
             .map_err(|error| self.tera_problem(&error, scope, false))
     }
 
-    /// Registers the facts with Tera if the text may use them.
-    fn provide_facts(&self, text: &str) {
-        let mut tera = self.tera.borrow_mut();
-        if text.contains("facts") && !tera.global_context().contains_key("facts") {
-            let facts = self.facts.all();
-            tera.global_context().insert("facts", facts);
+    /// Renders, and if the text calls `nodes(…)` before the peers are loaded, loads them and renders again.
+    fn render_with_peers(
+        &mut self,
+        render: impl Fn(&Tera) -> TeraResult<String>,
+    ) -> TeraResult<String> {
+        loop {
+            let peers = &mut self.peers.loaded;
+            if let Some(result) = self.nodes.lend(peers, || render(&self.tera)) {
+                return result;
+            }
+            self.peers.load();
         }
     }
 
-    /// Queries the peers if the text calls `nodes(…)`.
-    fn provide_nodes(&self, text: &str) {
-        if nodes::calls_nodes(text) {
-            self.nodes.provide(|| self.peers.peer_list());
+    /// Registers the facts with Tera if the text may use them.
+    fn provide_facts(&mut self, text: &str) {
+        if text.contains("facts") && !self.tera.global_context().contains_key("facts") {
+            let facts = self.facts.all();
+            self.tera.global_context().insert("facts", facts);
         }
     }
 
     /// Evaluates a condition. Tera treats an undefined name as false, so a mistyped one would silently omit a
     /// resource: here it is an error, unless the expression handles it (`is defined`, `default`).
     pub(crate) fn evaluate_condition(
-        &self,
+        &mut self,
         expression: &str,
         scope: &Scope,
     ) -> Result<bool, Problem> {
@@ -225,7 +226,7 @@ impl<'a> Renderer<'a> {
 
     /// Renders a template file, with these values on top of the scope.
     pub(crate) fn render_template(
-        &self,
+        &mut self,
         name: &str,
         scope: &Rc<Scope>,
         vars: Option<&Value>,
@@ -245,8 +246,7 @@ impl<'a> Renderer<'a> {
             return Ok(text);
         }
         self.compile(name)?;
-        let tera = self.tera.borrow();
-        tera.render(name, scope.context())
+        self.render_with_peers(|tera| tera.render(name, scope.context()))
             .map_err(|error| self.tera_problem(&error, scope, true))
     }
 
@@ -259,8 +259,8 @@ impl<'a> Renderer<'a> {
     }
 
     /// The text of a template, read once.
-    fn load_template(&self, name: &str) -> Result<Rc<TemplateSource>, Problem> {
-        if let Some(source) = self.sources.borrow().get(name) {
+    fn load_template(&mut self, name: &str) -> Result<Rc<TemplateSource>, Problem> {
+        if let Some(source) = self.sources.get(name) {
             return Ok(source.clone());
         }
         let Some((path, body)) = self.lookup.read("templates", name)? else {
@@ -271,30 +271,27 @@ impl<'a> Renderer<'a> {
             .map_err(|_| Problem::new(format!("{path} is not UTF-8 text")))?;
         let plain = PlainReferences::find(&text);
         let source = Rc::new(TemplateSource { path, text, plain });
-        self.sources
-            .borrow_mut()
-            .insert(name.to_owned(), source.clone());
+        self.sources.insert(name.to_owned(), source.clone());
         Ok(source)
     }
 
     /// Compiles a template and those that it includes or extends, if necessary.
-    fn compile(&self, name: &str) -> Result<(), Problem> {
+    fn compile(&mut self, name: &str) -> Result<(), Problem> {
         let mut batch = Vec::new();
         let mut wanted = vec![name.to_owned()];
         while let Some(name) = wanted.pop() {
-            if !self.compiled.borrow_mut().insert(name.clone()) {
+            if !self.compiled.insert(name.clone()) {
                 continue;
             }
             let source = self.load_template(&name)?;
             self.provide_facts(&source.text);
-            self.provide_nodes(&source.text);
             wanted.extend(referenced_templates(&source.text));
             batch.push((name, source));
         }
         let texts = batch
             .iter()
             .map(|(name, source)| (name, source.text.as_str()));
-        let added = self.tera.borrow_mut().add_raw_templates(texts);
+        let added = self.tera.add_raw_templates(texts);
         added.map_err(|error| self.tera_problem(&error, &Scope::default(), true))
     }
 
@@ -335,8 +332,8 @@ impl<'a> Renderer<'a> {
         let message = message.unwrap_or_default();
         let mut problem = Problem::new(format!("template error: {message}"));
         if file {
-            let sources = self.sources.borrow();
-            let path = sources
+            let path = self
+                .sources
                 .get(report.filename())
                 .map_or(report.filename(), |source| source.path.as_str());
             let span = report.span();

@@ -37,7 +37,7 @@ fn catalog(role: &str, attributes: &str, files: &[(&str, &str)]) -> Result<Catal
     expand(
         &settings,
         &facts,
-        &crate::fleet::PeerSource::from_settings(&settings),
+        &mut crate::fleet::PeerSource::from_settings(&settings),
         "/",
     )
     .and_then(|expanded| expanded.resolve(&DesiredState::empty()))
@@ -316,9 +316,9 @@ fn shipped_role_needs_only_a_name_a_repo_and_a_port() {
     .unwrap();
     let settings = settings::load(&config, Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
     let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
-    let peers = crate::fleet::PeerSource::from_settings(&settings);
+    let mut peers = crate::fleet::PeerSource::from_settings(&settings);
     let expanded =
-        expand(&settings, &facts, &peers, "/").unwrap_or_else(|problems| panic!("{problems}"));
+        expand(&settings, &facts, &mut peers, "/").unwrap_or_else(|problems| panic!("{problems}"));
     let catalog = expanded
         .resolve(&DesiredState::empty())
         .unwrap_or_else(|problems| panic!("{problems}"));
@@ -356,5 +356,37 @@ fn one_name_for_two_ports_is_refused_with_both_roles() {
     for port in ["80", "\"\""] {
         let ports = with(port).unwrap().ports;
         assert_eq!((ports["http"], ports["metrics"]), (80, 9100));
+    }
+}
+
+#[test]
+fn peers_are_loaded_only_when_a_template_queries_them() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("roles")).unwrap();
+    std::fs::write(
+        dir.path().join("node.yml"),
+        "environment: production\nroles: [web]\nstore: {url: \"dir:/store\"}\nfleet: {static: {db1: {addresses: [10.0.0.1], roles: [db]}}}\n",
+    )
+    .unwrap();
+    let settings = settings::load(&dir.path().join("node.yml"), Path::new("/nonexistent")).unwrap();
+    let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
+    for (content, loaded) in [
+        (
+            "{% if node.name == 'x' %}{{ nodes() }}{% endif %} nodes(",
+            false,
+        ),
+        (
+            "{% for peer in nodes (role='db') %}{{ peer.name }}{% endfor %}",
+            true,
+        ),
+        ("{{ nodes(role='db') | length }}", true),
+    ] {
+        let role = format!("resources: [{{file: {{path: /a, content: \"{content}\"}}}}]\n");
+        std::fs::write(dir.path().join("roles/web.yml"), role).unwrap();
+        let mut peers = crate::fleet::PeerSource::from_settings(&settings);
+        let catalog = expand(&settings, &facts, &mut peers, "/")
+            .and_then(|expanded| expanded.resolve(&DesiredState::empty()));
+        assert!(catalog.is_ok(), "{content}");
+        assert_eq!(peers.loaded.is_some(), loaded, "{content}");
     }
 }

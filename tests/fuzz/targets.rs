@@ -316,8 +316,8 @@ fn fuzz_role() {
         let settings = settings::load(&config, Path::new("/nonexistent")).unwrap();
         let root = std::rc::Rc::new(crate::ports::root::Root::at(dir.path()).unwrap());
         let facts = crate::facts::Facts::new(root);
-        let peers = crate::fleet::PeerSource::from_settings(&settings);
-        let expanded = crate::role::expand(&settings, &facts, &peers, "/");
+        let mut peers = crate::fleet::PeerSource::from_settings(&settings);
+        let expanded = crate::role::expand(&settings, &facts, &mut peers, "/");
         let catalog =
             expanded.and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()));
         // Ids are unique.

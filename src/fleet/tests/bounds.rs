@@ -53,16 +53,15 @@ fn query_by_role(
     roles: &[&str],
 ) -> Vec<Result<usize, String>> {
     let (_folder, settings) = settings("");
-    let peers = PeerSource::from_store(&settings, &sandbox.host, store, false);
-    let book = peers.peer_list();
-    let ask = |role: &&str| {
+    let mut peers = PeerSource::from_store(&settings, &sandbox.host, store, false);
+    let count = |role: &&str| {
         let query = Query {
             role: (!role.is_empty()).then(|| (*role).to_owned()),
             ..Query::default()
         };
-        book.lock().unwrap().nodes(&query).map(|nodes| nodes.len())
+        peers.load().nodes(&query).map(|nodes| nodes.len())
     };
-    let answers: Vec<_> = roles.iter().map(ask).collect();
+    let answers: Vec<_> = roles.iter().map(count).collect();
     peers.save(answers.iter().all(Result::is_ok)).unwrap();
     answers
 }
@@ -112,36 +111,22 @@ fn unreadable_last_good_lists_are_an_error() {
         let why = pass(&store, &sandbox).unwrap_err();
         assert!(why.contains(expected), "{why}");
         assert!(why.contains("--accept-shrink"), "{why}");
-        let peers = PeerSource::from_store(&settings, &sandbox.host, &store, false);
-        assert!(
-            peers
-                .peer_list()
-                .lock()
-                .unwrap()
-                .nodes(&Query::default())
-                .is_err()
-        );
+        let mut peers = PeerSource::from_store(&settings, &sandbox.host, &store, false);
+        assert!(peers.load().nodes(&Query::default()).is_err());
         assert!(matches!(
             peers.into_query_error(),
             Some(PeerQueryError::Lists(_))
         ));
-        let known = PeerSource::last_known(&settings, &sandbox.host);
-        assert!(
-            known
-                .peer_list()
-                .lock()
-                .unwrap()
-                .nodes(&Query::default())
-                .is_err()
-        );
+        let mut known = PeerSource::last_known(&settings, &sandbox.host);
+        assert!(known.load().nodes(&Query::default()).is_err());
         assert!(
             LastGoodLists::load(&sandbox.host, url, ENV).is_err(),
             "it stays"
         );
     }
     // An operator accepts the list.
-    let peers = PeerSource::from_store(&settings, &sandbox.host, &store, true);
-    let nodes = peers.peer_list().lock().unwrap().nodes(&Query::default());
+    let mut peers = PeerSource::from_store(&settings, &sandbox.host, &store, true);
+    let nodes = peers.load().nodes(&Query::default());
     assert_eq!(nodes.unwrap().len(), 1);
     peers.save(true).unwrap();
     assert_eq!(pass(&store, &sandbox), Ok(1));
@@ -158,17 +143,17 @@ fn lists_of_the_previous_format_version_are_loaded() {
     let sandbox = Sandbox::empty();
     let peer =
         serde_json::to_value(Peer::from_record(&typical_record("web1", 1)).unwrap()).unwrap();
-    let answer = json!({"nodes": [peer], "sizes": [[fixed_time(), 1]]});
+    let list = json!({"nodes": [peer], "sizes": [[fixed_time(), 1]]});
     let old = json!({
         "version": 1, "store": "dir:/s", "environment": ENV,
         "records": {"web1": {"etag": "x", "record": null}},
-        "answers": {"nodes(app=\"shop\")": answer, "nodes()": answer},
+        "answers": {"nodes(app=\"shop\")": list, "nodes()": list},
     });
     write_lists(&sandbox, &serde_json::to_vec(&old).unwrap());
     assert_eq!(pass(&store, &sandbox), Ok(1), "an empty list is refused");
-    let kept = saved_lists(&sandbox);
-    assert_eq!(kept["version"], 2);
-    assert_eq!(kept["nodes"].as_array().unwrap().len(), 1);
+    let saved = saved_lists(&sandbox);
+    assert_eq!(saved["version"], 2);
+    assert_eq!(saved["nodes"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -181,12 +166,12 @@ fn nodes_shared_by_lists_are_stored_once() {
             query_by_role(&store, &sandbox, &["app", ""]),
             [Ok(50), Ok(50)]
         );
-        let kept = saved_lists(&sandbox);
-        assert_eq!(kept["nodes"].as_array().unwrap().len(), 50);
-        assert_eq!(kept["answers"]["nodes()"]["nodes"][49], 49);
+        let saved = saved_lists(&sandbox);
+        assert_eq!(saved["nodes"].as_array().unwrap().len(), 50);
+        assert_eq!(saved["answers"]["nodes()"]["nodes"][49], 49);
         let lists = LastGoodLists::load(&sandbox.host, "dir:/s", ENV).unwrap();
         assert!(lists.memory_size() >= lists.to_json().len());
-        let nodes = |words: &str| &lists.lists[words].nodes;
+        let nodes = |query: &str| &lists.lists[query].nodes;
         let all = nodes("nodes()").iter().zip(nodes("nodes(role=\"app\")"));
         assert!(all.into_iter().all(|(a, b)| std::sync::Arc::ptr_eq(a, b)));
     }
@@ -240,21 +225,21 @@ fn record_of_another_node_cannot_list_an_address_of_this_host() {
     put(&store, &own);
     let sandbox = Sandbox::empty();
     let (_folder, settings) = settings("");
-    let peers = PeerSource::from_store(&settings, &sandbox.host, &store, false)
+    let mut peers = PeerSource::from_store(&settings, &sandbox.host, &store, false)
         .with_own_node("lb", vec!["10.9.9.9".parse().unwrap()]);
-    let nodes = peers.peer_list().lock().unwrap().nodes(&Query::default());
+    let nodes = peers.load().nodes(&Query::default());
     let nodes: Vec<String> = nodes
         .unwrap()
         .iter()
         .map(|peer| format!("{} {}", peer.name, peer.address))
         .collect();
     assert_eq!(nodes, ["floating 10.0.2.1", "lb 10.9.9.9"]);
-    let notes = peers.record_problems();
-    assert_eq!(notes.len(), 2, "{notes:?}");
+    let problems = peers.record_problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(
-        notes[0].contains(
+        problems[0].contains(
             "the record of evil names 10.9.9.9, which is an address of this host: it is not listed"
         ),
-        "{notes:?}"
+        "{problems:?}"
     );
 }

@@ -23,8 +23,8 @@ impl LoadBalancer {
     }
 
     fn pass(&self, store: &dyn Store) -> Result<Vec<String>, String> {
-        let peers = PeerSource::from_store(&self.settings, &self.sandbox.host, store, false);
-        let nodes = peers.peer_list().lock().unwrap().nodes(&shop_query());
+        let mut peers = PeerSource::from_store(&self.settings, &self.sandbox.host, store, false);
+        let nodes = peers.load().nodes(&shop_query());
         peers.save(nodes.is_ok()).unwrap();
         Ok(nodes?.into_iter().map(|peer| peer.name.clone()).collect())
     }
@@ -127,36 +127,22 @@ fn unreadable_records_do_not_count_as_missing_nodes() {
         "{why}"
     );
     let throttled = Throttled(&store);
-    let asked = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
-    asked
-        .peer_list()
-        .lock()
-        .unwrap()
-        .nodes(&shop_query())
-        .unwrap_err();
-    assert!(asked.into_query_error().is_some());
+    let mut failed = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    failed.load().nodes(&shop_query()).unwrap_err();
+    assert!(failed.into_query_error().is_some());
     assert_eq!(lb.pass(&store).unwrap().len(), 3);
     // A cached record is as good as a read.
     assert_eq!(lb.pass(&Throttled(&store)).unwrap().len(), 3);
-    let known = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
-    known
-        .peer_list()
-        .lock()
-        .unwrap()
-        .nodes(&shop_query())
-        .unwrap();
+    let mut known = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    known.load().nodes(&shop_query()).unwrap();
     assert!(
         known.kept_reasons().is_empty(),
         "{:?}",
         known.kept_reasons()
     );
     put(&store, &record("web4", 4));
-    let new = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
-    new.peer_list()
-        .lock()
-        .unwrap()
-        .nodes(&shop_query())
-        .unwrap();
+    let mut new = PeerSource::from_store(&lb.settings, &lb.sandbox.host, &throttled, false);
+    new.load().nodes(&shop_query()).unwrap();
     assert!(
         new.kept_reasons()[0].contains("could not be read"),
         "{:?}",
@@ -198,9 +184,8 @@ fn silent_node_is_removed_by_the_clock_of_the_store() {
     let listed = |minutes: i64| -> Vec<String> {
         store.set_server_time(there + SignedDuration::from_mins(minutes));
         put(&store, &record("web1", 1));
-        let peers = PeerSource::from_store(&settings, &sandbox.host, &store, false);
-        let book = peers.peer_list();
-        let nodes = book.lock().unwrap().nodes(&shop_query()).unwrap();
+        let mut peers = PeerSource::from_store(&settings, &sandbox.host, &store, false);
+        let nodes = peers.load().nodes(&shop_query()).unwrap();
         nodes.into_iter().map(|peer| peer.name.clone()).collect()
     };
     assert_eq!(listed(19), ["web1", "web2"]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::last_good::{LastGoodLists, NodeList};
-use super::super::peer_list::{ObservedNodes, ShrinkGuard};
+use super::super::peer_list::{ObservedNodes, PeerList, ShrinkGuard};
 use super::*;
 use crate::settings::Settings;
 
@@ -38,33 +38,33 @@ pub(super) fn last_good_lists(known: &KnownLists) -> LastGoodLists {
     lists
 }
 
-/// Simulates a pass with `seen` nodes in the store and the `known` lists; returns the number of nodes that
+/// Simulates a pass with `observed` nodes in the store and the `known` lists; returns the number of nodes that
 /// the template gets, whether the last good list stayed, and the lists afterwards.
 pub(super) fn pass(
-    seen: Option<u8>,
+    observed: Option<u8>,
     known: &KnownLists,
     guard: ShrinkGuard,
 ) -> (usize, bool, KnownLists) {
-    let seen = seen.map_or(ObservedNodes::NotAsked, |count| {
+    let observed = observed.map_or(ObservedNodes::NotAsked, |count| {
         ObservedNodes::Complete(peers(count))
     });
-    let (nodes, kept, known) = query_nodes(seen, known, guard);
+    let (nodes, kept, known) = query_nodes(observed, known, guard);
     (nodes.len(), kept, known)
 }
 
 /// Like [`pass`], with the nodes themselves.
 fn query_nodes(
-    seen: ObservedNodes,
+    observed: ObservedNodes,
     known: &KnownLists,
     guard: ShrinkGuard,
 ) -> (Vec<Arc<Peer>>, bool, KnownLists) {
-    let mut book = PeerList::new(Vec::new(), seen, last_good_lists(known), guard);
-    let nodes = book.nodes(&shop_query()).unwrap();
-    let asked = book.results();
-    let kept = asked.values().any(|asked| asked.kept_reason.is_some());
-    let known = asked
+    let mut peers = PeerList::new(Vec::new(), observed, last_good_lists(known), guard);
+    let nodes = peers.nodes(&shop_query()).unwrap();
+    let results = peers.results();
+    let kept = results.values().any(|result| result.kept_reason.is_some());
+    let known = results
         .iter()
-        .map(|(words, asked)| (words.clone(), asked.list.clone()));
+        .map(|(query, result)| (query.clone(), result.list.clone()));
     (nodes, kept, known.collect())
 }
 
@@ -144,18 +144,18 @@ fn new_or_changed_nodes_are_listed_while_a_shrink_is_refused() {
     let (_, _, known) = pass(Some(6), &Default::default(), shrink_guard(fixed_time()));
     let mut moved = record("web1", 1);
     moved.addresses = vec!["10.0.0.101".parse().unwrap()];
-    let seen = || {
+    let observed = || {
         let joining = Arc::new(Peer::from_record(&record("web9", 9)).unwrap());
         ObservedNodes::Complete(vec![Arc::new(Peer::from_record(&moved).unwrap()), joining])
     };
-    let words = |nodes: &[Arc<Peer>]| -> Vec<String> {
-        let words = nodes.iter().map(|n| format!("{} {}", n.name, n.address));
-        words.collect()
+    let lines = |nodes: &[Arc<Peer>]| -> Vec<String> {
+        let lines = nodes.iter().map(|n| format!("{} {}", n.name, n.address));
+        lines.collect()
     };
-    let (nodes, kept, known) = query_nodes(seen(), &known, shrink_guard(fixed_time()));
+    let (nodes, kept, known) = query_nodes(observed(), &known, shrink_guard(fixed_time()));
     assert!(kept);
-    let given = words(&nodes);
-    assert_eq!(given.len(), 7, "nobody leaves: {given:?}");
+    let given = lines(&nodes);
+    assert_eq!(given.len(), 7, "no node leaves: {given:?}");
     assert!(given.contains(&"web1 10.0.0.101".to_owned()), "{given:?}");
     assert!(given.contains(&"web9 10.0.0.9".to_owned()), "{given:?}");
     // The same if the store does not answer next; new nodes do not raise the baseline.
@@ -164,7 +164,7 @@ fn new_or_changed_nodes_are_listed_while_a_shrink_is_refused() {
         &known,
         shrink_guard(fixed_time()),
     );
-    assert_eq!(words(&nodes), given);
+    assert_eq!(lines(&nodes), given);
     let (nodes, kept, _) = query_nodes(
         ObservedNodes::Complete(peers(3)),
         &known,
@@ -202,21 +202,21 @@ fn accepting_a_shrink_names_the_queries_it_changes() {
         ..shrink_guard(fixed_time())
     };
     for (now, expected) in [(4, None), (3, None), (1, Some("1 node"))] {
-        let mut book = PeerList::new(
+        let mut peers = PeerList::new(
             Vec::new(),
             ObservedNodes::Complete(peers(now)),
             last_good_lists(&known),
             accept,
         );
-        book.nodes(&shop_query()).unwrap();
-        let asked = book.results().values().next().unwrap();
-        let said = asked.accepted_shrink.as_deref();
-        assert_eq!(said.is_some(), expected.is_some(), "{said:?}");
-        let said = said.unwrap_or_default();
-        assert!(said.contains(expected.unwrap_or_default()), "{said}");
+        peers.nodes(&shop_query()).unwrap();
+        let result = peers.results().values().next().unwrap();
+        let message = result.accepted_shrink.as_deref();
+        assert_eq!(message.is_some(), expected.is_some(), "{message:?}");
+        let message = message.unwrap_or_default();
+        assert!(message.contains(expected.unwrap_or_default()), "{message}");
         assert!(
-            said.is_empty() || said.contains("nodes(app=\"shop\")"),
-            "{said}"
+            message.is_empty() || message.contains("nodes(app=\"shop\")"),
+            "{message}"
         );
     }
 }
@@ -227,15 +227,15 @@ fn unavailable_store_keeps_the_last_good_list_or_fails_without_one() {
     let (nodes, kept, after) = pass(None, &known, shrink_guard(fixed_time()));
     assert_eq!((nodes, kept), (3, false));
     assert_eq!(after, known);
-    let lost = ObservedNodes::Unavailable("it is down".into());
-    let mut book = PeerList::new(
+    let unavailable = ObservedNodes::Unavailable("it is down".into());
+    let mut peers = PeerList::new(
         Vec::new(),
-        lost,
+        unavailable,
         last_good_lists(&known),
         shrink_guard(fixed_time()),
     );
-    assert_eq!(book.nodes(&shop_query()).unwrap().len(), 3);
-    let kept = book
+    assert_eq!(peers.nodes(&shop_query()).unwrap().len(), 3);
+    let kept = peers
         .results()
         .values()
         .next()
@@ -247,9 +247,9 @@ fn unavailable_store_keeps_the_last_good_list_or_fails_without_one() {
         kept.contains("it is down") && kept.contains("web1, web2, web3"),
         "{kept}"
     );
-    let why = book.nodes(&Query::default()).unwrap_err();
+    let why = peers.nodes(&Query::default()).unwrap_err();
     assert!(why.contains("nodes(): it is down"), "{why}");
-    assert!(book.query_error().is_some());
+    assert!(peers.query_error().is_some());
 }
 
 #[test]
@@ -269,27 +269,27 @@ fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
         plain,
         homeless,
     ];
-    let seen: Vec<Arc<Peer>> = records
+    let observed: Vec<Arc<Peer>> = records
         .iter()
         .filter_map(Peer::from_record)
         .map(Arc::new)
         .collect();
-    let fixed = crate::settings::StaticNode {
+    let static_node = crate::settings::StaticNode {
         addresses: vec!["10.9.9.9".parse().unwrap()],
         ports: [("http".to_owned(), 8080)].into(),
         tags: [("zone".to_owned(), "c".to_owned())].into(),
         roles: vec!["app".into()],
         apps: vec!["shop".into()],
     };
-    let fixed = |name| Arc::new(Peer::from_settings(name, &fixed).unwrap());
-    let mut book = PeerList::new(
-        vec![fixed("old"), fixed("web2")],
-        ObservedNodes::Complete(seen),
+    let static_peer = |name| Arc::new(Peer::from_settings(name, &static_node).unwrap());
+    let mut peers = PeerList::new(
+        vec![static_peer("old"), static_peer("web2")],
+        ObservedNodes::Complete(observed),
         last_good_lists(&KnownLists::new()),
         shrink_guard(fixed_time()),
     );
-    let mut ask = |query: Query| -> Vec<String> {
-        let nodes = book.nodes(&query).unwrap();
+    let mut nodes = |query: Query| -> Vec<String> {
+        let nodes = peers.nodes(&query).unwrap();
         nodes
             .into_iter()
             .map(|peer| format!("{} {}", peer.name, peer.address))
@@ -299,25 +299,25 @@ fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
     let none = Query::default();
     let web2 = "web2 10.9.9.9"; // the settings override the record
     assert_eq!(
-        ask(none.clone()),
+        nodes(none.clone()),
         ["db1 10.0.0.20", "old 10.9.9.9", "web1 10.0.0.1", web2]
     );
     let of = |role: &str| Query {
         role: text(role),
         ..none.clone()
     };
-    assert_eq!(ask(of("app")), ["old 10.9.9.9", "web1 10.0.0.1", web2]);
-    assert_eq!(ask(of("db")), ["db1 10.0.0.20"]);
-    assert!(ask(of("ap")).is_empty());
+    assert_eq!(nodes(of("app")), ["old 10.9.9.9", "web1 10.0.0.1", web2]);
+    assert_eq!(nodes(of("db")), ["db1 10.0.0.20"]);
+    assert!(nodes(of("ap")).is_empty());
     let with = |tags: &[&str]| Query {
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         ..none.clone()
     };
-    assert_eq!(ask(with(&["zone=b"])), ["web1 10.0.0.1"]);
-    assert_eq!(ask(with(&["zone"])).len(), 4);
-    assert!(ask(with(&["zone=b", "rack"])).is_empty());
+    assert_eq!(nodes(with(&["zone=b"])), ["web1 10.0.0.1"]);
+    assert_eq!(nodes(with(&["zone"])).len(), 4);
+    assert!(nodes(with(&["zone=b", "rack"])).is_empty());
     assert_eq!(
-        ask(Query {
+        nodes(Query {
             port: text("http"),
             ..none.clone()
         })
@@ -325,7 +325,7 @@ fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
         3
     );
     assert_eq!(
-        ask(Query {
+        nodes(Query {
             app: text("shop"),
             role: text("app"),
             ..none
@@ -355,29 +355,25 @@ fn peers_are_queried_once_and_cached_for_a_store_outage() {
     for last in 1..=3 {
         put(&store, &record(&format!("web{last}"), last));
     }
-    let count = |peers: &PeerSource<'_>| {
-        let book = peers.peer_list();
-        let mut book = book.lock().unwrap();
-        book.nodes(&shop_query()).map(|nodes| nodes.len())
+    let count = |peers: &mut PeerSource<'_>| {
+        let nodes = peers.load().nodes(&shop_query());
+        nodes.map(|nodes| nodes.len())
     };
     let cache = std::path::Path::new("/var/lib/trueup/fleet.json");
     let quiet = PeerSource::from_store(&settings, &sandbox.host, &store, false);
     quiet.save(true).unwrap();
-    assert!(
-        sandbox.host.root.meta(cache).unwrap().is_none(),
-        "nobody asked"
-    );
+    assert!(sandbox.host.root.meta(cache).unwrap().is_none(), "no query");
 
-    let first = PeerSource::from_store(&settings, &sandbox.host, &store, false);
-    assert_eq!(count(&first), Ok(3));
+    let mut first = PeerSource::from_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&mut first), Ok(3));
     assert!(
         sandbox.host.root.meta(cache).unwrap().is_none(),
         "a plan keeps nothing"
     );
     first.save(true).unwrap();
     let kept = sandbox.host.root.meta(cache).unwrap().unwrap();
-    let again = PeerSource::from_store(&settings, &sandbox.host, &store, false);
-    assert_eq!(count(&again), Ok(3));
+    let mut again = PeerSource::from_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&mut again), Ok(3));
     again.save(true).unwrap();
     let unchanged = sandbox.host.root.meta(cache).unwrap().unwrap();
     assert_eq!(kept.ctime, unchanged.ctime, "nothing new, nothing written");
@@ -388,12 +384,12 @@ fn peers_are_queried_once_and_cached_for_a_store_outage() {
             .delete(&record_key(ENV, &format!("web{last}")))
             .unwrap();
     }
-    let empty = PeerSource::from_store(&settings, &sandbox.host, &store, false);
-    assert_eq!(count(&empty), Ok(3));
+    let mut empty = PeerSource::from_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&mut empty), Ok(3));
     empty.save(true).unwrap();
     assert_eq!(empty.kept_reasons().len(), 1);
-    let known = PeerSource::last_known(&settings, &sandbox.host);
-    assert_eq!(count(&known), Ok(3));
+    let mut known = PeerSource::last_known(&settings, &sandbox.host);
+    assert_eq!(count(&mut known), Ok(3));
     assert!(
         known.kept_reasons()[0].contains("refused since"),
         "{:?}",
@@ -401,8 +397,8 @@ fn peers_are_queried_once_and_cached_for_a_store_outage() {
     );
 
     store.set_unreachable(true);
-    let down = PeerSource::from_store(&settings, &sandbox.host, &store, false);
-    assert_eq!(count(&down), Ok(3));
+    let mut down = PeerSource::from_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&mut down), Ok(3));
     assert!(
         down.kept_reasons()[0].contains("cannot be reached"),
         "{:?}",
@@ -410,6 +406,6 @@ fn peers_are_queried_once_and_cached_for_a_store_outage() {
     );
     assert!(down.into_query_error().is_none());
     store.set_unreachable(false);
-    let accepted = PeerSource::from_store(&settings, &sandbox.host, &store, true);
-    assert_eq!(count(&accepted), Ok(0));
+    let mut accepted = PeerSource::from_store(&settings, &sandbox.host, &store, true);
+    assert_eq!(count(&mut accepted), Ok(0));
 }

@@ -28,8 +28,8 @@ pub(super) fn typical_record(node: &str, number: usize) -> Record {
 
 pub(super) fn pass(store: &MemoryStore, sandbox: &Sandbox) -> Result<usize, String> {
     let (_folder, settings) = settings("");
-    let peers = PeerSource::from_store(&settings, &sandbox.host, store, false);
-    let nodes = peers.peer_list().lock().unwrap().nodes(&shop_query());
+    let mut peers = PeerSource::from_store(&settings, &sandbox.host, store, false);
+    let nodes = peers.load().nodes(&shop_query());
     peers.save(nodes.is_ok()).unwrap();
     Ok(nodes?.len())
 }
@@ -99,8 +99,8 @@ fn records_over_the_memory_limit_are_refused() {
             .unwrap();
     }
     let mut cache = RecordCache::empty("s", ENV);
-    let (look, peak) = peak_memory(|| take_snapshot(&store, ENV, HOUR, &mut cache));
-    match look {
+    let (snapshot, peak) = peak_memory(|| take_snapshot(&store, ENV, HOUR, &mut cache));
+    match snapshot {
         Err(StoreError::ListTooLarge { what, .. }) => {
             assert!(what.contains("192 MiB of memory"), "{what}")
         }
@@ -146,7 +146,7 @@ fn record_cached_by_an_earlier_version_is_validated_again() {
     let cache = RecordCache::load(&sandbox.host, &settings.store.url, ENV);
     assert!(!cache.records.contains_key("web1") && cache.records.contains_key("web2"));
     let lists = LastGoodLists::load(&sandbox.host, &settings.store.url, ENV).unwrap();
-    assert!(lists.lists.values().all(|answer| answer.nodes.len() == 1));
+    assert!(lists.lists.values().all(|list| list.nodes.len() == 1));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn applied_generations_are_read_from_all_environments() {
     ] {
         store.put(key, body, WriteCondition::Always).unwrap();
     }
-    let said = || -> Vec<(String, u64)> {
+    let generations = || -> Vec<(String, u64)> {
         let (found, unread) = node_generations(&store, HOUR).unwrap();
         assert!(unread.is_none());
         let found = found.into_iter();
@@ -181,18 +181,18 @@ fn applied_generations_are_read_from_all_environments() {
         ("production/web1".to_owned(), 42),
         ("staging/web3".to_owned(), u64::MAX),
     ];
-    assert_eq!(said(), both);
+    assert_eq!(generations(), both);
     // A writer of one record, and of those beside it, has one vote.
     for n in 0..6 {
         let mut beside = typical_record(&format!("web1@{n}"), 9);
         beside.generation = Some(7);
         put(&store, &beside);
     }
-    assert_eq!(said(), both);
+    assert_eq!(generations(), both);
     // A node that is gone has no vote.
     store.set_server_time("2100-01-01T00:00:00Z".parse().unwrap());
     put(&store, &typical_record("web1", 1));
-    assert_eq!(said(), both[..1]);
+    assert_eq!(generations(), both[..1]);
     store.set_unreachable(true);
     assert!(node_generations(&store, HOUR).is_err());
 }

@@ -113,7 +113,8 @@ fn expand_shipped_roles(sandbox: &Sandbox) -> Catalog {
     let path = sandbox.machine_path("/etc/trueup/node.yml");
     let settings = settings::load(&path, repository_root()).unwrap();
     let facts = Facts::new(Rc::new(Root::at(&sandbox.machine_path("/")).unwrap()));
-    expand(&settings, &facts, &PeerSource::from_settings(&settings), "")
+    let mut peers = PeerSource::from_settings(&settings);
+    expand(&settings, &facts, &mut peers, "")
         .and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()))
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
