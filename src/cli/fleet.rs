@@ -12,7 +12,7 @@ use super::target::{StoreArgs, StoreTarget};
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
 use crate::fleet::{
-    self, AppState, AppView, FleetView, NodeView, RecordCache, Snapshot, fleet_view,
+    self, AppView, FleetView, NodeView, RecordCache, ServingState, Snapshot, fleet_view,
 };
 use crate::operate::CommandError;
 use crate::pass::{PassError, Paths};
@@ -312,7 +312,7 @@ fn short_sha(sha: Option<&Sha>) -> String {
 
 fn state_text(app: &AppView, paint: Paint) -> String {
     let plain = match (app.outcome, app.state) {
-        (Exit::Converged, AppState::Absent) => "absent",
+        (Exit::Converged, ServingState::Absent) => "absent",
         (Exit::Converged, _) => "serving",
         (Exit::Stale, _) => "gone",
         (outcome, _) => outcome.word(),

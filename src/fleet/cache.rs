@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Record;
+use super::NodeRecord;
 use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::ports::state::Document;
@@ -44,7 +44,7 @@ pub(crate) struct CachedRecord {
     /// The last good record; `None` if the object never held one. Shared, because a pass holds the cache
     /// twice: as it was loaded and as it is now.
     #[serde(with = "shared::option")]
-    pub record: Option<Arc<Record>>,
+    pub record: Option<Arc<NodeRecord>>,
     /// Why the object's present version is not a valid record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad: Option<String>,
@@ -102,7 +102,7 @@ impl RecordCache {
     pub(super) fn update_own_record(
         host: &Host,
         store: &str,
-        record: &Record,
+        record: &NodeRecord,
         etag: &Etag,
     ) -> Result<(), RootError> {
         if host.root.meta(&RecordCache::path(host))?.is_none() {

@@ -42,7 +42,7 @@ pub(crate) use cache::RecordCache;
 pub(crate) use peer::{Peer, Query};
 pub(crate) use peer_source::{LoadedPeers, PeerQueryError, PeerSource};
 pub(crate) use publisher::{PublishOutcome, RecordPublisher, machine_id, publish_error};
-pub(crate) use record::{AppRecord, AppState, LastPass, Record, VERSION, is_plain_value};
+pub(crate) use record::{AppRecord, LastPass, NodeRecord, ServingState, VERSION, is_plain_value};
 pub(crate) use registry::{
     NodeRow, Snapshot, forget_node, node_generations, node_silence, take_snapshot,
 };

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::record::{STRING_SIZE, map_memory_size};
-use super::{AppRecord, AppState, Record};
+use super::{AppRecord, NodeRecord, ServingState};
 use crate::settings::StaticNode;
 
 /// A node as templates see it. No field changes by itself, so a file rendered from it stays the same.
@@ -26,11 +26,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// The peer of a record, if it is usable: a host with apps must serve at least one. A host that served
     /// before the release now on trial stays listed; a health check decides whether it serves now.
-    pub(crate) fn from_record(record: &Record) -> Option<Peer> {
+    pub(crate) fn from_record(record: &NodeRecord) -> Option<Peer> {
         let serves = |app: &AppRecord| match app.state {
-            AppState::Serving => true,
-            AppState::OnTrial => app.served,
-            AppState::Absent | AppState::Bad | AppState::Unknown => false,
+            ServingState::Serving => true,
+            ServingState::OnTrial => app.served,
+            ServingState::Absent | ServingState::Bad | ServingState::Unknown => false,
         };
         let serving = record.apps.iter().filter(|(_, app)| serves(app));
         let apps: Vec<String> = serving.map(|(name, _)| name.clone()).collect();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::record::{LastPass, Record};
+use super::record::{LastPass, NodeRecord};
 use super::{RecordCache, record_key, sanitize_line};
 use crate::digest::digest;
 use crate::ports::root::RootError;
@@ -37,7 +37,7 @@ struct LastPublished {
     at: Timestamp,
     /// `None` if the store does not have it.
     etag: Option<Etag>,
-    record: Record,
+    record: NodeRecord,
     /// Why the store does not have the record as it should.
     #[serde(default)]
     untold: Option<PublishFailure>,
@@ -80,7 +80,7 @@ enum WriteResult {
 impl RecordPublisher<'_> {
     /// Writes the record if its content changed or the heartbeat is due. Never fails, because a host with an
     /// old record still converges.
-    pub(crate) fn publish(&self, record: Record) -> PublishOutcome {
+    pub(crate) fn publish(&self, record: NodeRecord) -> PublishOutcome {
         let untold = |why: String| PublishOutcome {
             publish_error: Some(why),
             ..PublishOutcome::default()
@@ -202,21 +202,23 @@ impl RecordPublisher<'_> {
         let record = match noted {
             Some(last) => Some(last.record),
             None => match self.store.get(&key, None) {
-                Ok(GetOutcome::Object(object)) => Record::parse(node, environment, &object.body)
-                    .ok()
-                    .filter(|record| record.machine_id.as_deref() == machine),
+                Ok(GetOutcome::Object(object)) => {
+                    NodeRecord::parse(node, environment, &object.body)
+                        .ok()
+                        .filter(|record| record.machine_id.as_deref() == machine)
+                }
                 _ => None,
             },
         };
         if let Some(record) = record {
-            self.publish(Record {
+            self.publish(NodeRecord {
                 last_pass: pass,
                 ..record
             });
         }
     }
 
-    fn is_due(&self, last: &LastPublished, record: &Record) -> bool {
+    fn is_due(&self, last: &LastPublished, record: &NodeRecord) -> bool {
         let waited = self.host.clock.now().duration_since(last.at);
         // A clock that was set back must not silence the host.
         let waited = Duration::try_from(waited);
@@ -231,7 +233,7 @@ impl RecordPublisher<'_> {
     fn write_record(
         &self,
         key: &str,
-        record: &Record,
+        record: &NodeRecord,
         known: Option<&Etag>,
     ) -> Result<WriteResult, StoreError> {
         let body = record.to_json();
@@ -285,11 +287,11 @@ impl RecordPublisher<'_> {
     /// of two that contest a name, the one with the lower address keeps it.
     fn conflicting_machine(
         &self,
-        record: &Record,
+        record: &NodeRecord,
         object: &Object,
         contested: bool,
     ) -> Option<String> {
-        let theirs = Record::parse(&record.node, &record.environment, &object.body).ok()?;
+        let theirs = NodeRecord::parse(&record.node, &record.environment, &object.body).ok()?;
         let is_copy = contested && theirs.addresses < record.addresses;
         let (id, ours) = (theirs.machine_id?, record.machine_id.as_ref()?);
         let now = self.store.server_time()?;
@@ -297,7 +299,7 @@ impl RecordPublisher<'_> {
         ((id != *ours || is_copy) && silent <= self.fleet.gone_after()).then_some(id)
     }
 
-    fn write_conflict_record(&self, record: &Record, body: &[u8]) -> Result<(), StoreError> {
+    fn write_conflict_record(&self, record: &NodeRecord, body: &[u8]) -> Result<(), StoreError> {
         let machine: String = record
             .machine_id
             .iter()

@@ -27,7 +27,7 @@ const MAX_ITEMS: usize = 200;
 
 /// What a node publishes about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct NodeRecord {
     pub version: u32,
     pub node: String,
     pub environment: String,
@@ -70,7 +70,7 @@ pub(crate) struct LastPass {
 pub(crate) struct AppRecord {
     pub wanted: Option<Sha>,
     pub actual: Option<Sha>,
-    pub state: AppState,
+    pub state: ServingState,
     /// It is on trial after a proven release, so it is not new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub served: bool,
@@ -88,7 +88,7 @@ pub(crate) struct AppRecord {
 /// The state of an app on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum AppState {
+pub(crate) enum ServingState {
     /// Nothing is deployed.
     Absent,
     /// Activated and not proven yet.
@@ -102,13 +102,13 @@ pub(crate) enum AppState {
     Unknown,
 }
 
-impl Record {
+impl NodeRecord {
     pub(crate) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("plain data is always JSON")
     }
 
     /// Shortens or drops the reasons so that the record fits [`MAX_RECORD`].
-    pub(super) fn fit_to_limit(mut self) -> Result<Record, String> {
+    pub(super) fn fit_to_limit(mut self) -> Result<NodeRecord, String> {
         for why in self.reasons() {
             *why = sanitize_line(why);
         }
@@ -130,7 +130,7 @@ impl Record {
     }
 
     /// Parses and validates the record of this node. The error is one line.
-    pub(crate) fn parse(node: &str, environment: &str, body: &[u8]) -> Result<Record, String> {
+    pub(crate) fn parse(node: &str, environment: &str, body: &[u8]) -> Result<NodeRecord, String> {
         #[derive(Deserialize)]
         struct Head {
             version: u32,
@@ -147,7 +147,7 @@ impl Record {
                 head.version
             ));
         }
-        let mut record: Record = serde_json::from_slice(body).map_err(wrong)?;
+        let mut record: NodeRecord = serde_json::from_slice(body).map_err(wrong)?;
         if record.node != node || record.environment != environment {
             return Err(sanitize_line(&format!(
                 "it claims to be of `{}` in `{}`",
@@ -202,7 +202,7 @@ impl Record {
     /// says little about many short strings.
     pub(super) fn memory_size(&self) -> usize {
         let reason = |why: &Option<String>| why.as_ref().map_or(0, String::len);
-        size_of::<Record>()
+        size_of::<NodeRecord>()
             + self
                 .roles
                 .iter()
@@ -216,7 +216,7 @@ impl Record {
     }
 
     /// Compares everything but the time of the last pass.
-    pub(crate) fn same_content(&self, other: &Record) -> bool {
+    pub(crate) fn same_content(&self, other: &NodeRecord) -> bool {
         let mut same_time = other.clone();
         same_time.last_pass.at = self.last_pass.at;
         *self == same_time

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::cache::{CachedRecord, RecordCache};
-use super::record::{MAX_RECORD, Record, record_too_large};
+use super::record::{MAX_RECORD, NodeRecord, record_too_large};
 use super::{record_key, records_prefix, sanitize_line};
 use crate::desired::NodeGeneration;
 use crate::ports::store::{Etag, GetOutcome, ObjectMeta, Store, StoreError};
@@ -17,7 +17,7 @@ use crate::settings::is_name;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodeRow {
     pub node: String,
-    pub record: Arc<Record>,
+    pub record: Arc<NodeRecord>,
     /// Time of the last heartbeat, by the store's clock.
     pub last_seen: Timestamp,
 }
@@ -91,7 +91,7 @@ pub(super) const MAX_NODES: usize = 30_000;
 /// Maximum size of all records of an environment in the store, in bytes.
 const MAX_STORED_BYTES: u64 = 64 << 20;
 
-/// Maximum memory of the records and of all lists made of them, in bytes (see [`Record::memory_size`]).
+/// Maximum memory of the records and of all lists made of them, in bytes (see [`NodeRecord::memory_size`]).
 pub(super) const MAX_MEMORY: usize = 192 << 20;
 
 fn too_much_error(store: &dyn Store, environment: &str, what: String) -> StoreError {
@@ -228,7 +228,7 @@ pub(crate) fn forget_node(
     Ok(keys.len())
 }
 
-fn update_cache(cache: &mut RecordCache, name: &str, etag: Etag, read: Result<Record, String>) {
+fn update_cache(cache: &mut RecordCache, name: &str, etag: Etag, read: Result<NodeRecord, String>) {
     let before = cache.records.remove(name).and_then(|cached| cached.record);
     let (record, bad) = match read {
         Ok(record) => (Some(Arc::new(record)), None),
@@ -265,7 +265,7 @@ impl Snapshot {
             let (name, _) = wanted[number];
             match answer {
                 Ok(GetOutcome::Object(object)) if weight <= MAX_MEMORY => {
-                    let read = Record::parse(name, environment, &object.body);
+                    let read = NodeRecord::parse(name, environment, &object.body);
                     weight -= cache
                         .records
                         .get(*name)
@@ -382,7 +382,7 @@ pub(crate) fn node_generations(
         let (_, environment, node) = &names[number];
         match answer {
             Ok(GetOutcome::Object(object)) => {
-                let record = Record::parse(node, environment, &object.body);
+                let record = NodeRecord::parse(node, environment, &object.body);
                 found.extend(record.ok().and_then(|record| {
                     Some(NodeGeneration {
                         node: format!("{environment}/{node}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AppRecord, AppState, NodeRow, Snapshot, sanitize_line};
+use super::{AppRecord, NodeRow, ServingState, Snapshot, sanitize_line};
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
 
@@ -50,7 +50,7 @@ pub(crate) struct AppView {
     /// By the current manifest.
     pub wanted: Option<Sha>,
     pub actual: Option<Sha>,
-    pub state: AppState,
+    pub state: ServingState,
     /// When `current` was last switched, by the node's own clock.
     pub since: Option<Timestamp>,
     pub outcome: Exit,
@@ -201,7 +201,7 @@ fn app_outcome(
     };
     let there = app.actual.as_ref() == Some(wanted);
     let newer = app.wanted.as_ref() != Some(wanted);
-    if there && app.state == AppState::Serving {
+    if there && app.state == ServingState::Serving {
         // The wanted release is active and proven, but the app may still not be converged: an operator may
         // have stopped its service, or the service may owe a restart.
         let left = app.outcome.filter(|_| !newer);
@@ -216,12 +216,12 @@ fn app_outcome(
             let before = why.as_ref().map(|why| format!("; before: {why}"));
             pending(&format!("not picked up yet{}", before.unwrap_or_default()))
         }
-        (why, AppState::Bad) => (
+        (why, ServingState::Bad) => (
             Exit::RolledBack,
             why.clone().or(Some("it failed its gate".into())),
         ),
         (Some(why), _) => (last.merge(Exit::Pending), Some(why.clone())),
-        (None, AppState::OnTrial) => pending("on trial"),
+        (None, ServingState::OnTrial) => pending("on trial"),
         (None, _) => pending("not deployed yet"),
     }
 }

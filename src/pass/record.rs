@@ -7,7 +7,7 @@ use super::apps::{DeployedApp, deployed_apps};
 use super::{PassError, Session};
 use crate::exit::Exit;
 use crate::fleet::{
-    self, AppRecord, AppState, LastPass, PublishOutcome, Record, RecordPublisher, VERSION,
+    self, AppRecord, LastPass, NodeRecord, PublishOutcome, RecordPublisher, ServingState, VERSION,
     is_plain_value, machine_id,
 };
 use crate::release;
@@ -91,7 +91,7 @@ impl Session {
         publisher.republish(self.node(), environment, machine.as_deref(), pass);
     }
 
-    fn build_record(&self, report: &Report, catalog: &Catalog) -> Record {
+    fn build_record(&self, report: &Report, catalog: &Catalog) -> NodeRecord {
         let fleet = &self.settings.fleet;
         let apps = deployed_apps(catalog).map(|app| {
             let row = report.apps.iter().find(|row| row.app == app.spec.app);
@@ -104,7 +104,7 @@ impl Session {
             given => given.to_vec(),
         };
         let tags = self.settings.tags.iter().filter(is_publishable);
-        Record {
+        NodeRecord {
             version: VERSION,
             node: self.node().to_owned(),
             environment: self.settings.environment.clone(),
@@ -135,15 +135,15 @@ impl Session {
         let active = release::active(&self.host, &spec.layout(), spec.keep_releases);
         let active = active.ok().flatten();
         let state = match &active {
-            None => AppState::Absent,
-            Some(active) if active.trial.is_some() => AppState::OnTrial,
+            None => ServingState::Absent,
+            Some(active) if active.trial.is_some() => ServingState::OnTrial,
             Some(active) => match active.state {
-                Some(release::ReleaseStatus::Bad) => AppState::Bad,
+                Some(release::ReleaseStatus::Bad) => ServingState::Bad,
                 // A release that another tool deployed has no state, but serves as it did before.
                 Some(release::ReleaseStatus::Good) | None if active.sha.is_some() => {
-                    AppState::Serving
+                    ServingState::Serving
                 }
-                _ => AppState::Unknown,
+                _ => ServingState::Unknown,
             },
         };
         AppRecord {

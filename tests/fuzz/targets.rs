@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Target;
 use crate::desired::edit::edit_manifest;
 use crate::desired::{Manifest, PublishRequest, Sha};
-use crate::fleet::{Peer, Record};
+use crate::fleet::{NodeRecord, Peer};
 use crate::settings;
 use crate::yaml::{Node, ParseLimits, parse, serialize};
 
@@ -196,10 +196,10 @@ fn fuzz_record() {
         "\"why\":",
     ];
     let law = |input: &[u8]| {
-        let Ok(record) = Record::parse("web1", "production", input) else {
+        let Ok(record) = NodeRecord::parse("web1", "production", input) else {
             return false;
         };
-        let again = Record::parse("web1", "production", &record.to_json());
+        let again = NodeRecord::parse("web1", "production", &record.to_json());
         // The rewritten text may be too long: its spacing differs.
         if let Ok(again) = &again {
             assert_eq!(*again, record);

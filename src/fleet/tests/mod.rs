@@ -31,7 +31,7 @@ pub(super) fn fixed_time() -> Timestamp {
 }
 
 /// A node that serves the app `shop`.
-pub(super) fn record(node: &str, last: u8) -> Record {
+pub(super) fn record(node: &str, last: u8) -> NodeRecord {
     serde_json::from_value(json!({
         "version": 1,
         "node": node,
@@ -48,7 +48,7 @@ pub(super) fn record(node: &str, last: u8) -> Record {
     .unwrap()
 }
 
-pub(super) fn put(store: &MemoryStore, record: &Record) {
+pub(super) fn put(store: &MemoryStore, record: &NodeRecord) {
     let key = record_key(ENV, &record.node);
     store
         .put(&key, &record.to_json(), WriteCondition::Always)

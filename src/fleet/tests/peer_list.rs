@@ -255,7 +255,7 @@ fn unavailable_store_keeps_the_last_good_list_or_fails_without_one() {
 #[test]
 fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
     let mut joining = record("web0", 10);
-    joining.apps.get_mut("shop").unwrap().state = AppState::OnTrial;
+    joining.apps.get_mut("shop").unwrap().state = ServingState::OnTrial;
     let mut plain = record("db1", 20);
     plain.apps.clear();
     plain.roles = vec!["db".into()];

@@ -25,11 +25,11 @@ impl CountingStore {
         self.writes.take()
     }
 
-    fn stored_record(&self, node: &str) -> Record {
+    fn stored_record(&self, node: &str) -> NodeRecord {
         let Ok(GetOutcome::Object(object)) = self.inner.get(&record_key(ENV, node), None) else {
             panic!("no record of {node}");
         };
-        Record::parse(node, ENV, &object.body).unwrap()
+        NodeRecord::parse(node, ENV, &object.body).unwrap()
     }
 }
 
@@ -60,7 +60,7 @@ impl double::StoreDouble for CountingStore {
 fn publish_outcome(
     sandbox: &Sandbox,
     store: &CountingStore,
-    record: &Record,
+    record: &NodeRecord,
 ) -> (Vec<String>, bool) {
     let own = RecordPublisher {
         host: &sandbox.host,
@@ -73,12 +73,12 @@ fn publish_outcome(
     (lines.collect(), said.is_new)
 }
 
-fn publish(sandbox: &Sandbox, store: &CountingStore, record: &Record) -> Vec<String> {
+fn publish(sandbox: &Sandbox, store: &CountingStore, record: &NodeRecord) -> Vec<String> {
     publish_outcome(sandbox, store, record).0
 }
 
 /// The same record after a later pass.
-fn later(record: &Record, minutes: i64) -> Record {
+fn later(record: &NodeRecord, minutes: i64) -> NodeRecord {
     let mut later = record.clone();
     later.last_pass.at = record.last_pass.at + SignedDuration::from_mins(minutes);
     later

@@ -9,7 +9,7 @@ use crate::fleet::record::MAX_RECORD;
 fn record_survives_a_write_and_read() {
     let record = record("web1", 1);
     assert_eq!(
-        Record::parse("web1", ENV, &record.to_json()).unwrap(),
+        NodeRecord::parse("web1", ENV, &record.to_json()).unwrap(),
         record
     );
 }
@@ -18,8 +18,8 @@ fn record_survives_a_write_and_read() {
 #[test]
 fn first_record_version_is_still_parsed() {
     let old = include_bytes!("../fixtures/node-1.json");
-    let record = Record::parse("web1", ENV, old).unwrap();
-    assert_eq!(record.apps["shop"].state, AppState::Serving);
+    let record = NodeRecord::parse("web1", ENV, old).unwrap();
+    assert_eq!(record.apps["shop"].state, ServingState::Serving);
     assert_eq!(Peer::from_record(&record).unwrap().apps, ["shop"]);
 }
 
@@ -28,8 +28,8 @@ fn unknown_fields_of_a_newer_version_are_ignored() {
     let mut value = serde_json::to_value(record("web1", 1)).unwrap();
     value["mood"] = json!({"good": true});
     value["apps"]["shop"]["state"] = json!("resting");
-    let read = Record::parse("web1", ENV, value.to_string().as_bytes()).unwrap();
-    assert_eq!(read.apps["shop"].state, AppState::Unknown);
+    let read = NodeRecord::parse("web1", ENV, value.to_string().as_bytes()).unwrap();
+    assert_eq!(read.apps["shop"].state, ServingState::Unknown);
     assert!(
         Peer::from_record(&read).is_none(),
         "what is not known to serve is not listed"
@@ -92,7 +92,7 @@ fn hostile_record_is_refused_and_reported_in_one_sanitized_line() {
     for (place, value) in spoilt {
         let mut whole = serde_json::to_value(record("web1", 1)).unwrap();
         *whole.pointer_mut(place).unwrap() = value.clone();
-        let why = Record::parse("web1", ENV, whole.to_string().as_bytes())
+        let why = NodeRecord::parse("web1", ENV, whole.to_string().as_bytes())
             .expect_err(&format!("{place} {value}"));
         assert!(
             !why.contains(char::is_control) && why.len() < 1500,
@@ -101,17 +101,17 @@ fn hostile_record_is_refused_and_reported_in_one_sanitized_line() {
     }
     let deep = "[".repeat(100_000);
     for body in ["", "{", "null", "[]", "\u{0}", &deep] {
-        Record::parse("web1", ENV, body.as_bytes()).unwrap_err();
+        NodeRecord::parse("web1", ENV, body.as_bytes()).unwrap_err();
     }
-    Record::parse("web1", ENV, &[0xff, 0xfe]).unwrap_err();
-    Record::parse("web1", ENV, &vec![b' '; MAX_RECORD + 1]).unwrap_err();
+    NodeRecord::parse("web1", ENV, &[0xff, 0xfe]).unwrap_err();
+    NodeRecord::parse("web1", ENV, &vec![b' '; MAX_RECORD + 1]).unwrap_err();
 }
 
 #[test]
 fn reason_is_shown_without_terminal_control_characters() {
     let mut evil = record("web1", 1);
     evil.last_pass.why = Some(format!("\u{1b}]0;x\u{7}\nroot# {}", "y".repeat(5000)));
-    let read = Record::parse("web1", ENV, &evil.to_json()).unwrap();
+    let read = NodeRecord::parse("web1", ENV, &evil.to_json()).unwrap();
     let why = read.last_pass.why.unwrap();
     assert!(
         !why.contains(char::is_control) && why.chars().count() <= 301,
@@ -123,7 +123,7 @@ fn reason_is_shown_without_terminal_control_characters() {
 fn addresses_are_normalized() {
     let mut whole = serde_json::to_value(record("web1", 1)).unwrap();
     whole["addresses"] = json!(["::ffff:10.0.0.7", "2001:db8::7"]);
-    let read = Record::parse("web1", ENV, whole.to_string().as_bytes()).unwrap();
+    let read = NodeRecord::parse("web1", ENV, whole.to_string().as_bytes()).unwrap();
     let expected: Vec<std::net::IpAddr> =
         vec!["10.0.0.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
     assert_eq!(read.addresses, expected);
@@ -131,16 +131,16 @@ fn addresses_are_normalized() {
 
 #[test]
 fn serving_host_stays_listed_while_its_next_release_is_on_trial() {
-    let listed = |state: AppState, served: bool| {
+    let listed = |state: ServingState, served: bool| {
         let mut trying = record("web1", 1);
         let app = trying.apps.get_mut("shop").unwrap();
         (app.state, app.served) = (state, served);
-        let read = Record::parse("web1", ENV, &trying.to_json()).unwrap();
+        let read = NodeRecord::parse("web1", ENV, &trying.to_json()).unwrap();
         Peer::from_record(&read).map(|peer| peer.apps)
     };
     let shop = || Some(vec!["shop".to_owned()]);
-    assert_eq!(listed(AppState::OnTrial, true), shop());
-    assert_eq!(listed(AppState::OnTrial, false), None, "it joins");
-    assert_eq!(listed(AppState::Serving, false), shop());
-    assert_eq!(listed(AppState::Bad, true), None);
+    assert_eq!(listed(ServingState::OnTrial, true), shop());
+    assert_eq!(listed(ServingState::OnTrial, false), None, "it joins");
+    assert_eq!(listed(ServingState::Serving, false), shop());
+    assert_eq!(listed(ServingState::Bad, true), None);
 }

@@ -112,7 +112,7 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
     store.set_server_time(fixed_time());
     put(&store, &record("gone", 2));
     store.set_server_time(fixed_time() + SignedDuration::from_hours(2));
-    let app = |wanted: char, actual: char, state: AppState, why: Option<&str>| AppRecord {
+    let app = |wanted: char, actual: char, state: ServingState, why: Option<&str>| AppRecord {
         wanted: Some(sha(wanted)),
         actual: Some(sha(actual)),
         state,
@@ -122,28 +122,28 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
         why: why.map(str::to_owned),
     };
     let mut nodes: Vec<(&str, &str, AppRecord)> = vec![
-        ("fine", "shop", app('a', 'a', AppState::Serving, None)),
+        ("fine", "shop", app('a', 'a', ServingState::Serving, None)),
         (
             "failed",
             "shop",
             app(
                 'a',
                 'c',
-                AppState::Serving,
+                ServingState::Serving,
                 Some("shop/code: the build failed"),
             ),
         ),
-        ("late", "shop", app('c', 'c', AppState::Serving, None)),
-        ("bad", "shop", app('a', 'a', AppState::Bad, None)),
-        ("held", "held", app('c', 'a', AppState::Serving, None)),
-        ("torn", "torn", app('a', 'a', AppState::Serving, None)),
-        ("extra", "other", app('a', 'a', AppState::Serving, None)),
+        ("late", "shop", app('c', 'c', ServingState::Serving, None)),
+        ("bad", "shop", app('a', 'a', ServingState::Bad, None)),
+        ("held", "held", app('c', 'a', ServingState::Serving, None)),
+        ("torn", "torn", app('a', 'a', ServingState::Serving, None)),
+        ("extra", "other", app('a', 'a', ServingState::Serving, None)),
         (
             "masked",
             "shop",
             AppRecord {
                 outcome: Some(Exit::Waiting),
-                ..app('a', 'a', AppState::Serving, Some("puma is masked"))
+                ..app('a', 'a', ServingState::Serving, Some("puma is masked"))
             },
         ),
         // It waited for an app for which the manifest now wants something else.
@@ -152,10 +152,10 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
             "shop",
             AppRecord {
                 outcome: Some(Exit::Waiting),
-                ..app('c', 'a', AppState::Serving, Some("held by bo"))
+                ..app('c', 'a', ServingState::Serving, Some("held by bo"))
             },
         ),
-        ("proxy", "shop", app('a', 'a', AppState::Serving, None)),
+        ("proxy", "shop", app('a', 'a', ServingState::Serving, None)),
     ];
     for (node, name, app) in nodes.drain(..) {
         let mut record = record(node, 2);

@@ -11,7 +11,7 @@ use crate::ports::store::StoreError;
 use crate::testing::peak_memory;
 
 /// Like the record of a host with two apps.
-pub(super) fn typical_record(node: &str, number: usize) -> Record {
+pub(super) fn typical_record(node: &str, number: usize) -> NodeRecord {
     let mut record = record(node, 1);
     record.machine_id = Some(format!("{number:032x}"));
     let (a, b) = (number / 250 % 250, number % 250);
