@@ -97,7 +97,7 @@ pub(super) fn print_state(report: &Report, output: &Output) {
             paint.bad("refused")
         ));
     }
-    for kept in report.kept_lists.iter().chain(&report.untold) {
+    for kept in report.kept_lists.iter().chain(&report.publish_error) {
         output.print_line(format!("{}: {kept}", paint.changed("stale")));
     }
     for app in &report.apps {

@@ -27,6 +27,7 @@
 
 mod cache;
 mod last_good;
+mod last_published;
 mod liveness;
 mod peer;
 mod peer_list;
@@ -39,9 +40,10 @@ mod tests;
 mod view;
 
 pub(crate) use cache::RecordCache;
+pub(crate) use last_published::publish_error;
 pub(crate) use peer::{Peer, Query};
 pub(crate) use peer_source::{LoadedPeers, PeerQueryError, PeerSource};
-pub(crate) use publisher::{PublishOutcome, RecordPublisher, machine_id, publish_error};
+pub(crate) use publisher::{PublishOutcome, RecordPublisher, machine_id};
 pub(crate) use record::{AppRecord, LastPass, NodeRecord, ServingState, VERSION, is_plain_value};
 pub(crate) use registry::{
     NodeRow, Snapshot, forget_node, node_generations, node_silence, take_snapshot,

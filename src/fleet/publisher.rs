@@ -5,52 +5,21 @@
 //! time: so the publisher leaves the record of another live machine alone, and the second machine reports
 //! beside it, as `NODE@MACHINE`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
+use super::last_published::{self, LastPublished, PublishFailure};
 use super::record::{LastPass, NodeRecord};
 use super::{RecordCache, record_key, sanitize_line};
 use crate::digest::digest;
-use crate::ports::root::RootError;
-use crate::ports::state::Document;
+use crate::ports::Host;
 use crate::ports::store::{
     Etag, GetOutcome, Object, PutOutcome, Store, StoreError, WriteCondition,
 };
-use crate::ports::{Host, RUN_DIR};
 use crate::settings::{FleetSettings, is_name};
 
-const VERSION: u32 = 1;
-const DOCUMENT: Document = Document::new(VERSION, 1 << 20).compact();
 /// Attempts at a write while another writer keeps changing the object.
 const MAX_ATTEMPTS: usize = 3;
-
-/// The last published record (`/run/trueup/node.json`).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct LastPublished {
-    version: u32,
-    store: String,
-    key: String,
-    /// Time of the write, by this host's clock.
-    at: Timestamp,
-    /// `None` if the store does not have it.
-    etag: Option<Etag>,
-    record: NodeRecord,
-    /// Why the store does not have the record as it should.
-    #[serde(default)]
-    untold: Option<PublishFailure>,
-}
-
-/// Why peers do not see this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct PublishFailure {
-    why: String,
-    /// Retry at the next pass instead of the next heartbeat.
-    #[serde(default)]
-    soon: bool,
-}
 
 /// Publishes the record of this host.
 pub(crate) struct RecordPublisher<'a> {
@@ -81,100 +50,100 @@ impl RecordPublisher<'_> {
     /// Writes the record if its content changed or the heartbeat is due. Never fails, because a host with an
     /// old record still converges.
     pub(crate) fn publish(&self, record: NodeRecord) -> PublishOutcome {
-        let untold = |why: String| PublishOutcome {
-            publish_error: Some(why),
-            ..PublishOutcome::default()
+        let record = match validate(record) {
+            Ok(record) => record,
+            Err(why) => return PublishOutcome::unchanged(Some(why)),
         };
-        if !is_name(&record.node) {
-            return untold(format!(
-                "`{}` is not a valid node name, so this host is not published to its peers: set `node:` in the settings",
-                sanitize_line(&record.node)
-            ));
-        }
         let key = record_key(&record.environment, &record.node);
         let last = self.last_published();
-        let record = match record.fit_to_limit() {
-            Ok(record) => record,
-            Err(why) => return untold(format!("this host is not published to its peers: {why}")),
-        };
-        if let Some(last) = &last
-            && last.key == key
+        let same_key = last.as_ref().filter(|last| last.key == key);
+        if let Some(last) = same_key
             && !self.is_due(last, &record)
         {
-            return PublishOutcome {
-                publish_error: last.untold.clone().map(|untold| untold.why),
-                ..PublishOutcome::default()
-            };
+            let publish_error = last.publish_error.as_ref();
+            return PublishOutcome::unchanged(publish_error.map(|failure| failure.why.clone()));
         }
         // Reuse the old record, whose bytes and ETag differ only by the time of its last pass.
         let record = match &last {
             Some(last) if last.record.same_content(&record) => last.record.clone(),
             _ => record,
         };
-        let known = last.as_ref().filter(|last| last.key == key);
-        let answer = self.write_record(&key, &record, known.and_then(|last| last.etag.as_ref()));
-        let before = known.and_then(|last| last.untold.clone());
+        let known_etag = same_key.and_then(|last| last.etag.as_ref());
+        let result = self.write_record(&key, &record, known_etag);
         let mut published = LastPublished {
-            version: VERSION,
+            version: last_published::VERSION,
             store: self.store.address().to_owned(),
             key,
             at: self.host.clock.now(),
             etag: None,
             record,
-            untold: None,
+            publish_error: None,
         };
         let mut report_lines = Vec::new();
-        match answer {
+        match result {
             Ok(WriteResult::Written(etag)) => {
-                let learnt = RecordCache::update_own_record(
-                    self.host,
-                    self.store_name,
-                    &published.record,
-                    &etag,
-                );
-                report_lines.extend(learnt.err().map(|error| error.to_string()));
+                report_lines = self.finish_write(last.as_ref(), &published, &etag);
                 published.etag = Some(etag);
-                report_lines.extend(
-                    last.as_ref()
-                        .and_then(|last| self.delete_former_record(last, &published)),
-                );
             }
-            Ok(WriteResult::NameTaken(machine)) => {
-                published.untold = Some(PublishFailure::retry_at_heartbeat(name_taken_message(
-                    &published.record.node,
-                    &machine,
-                )));
+            Err(StoreError::Unreachable { .. }) if self.may_miss_heartbeat(same_key) => {
+                return PublishOutcome::default();
             }
-            // The next pass retries. One missed heartbeat does not make a host gone yet.
             Err(error @ StoreError::Unreachable { .. }) => {
-                if let Some(known) = known {
-                    published.at = known.at;
-                    published.etag.clone_from(&known.etag);
+                if let Some(last) = same_key {
+                    published.at = last.at;
+                    published.etag.clone_from(&last.etag);
                 }
-                let silent = self.host.clock.now().duration_since(published.at);
-                let silent = Duration::try_from(silent).unwrap_or_default();
-                let was_told = known.is_some_and(|known| known.untold.is_none());
-                if was_told && silent < 2 * self.fleet.heartbeat() {
-                    return PublishOutcome::default();
-                }
-                published.untold = Some(PublishFailure {
-                    why: format!("this host is not published to its peers: {error}"),
-                    soon: true,
-                });
+                published.publish_error = Some(PublishFailure::unreachable(&error));
             }
-            Err(error) => {
-                published.untold = Some(PublishFailure::retry_at_heartbeat(format!(
-                    "this host is not published to its peers, and counts as gone after a while: {error} (allow writes to `nodes/`, or set `fleet: {{publish: false}}`)"
-                )));
+            Err(error) => published.publish_error = Some(PublishFailure::refused(&error)),
+            Ok(WriteResult::NameTaken(machine)) => {
+                let node = &published.record.node;
+                published.publish_error = Some(PublishFailure::name_taken(node, &machine));
             }
         }
-        if let Err(error) = self.save_last_published(&published) {
+        let previous_error = same_key.and_then(|last| last.publish_error.as_ref());
+        self.save_outcome(published, previous_error, report_lines)
+    }
+
+    /// Follows up on a written record. Returns lines for the report.
+    fn finish_write(
+        &self,
+        last: Option<&LastPublished>,
+        published: &LastPublished,
+        etag: &Etag,
+    ) -> Vec<String> {
+        let cached =
+            RecordCache::update_own_record(self.host, self.store_name, &published.record, etag);
+        let cache_error = cached.err().map(|error| error.to_string());
+        let former = last.filter(|last| last.key != published.key && last.etag.is_some());
+        let former_error = former.and_then(|former| self.delete_former_record(former));
+        cache_error.into_iter().chain(former_error).collect()
+    }
+
+    /// Whether the report omits that the store did not answer: the next pass retries, and one missed
+    /// heartbeat does not make a host gone yet.
+    fn may_miss_heartbeat(&self, last: Option<&LastPublished>) -> bool {
+        last.is_some_and(|last| {
+            let silent = self.host.clock.now().duration_since(last.at);
+            let silent = Duration::try_from(silent).unwrap_or_default();
+            last.publish_error.is_none() && silent < 2 * self.fleet.heartbeat()
+        })
+    }
+
+    fn save_outcome(
+        &self,
+        published: LastPublished,
+        previous_error: Option<&PublishFailure>,
+        mut report_lines: Vec<String>,
+    ) -> PublishOutcome {
+        if let Err(error) = published.save(self.host) {
             report_lines.push(format!("cannot save what was published: {error}"));
         }
+        let publish_error = published.publish_error;
+        let is_new_error = publish_error.is_some() && publish_error.as_ref() != previous_error;
         PublishOutcome {
-            is_new: !report_lines.is_empty()
-                || (published.untold.is_some() && published.untold != before),
-            publish_error: published.untold.map(|untold| untold.why),
+            is_new: !report_lines.is_empty() || is_new_error,
+            publish_error: publish_error.map(|failure| failure.why),
             report_lines,
         }
     }
@@ -188,7 +157,7 @@ impl RecordPublisher<'_> {
         }
     }
 
-    /// Publishes the last record again after a pass that could not start: the host goes on serving, and its
+    /// Publishes the last record again after a pass that could not start: the host keeps serving, and its
     /// record must not expire.
     pub(crate) fn republish(
         &self,
@@ -198,8 +167,8 @@ impl RecordPublisher<'_> {
         pass: LastPass,
     ) {
         let key = record_key(environment, node);
-        let noted = self.last_published().filter(|last| last.key == key);
-        let record = match noted {
+        let last = self.last_published().filter(|last| last.key == key);
+        let record = match last {
             Some(last) => Some(last.record),
             None => match self.store.get(&key, None) {
                 Ok(GetOutcome::Object(object)) => {
@@ -219,14 +188,13 @@ impl RecordPublisher<'_> {
     }
 
     fn is_due(&self, last: &LastPublished, record: &NodeRecord) -> bool {
-        let waited = self.host.clock.now().duration_since(last.at);
+        let age = Duration::try_from(self.host.clock.now().duration_since(last.at));
         // A clock that was set back must not silence the host.
-        let waited = Duration::try_from(waited);
-        let beat = waited.map_or(true, |waited| waited >= self.fleet.heartbeat());
+        let heartbeat_due = age.map_or(true, |age| age >= self.fleet.heartbeat());
         // A store that refuses the record does not accept it sooner for more attempts.
-        match &last.untold {
-            Some(untold) => beat || untold.soon,
-            None => beat || !last.record.same_content(record),
+        match &last.publish_error {
+            Some(failure) => heartbeat_due || failure.soon,
+            None => heartbeat_due || !last.record.same_content(record),
         }
     }
 
@@ -239,14 +207,14 @@ impl RecordPublisher<'_> {
         let body = record.to_json();
         let mut known = known.cloned();
         for _ in 0..MAX_ATTEMPTS {
-            let answer = match &known {
+            let replaced = match &known {
                 Some(etag) => self.store.put(key, &body, WriteCondition::Matches(etag))?,
                 None => PutOutcome::Conflict,
             };
-            if let PutOutcome::Written(etag) = answer {
+            if let PutOutcome::Written(etag) = replaced {
                 return Ok(WriteResult::Written(etag));
             }
-            let there = match self.store.get(key, None) {
+            let stored = match self.store.get(key, None) {
                 // S3 answers 403 instead of 404 to a client without the right to list.
                 Err(refused @ StoreError::Refused { .. }) => {
                     return match self.store.put(key, &body, WriteCondition::Absent)? {
@@ -254,9 +222,9 @@ impl RecordPublisher<'_> {
                         PutOutcome::Conflict => Err(refused),
                     };
                 }
-                there => there?,
+                answer => answer?,
             };
-            match there {
+            match stored {
                 GetOutcome::Object(object) => {
                     // Another writer replaced the record that this host wrote last.
                     let contested = known.is_some();
@@ -313,50 +281,38 @@ impl RecordPublisher<'_> {
     }
 
     /// Deletes the record under a name or environment that this host no longer has.
-    fn delete_former_record(&self, last: &LastPublished, now: &LastPublished) -> Option<String> {
-        if last.key == now.key || last.etag.is_none() {
-            return None;
-        }
-        let left = self.store.delete(&last.key);
-        left.err()
-            .map(|error| format!("cannot remove the record of its former name: {error}"))
-    }
-
-    fn path() -> PathBuf {
-        Path::new(RUN_DIR).join("node.json")
+    fn delete_former_record(&self, former: &LastPublished) -> Option<String> {
+        let error = self.store.delete(&former.key).err()?;
+        Some(format!(
+            "cannot remove the record of its former name: {error}"
+        ))
     }
 
     fn last_published(&self) -> Option<LastPublished> {
-        load_last_published(self.host).filter(|note| note.store == self.store.address())
-    }
-
-    fn save_last_published(&self, note: &LastPublished) -> Result<(), RootError> {
-        DOCUMENT.save(&self.host.root, &RecordPublisher::path(), note)
+        LastPublished::load(self.host).filter(|last| last.store == self.store.address())
     }
 }
 
-impl PublishFailure {
-    fn retry_at_heartbeat(why: String) -> PublishFailure {
-        PublishFailure { why, soon: false }
+impl PublishOutcome {
+    /// The store still has what an earlier pass wrote, or still lacks it for this reason.
+    fn unchanged(publish_error: Option<String>) -> PublishOutcome {
+        PublishOutcome {
+            publish_error,
+            ..PublishOutcome::default()
+        }
     }
 }
 
-fn load_last_published(host: &Host) -> Option<LastPublished> {
-    DOCUMENT.load_cache(&host.root, &RecordPublisher::path())
-}
-
-/// Why peers do not see this host, as the last pass saved it. Makes no request.
-pub(crate) fn publish_error(host: &Host, environment: &str, node: &str) -> Option<String> {
-    let note =
-        load_last_published(host).filter(|note| note.key == record_key(environment, node))?;
-    note.untold.map(|untold| untold.why)
-}
-
-fn name_taken_message(node: &str, machine: &str) -> String {
-    let machine: String = machine.chars().take(8).collect();
-    format!(
-        "another machine (id {machine}…) uses the node name `{node}`, so this one is not published to its peers: if this one replaces it, `trueup fleet --forget {node} --yes`; else give it its own name (`node:` in the settings). Otherwise the name becomes free after `gone_after`"
-    )
+/// Refuses a record that peers could not read.
+fn validate(record: NodeRecord) -> Result<NodeRecord, String> {
+    if !is_name(&record.node) {
+        return Err(format!(
+            "`{}` is not a valid node name, so this host is not published to its peers: set `node:` in the settings",
+            sanitize_line(&record.node)
+        ));
+    }
+    let fitted = record.fit_to_limit();
+    fitted.map_err(|why| format!("this host is not published to its peers: {why}"))
 }
 
 /// An id derived from the machine id, which itself must stay confidential (machine-id(5)). `None` if the
@@ -365,19 +321,8 @@ pub(crate) fn machine_id(host: &Host) -> Option<String> {
     let id = host.root.read(Path::new("/etc/machine-id"), 4096).ok()??;
     let id = String::from_utf8(id).ok()?;
     let id = id.trim();
-    let whole = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let mut name = digest(format!("trueup node {id}").as_bytes());
-    name.truncate(32);
-    whole.then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::state::testing::assert_round_trip;
-
-    #[test]
-    fn example_of_the_last_published_record_survives_a_round_trip() {
-        assert_round_trip::<LastPublished>(&DOCUMENT, "last-published.json");
-    }
+    let is_valid = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut derived = digest(format!("trueup node {id}").as_bytes());
+    derived.truncate(32);
+    is_valid.then_some(derived)
 }

@@ -258,7 +258,7 @@ impl StatusReport {
             counts: report.counts,
             resources: &report.resources,
             kept_lists: &report.kept_lists,
-            untold: report.untold.as_deref(),
+            untold: report.publish_error.as_deref(),
             warnings: &report.warnings,
         }
     }

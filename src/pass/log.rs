@@ -38,7 +38,7 @@ pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desir
     if let Some(refused) = &report.refused {
         tracing::error!(target: RESOURCE_TARGET, "the manifest in the store is refused: {refused}");
     }
-    for kept in report.kept_lists.iter().chain(&report.untold) {
+    for kept in report.kept_lists.iter().chain(&report.publish_error) {
         tracing::warn!(target: RESOURCE_TARGET, "{kept}");
     }
     for warning in &report.warnings {

@@ -86,7 +86,7 @@ impl Report {
             stale,
             refused,
             kept_lists: desired.kept_lists.clone(),
-            untold: None,
+            publish_error: None,
             apps,
             counts,
             resources: rows,

@@ -67,7 +67,7 @@ impl Report {
     /// The outcome of the pass, from everything in the report but its own `outcome`.
     pub(super) fn compute_outcome(&self) -> Exit {
         let mut exit = Exit::Converged;
-        if self.stale.is_some() || !self.kept_lists.is_empty() || self.untold.is_some() {
+        if self.stale.is_some() || !self.kept_lists.is_empty() || self.publish_error.is_some() {
             exit = exit.merge(Exit::Stale);
         }
         if self.refused.is_some() {
@@ -124,7 +124,7 @@ impl Report {
                 });
                 silent
                     .or_else(|| self.kept_lists.first().cloned())
-                    .or_else(|| self.untold.clone())
+                    .or_else(|| self.publish_error.clone())
             }
             (_, Some((first, []))) => Some(row_line(first)),
             (_, Some((first, more))) => {

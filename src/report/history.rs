@@ -246,7 +246,7 @@ impl<'a> History<'a> {
             && newest.outcome == report.outcome
             && newest.refused == report.refused
             && newest.kept_lists == report.kept_lists
-            && newest.untold == report.untold
+            && newest.publish_error == report.publish_error
             && stale(&newest) == stale(report)
             && lasting(&newest) == report.resources
     }

@@ -125,9 +125,9 @@ pub(crate) struct Report {
     /// Peer lists that differ in the store: the last good ones are in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_lists: Vec<String>,
-    /// Why publishing the host's record failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub untold: Option<String>,
+    /// Why publishing the host's record failed. The key is part of the output of `--json`.
+    #[serde(default, rename = "untold", skip_serializing_if = "Option::is_none")]
+    pub publish_error: Option<String>,
     pub apps: Vec<AppReport>,
     pub counts: Counts,
     /// Every resource that is not simply unchanged.
@@ -149,7 +149,7 @@ pub(crate) struct Staleness {
 impl Report {
     /// Marks the host's record as unpublished, with the reason.
     pub(crate) fn mark_unpublished(&mut self, why: String) {
-        self.untold = Some(why);
+        self.publish_error = Some(why);
         self.outcome = self.outcome.merge(Exit::Stale);
     }
 

@@ -86,11 +86,16 @@ fn stale_and_refused_are_never_green() {
         why: "down".into(),
     });
     assert_eq!(stale.compute_outcome(), Exit::Stale);
-    let mut untold = report(vec![]);
-    untold.mark_unpublished("this host is not published to its peers: 403".into());
-    assert_eq!(untold.outcome, Exit::Stale);
-    assert!(!untold.is_quiet());
-    assert_eq!(untold.why().as_deref(), untold.untold.as_deref());
+    let mut unpublished = report(vec![]);
+    unpublished.mark_unpublished("this host is not published to its peers: 403".into());
+    assert_eq!(unpublished.outcome, Exit::Stale);
+    assert!(!unpublished.is_quiet());
+    assert_eq!(
+        unpublished.why().as_deref(),
+        unpublished.publish_error.as_deref()
+    );
+    let json = serde_json::to_value(&unpublished).unwrap();
+    assert_eq!(json["untold"], unpublished.publish_error.unwrap());
     let mut refused = report(vec![row(ResourceStatus::Waiting)]);
     refused.refused = Some("bad".into());
     assert_eq!(refused.compute_outcome(), Exit::BadInput);

@@ -27,7 +27,7 @@ pub(super) fn print_status(status: &StatusReport, output: &Output) {
     rows.push(vec!["resources".into(), counts_text(report.counts)]);
     output.print_table(&rows);
     print_resources(status, output);
-    for kept in report.kept_lists.iter().chain(&report.untold) {
+    for kept in report.kept_lists.iter().chain(&report.publish_error) {
         output.print_line(format!("{}: {kept}", paint.changed("stale")));
     }
     for warning in &report.warnings {
