@@ -35,6 +35,7 @@ mod peer_source;
 mod publisher;
 pub(crate) mod record;
 mod registry;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -45,9 +46,8 @@ pub(crate) use peer::{Peer, Query};
 pub(crate) use peer_source::{LoadedPeers, PeerQueryError, PeerSource};
 pub(crate) use publisher::{PublishOutcome, RecordPublisher, machine_id};
 pub(crate) use record::{AppRecord, LastPass, NodeRecord, ServingState, VERSION, is_plain_value};
-pub(crate) use registry::{
-    NodeRow, Snapshot, forget_node, node_generations, node_silence, take_snapshot,
-};
+pub(crate) use registry::{forget_node, node_generations, node_silence};
+pub(crate) use snapshot::{NodeRow, Snapshot, take_snapshot};
 pub(crate) use view::{AppView, FleetView, NodeView, fleet_view};
 
 /// The key prefix of an environment's records.

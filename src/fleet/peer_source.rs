@@ -8,7 +8,7 @@ use super::cache::RecordCache;
 use super::last_good::LastGoodLists;
 use super::liveness::StoreLiveness;
 use super::peer_list::{ObservedNodes, PeerList, QueryResult, ShrinkGuard};
-use super::registry::{MAX_MEMORY, too_much_memory};
+use super::snapshot::{MAX_MEMORY, too_much_memory};
 use super::{Peer, Query, Snapshot, take_snapshot};
 use crate::ports::Host;
 use crate::ports::root::RootError;

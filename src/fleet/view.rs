@@ -6,9 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{AppRecord, NodeRow, ServingState, Snapshot, sanitize_line};
-use crate::desired::{Manifest, Sha};
+use super::{AppRecord, LastPass, NodeRecord, NodeRow, ServingState, Snapshot, sanitize_line};
+use crate::desired::{Hold, Manifest, Sha};
 use crate::exit::Exit;
+
+/// Why a node is silent.
+const GONE: &str = "stopped, or cut off from the store";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct FleetView {
@@ -88,19 +91,19 @@ pub(crate) fn fleet_view(
     gone_after: Duration,
 ) -> FleetView {
     let now = snapshot.now;
-    let nodes = snapshot.rows.into_iter();
-    let nodes: Vec<NodeView> = nodes
+    let rows = snapshot.rows.into_iter();
+    let nodes: Vec<NodeView> = rows
         .map(|row| node_view(row, manifest, now, gone_after))
         .collect();
-    let worst = nodes.iter().map(|node| node.outcome);
-    let least = match snapshot.unread.is_some() || snapshot.invalid > 0 {
+    let read_outcome = match snapshot.unread.is_some() || snapshot.invalid > 0 {
         true => Exit::Stale,
         false => Exit::Converged,
     };
+    let outcomes = nodes.iter().map(|node| node.outcome);
     FleetView {
-        read_outcome: least,
+        read_outcome,
         environment: environment.to_owned(),
-        outcome: worst.fold(least, Exit::merge),
+        outcome: outcomes.fold(read_outcome, Exit::merge),
         generation: manifest.and_then(|manifest| manifest.generation),
         nodes,
         problems: snapshot.problems,
@@ -115,64 +118,19 @@ fn node_view(
 ) -> NodeView {
     let gone = row.silent_for(now) > gone_after;
     let record = row.record;
-    let entries = manifest.and_then(|manifest| manifest.environments.get(&record.environment));
     let apps = record.apps.iter().map(|(name, app)| {
-        let entry = entries.and_then(|apps| apps.get(name)?.as_ref().ok());
-        let wanted = entry.map(|entry| entry.for_node(&record.tags, now));
-        let sha = match (&wanted, manifest) {
-            (Some(wanted), _) => Some(wanted.sha.clone()),
-            (None, Some(_)) => None,
-            (None, None) => app.wanted.clone(),
+        let desired = match manifest {
+            Some(manifest) => DesiredRelease::from_manifest(manifest, &record, name, now),
+            None => DesiredRelease::from_record(app),
         };
-        let held = wanted.and_then(|wanted| wanted.hold).map(|hold| {
-            let until = hold.until.map_or(String::new(), |until| {
-                format!(" until {}", until.strftime("%F %H:%M UTC"))
-            });
-            format!("held by {}{until}: {}", hold.by, hold.reason)
-        });
-        let bad = entries.and_then(|apps| apps.get(name)?.as_ref().err());
-        let (outcome, why) = match (gone, bad) {
-            (true, _) => (
-                Exit::Stale,
-                Some("stopped, or cut off from the store".into()),
-            ),
-            (false, Some(problem)) => {
-                let why = problem.to_string();
-                let first = why.lines().next().unwrap_or_default();
-                (Exit::BadInput, Some(sanitize_line(first)))
-            }
-            (false, None) => app_outcome(app, sha.as_ref(), held, record.last_pass.outcome),
-        };
-        AppView {
-            app: name.clone(),
-            actual: app.actual.clone(),
-            state: app.state,
-            since: app.since,
-            wanted: sha,
-            outcome,
-            why,
-        }
+        app_view(name, app, desired, &record.last_pass, gone)
     });
     let apps: Vec<AppView> = apps.collect();
-    // The node's reason may repeat that of one of its apps, which has its own row.
-    let last = &record.last_pass;
-    let reason = last.why.as_deref().unwrap_or_default();
-    let of_an_app = || record.apps.values().filter_map(|app| app.why.as_deref());
-    let waits_for_it = of_an_app().any(|why| reason.contains(why));
-    let already_shown = of_an_app().any(|why| reason.ends_with(why));
-    let own = match gone {
-        true => Exit::Stale,
-        // The pass waited for an app whose row now shows the current outcome by the manifest.
-        false if last.outcome == Exit::Waiting && waits_for_it => Exit::Converged,
-        false => last.outcome,
-    };
+    let (own_outcome, why) = own_outcome(&record, gone);
+    let outcomes = apps.iter().map(|app| app.outcome);
     NodeView {
-        outcome: apps.iter().map(|app| app.outcome).fold(own, Exit::merge),
-        why: match gone {
-            true if apps.is_empty() => Some("stopped, or cut off from the store".into()),
-            true => None,
-            false => record.last_pass.why.clone().filter(|_| !already_shown),
-        },
+        outcome: outcomes.fold(own_outcome, Exit::merge),
+        why,
         node: row.node,
         seen: row.last_seen,
         gone,
@@ -186,12 +144,107 @@ fn node_view(
     }
 }
 
+/// The release of an app that a node should have.
+#[derive(Default)]
+struct DesiredRelease {
+    sha: Option<Sha>,
+    /// The hold in force.
+    held: Option<String>,
+    /// Why the app's entry in the manifest is invalid, one line.
+    problem: Option<String>,
+}
+
+impl DesiredRelease {
+    fn from_manifest(
+        manifest: &Manifest,
+        record: &NodeRecord,
+        app: &str,
+        now: Timestamp,
+    ) -> DesiredRelease {
+        let apps = manifest.environments.get(&record.environment);
+        match apps.and_then(|apps| apps.get(app)) {
+            Some(Ok(entry)) => {
+                let desired = entry.for_node(&record.tags, now);
+                DesiredRelease {
+                    held: desired.hold.as_ref().map(describe_hold),
+                    sha: Some(desired.sha),
+                    problem: None,
+                }
+            }
+            Some(Err(problem)) => {
+                let problem = problem.to_string();
+                let first_line = problem.lines().next().unwrap_or_default();
+                DesiredRelease {
+                    problem: Some(sanitize_line(first_line)),
+                    ..DesiredRelease::default()
+                }
+            }
+            None => DesiredRelease::default(),
+        }
+    }
+
+    fn from_record(app: &AppRecord) -> DesiredRelease {
+        DesiredRelease {
+            sha: app.wanted.clone(),
+            ..DesiredRelease::default()
+        }
+    }
+}
+
+fn describe_hold(hold: &Hold) -> String {
+    let until = hold.until.map_or(String::new(), |until| {
+        format!(" until {}", until.strftime("%F %H:%M UTC"))
+    });
+    format!("held by {}{until}: {}", hold.by, hold.reason)
+}
+
+fn app_view(
+    name: &str,
+    app: &AppRecord,
+    desired: DesiredRelease,
+    last_pass: &LastPass,
+    gone: bool,
+) -> AppView {
+    let (outcome, why) = match desired.problem {
+        _ if gone => (Exit::Stale, Some(GONE.into())),
+        Some(problem) => (Exit::BadInput, Some(problem)),
+        None => app_outcome(app, desired.sha.as_ref(), desired.held, last_pass.outcome),
+    };
+    AppView {
+        app: name.to_owned(),
+        actual: app.actual.clone(),
+        state: app.state,
+        since: app.since,
+        wanted: desired.sha,
+        outcome,
+        why,
+    }
+}
+
+/// The outcome of a node and its reason, besides those of its apps, which have their own rows.
+fn own_outcome(record: &NodeRecord, gone: bool) -> (Exit, Option<String>) {
+    if gone {
+        return (Exit::Stale, record.apps.is_empty().then(|| GONE.into()));
+    }
+    let LastPass { outcome, why, .. } = &record.last_pass;
+    let reason = why.as_deref().unwrap_or_default();
+    let app_reasons = || record.apps.values().filter_map(|app| app.why.as_deref());
+    let waits_for_app = app_reasons().any(|why| reason.contains(why));
+    let already_shown = app_reasons().any(|why| reason.ends_with(why));
+    let outcome = match outcome {
+        // The row of the app shows the current outcome by the manifest.
+        Exit::Waiting if waits_for_app => Exit::Converged,
+        outcome => *outcome,
+    };
+    (outcome, why.clone().filter(|_| !already_shown))
+}
+
 /// The outcome of an app on a live node, and the reason if it is not converged.
 fn app_outcome(
     app: &AppRecord,
     wanted: Option<&Sha>,
     held: Option<String>,
-    last: Exit,
+    last_pass: Exit,
 ) -> (Exit, Option<String>) {
     let Some(wanted) = wanted else {
         return match app.actual {
@@ -199,20 +252,20 @@ fn app_outcome(
             None => (Exit::Converged, Some("nothing to deploy yet".into())),
         };
     };
-    let there = app.actual.as_ref() == Some(wanted);
-    let newer = app.wanted.as_ref() != Some(wanted);
-    if there && app.state == ServingState::Serving {
+    let is_active = app.actual.as_ref() == Some(wanted);
+    let changed_since = app.wanted.as_ref() != Some(wanted);
+    if is_active && app.state == ServingState::Serving {
         // The wanted release is active and proven, but the app may still not be converged: an operator may
         // have stopped its service, or the service may owe a restart.
-        let left = app.outcome.filter(|_| !newer);
-        return (left.unwrap_or(Exit::Converged), app.why.clone());
+        let outcome = app.outcome.filter(|_| !changed_since);
+        return (outcome.unwrap_or(Exit::Converged), app.why.clone());
     }
     if let Some(held) = held {
         return (Exit::Waiting, Some(held));
     }
     let pending = |why: &str| (Exit::Pending, Some(why.to_owned()));
     match (&app.why, app.state) {
-        (why, _) if newer => {
+        (why, _) if changed_since => {
             let before = why.as_ref().map(|why| format!("; before: {why}"));
             pending(&format!("not picked up yet{}", before.unwrap_or_default()))
         }
@@ -220,7 +273,7 @@ fn app_outcome(
             Exit::RolledBack,
             why.clone().or(Some("it failed its gate".into())),
         ),
-        (Some(why), _) => (last.merge(Exit::Pending), Some(why.clone())),
+        (Some(why), _) => (last_pass.merge(Exit::Pending), Some(why.clone())),
         (None, ServingState::OnTrial) => pending("on trial"),
         (None, _) => pending("not deployed yet"),
     }

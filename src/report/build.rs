@@ -51,23 +51,13 @@ impl Report {
             Freshness::Refused(problem) => (None, Some(problem.to_string())),
         };
         let apps = heading.apps.into_iter().map(|(app, actual)| {
-            let wanted = desired.apps.get(&app);
-            let mut app = AppReport {
-                app,
-                actual,
-                wanted: wanted.map(|wanted| wanted.sha.to_string()),
-                reference: wanted.and_then(|wanted| wanted.reference.clone()),
-                held: wanted
-                    .and_then(|wanted| wanted.hold.as_ref())
-                    .map(Hold::description),
-                state: AppState::Converged,
-                why: None,
-            };
-            let own = catalog.map(|catalog| catalog.app_resource_ids(&app.app));
-            let own = own.unwrap_or_default();
-            let own = rows.iter().filter(|row| own.contains(&row.id.as_str()));
+            let mut app = AppReport::new(app, actual, desired);
+            let ids = catalog.map(|catalog| catalog.app_resource_ids(&app.app));
+            let ids = ids.unwrap_or_default();
+            let app_rows = rows.iter().filter(|row| ids.contains(&row.id.as_str()));
             let stale = stale.as_ref().map(|stale: &Staleness| stale.why.as_str());
-            (app.state, app.why) = evaluate(&app, own, stale, refused.as_deref(), heading.stopped);
+            let stopped = heading.stopped;
+            (app.state, app.why) = evaluate(&app, app_rows, stale, refused.as_deref(), stopped);
             app
         });
         let apps = apps.collect();
@@ -143,6 +133,23 @@ impl Report {
             Some(row)
         });
         Report::new(heading, rows.collect(), plan.steps.len(), Some(catalog))
+    }
+}
+
+impl AppReport {
+    /// The report of an app before its resources are evaluated.
+    fn new(app: String, actual: Option<String>, desired: &DesiredState) -> AppReport {
+        let wanted = desired.apps.get(&app);
+        let hold = wanted.and_then(|wanted| wanted.hold.as_ref());
+        AppReport {
+            app,
+            actual,
+            wanted: wanted.map(|wanted| wanted.sha.to_string()),
+            reference: wanted.and_then(|wanted| wanted.reference.clone()),
+            held: hold.map(Hold::description),
+            state: AppState::Converged,
+            why: None,
+        }
     }
 }
 

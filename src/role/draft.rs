@@ -1,8 +1,57 @@
 //! A resource of a role before it is checked against the others.
 
-use crate::kind::AnyResource;
-use crate::problem::Location;
+use super::template_syntax::plain_reference;
+use crate::kind::{AnyKind, AnyResource};
+use crate::kinds;
+use crate::problem::{Location, Problem, nearest, one_of};
 use crate::yaml::Node;
+
+/// A resource as a role describes it: `kind: {…}`.
+pub(super) struct ResourceNode<'a> {
+    pub kind: &'static dyn AnyKind,
+    pub at: &'a Location,
+    pub fields: &'a Node,
+}
+
+impl<'a> ResourceNode<'a> {
+    pub(super) fn parse(node: &'a Node) -> Result<ResourceNode<'a>, Problem> {
+        let [entry] = node.expect_map("a resource: `kind: {…}`")? else {
+            return Err(
+                Problem::new("expected exactly one `kind: {…}` in each item of the list")
+                    .at(&node.at)
+                    .hint("indent the fields below the kind"),
+            );
+        };
+        let Some(kind) = kinds::find(&entry.key) else {
+            let known: Vec<&str> = kinds::KINDS.iter().map(|kind| kind.name()).collect();
+            let problem =
+                Problem::new(format!("there is no kind `{}`", entry.key)).at(&entry.key_at);
+            return Err(match nearest(&entry.key, known.iter().copied()) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint(format!("expected {}", one_of(&known))),
+            });
+        };
+        let resource = ResourceNode {
+            kind,
+            at: &entry.key_at,
+            fields: &entry.value,
+        };
+        resource
+            .fields
+            .expect_map("the fields of the resource")
+            .map_err(|p| p.resource(resource.label()))?;
+        Ok(resource)
+    }
+
+    /// Its kind and id as written, for problems before the id is known.
+    pub(super) fn label(&self) -> String {
+        let id = self.fields.get("id").and_then(Node::as_text);
+        match id {
+            Some(id) => format!("{} `{id}`", self.kind.name()),
+            None => self.kind.name().to_owned(),
+        }
+    }
+}
 
 /// A resource that is not yet checked against the others.
 pub(super) struct Draft {
@@ -18,4 +67,22 @@ pub(super) struct Draft {
     pub requires: Vec<(Option<String>, String)>,
     /// Its scope, as an index.
     pub scope: usize,
+}
+
+/// For a field that is empty because its parameter has no value: names the parameter to set.
+pub(super) fn name_unset_parameter(problem: Problem, fields: &Node, rendered: &Node) -> Problem {
+    let field = problem.field.as_deref();
+    let written = field.and_then(|field| fields.get(field));
+    let name = written.and_then(Node::as_text).and_then(plain_reference);
+    let value = field.and_then(|field| rendered.get(field));
+    match name {
+        Some(name) if value.is_some_and(Node::is_null) => Problem {
+            message: format!("`{name}` has no value"),
+            ..problem
+        }
+        .hint(format!(
+            "set `{name}` in the node's attributes or in the environment's file"
+        )),
+        _ => problem,
+    }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::catalog::Catalog;
 use super::context::node_scope;
-use super::draft::Draft;
+use super::draft::{Draft, ResourceNode, name_unset_parameter};
 use super::parameters::{fill_scope, has_template, items, merge_layers, unknown_attributes};
 use super::ports::RolePorts;
 use super::render::Renderer;
@@ -15,8 +15,7 @@ use super::scope::Scope;
 use crate::desired::DesiredState;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
-use crate::kinds;
-use crate::problem::{Location, Problem, Problems, nearest, one_of};
+use crate::problem::{Location, Problem, Problems};
 use crate::resource::{Argv, ResolveInputs};
 use crate::settings::Settings;
 use crate::yaml::{self, Node};
@@ -127,19 +126,19 @@ impl RoleExpansion<'_, '_> {
         };
         let mut problems = Vec::new();
         let items = items(role, list, &parameters)?;
-        let mut whole = Vec::new();
+        let mut rendered_items = Vec::new();
         for item in &items {
             let values = self
                 .render_item(&scope, role, &item.values)
                 .map_err(|problem| problem.resource(format!("{list}.{}", item.name)))?;
-            whole.push(serde_json::Value::Object(values));
+            rendered_items.push(serde_json::Value::Object(values));
         }
         // From here on the list itself has its rendered items, for a file about all of them.
         let mut scope = Scope::nested_in(&scope);
-        let named = items.iter().map(|item| item.name.clone());
-        scope.insert(list, named.zip(whole.iter().cloned()).collect());
+        let names = items.iter().map(|item| item.name.clone());
+        scope.insert(list, names.zip(rendered_items.iter().cloned()).collect());
         let scope = Rc::new(scope);
-        for (item, values) in items.iter().zip(whole) {
+        for (item, values) in items.iter().zip(rendered_items) {
             let mut inner = Scope::nested_in(&scope);
             inner.insert(&role.item, values);
             let inner = Rc::new(inner);
@@ -221,9 +220,9 @@ impl RoleExpansion<'_, '_> {
         scope: Rc<Scope>,
     ) -> Result<(), Problems> {
         let mut problems = Vec::new();
-        let number = self.scopes.len();
+        let scope_index = self.scopes.len();
         for node in role.resources()? {
-            match self.draft_resource(role, item, node, &scope, number) {
+            match self.draft_resource(role, item, node, &scope, scope_index) {
                 Ok(Some(draft)) => self.drafts.push(draft),
                 Ok(None) => {}
                 Err(problem) => problems.push(problem),
@@ -243,116 +242,86 @@ impl RoleExpansion<'_, '_> {
         item: Option<&str>,
         node: &Node,
         scope: &Scope,
-        number: usize,
+        scope_index: usize,
     ) -> Result<Option<Draft>, Problem> {
-        let [entry] = node.expect_map("a resource: `kind: {…}`")? else {
-            return Err(
-                Problem::new("expected exactly one `kind: {…}` in each item of the list")
-                    .at(&node.at)
-                    .hint("indent the fields below the kind"),
-            );
-        };
-        let Some(kind) = kinds::find(&entry.key) else {
-            let known: Vec<&str> = kinds::KINDS.iter().map(|kind| kind.name()).collect();
-            let problem =
-                Problem::new(format!("there is no kind `{}`", entry.key)).at(&entry.key_at);
-            return Err(match nearest(&entry.key, known.iter().copied()) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint(format!("expected {}", one_of(&known))),
-            });
-        };
-        let written_id = || {
-            let id = entry.value.get("id").and_then(Node::as_text);
-            id.map_or_else(
-                || kind.name().to_owned(),
-                |id| format!("{} `{id}`", kind.name()),
-            )
-        };
-        entry
-            .value
-            .expect_map("the fields of the resource")
-            .map_err(|p| p.resource(written_id()))?;
-        let fields = &entry.value;
-        let when = fields.get("when");
-        let id = match fields.get("id") {
-            Some(id) => {
-                let id = self
-                    .renderer
-                    .render_tree(id, scope, &|_| true)
-                    .map_err(|p| p.field("id"))?;
-                let text = id.as_text().unwrap_or_default().to_owned();
-                if text.is_empty() || text.contains(['/', ' ', ',']) {
-                    return Err(Problem::new("expected a single word without `/`")
-                        .at(&id.at)
-                        .field("id"));
-                }
-                Some(item.map_or_else(|| text.clone(), |item| format!("{item}/{text}")))
-            }
-            None => None,
-        };
-        if let Some(when) = when {
-            let expression = when.as_text().unwrap_or_default().to_owned();
-            let holds = self
-                .renderer
-                .evaluate_condition(&expression, scope)
-                .map_err(|p| p.at(&when.at).resource(written_id()).field("when"))?;
-            if !holds {
-                self.skipped_ids.extend(id);
-                return Ok(None);
-            }
+        let resource = ResourceNode::parse(node)?;
+        let fields = resource.fields;
+        let id = self.render_id(fields, item, scope)?;
+        if !self.is_wanted(&resource, scope)? {
+            self.skipped_ids.extend(id);
+            return Ok(None);
         }
-        let requires: Vec<String> = match fields.get("requires") {
-            Some(ids) => {
-                let ids = self.renderer.render_tree(ids, scope, &|_| true);
-                ids.and_then(|ids| yaml::decode(&ids)).map_err(|p| {
-                    p.resource(id.clone().unwrap_or_else(written_id))
-                        .field("requires")
-                })?
-            }
-            None => Vec::new(),
-        };
+        let label = id.clone().unwrap_or_else(|| resource.label());
+        let requires = self.render_requires(fields, scope);
+        let requires = requires.map_err(|p| p.resource(label.clone()).field("requires"))?;
         let rendered = self
             .renderer
             .render_fields(fields, COMMON_FIELDS, scope)
-            .map_err(|problem| problem.resource(id.clone().unwrap_or_else(written_id)))?;
-        let body = kind.decode(&rendered).map_err(|problem| {
-            let problem = name_unset_parameter(problem, fields, &rendered);
-            problem.resource(id.clone().unwrap_or_else(written_id))
-        })?;
+            .map_err(|p| p.resource(label.clone()))?;
+        let body = resource
+            .kind
+            .decode(&rendered)
+            .map_err(|p| name_unset_parameter(p, fields, &rendered).resource(label))?;
+        let item = item.map(str::to_owned);
         Ok(Some(Draft {
             explicit_id: id.is_some(),
-            id: id.unwrap_or_else(|| format!("{}:{}", kind.name(), body.subject())),
-            at: entry.key_at.clone(),
+            id: id.unwrap_or_else(|| format!("{}:{}", resource.kind.name(), body.subject())),
+            at: resource.at.clone(),
             role: role.name.clone(),
-            item: item.map(str::to_owned),
             node: rendered,
             body,
             requires: requires
                 .into_iter()
-                .map(|name| (item.map(str::to_owned), name))
+                .map(|name| (item.clone(), name))
                 .collect(),
-            scope: number,
+            item,
+            scope: scope_index,
         }))
     }
-}
 
-/// For a field that is empty because its parameter has no value: names the parameter to set.
-fn name_unset_parameter(problem: Problem, fields: &Node, rendered: &Node) -> Problem {
-    let field = problem.field.as_deref();
-    let written = field.and_then(|field| fields.get(field));
-    let name = written
-        .and_then(Node::as_text)
-        .and_then(super::template_syntax::plain_reference);
-    let value = field.and_then(|field| rendered.get(field));
-    match name {
-        Some(name) if value.is_some_and(Node::is_null) => Problem {
-            message: format!("`{name}` has no value"),
-            ..problem
+    /// The id of a resource, with the item that it belongs to.
+    fn render_id(
+        &mut self,
+        fields: &Node,
+        item: Option<&str>,
+        scope: &Scope,
+    ) -> Result<Option<String>, Problem> {
+        let Some(id) = fields.get("id") else {
+            return Ok(None);
+        };
+        let id = self
+            .renderer
+            .render_tree(id, scope, &|_| true)
+            .map_err(|p| p.field("id"))?;
+        let text = id.as_text().unwrap_or_default();
+        if text.is_empty() || text.contains(['/', ' ', ',']) {
+            return Err(Problem::new("expected a single word without `/`")
+                .at(&id.at)
+                .field("id"));
         }
-        .hint(format!(
-            "set `{name}` in the node's attributes or in the environment's file"
-        )),
-        _ => problem,
+        Ok(Some(match item {
+            Some(item) => format!("{item}/{text}"),
+            None => text.to_owned(),
+        }))
+    }
+
+    /// Evaluates `when`.
+    fn is_wanted(&mut self, resource: &ResourceNode<'_>, scope: &Scope) -> Result<bool, Problem> {
+        let Some(when) = resource.fields.get("when") else {
+            return Ok(true);
+        };
+        let expression = when.as_text().unwrap_or_default();
+        self.renderer
+            .evaluate_condition(expression, scope)
+            .map_err(|p| p.at(&when.at).resource(resource.label()).field("when"))
+    }
+
+    fn render_requires(&mut self, fields: &Node, scope: &Scope) -> Result<Vec<String>, Problem> {
+        let Some(ids) = fields.get("requires") else {
+            return Ok(Vec::new());
+        };
+        let ids = self.renderer.render_tree(ids, scope, &|_| true)?;
+        yaml::decode(&ids)
     }
 }
 

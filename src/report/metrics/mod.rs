@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AppState, PassSummary, Report};
+use super::{AppReport, AppState, Counts, PassSummary, Report};
 use crate::exit::Exit;
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::printable;
@@ -78,20 +78,7 @@ fn metrics(pass: &PassMetrics<'_>) -> Vec<Metric> {
         (labels, bool_value(*outcome == pass.outcome))
     });
     let mut all = vec![
-        Metric {
-            name: "trueup_info",
-            help: "The version of trueup and the environment of this node.",
-            values: vec![(
-                vec![
-                    ("version", env!("CARGO_PKG_VERSION").into()),
-                    (
-                        "environment",
-                        pass.environment.unwrap_or_default().to_owned(),
-                    ),
-                ],
-                1.0,
-            )],
-        },
+        info_metric(pass.environment),
         gauge(
             "trueup_last_pass_timestamp_seconds",
             "Start of the last pass.",
@@ -135,6 +122,20 @@ fn metrics(pass: &PassMetrics<'_>) -> Vec<Metric> {
     all
 }
 
+fn info_metric(environment: Option<&str>) -> Metric {
+    Metric {
+        name: "trueup_info",
+        help: "The version of trueup and the environment of this node.",
+        values: vec![(
+            vec![
+                ("version", env!("CARGO_PKG_VERSION").into()),
+                ("environment", environment.unwrap_or_default().to_owned()),
+            ],
+            1.0,
+        )],
+    }
+}
+
 /// A metric without labels; it is left out if the value is `None`.
 fn gauge(name: &'static str, help: &'static str, value: Option<f64>) -> Metric {
     let value = value.map(|value| (Vec::new(), value));
@@ -152,7 +153,12 @@ fn to_f64(count: usize) -> f64 {
 }
 
 fn report_metrics(report: &Report) -> Vec<Metric> {
-    let counts = &report.counts;
+    let mut all = count_metrics(&report.counts);
+    all.extend(app_metrics(&report.apps));
+    all
+}
+
+fn count_metrics(counts: &Counts) -> Vec<Metric> {
     let resources = [
         ("right", counts.right),
         ("changed", counts.changed),
@@ -162,13 +168,33 @@ fn report_metrics(report: &Report) -> Vec<Metric> {
         ("failed", counts.failed),
     ];
     let duties = [("restart", counts.restarted), ("reload", counts.reloaded)];
-    let counted = |label: &'static str, list: &[(&str, usize)]| {
+    let values = |label: &'static str, counts: &[(&str, usize)]| {
         let value =
             |(word, count): &(&str, usize)| (vec![(label, (*word).to_owned())], to_f64(*count));
-        list.iter().map(value).collect()
+        counts.iter().map(value).collect()
     };
+    vec![
+        Metric {
+            name: "trueup_resources",
+            help: "Number of resources by status after the last pass.",
+            values: values("status", &resources),
+        },
+        Metric {
+            name: "trueup_services_moved",
+            help: "Number of restarts and reloads in the last pass.",
+            values: values("duty", &duties),
+        },
+        gauge(
+            "trueup_owed",
+            "Number of restarts, reloads and runs that are still owed.",
+            Some(to_f64(counts.owed)),
+        ),
+    ]
+}
+
+fn app_metrics(apps: &[AppReport]) -> [Metric; 2] {
     let sha = |sha: &Option<String>| sha.clone().unwrap_or_default();
-    let infos = report.apps.iter().map(|app| {
+    let infos = apps.iter().map(|app| {
         let labels = vec![
             ("app", app.app.clone()),
             ("sha", sha(&app.actual)),
@@ -177,7 +203,7 @@ fn report_metrics(report: &Report) -> Vec<Metric> {
         ];
         (labels, 1.0)
     });
-    let states = report.apps.iter().flat_map(|app| {
+    let states = apps.iter().flat_map(|app| {
         APP_STATES.iter().map(|state| {
             let labels = vec![
                 ("app", app.app.clone()),
@@ -186,22 +212,7 @@ fn report_metrics(report: &Report) -> Vec<Metric> {
             (labels, bool_value(*state == app.state))
         })
     });
-    vec![
-        Metric {
-            name: "trueup_resources",
-            help: "Number of resources by status after the last pass.",
-            values: counted("status", &resources),
-        },
-        Metric {
-            name: "trueup_services_moved",
-            help: "Number of restarts and reloads in the last pass.",
-            values: counted("duty", &duties),
-        },
-        gauge(
-            "trueup_owed",
-            "Number of restarts, reloads and runs that are still owed.",
-            Some(to_f64(counts.owed)),
-        ),
+    [
         Metric {
             name: "trueup_app_info",
             help: "The actual and the wanted sha of each app.",
