@@ -269,8 +269,8 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
 /// A row for each app of a node, or one for a node without apps.
 fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> {
     let last_seen = || match node.gone {
-        true => paint.bad(&format_age(node.seen, now)),
-        false => format_age(node.seen, now),
+        true => paint.bad(&format_age(node.last_seen, now)),
+        false => format_age(node.last_seen, now),
     };
     let mut rows: Vec<Vec<String>> = Vec::new();
     for app in &node.apps {

@@ -77,8 +77,9 @@ impl RecordCache {
     pub(crate) fn load(host: &Host, store: &str, environment: &str) -> RecordCache {
         let empty = RecordCache::empty(store, environment);
         let known: Option<RecordCache> = DOCUMENT.load_cache(&host.root, &RecordCache::path(host));
-        let same = |known: &RecordCache| known.store == store && known.environment == environment;
-        let mut known = known.filter(same).unwrap_or(empty);
+        let is_same_scope =
+            |known: &RecordCache| known.store == store && known.environment == environment;
+        let mut known = known.filter(is_same_scope).unwrap_or(empty);
         known.drop_invalid_records();
         known
     }
@@ -132,9 +133,9 @@ impl RecordCache {
     /// Serializes at most `max_bytes`, so that the file can be read back. Drops the largest records if
     /// needed; each of those then costs one read per pass.
     pub(super) fn to_json(&self, max_bytes: usize) -> Vec<u8> {
-        let whole = DOCUMENT.encode(self);
-        if whole.len() <= max_bytes {
-            return whole;
+        let json = DOCUMENT.encode(self);
+        if json.len() <= max_bytes {
+            return json;
         }
         let size = |cached: &CachedRecord| DOCUMENT.encode(cached).len();
         let mut sizes: Vec<(usize, &String)> = self
@@ -144,10 +145,10 @@ impl RecordCache {
             .collect();
         sizes.sort();
         let mut cache = self.clone();
-        let mut too_much = whole.len() - max_bytes;
-        while let (true, Some((size, name))) = (too_much > 0, sizes.pop()) {
+        let mut excess = json.len() - max_bytes;
+        while let (true, Some((size, name))) = (excess > 0, sizes.pop()) {
             cache.records.remove(name);
-            too_much = too_much.saturating_sub(size);
+            excess = excess.saturating_sub(size);
         }
         DOCUMENT.encode(&cache)
     }

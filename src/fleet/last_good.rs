@@ -117,9 +117,10 @@ impl LastGoodLists {
                 "cannot load the last good lists of nodes: {error} (`trueup converge --accept-shrink` replaces them with those of the store)"
             )
         })?;
-        let same = |lists: &LastGoodLists| lists.store == store && lists.environment == environment;
+        let is_same_scope =
+            |lists: &LastGoodLists| lists.store == store && lists.environment == environment;
         Ok(lists
-            .filter(same)
+            .filter(is_same_scope)
             .unwrap_or_else(|| LastGoodLists::empty(store, environment)))
     }
 
@@ -144,25 +145,22 @@ impl LastGoodLists {
                     .into_iter()
                     .map(Arc::new)
                     .collect();
-                file.into_lists(|place| nodes.get(place).cloned())
+                file.into_lists(|index| nodes.get(index).cloned())
             }
         }
     }
 
     /// Every node of the lists, each once.
     pub(super) fn nodes(&self) -> BTreeSet<&Arc<Peer>> {
-        self.lists
-            .values()
-            .flat_map(|answer| &answer.nodes)
-            .collect()
+        self.lists.values().flat_map(|list| &list.nodes).collect()
     }
 
     /// Approximate memory of the lists, in bytes; never less than their size in the file.
     pub(super) fn memory_size(&self) -> usize {
-        let answers = self.lists.iter();
-        let places = answers.map(|(words, answer)| list_memory_size(words, &answer.nodes));
+        let lists = self.lists.iter();
+        let lists = lists.map(|(query, list)| list_memory_size(query, &list.nodes));
         let nodes = self.nodes().into_iter().map(|peer| peer.memory_size());
-        places.sum::<usize>() + nodes.sum::<usize>()
+        lists.sum::<usize>() + nodes.sum::<usize>()
     }
 
     pub(super) fn save(&self, host: &Host) -> Result<(), RootError> {
@@ -187,32 +185,32 @@ impl LastGoodLists {
             answers: BTreeMap<&'a str, StoredList<usize>>,
         }
         let nodes = self.nodes();
-        let place: BTreeMap<&Arc<Peer>, usize> = nodes
+        let index: BTreeMap<&Arc<Peer>, usize> = nodes
             .iter()
             .enumerate()
             .map(|(n, peer)| (*peer, n))
             .collect();
-        let entry = |answer: &NodeList| StoredList {
-            nodes: answer
+        let stored = |list: &NodeList| StoredList {
+            nodes: list
                 .nodes
                 .iter()
-                .filter_map(|peer| place.get(peer))
+                .filter_map(|peer| index.get(peer))
                 .copied()
                 .collect(),
-            sizes: answer.sizes.clone(),
-            refused: answer.refused.clone(),
+            sizes: list.sizes.clone(),
+            refused: list.refused.clone(),
         };
-        let answers = self.lists.iter();
-        let written = ListsFileRef {
+        let lists = self.lists.iter();
+        let file = ListsFileRef {
             version: VERSION,
             store: &self.store,
             environment: &self.environment,
-            answers: answers
-                .map(|(words, answer)| (words.as_str(), entry(answer)))
+            answers: lists
+                .map(|(query, list)| (query.as_str(), stored(list)))
                 .collect(),
             nodes: nodes.into_iter().map(|peer| &**peer).collect(),
         };
-        DOCUMENT.encode(&written)
+        DOCUMENT.encode(&file)
     }
 }
 
@@ -228,27 +226,27 @@ impl<N> ListsFile<N> {
         mut node: impl FnMut(N) -> Option<Arc<Peer>>,
     ) -> Result<LastGoodLists, String> {
         // Earlier versions accepted addresses that no host can have, and a known peer is not parsed again.
-        let good = |peer: &Arc<Peer>| {
+        let is_valid = |peer: &Arc<Peer>| {
             let mut addresses = peer.addresses.iter().chain([&peer.address]);
             addresses.all(|ip: &IpAddr| is_host_address(*ip))
         };
-        let mut answers = BTreeMap::new();
-        for (words, entry) in self.answers {
-            let nodes: Option<Vec<Arc<Peer>>> = entry.nodes.into_iter().map(&mut node).collect();
+        let mut lists = BTreeMap::new();
+        for (query, stored) in self.answers {
+            let nodes: Option<Vec<Arc<Peer>>> = stored.nodes.into_iter().map(&mut node).collect();
             let mut nodes =
-                nodes.ok_or_else(|| format!("{words} names a node that it does not contain"))?;
-            nodes.retain(good);
-            let answer = NodeList {
+                nodes.ok_or_else(|| format!("{query} names a node that it does not contain"))?;
+            nodes.retain(is_valid);
+            let list = NodeList {
                 nodes,
-                sizes: entry.sizes,
-                refused: entry.refused,
+                sizes: stored.sizes,
+                refused: stored.refused,
             };
-            answers.insert(words, answer);
+            lists.insert(query, list);
         }
         Ok(LastGoodLists {
             store: self.store,
             environment: self.environment,
-            lists: answers,
+            lists,
         })
     }
 }

@@ -31,7 +31,8 @@ const NORMAL_GAP: Duration = Duration::from_secs(120);
 pub(super) struct StoreLiveness {
     version: u32,
     /// Digest of the store and environment that were queried.
-    whose: String,
+    #[serde(rename = "whose")]
+    scope: String,
     /// Since when the store has answered, and when it last answered; by the store's clock.
     since: Timestamp,
     last: Timestamp,
@@ -43,7 +44,7 @@ impl StoreLiveness {
     /// Loads the last state, if it is of this store and environment.
     pub(super) fn load(host: &Host, store: &str, environment: &str) -> Option<StoreLiveness> {
         let known: StoreLiveness = DOCUMENT.load_cache(&host.root, &StoreLiveness::path())?;
-        (known.whose == scope_digest(store, environment)).then_some(known)
+        (known.scope == scope_digest(store, environment)).then_some(known)
     }
 
     /// The state after an answer. `now`: the store's time.
@@ -58,19 +59,19 @@ impl StoreLiveness {
         let third = gone_after / 3;
         let is_continuous = |before: &&StoreLiveness| {
             let gap = Duration::try_from(now.duration_since(before.last));
-            let most = if before.cut {
+            let max_gap = if before.cut {
                 third
             } else {
                 third.max(NORMAL_GAP)
             };
-            gap.is_ok_and(|gap| gap <= most)
+            gap.is_ok_and(|gap| gap <= max_gap)
         };
         let since = before
             .filter(is_continuous)
             .map_or(now, |before| before.since);
         StoreLiveness {
             version: VERSION,
-            whose: scope_digest(store, environment),
+            scope: scope_digest(store, environment),
             since,
             last: now,
             cut: false,

@@ -51,21 +51,21 @@ impl Peer {
     /// Removes the addresses of this host, which no other host has: a load balancer that used one would proxy
     /// requests back to itself in a loop. Also returns a message if the record named such an address.
     pub(super) fn without_addresses(mut self, own: &[IpAddr]) -> (Option<Peer>, Option<String>) {
-        let Some(mine) = self.addresses.iter().find(|ip| own.contains(ip)).copied() else {
+        let Some(own_address) = self.addresses.iter().find(|ip| own.contains(ip)).copied() else {
             return (Some(self), None);
         };
         self.addresses.retain(|ip| !own.contains(ip));
-        let left = self.addresses.first().copied();
-        let then = match left {
+        let remaining = self.addresses.first().copied();
+        let consequence = match remaining {
             Some(_) => "only its other addresses are used",
             None => "it is not listed",
         };
-        let said = format!(
-            "the record of {} names {mine}, which is an address of this host: {then}",
+        let problem = format!(
+            "the record of {} names {own_address}, which is an address of this host: {consequence}",
             self.name
         );
-        let peer = left.map(|address| Peer { address, ..self });
-        (peer, Some(said))
+        let peer = remaining.map(|address| Peer { address, ..self });
+        (peer, Some(problem))
     }
 
     /// Approximate memory, in bytes, counted as for a record; never less than the size in a file.

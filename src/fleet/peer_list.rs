@@ -72,25 +72,25 @@ pub(crate) struct QueryResult {
 
 impl PeerList {
     pub(super) fn new(
-        fixed: Vec<Arc<Peer>>,
-        seen: ObservedNodes,
-        known: LastGoodLists,
+        static_nodes: Vec<Arc<Peer>>,
+        observed: ObservedNodes,
+        last_good: LastGoodLists,
         guard: ShrinkGuard,
     ) -> PeerList {
         // With `--accept-shrink` the old lists are dropped, so they take no memory.
-        let (weight, counted) = match guard.accept_shrink {
+        let (memory, counted_nodes) = match guard.accept_shrink {
             true => (0, HashSet::new()),
             false => (
-                known.memory_size(),
-                known.nodes().into_iter().map(pointer_id).collect(),
+                last_good.memory_size(),
+                last_good.nodes().into_iter().map(pointer_id).collect(),
             ),
         };
         PeerList {
-            memory_left: last_good::MAX_MEMORY.saturating_sub(weight),
-            counted_nodes: counted,
-            static_nodes: fixed,
-            observed: seen,
-            last_good: known,
+            memory_left: last_good::MAX_MEMORY.saturating_sub(memory),
+            counted_nodes,
+            static_nodes,
+            observed,
+            last_good,
             guard,
             results: BTreeMap::new(),
             query_error: None,
@@ -120,12 +120,13 @@ impl PeerList {
             ));
         }
         let result = match self.results.remove(&expression) {
-            Some(asked) => asked,
+            Some(result) => result,
             None => self.query_within_limit(query, &expression)?,
         };
-        let fixed = self.static_nodes.iter().filter(|peer| query.matches(peer));
+        let static_nodes = self.static_nodes.iter();
+        let static_nodes = static_nodes.filter(|peer| query.matches(peer));
         let mut nodes: BTreeMap<&str, &Arc<Peer>> = BTreeMap::new();
-        for peer in result.list.nodes.iter().chain(fixed) {
+        for peer in result.list.nodes.iter().chain(static_nodes) {
             nodes.insert(&peer.name, peer);
         }
         let nodes = nodes.into_values().cloned().collect();
@@ -149,16 +150,16 @@ impl PeerList {
         let new = nodes
             .iter()
             .filter(|peer| !self.counted_nodes.contains(&pointer_id(peer)));
-        let weight = new.map(|peer| peer.memory_size()).sum::<usize>()
+        let memory = new.map(|peer| peer.memory_size()).sum::<usize>()
             + last_good::list_memory_size(expression, nodes);
-        if weight <= self.memory_left {
-            self.memory_left -= weight;
+        if memory <= self.memory_left {
+            self.memory_left -= memory;
             self.counted_nodes.extend(nodes.iter().map(pointer_id));
             return Ok(result);
         }
-        let most = last_good::MAX_MEMORY >> 20;
+        let max_mib = last_good::MAX_MEMORY >> 20;
         let why = format!(
-            "the lists of this host would take more than {most} MiB: the store has more nodes, or larger records, than a real fleet (`trueup fleet` shows them)"
+            "the lists of this host would take more than {max_mib} MiB: the store has more nodes, or larger records, than a real fleet (`trueup fleet` shows them)"
         );
         match self
             .last_good
@@ -192,16 +193,16 @@ impl PeerList {
             ObservedNodes::NotAsked | ObservedNodes::Unavailable(_) => {
                 return self.last_good_result(last, expression);
             }
-            ObservedNodes::Partial(seen, why) => (seen, Some(why)),
-            ObservedNodes::Complete(seen) => (seen, None),
+            ObservedNodes::Partial(nodes, why) => (nodes, Some(why)),
+            ObservedNodes::Complete(nodes) => (nodes, None),
         };
         let fresh = matching(observed);
         let Some(last) = last else {
             return QueryResult::new(self.new_list(fresh, None));
         };
         let (size, before) = (fresh.len(), self.largest_recent_size(last));
-        let least = 100 - usize::from(self.guard.max_shrink.min(100));
-        let shrunk = (size == 0 && before > 0) || size * 100 < before * least;
+        let min_percent = 100 - usize::from(self.guard.max_shrink.min(100));
+        let shrunk = (size == 0 && before > 0) || size * 100 < before * min_percent;
         let (why, remedy) = match unread {
             Some(why) => (why.clone(), ""),
             None if shrunk => {
@@ -221,22 +222,22 @@ impl PeerList {
                 ..QueryResult::new(self.new_list(fresh, None))
             };
         }
-        let before = last.refused.as_ref();
-        let answer = NodeList {
+        let refusal = last.refused.as_ref();
+        let list = NodeList {
             nodes: merge_by_name(&last.nodes, fresh),
             sizes: last.sizes.clone(),
             refused: Some(RefusedList {
                 size,
-                since: before.map_or(self.guard.now, |refused| refused.since),
+                since: refusal.map_or(self.guard.now, |refusal| refusal.since),
                 why: unread.cloned(),
             }),
         };
-        let stays = format_names(&answer.nodes);
+        let names = format_names(&list.nodes);
         QueryResult {
             kept_reason: Some(format!(
-                "{expression}: {why}: keeping the last good list ({stays}){remedy}"
+                "{expression}: {why}: keeping the last good list ({names}){remedy}"
             )),
-            ..QueryResult::new(answer)
+            ..QueryResult::new(list)
         }
     }
 
@@ -245,25 +246,25 @@ impl PeerList {
         let Some(last) = last else {
             return QueryResult::new(self.new_list(Vec::new(), None));
         };
-        let stays = format!("keeping the last good list ({})", format_names(&last.nodes));
+        let keeping = format!("keeping the last good list ({})", format_names(&last.nodes));
         let refused = |refused: &RefusedList| {
             let since = refused.since.strftime("%F %T UTC");
             match &refused.why {
-                Some(why) => format!("{expression}: since {since} {why}: {stays}"),
+                Some(why) => format!("{expression}: since {since} {why}: {keeping}"),
                 None => {
                     let size = format_count(refused.size);
                     format!(
-                        "{expression}: a list of {size} is refused since {since}, {stays}{ACCEPT_HINT}"
+                        "{expression}: a list of {size} is refused since {since}, {keeping}{ACCEPT_HINT}"
                     )
                 }
             }
         };
-        let kept = match &self.observed {
-            ObservedNodes::Unavailable(why) => Some(format!("{expression}: {why}; {stays}")),
+        let kept_reason = match &self.observed {
+            ObservedNodes::Unavailable(why) => Some(format!("{expression}: {why}; {keeping}")),
             _ => last.refused.as_ref().map(refused),
         };
         QueryResult {
-            kept_reason: kept,
+            kept_reason,
             ..QueryResult::new(last.clone())
         }
     }
@@ -298,15 +299,15 @@ impl PeerList {
         let within = last.sizes.iter().zip(ended);
         let within =
             within.filter(|(_, ended)| ended.is_none_or(|ended| !is_outside_window(ended, now)));
-        let most = within.map(|((_, size), _)| *size).max();
-        most.unwrap_or(last.nodes.len())
+        let largest = within.map(|((_, size), _)| *size).max();
+        largest.unwrap_or(last.nodes.len())
     }
 }
 
 impl QueryResult {
-    fn new(answer: NodeList) -> QueryResult {
+    fn new(list: NodeList) -> QueryResult {
         QueryResult {
-            list: answer,
+            list,
             kept_reason: None,
             accepted_shrink: None,
         }
@@ -319,7 +320,7 @@ fn pointer_id(peer: &Arc<Peer>) -> usize {
 }
 
 fn is_outside_window(ended: Timestamp, now: Timestamp) -> bool {
-    Duration::try_from(now.duration_since(ended)).is_ok_and(|gone| gone > SHRINK_WINDOW)
+    Duration::try_from(now.duration_since(ended)).is_ok_and(|age| age > SHRINK_WINDOW)
 }
 
 /// The nodes of both lists; a fresh node replaces a listed one of the same name.

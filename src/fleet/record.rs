@@ -171,9 +171,9 @@ impl NodeRecord {
         if let Some(bad) = names.into_iter().find(|name| !is_name(name)) {
             return Err(sanitize_line(&format!("`{bad}` is not a name")));
         }
-        let words = self.tags.values().chain([&self.agent]);
-        let mut words = words.chain(&self.machine_id);
-        if let Some(bad) = words.find(|word| !is_plain_value(word)) {
+        let values = self.tags.values().chain([&self.agent]);
+        let mut values = values.chain(&self.machine_id);
+        if let Some(bad) = values.find(|value| !is_plain_value(value)) {
             return Err(sanitize_line(&format!("`{bad}` is not a valid tag")));
         }
         let bad = self
@@ -190,9 +190,9 @@ impl NodeRecord {
         let counts = counts
             .into_iter()
             .chain([self.ports.len(), self.apps.len()]);
-        match counts.max().filter(|most| *most > MAX_ITEMS) {
-            Some(most) => Err(format!(
-                "{most} of something: no node has more than {MAX_ITEMS}"
+        match counts.max().filter(|count| *count > MAX_ITEMS) {
+            Some(count) => Err(format!(
+                "{count} of something: no node has more than {MAX_ITEMS}"
             )),
             None => Ok(()),
         }
@@ -247,9 +247,9 @@ pub(super) fn record_too_large(bytes: u64) -> String {
 
 /// Whether a value has no syntactic meaning in any file that it is rendered into: letters, digits and
 /// `. _ : / @ + , = -`.
-pub(crate) fn is_plain_value(word: &str) -> bool {
-    word.chars().count() <= 128
-        && word
+pub(crate) fn is_plain_value(value: &str) -> bool {
+    value.chars().count() <= 128
+        && value
             .chars()
             .all(|c| c.is_alphanumeric() || "._:/@+,=-".contains(c))
 }

@@ -103,8 +103,8 @@ fn too_much_error(store: &dyn Store, environment: &str, excess: String) -> Store
 
 /// The records take more than [`MAX_MEMORY`].
 pub(super) fn too_much_memory(store: &dyn Store, environment: &str) -> StoreError {
-    let most = MAX_MEMORY >> 20;
-    let excess = format!("records that take more than {most} MiB of memory");
+    let max_mib = MAX_MEMORY >> 20;
+    let excess = format!("records that take more than {max_mib} MiB of memory");
     too_much_error(store, environment, excess)
 }
 

@@ -31,7 +31,8 @@ pub(crate) struct FleetView {
 pub(crate) struct NodeView {
     pub node: String,
     /// Time of the last heartbeat, by the store's clock.
-    pub seen: Timestamp,
+    #[serde(rename = "seen")]
+    pub last_seen: Timestamp,
     /// The last heartbeat is older than `gone_after`.
     pub gone: bool,
     pub outcome: Exit,
@@ -132,7 +133,7 @@ fn node_view(
         outcome: outcomes.fold(own_outcome, Exit::merge),
         why,
         node: row.node,
-        seen: row.last_seen,
+        last_seen: row.last_seen,
         gone,
         roles: record.roles.clone(),
         tags: record.tags.clone(),

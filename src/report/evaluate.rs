@@ -210,9 +210,13 @@ mod tests {
             ),
         ];
         for (rows, state, why) in cases {
-            let (found, said) = evaluate(&app(Some(held)), rows.iter(), None, None, false);
-            assert_eq!((found, said.as_deref()), (state, why));
+            let (actual, reason) = evaluate(&app(Some(held)), rows.iter(), None, None, false);
+            assert_eq!((actual, reason.as_deref()), (state, why));
         }
+    }
+
+    #[test]
+    fn stale_or_refused_manifest_decides_the_state_of_an_app_without_problems() {
         let none = || [].iter();
         assert_eq!(
             evaluate(&app(None), none(), Some("down"), None, false),

@@ -53,10 +53,10 @@ pub(crate) struct TimerPeriod {
 }
 
 impl TimerPeriod {
-    pub(crate) fn new(period: Option<Duration>, asked: Duration) -> TimerPeriod {
+    pub(crate) fn new(period: Option<Duration>, queried: Duration) -> TimerPeriod {
         TimerPeriod {
             period_s: period.map(|period| period.as_secs()),
-            asked_s: asked.as_secs(),
+            asked_s: queried.as_secs(),
         }
     }
 
@@ -217,8 +217,8 @@ impl<'a> History<'a> {
         match timer(&self.host.root, &self.host.exec, TIMER) {
             Ok(None) => Some(TimerPeriod::new(None, now)),
             Ok(Some(timer)) => {
-                let said = timer.period.map(|period| period + timer.max_delay);
-                Some(TimerPeriod::new(said.filter(|_| timer.expected), now))
+                let max_period = timer.period.map(|period| period + timer.max_delay);
+                Some(TimerPeriod::new(max_period.filter(|_| timer.expected), now))
             }
             // Keep the previous period until the cache expires, instead of waiting for systemd again in each
             // pass.

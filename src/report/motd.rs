@@ -72,29 +72,29 @@ mod tests {
     fn motd_shows_a_problem_once_and_clears_when_converged() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path()).unwrap();
-        let said = || root.read_with_meta(&path(), MAX_FILE_BYTES).unwrap();
+        let motd = || root.read_with_meta(&path(), MAX_FILE_BYTES).unwrap();
         write(&root, &report(vec![row(ResourceStatus::Changed)])).unwrap();
-        assert!(said().is_none());
+        assert!(motd().is_none());
         let failed = report(vec![ResourceReport {
             why: Some("\x1b[31mno\u{7} room".into()),
             ..row(ResourceStatus::Failed)
         }]);
         write(&root, &failed).unwrap();
-        let (first, text) = said().unwrap();
+        let (first, text) = motd().unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
             "trueup: failed: file:/a: \\x1b[31mno\\x07 room\n        see `trueup status`\n"
         );
         write(&root, &failed).unwrap();
-        assert_eq!(said().unwrap().0.inode, first.inode, "it was written again");
+        assert_eq!(motd().unwrap().0.inode, first.inode, "it was written again");
         write_failure(&root, Exit::BadInput, &"x".repeat(1000)).unwrap();
-        let (_, text) = said().unwrap();
+        let (_, text) = motd().unwrap();
         assert!(
             String::from_utf8(text)
                 .unwrap()
                 .starts_with("trueup: bad input: xxx")
         );
         write(&root, &report(vec![])).unwrap();
-        assert!(said().is_none());
+        assert!(motd().is_none());
     }
 }

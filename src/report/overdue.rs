@@ -44,8 +44,8 @@ pub(crate) fn check_overdue(
     let remembered = last.and_then(|last| last.rhythm?.period());
     let (period, on_since, is_off) = match timer {
         Ok(Some(timer)) if timer.expected => {
-            let said = timer.period.map(|period| period + timer.max_delay);
-            let period = said.or(remembered).unwrap_or(DEFAULT_PERIOD);
+            let current = timer.period.map(|period| period + timer.max_delay);
+            let period = current.or(remembered).unwrap_or(DEFAULT_PERIOD);
             (period, timer.active_since, timer.next == NextTrigger::Off)
         }
         Ok(_) => return None,
@@ -84,8 +84,8 @@ pub(crate) fn check_overdue(
 /// When the last pass ended, on the clock of `awake`. Falls back to the wall clock for a summary without that
 /// value.
 fn ended_at(last: &PassSummary, now: Timestamp, awake: Duration) -> Duration {
-    let said = last.ended_ms.map(Duration::from_millis);
-    said.filter(|ended| *ended <= awake).unwrap_or_else(|| {
+    let recorded = last.ended_ms.map(Duration::from_millis);
+    recorded.filter(|ended| *ended <= awake).unwrap_or_else(|| {
         let age = now.duration_since(last.started);
         let age = Duration::try_from(age).unwrap_or_default();
         awake.saturating_sub(age.saturating_sub(Duration::from_millis(last.took_ms)))

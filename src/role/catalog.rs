@@ -123,8 +123,8 @@ fn merge_duplicates(
     problems: &mut Vec<Problem>,
 ) -> (Vec<(Draft, Vec<ScopedTrigger>)>, HashMap<String, String>) {
     let mut aliases = HashMap::new();
-    let mut kept: Vec<Option<(Draft, Vec<ScopedTrigger>)>> = Vec::new();
-    let mut seen: HashMap<(&'static str, String), usize> = HashMap::with_capacity(drafts.len());
+    let mut merged: Vec<Option<(Draft, Vec<ScopedTrigger>)>> = Vec::new();
+    let mut indices: HashMap<(&'static str, String), usize> = HashMap::with_capacity(drafts.len());
     for draft in drafts {
         let triggers: Vec<ScopedTrigger> = draft
             .body
@@ -135,12 +135,12 @@ fn merge_duplicates(
             .map(|trigger| (draft.item.clone(), trigger))
             .collect();
         let key = (draft.body.kind(), draft.body.subject());
-        let Some(at) = seen.get(&key).copied() else {
-            seen.insert(key, kept.len());
-            kept.push(Some((draft, triggers)));
+        let Some(at) = indices.get(&key).copied() else {
+            indices.insert(key, merged.len());
+            merged.push(Some((draft, triggers)));
             continue;
         };
-        let (mut first, mut all) = kept[at]
+        let (mut first, mut all) = merged[at]
             .take()
             .expect("an index is only kept for what is there");
         if without_triggers(&first.node) != without_triggers(&draft.node) {
@@ -160,13 +160,13 @@ fn merge_duplicates(
         all.extend(triggers);
         first.requires.extend(draft.requires);
         if all.is_empty() {
-            kept[at] = Some((first, all));
+            merged[at] = Some((first, all));
         } else {
-            seen.insert(key, kept.len());
-            kept.push(Some((first, all)));
+            indices.insert(key, merged.len());
+            merged.push(Some((first, all)));
         }
     }
-    (kept.into_iter().flatten().collect(), aliases)
+    (merged.into_iter().flatten().collect(), aliases)
 }
 
 fn without_triggers(node: &Node) -> serde_json::Value {
@@ -332,9 +332,9 @@ fn check_unique_paths(resources: &[Resource], problems: &mut Vec<Problem>) {
 }
 
 fn check_unique_ids(resources: &[Resource], problems: &mut Vec<Problem>) {
-    let mut seen: HashMap<&str, &Resource> = HashMap::with_capacity(resources.len());
+    let mut by_id: HashMap<&str, &Resource> = HashMap::with_capacity(resources.len());
     for resource in resources {
-        if let Some(first) = seen.insert(&resource.id, resource) {
+        if let Some(first) = by_id.insert(&resource.id, resource) {
             problems.push(
                 Problem::new(format!(
                     "the id `{}` is already taken on {}",

@@ -143,10 +143,10 @@ pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<It
         }
         let mut values = defaults.clone();
         if !entry.value.is_null() {
-            let what = format!("the settings of the {} `{}`", role.item, entry.key);
+            let expected = format!("the settings of the {} `{}`", role.item, entry.key);
             entry
                 .value
-                .expect_map(&what)
+                .expect_map(&expected)
                 .map_err(|p| p.field(format!("{list}.{}", entry.key)))?;
             check_unknown_keys(role, list, entry, &defaults)?;
             merge(&mut values, entry.value.clone());

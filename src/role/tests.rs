@@ -80,112 +80,114 @@ fn equal_resources_of_items_merge_with_all_their_triggers() {
     assert_eq!(nginx.triggers[0].on, ["a/site", "b/site"]);
 }
 
+/// A role, the end of the node's settings, and the problem.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "resources:\n  - fiel: {path: /a}",
+        "",
+        "roles/web.yml:2:5: there is no kind `fiel`\n  hint: did you mean `file`?",
+    ),
+    (
+        "resources:\n  - file: {path: /a, content: x, mod: \"0644\"}",
+        "",
+        "roles/web.yml:2:34: file: unknown field `mod`\n  hint: did you mean `mode`?",
+    ),
+    (
+        "resources:\n  - file: {id: m, path: /a, content: x, mode: 755}",
+        "",
+        "roles/web.yml:2:47: m: mode: a mode must be quoted, or YAML reads it as the decimal number 755\n  hint: write \"0755\"",
+    ),
+    (
+        "resources:\n  - file: {path: /a/../b, content: x}",
+        "",
+        "roles/web.yml:2:5: file:/a/../b: path: /a/../b is not a valid path: `..` is not allowed: write the resolved path",
+    ),
+    (
+        "resources:\n  - file: {path: /a, content: x}\n  - symlink: {path: /a/, to: b}",
+        "",
+        "roles/web.yml:3:5: symlink:/a/: /a is already owned by file:/a (roles/web.yml:2:5)\n  hint: one path belongs to one resource",
+    ),
+    (
+        "resources:\n  - file: {id: conf, path: /a, content: x}\n  - service: {name: s, restart_on: [cnof]}",
+        "",
+        "roles/web.yml:3:5: service:s: there is no resource `cnof`\n  hint: did you mean `conf`?",
+    ),
+    (
+        "resources:\n  - file: {path: /a, content: x, requires: [fiel]}\n  - file: {id: file, path: /b, content: x}",
+        "",
+        "roles/web.yml:2:5: file:/a: requires: there is no resource `fiel`\n  hint: did you mean `file`?",
+    ),
+    (
+        "resources:\n  - file: {path: /a, content: x, requires: [late]}\n  - file: {id: late, path: /b, content: x}",
+        "",
+        "roles/web.yml:2:5: file:/a: requires: it requires `late`, which comes after it\n  hint: resources are applied in the order of the list: put it before this one",
+    ),
+    (
+        "resources:\n  - file: {id: own, path: /a, content: x, requires: own}",
+        "",
+        "roles/web.yml:2:53: own: requires: expected a list, found the text `own`",
+    ),
+    (
+        "resources:\n  - file: {path: /a, content: x, check: ngnix}\nchecks: {nginx: [nginx, -t]}",
+        "",
+        "roles/web.yml:2:5: file:/a: check: no role of this node has a check `ngnix`\n  hint: did you mean `nginx`?",
+    ),
+    (
+        "parameters: {motd: hi}\nresources:\n  - file: {path: /a, content: \"{{ modt }}\"}",
+        "",
+        "roles/web.yml:3:31: file: content: `modt` is not defined\n  hint: did you mean `motd`?",
+    ),
+    (
+        "parameters: {motd: null}\nresources:\n  - file: {path: \"{{ motd }}\", content: x}",
+        "",
+        "roles/web.yml:3:18: file: path: `motd` has no value\n  hint: set `motd` in the node's attributes or in the environment's file",
+    ),
+    (
+        "resources:\n  - template: {path: /a, source: a.cnf}",
+        "",
+        "roles/web.yml:2:5: template:/a: source: there is no template `a.cnf` in templates and /nonexistent/templates\n  hint: did you mean `a.conf`?",
+    ),
+    (
+        "resources:\n  - template: {path: /a, source: bad.conf}",
+        "",
+        "templates/bad.conf:2:8: template:/a: source: template error: Variable `facst` is not defined\n  hint: did you mean `facts`?",
+    ),
+    (
+        "parameters: {apps: {}}",
+        "attributes: {aps: {}}",
+        "node.yml:4:14: attributes.aps: no role of this node (web) has a parameter `aps`\n  hint: did you mean `apps`?",
+    ),
+    (
+        TWO_APPS,
+        "attributes: {apps: {a: {prot: 1}}}",
+        "node.yml:4:25: apps.a.prot: there is no setting `prot` for an item of `apps` in the role `web`\n  hint: did you mean `port`?",
+    ),
+    (
+        "include: [wbe]",
+        "",
+        "roles/web.yml:1:10: include: there is no role `wbe` in roles and /nonexistent/roles\n  hint: did you mean `web`?",
+    ),
+    (
+        "include: [web]",
+        "",
+        "roles/web.yml:1:10: include: roles include each other in a circle: web -> web",
+    ),
+    (
+        "paramters: {}",
+        "",
+        "roles/web.yml:1:1: unknown field `paramters`\n  hint: did you mean `parameters`?",
+    ),
+    (
+        "parameters: {facts: 1}",
+        "",
+        "roles/web.yml:1:14: parameters: `facts` is reserved and cannot be a parameter",
+    ),
+];
+
 #[test]
 fn every_mistake_names_its_place_and_what_to_do() {
-    let cases: &[(&str, &str, &str)] = &[
-        (
-            "resources:\n  - fiel: {path: /a}",
-            "",
-            "roles/web.yml:2:5: there is no kind `fiel`\n  hint: did you mean `file`?",
-        ),
-        (
-            "resources:\n  - file: {path: /a, content: x, mod: \"0644\"}",
-            "",
-            "roles/web.yml:2:34: file: unknown field `mod`\n  hint: did you mean `mode`?",
-        ),
-        (
-            "resources:\n  - file: {id: m, path: /a, content: x, mode: 755}",
-            "",
-            "roles/web.yml:2:47: m: mode: a mode must be quoted, or YAML reads it as the decimal number 755\n  hint: write \"0755\"",
-        ),
-        (
-            "resources:\n  - file: {path: /a/../b, content: x}",
-            "",
-            "roles/web.yml:2:5: file:/a/../b: path: /a/../b is not a valid path: `..` is not allowed: write the resolved path",
-        ),
-        (
-            "resources:\n  - file: {path: /a, content: x}\n  - symlink: {path: /a/, to: b}",
-            "",
-            "roles/web.yml:3:5: symlink:/a/: /a is already owned by file:/a (roles/web.yml:2:5)\n  hint: one path belongs to one resource",
-        ),
-        (
-            "resources:\n  - file: {id: conf, path: /a, content: x}\n  - service: {name: s, restart_on: [cnof]}",
-            "",
-            "roles/web.yml:3:5: service:s: there is no resource `cnof`\n  hint: did you mean `conf`?",
-        ),
-        (
-            "resources:\n  - file: {path: /a, content: x, requires: [fiel]}\n  - file: {id: file, path: /b, content: x}",
-            "",
-            "roles/web.yml:2:5: file:/a: requires: there is no resource `fiel`\n  hint: did you mean `file`?",
-        ),
-        (
-            "resources:\n  - file: {path: /a, content: x, requires: [late]}\n  - file: {id: late, path: /b, content: x}",
-            "",
-            "roles/web.yml:2:5: file:/a: requires: it requires `late`, which comes after it\n  hint: resources are applied in the order of the list: put it before this one",
-        ),
-        (
-            "resources:\n  - file: {id: own, path: /a, content: x, requires: own}",
-            "",
-            "roles/web.yml:2:53: own: requires: expected a list, found the text `own`",
-        ),
-        (
-            "resources:\n  - file: {path: /a, content: x, check: ngnix}\nchecks: {nginx: [nginx, -t]}",
-            "",
-            "roles/web.yml:2:5: file:/a: check: no role of this node has a check `ngnix`\n  hint: did you mean `nginx`?",
-        ),
-        (
-            "parameters: {motd: hi}\nresources:\n  - file: {path: /a, content: \"{{ modt }}\"}",
-            "",
-            "roles/web.yml:3:31: file: content: `modt` is not defined\n  hint: did you mean `motd`?",
-        ),
-        (
-            "parameters: {motd: null}\nresources:\n  - file: {path: \"{{ motd }}\", content: x}",
-            "",
-            "roles/web.yml:3:18: file: path: `motd` has no value\n  hint: set `motd` in the node's attributes or in the environment's file",
-        ),
-        (
-            "resources:\n  - template: {path: /a, source: a.cnf}",
-            "",
-            "roles/web.yml:2:5: template:/a: source: there is no template `a.cnf` in templates and /nonexistent/templates\n  hint: did you mean `a.conf`?",
-        ),
-        (
-            "resources:\n  - template: {path: /a, source: bad.conf}",
-            "",
-            "templates/bad.conf:2:8: template:/a: source: template error: Variable `facst` is not defined\n  hint: did you mean `facts`?",
-        ),
-        (
-            "parameters: {apps: {}}",
-            "attributes: {aps: {}}",
-            "node.yml:4:14: attributes.aps: no role of this node (web) has a parameter `aps`\n  hint: did you mean `apps`?",
-        ),
-        (
-            TWO_APPS,
-            "attributes: {apps: {a: {prot: 1}}}",
-            "node.yml:4:25: apps.a.prot: there is no setting `prot` for an item of `apps` in the role `web`\n  hint: did you mean `port`?",
-        ),
-        (
-            "include: [wbe]",
-            "",
-            "roles/web.yml:1:10: include: there is no role `wbe` in roles and /nonexistent/roles\n  hint: did you mean `web`?",
-        ),
-        (
-            "include: [web]",
-            "",
-            "roles/web.yml:1:10: include: roles include each other in a circle: web -> web",
-        ),
-        (
-            "paramters: {}",
-            "",
-            "roles/web.yml:1:1: unknown field `paramters`\n  hint: did you mean `parameters`?",
-        ),
-        (
-            "parameters: {facts: 1}",
-            "",
-            "roles/web.yml:1:14: parameters: `facts` is reserved and cannot be a parameter",
-        ),
-    ];
     let mut wrong = Vec::new();
-    for (role, attributes, expected) in cases {
+    for (role, attributes, expected) in MISTAKES {
         let files = [
             ("templates/a.conf", ""),
             ("templates/bad.conf", "one\ntwo {{ facst.cpus }}\n"),

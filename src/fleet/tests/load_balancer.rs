@@ -160,10 +160,10 @@ fn cache_of_many_large_records_can_be_loaded_again() {
         put(&store, &large);
     }
     snapshot_of(&store, &mut cache);
-    let whole = cache.to_json(usize::MAX);
-    let most = whole.len() - 100;
-    let body = cache.to_json(most);
-    assert!(body.len() <= most, "{} > {most}", body.len());
+    let full_size = cache.to_json(usize::MAX).len();
+    let max_bytes = full_size - 100;
+    let body = cache.to_json(max_bytes);
+    assert!(body.len() <= max_bytes, "{} > {max_bytes}", body.len());
     let read: RecordCache = serde_json::from_slice(&body).unwrap();
     assert_eq!(read.records.len(), 8, "the largest one is left out");
     assert!(!read.records.contains_key("web9"));
@@ -177,12 +177,12 @@ fn silent_node_is_removed_by_the_clock_of_the_store() {
     let (_folder, settings) = settings("fleet: {gone_after: 20m, heartbeat: 5m}\n");
     let store = MemoryStore::new();
     // Years away from the host's clock.
-    let there: Timestamp = "2031-01-01T00:00:00Z".parse().unwrap();
-    store.set_server_time(there);
+    let store_start: Timestamp = "2031-01-01T00:00:00Z".parse().unwrap();
+    store.set_server_time(store_start);
     put(&store, &record("web1", 1));
     put(&store, &record("web2", 2));
     let listed = |minutes: i64| -> Vec<String> {
-        store.set_server_time(there + SignedDuration::from_mins(minutes));
+        store.set_server_time(store_start + SignedDuration::from_mins(minutes));
         put(&store, &record("web1", 1));
         let mut peers = PeerSource::from_store(&settings, &sandbox.host, &store, false);
         let nodes = peers.load().nodes(&shop_query()).unwrap();

@@ -59,6 +59,6 @@ pub(super) fn snapshot_of(store: &dyn Store, cache: &mut RecordCache) -> Snapsho
     take_snapshot(store, ENV, HOUR, cache).unwrap()
 }
 
-pub(super) fn names(look: &Snapshot) -> Vec<&str> {
-    look.rows.iter().map(|row| row.node.as_str()).collect()
+pub(super) fn names(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot.rows.iter().map(|row| row.node.as_str()).collect()
 }

@@ -186,9 +186,9 @@ fn partially_read_list_removes_no_node() {
     assert!(why.contains("2 could not be read"), "{why}");
     assert!(cold.query_error().is_some());
     let (_, _, known) = pass(Some(4), &Default::default(), shrink_guard(fixed_time()));
-    for (there, given) in [(0, 4), (3, 4), (5, 5)] {
-        let (nodes, kept, after) = query_nodes(part(there), &known, shrink_guard(fixed_time()));
-        assert_eq!((nodes.len(), kept), (given, true), "{there}");
+    for (observed, given) in [(0, 4), (3, 4), (5, 5)] {
+        let (nodes, kept, after) = query_nodes(part(observed), &known, shrink_guard(fixed_time()));
+        assert_eq!((nodes.len(), kept), (given, true), "{observed}");
         let (nodes, kept, _) = pass(None, &after, shrink_guard(fixed_time()));
         assert_eq!((nodes, kept), (given, true), "status knows");
     }
@@ -252,8 +252,8 @@ fn unavailable_store_keeps_the_last_good_list_or_fails_without_one() {
     assert!(peers.query_error().is_some());
 }
 
-#[test]
-fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
+/// Three nodes with an app, one without, one without an address, and two from the settings.
+fn mixed_peers() -> PeerList {
     let mut joining = record("web0", 10);
     joining.apps.get_mut("shop").unwrap().state = ServingState::OnTrial;
     let mut plain = record("db1", 20);
@@ -269,11 +269,7 @@ fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
         plain,
         homeless,
     ];
-    let observed: Vec<Arc<Peer>> = records
-        .iter()
-        .filter_map(Peer::from_record)
-        .map(Arc::new)
-        .collect();
+    let observed = records.iter().filter_map(Peer::from_record);
     let static_node = crate::settings::StaticNode {
         addresses: vec!["10.9.9.9".parse().unwrap()],
         ports: [("http".to_owned(), 8080)].into(),
@@ -282,57 +278,52 @@ fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
         apps: vec!["shop".into()],
     };
     let static_peer = |name| Arc::new(Peer::from_settings(name, &static_node).unwrap());
-    let mut peers = PeerList::new(
+    PeerList::new(
         vec![static_peer("old"), static_peer("web2")],
-        ObservedNodes::Complete(observed),
+        ObservedNodes::Complete(observed.map(Arc::new).collect()),
         last_good_lists(&KnownLists::new()),
         shrink_guard(fixed_time()),
-    );
+    )
+}
+
+#[test]
+fn nodes_match_by_role_tag_app_and_port_sorted_by_name() {
+    let mut peers = mixed_peers();
     let mut nodes = |query: Query| -> Vec<String> {
-        let nodes = peers.nodes(&query).unwrap();
+        let nodes = peers.nodes(&query).unwrap().into_iter();
         nodes
-            .into_iter()
             .map(|peer| format!("{} {}", peer.name, peer.address))
             .collect()
     };
     let text = |text: &str| Some(text.to_owned());
-    let none = Query::default();
-    let web2 = "web2 10.9.9.9"; // the settings override the record
-    assert_eq!(
-        nodes(none.clone()),
-        ["db1 10.0.0.20", "old 10.9.9.9", "web1 10.0.0.1", web2]
-    );
-    let of = |role: &str| Query {
+    let with_role = |role: &str| Query {
         role: text(role),
-        ..none.clone()
+        ..Query::default()
     };
-    assert_eq!(nodes(of("app")), ["old 10.9.9.9", "web1 10.0.0.1", web2]);
-    assert_eq!(nodes(of("db")), ["db1 10.0.0.20"]);
-    assert!(nodes(of("ap")).is_empty());
-    let with = |tags: &[&str]| Query {
+    let with_tags = |tags: &[&str]| Query {
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-        ..none.clone()
+        ..Query::default()
     };
-    assert_eq!(nodes(with(&["zone=b"])), ["web1 10.0.0.1"]);
-    assert_eq!(nodes(with(&["zone"])).len(), 4);
-    assert!(nodes(with(&["zone=b", "rack"])).is_empty());
-    assert_eq!(
-        nodes(Query {
-            port: text("http"),
-            ..none.clone()
-        })
-        .len(),
-        3
-    );
-    assert_eq!(
-        nodes(Query {
-            app: text("shop"),
-            role: text("app"),
-            ..none
-        })
-        .len(),
-        3
-    );
+    let web1 = "web1 10.0.0.1";
+    let web2 = "web2 10.9.9.9"; // the settings override the record
+    let all = ["db1 10.0.0.20", "old 10.9.9.9", web1, web2];
+    assert_eq!(nodes(Query::default()), all);
+    assert_eq!(nodes(with_role("app")), all[1..]);
+    assert_eq!(nodes(with_role("db")), all[..1]);
+    assert!(nodes(with_role("ap")).is_empty());
+    assert_eq!(nodes(with_tags(&["zone=b"])), [web1]);
+    assert_eq!(nodes(with_tags(&["zone"])).len(), 4);
+    assert!(nodes(with_tags(&["zone=b", "rack"])).is_empty());
+    let with_port = Query {
+        port: text("http"),
+        ..Query::default()
+    };
+    assert_eq!(nodes(with_port), all[1..]);
+    let with_app = Query {
+        app: text("shop"),
+        ..with_role("app")
+    };
+    assert_eq!(nodes(with_app), all[1..]);
 }
 
 pub(super) fn settings(fleet: &str) -> (tempfile::TempDir, Settings) {
@@ -347,18 +338,19 @@ pub(super) fn settings(fleet: &str) -> (tempfile::TempDir, Settings) {
     (folder, settings)
 }
 
+fn count(peers: &mut PeerSource<'_>) -> Result<usize, String> {
+    let nodes = peers.load().nodes(&shop_query());
+    nodes.map(|nodes| nodes.len())
+}
+
 #[test]
-fn peers_are_queried_once_and_cached_for_a_store_outage() {
+fn peers_are_saved_only_when_queried_and_changed() {
     let sandbox = Sandbox::empty();
     let (_folder, settings) = settings("");
     let store = MemoryStore::new();
     for last in 1..=3 {
         put(&store, &record(&format!("web{last}"), last));
     }
-    let count = |peers: &mut PeerSource<'_>| {
-        let nodes = peers.load().nodes(&shop_query());
-        nodes.map(|nodes| nodes.len())
-    };
     let cache = std::path::Path::new("/var/lib/trueup/fleet.json");
     let quiet = PeerSource::from_store(&settings, &sandbox.host, &store, false);
     quiet.save(true).unwrap();
@@ -371,13 +363,25 @@ fn peers_are_queried_once_and_cached_for_a_store_outage() {
         "a plan keeps nothing"
     );
     first.save(true).unwrap();
-    let kept = sandbox.host.root.meta(cache).unwrap().unwrap();
+    let saved = sandbox.host.root.meta(cache).unwrap().unwrap();
     let mut again = PeerSource::from_store(&settings, &sandbox.host, &store, false);
     assert_eq!(count(&mut again), Ok(3));
     again.save(true).unwrap();
     let unchanged = sandbox.host.root.meta(cache).unwrap().unwrap();
-    assert_eq!(kept.ctime, unchanged.ctime, "nothing new, nothing written");
+    assert_eq!(saved.ctime, unchanged.ctime, "nothing new, nothing written");
+}
 
+#[test]
+fn emptied_or_unreachable_store_leaves_the_saved_peers() {
+    let sandbox = Sandbox::empty();
+    let (_folder, settings) = settings("");
+    let store = MemoryStore::new();
+    for last in 1..=3 {
+        put(&store, &record(&format!("web{last}"), last));
+    }
+    let mut first = PeerSource::from_store(&settings, &sandbox.host, &store, false);
+    assert_eq!(count(&mut first), Ok(3));
+    first.save(true).unwrap();
     // An operator empties the registry: refused, kept, and `status` shows it without a request.
     for last in 1..=3 {
         store

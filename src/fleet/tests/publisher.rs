@@ -68,9 +68,9 @@ fn publish_outcome(
         store_name: "s",
         fleet: &FleetSettings::default(),
     };
-    let said = own.publish(record.clone());
-    let lines = said.report_lines.into_iter().chain(said.publish_error);
-    (lines.collect(), said.is_new)
+    let outcome = own.publish(record.clone());
+    let lines = outcome.report_lines.into_iter();
+    (lines.chain(outcome.publish_error).collect(), outcome.is_new)
 }
 
 fn publish(sandbox: &Sandbox, store: &CountingStore, record: &NodeRecord) -> Vec<String> {
@@ -168,10 +168,10 @@ fn unanswered_write_is_reported_before_the_host_counts_as_gone() {
     assert!(publish(&sandbox, &store, &own).is_empty(), "it may be back");
     assert!(store.take_writes() > 0);
     sandbox.clock.advance(301);
-    for new in [true, false] {
-        let (lines, found) = publish_outcome(&sandbox, &store, &own);
+    for expected in [true, false] {
+        let (lines, is_new) = publish_outcome(&sandbox, &store, &own);
         assert!(lines[0].contains("cannot be reached"), "{lines:?}");
-        assert_eq!(found, new);
+        assert_eq!(is_new, expected);
         assert!(store.take_writes() > 0, "each pass tries");
     }
     store.inner.set_unreachable(false);
@@ -190,17 +190,17 @@ fn oversized_record_drops_its_reasons_or_is_reported() {
         own.apps
             .insert(format!("an-app-with-a-long-name-{n}"), app.clone());
     }
-    let said = publish(&sandbox, &store, &own);
+    let lines = publish(&sandbox, &store, &own);
     assert!(
-        said[0].contains("no record has more than 16384"),
-        "{said:?}"
+        lines[0].contains("no record has more than 16384"),
+        "{lines:?}"
     );
 }
 
 #[test]
 fn due_heartbeat_is_sent_before_a_long_pass() {
     let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
-    let beat = || {
+    let send_heartbeat = || {
         let fleet = FleetSettings::default();
         let (host, store) = (&sandbox.host, &store);
         RecordPublisher {
@@ -212,12 +212,12 @@ fn due_heartbeat_is_sent_before_a_long_pass() {
         .send_heartbeat();
         store.take_writes()
     };
-    assert_eq!(beat(), 0, "it has told nothing yet");
+    assert_eq!(send_heartbeat(), 0, "it has published nothing yet");
     publish(&sandbox, &store, &record("web1", 1));
     store.take_writes();
-    assert_eq!(beat(), 0);
+    assert_eq!(send_heartbeat(), 0);
     sandbox.clock.advance(301);
-    assert_eq!(beat(), 1);
+    assert_eq!(send_heartbeat(), 1);
 }
 
 #[test]
@@ -228,22 +228,22 @@ fn second_machine_gets_a_taken_name_only_after_the_first_is_gone() {
     let (ours, mut theirs) = (record("web1", 1), record("web1", 2));
     theirs.machine_id = Some("f".repeat(32));
     publish(&first, &store, &ours);
-    let said = publish(&second, &store, &theirs);
+    let lines = publish(&second, &store, &theirs);
     assert!(
-        said.len() == 1
-            && said[0].contains("another machine")
-            && said[0].contains("`trueup fleet --forget web1 --yes`"),
-        "{said:?}"
+        lines.len() == 1
+            && lines[0].contains("another machine")
+            && lines[0].contains("`trueup fleet --forget web1 --yes`"),
+        "{lines:?}"
     );
     assert_eq!(store.stored_record("web1"), ours);
     let again = publish(&second, &store, &theirs);
-    assert_eq!(again, said, "every pass says it");
-    let look = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
-    assert_eq!(names(&look), ["web1"]);
+    assert_eq!(again, lines, "every pass reports it");
+    let snapshot = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
+    assert_eq!(names(&snapshot), ["web1"]);
     assert!(
-        look.problems[0].contains("two machines use the node name `web1`"),
+        snapshot.problems[0].contains("two machines use the node name `web1`"),
         "{:?}",
-        look.problems
+        snapshot.problems
     );
     assert!(publish(&first, &store, &ours).is_empty());
     // The first host is silent for longer than `gone_after`: the second is its replacement.
@@ -272,17 +272,17 @@ fn cloned_machines_agree_on_one_owner_of_the_name() {
     let (first, copy) = (Sandbox::empty(), Sandbox::empty());
     let (ours, mut theirs) = (record("web1", 1), record("web1", 1));
     theirs.addresses = vec!["10.0.0.99".parse().unwrap()];
-    let mut said = Vec::new();
+    let mut lines = Vec::new();
     for _ in 0..4 {
         for (host, record) in [(&first, &ours), (&copy, &theirs)] {
             host.clock.advance(301);
-            said.extend(publish(host, &store, record));
+            lines.extend(publish(host, &store, record));
         }
     }
     assert_eq!(store.stored_record("web1"), ours);
     assert!(
-        said.len() >= 2,
-        "the copy says so in each of its passes: {said:?}"
+        lines.len() >= 2,
+        "the copy reports it in each of its passes: {lines:?}"
     );
     // A host that only changed its address, and lost its saved record in a reboot, is no copy.
     let rebooted = Sandbox::empty();
@@ -295,9 +295,9 @@ fn renamed_host_leaves_no_record_behind() {
     let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
     publish(&sandbox, &store, &record("web1", 1));
     publish(&sandbox, &store, &record("web7", 1));
-    let look = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
-    assert_eq!(names(&look), ["web7"]);
-    assert!(look.problems.is_empty(), "{:?}", look.problems);
+    let snapshot = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
+    assert_eq!(names(&snapshot), ["web7"]);
+    assert!(snapshot.problems.is_empty(), "{:?}", snapshot.problems);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn host_with_failing_passes_keeps_sending_heartbeats() {
         outcome: Exit::BadInput,
         why: Some("node.yml:3: no such role".into()),
     };
-    let tell = |sandbox: &Sandbox| {
+    let republish = |sandbox: &Sandbox| {
         let fleet = FleetSettings::default();
         let host = &sandbox.host;
         let own = RecordPublisher {
@@ -325,20 +325,23 @@ fn host_with_failing_passes_keeps_sending_heartbeats() {
             failed.clone(),
         );
     };
-    tell(&sandbox);
-    assert_eq!(store.take_writes(), 0, "it has told nothing yet");
+    republish(&sandbox);
+    assert_eq!(store.take_writes(), 0, "it has published nothing yet");
     publish(&sandbox, &store, &own);
-    tell(&sandbox);
-    let told = store.stored_record("web1");
-    assert_eq!((told.last_pass, &told.apps), (failed.clone(), &own.apps));
+    republish(&sandbox);
+    let stored = store.stored_record("web1");
+    assert_eq!(
+        (stored.last_pass, &stored.apps),
+        (failed.clone(), &own.apps)
+    );
     store.take_writes();
-    tell(&sandbox);
+    republish(&sandbox);
     assert_eq!(store.take_writes(), 0);
     sandbox.clock.advance(301);
-    tell(&sandbox);
+    republish(&sandbox);
     assert_eq!(store.take_writes(), 1, "the heartbeat");
     // After a reboot there is no saved record; the one in the store is the host's own.
-    tell(&Sandbox::empty());
+    republish(&Sandbox::empty());
     assert!(store.take_writes() >= 1);
 }
 
@@ -348,8 +351,8 @@ fn published_machine_id_does_not_reveal_the_real_one() {
     assert_eq!(machine_id(&sandbox.host), None);
     let id = "0123456789abcdef0123456789abcdef";
     sandbox.write("/etc/machine-id", format!("{id}\n"));
-    let told = machine_id(&sandbox.host).unwrap();
-    assert!(told.len() == 32 && told != id, "{told}");
+    let derived = machine_id(&sandbox.host).unwrap();
+    assert!(derived.len() == 32 && derived != id, "{derived}");
     sandbox.write("/etc/machine-id", "uninitialized\n");
     assert_eq!(machine_id(&sandbox.host), None);
 }

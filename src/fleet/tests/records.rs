@@ -36,9 +36,9 @@ fn unknown_fields_of_a_newer_version_are_ignored() {
     );
 }
 
-#[test]
-fn hostile_record_is_refused_and_reported_in_one_sanitized_line() {
-    let spoilt: &[(&str, serde_json::Value)] = &[
+/// Places in a record, each with a value that a reader refuses.
+fn hostile_values() -> Vec<(&'static str, serde_json::Value)> {
+    vec![
         ("/version", json!(2)),
         ("/version", json!("1")),
         ("/node", json!("web2")),
@@ -88,17 +88,25 @@ fn hostile_record_is_refused_and_reported_in_one_sanitized_line() {
             json!({"at": "yesterday", "outcome": "converged"}),
         ),
         ("/last_pass", json!(null)),
-    ];
-    for (place, value) in spoilt {
-        let mut whole = serde_json::to_value(record("web1", 1)).unwrap();
-        *whole.pointer_mut(place).unwrap() = value.clone();
-        let why = NodeRecord::parse("web1", ENV, whole.to_string().as_bytes())
+    ]
+}
+
+#[test]
+fn hostile_record_is_refused_and_reported_in_one_sanitized_line() {
+    for (place, value) in hostile_values() {
+        let mut json = serde_json::to_value(record("web1", 1)).unwrap();
+        *json.pointer_mut(place).unwrap() = value.clone();
+        let why = NodeRecord::parse("web1", ENV, json.to_string().as_bytes())
             .expect_err(&format!("{place} {value}"));
         assert!(
             !why.contains(char::is_control) && why.len() < 1500,
             "{why:?}"
         );
     }
+}
+
+#[test]
+fn malformed_or_oversized_record_is_refused() {
     let deep = "[".repeat(100_000);
     for body in ["", "{", "null", "[]", "\u{0}", &deep] {
         NodeRecord::parse("web1", ENV, body.as_bytes()).unwrap_err();
@@ -121,9 +129,9 @@ fn reason_is_shown_without_terminal_control_characters() {
 
 #[test]
 fn addresses_are_normalized() {
-    let mut whole = serde_json::to_value(record("web1", 1)).unwrap();
-    whole["addresses"] = json!(["::ffff:10.0.0.7", "2001:db8::7"]);
-    let read = NodeRecord::parse("web1", ENV, whole.to_string().as_bytes()).unwrap();
+    let mut json = serde_json::to_value(record("web1", 1)).unwrap();
+    json["addresses"] = json!(["::ffff:10.0.0.7", "2001:db8::7"]);
+    let read = NodeRecord::parse("web1", ENV, json.to_string().as_bytes()).unwrap();
     let expected: Vec<std::net::IpAddr> =
         vec!["10.0.0.7".parse().unwrap(), "2001:db8::7".parse().unwrap()];
     assert_eq!(read.addresses, expected);

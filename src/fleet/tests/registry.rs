@@ -17,9 +17,9 @@ fn only_changed_records_are_read() {
     let mut moved = record("web3", 3);
     moved.addresses = vec!["10.0.0.33".parse().unwrap()];
     put(&store, &moved);
-    let look = snapshot_of(&store, &mut cache);
-    assert_eq!(look.reads, 1);
-    assert_eq!(look.rows[2].record.addresses, moved.addresses);
+    let snapshot = snapshot_of(&store, &mut cache);
+    assert_eq!(snapshot.reads, 1);
+    assert_eq!(snapshot.rows[2].record.addresses, moved.addresses);
     store.delete(&record_key(ENV, "web3")).unwrap();
     assert_eq!(
         names(&snapshot_of(&store, &mut cache)),
@@ -34,22 +34,23 @@ fn invalid_record_is_reported_and_the_last_good_one_kept() {
     put(&store, &record("web1", 1));
     put(&store, &record("web2", 2));
     snapshot_of(&store, &mut cache);
-    let spoil = |name: &str, body: &[u8]| {
+    let put_raw = |name: &str, body: &[u8]| {
         let at = format!("nodes/{ENV}/{name}");
         store.put(&at, body, WriteCondition::Always).unwrap();
     };
-    spoil("web2.json", b"{");
-    spoil("web3.json", b"not a record");
-    spoil("web4.json", &vec![b'x'; 3 << 20]);
-    spoil("README", b"hello");
-    spoil("a b.json", b"{}");
-    spoil("deep/er.json", b"{}");
-    let look = snapshot_of(&store, &mut cache);
-    assert_eq!(names(&look), ["web1", "web2"]);
-    assert_eq!(look.reads, 2, "what is too large is not even read");
-    assert_eq!(look.problems.len(), 6, "{:#?}", look.problems);
+    put_raw("web2.json", b"{");
+    put_raw("web3.json", b"not a record");
+    put_raw("web4.json", &vec![b'x'; 3 << 20]);
+    put_raw("README", b"hello");
+    put_raw("a b.json", b"{}");
+    put_raw("deep/er.json", b"{}");
+    let snapshot = snapshot_of(&store, &mut cache);
+    assert_eq!(names(&snapshot), ["web1", "web2"]);
+    assert_eq!(snapshot.reads, 2, "what is too large is not even read");
+    assert_eq!(snapshot.problems.len(), 6, "{:#?}", snapshot.problems);
     assert!(
-        look.problems
+        snapshot
+            .problems
             .iter()
             .any(|line| line.contains("web2.json") && line.contains("last good"))
     );
@@ -75,8 +76,8 @@ fn fleet_with_an_invalid_record_is_not_converged() {
     let mut bad = record("web2", 2);
     bad.version = 2;
     let outcome = |store: &MemoryStore| {
-        let look = snapshot_of(store, &mut RecordCache::empty("s", ENV));
-        let mut view = fleet_view(ENV, look, None, HOUR);
+        let snapshot = snapshot_of(store, &mut RecordCache::empty("s", ENV));
+        let mut view = fleet_view(ENV, snapshot, None, HOUR);
         view.retain_app("shop");
         view.outcome
     };
@@ -90,29 +91,17 @@ fn copied_machine_is_reported() {
     let store = MemoryStore::new();
     put(&store, &record("web1", 1));
     put(&store, &record("web2", 1));
-    let look = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
-    assert_eq!(look.problems.len(), 1);
+    let snapshot = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
+    assert_eq!(snapshot.problems.len(), 1);
     assert!(
-        look.problems[0].contains("web1 and web2 have the same machine id"),
+        snapshot.problems[0].contains("web1 and web2 have the same machine id"),
         "{:?}",
-        look.problems
+        snapshot.problems
     );
 }
 
-#[test]
-fn fleet_view_gives_the_reason_for_each_app_not_converged() {
-    let manifest = format!(
-        "generation: 7\nproduction:\n  torn: short\n  shop:\n    sha: {}\n    overrides: [{{match: {{zone: b}}, sha: {}}}]\n  held: {{sha: {}, hold: {{reason: stocktaking, by: ana}}}}\n",
-        sha('a'),
-        sha('b'),
-        sha('c')
-    );
-    let manifest = Manifest::parse("m", manifest.as_bytes()).unwrap();
-    let store = MemoryStore::new();
-    store.set_server_time(fixed_time());
-    put(&store, &record("gone", 2));
-    store.set_server_time(fixed_time() + SignedDuration::from_hours(2));
-    let app = |wanted: char, actual: char, state: ServingState, why: Option<&str>| AppRecord {
+fn app(wanted: char, actual: char, state: ServingState, why: Option<&str>) -> AppRecord {
+    AppRecord {
         wanted: Some(sha(wanted)),
         actual: Some(sha(actual)),
         state,
@@ -120,8 +109,12 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
         outcome: None,
         since: None,
         why: why.map(str::to_owned),
-    };
-    let mut nodes: Vec<(&str, &str, AppRecord)> = vec![
+    }
+}
+
+/// Nodes, each with one app.
+fn mixed_apps() -> Vec<(&'static str, &'static str, AppRecord)> {
+    vec![
         ("fine", "shop", app('a', 'a', ServingState::Serving, None)),
         (
             "failed",
@@ -156,30 +149,50 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
             },
         ),
         ("proxy", "shop", app('a', 'a', ServingState::Serving, None)),
-    ];
-    for (node, name, app) in nodes.drain(..) {
+    ]
+}
+
+/// A fleet with one node for each reason why an app is not converged.
+fn mixed_fleet_view() -> FleetView {
+    let manifest = format!(
+        "generation: 7\nproduction:\n  torn: short\n  shop:\n    sha: {}\n    overrides: [{{match: {{zone: b}}, sha: {}}}]\n  held: {{sha: {}, hold: {{reason: stocktaking, by: ana}}}}\n",
+        sha('a'),
+        sha('b'),
+        sha('c')
+    );
+    let manifest = Manifest::parse("m", manifest.as_bytes()).unwrap();
+    let store = MemoryStore::new();
+    store.set_server_time(fixed_time());
+    put(&store, &record("gone", 2));
+    store.set_server_time(fixed_time() + SignedDuration::from_hours(2));
+    for (node, name, app) in mixed_apps() {
         let mut record = record(node, 2);
         record.apps = [(name.to_owned(), app)].into();
         if node == "failed" {
             record.last_pass.outcome = Exit::Failed;
             record.last_pass.why = Some("shop/code: the build failed".into());
         }
-        let waits = match node {
+        let reason = match node {
             "masked" => Some("service:puma: puma is masked"),
             "was-held" => Some("shop/code: held by bo"),
             "proxy" => Some("service:nginx: nginx is masked"),
             _ => None,
         };
-        if waits.is_some() {
+        if reason.is_some() {
             record.last_pass.outcome = Exit::Waiting;
-            record.last_pass.why = waits.map(str::to_owned);
+            record.last_pass.why = reason.map(str::to_owned);
         }
         put(&store, &record);
     }
     put(&store, &record("zone-b", 3)); // an override wants another sha there
-    let look = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
-    let mut view = fleet_view(ENV, look, Some(&manifest), HOUR);
-    let told: Vec<String> = view
+    let snapshot = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
+    fleet_view(ENV, snapshot, Some(&manifest), HOUR)
+}
+
+#[test]
+fn fleet_view_gives_the_reason_for_each_app_not_converged() {
+    let view = mixed_fleet_view();
+    let lines: Vec<String> = view
         .nodes
         .iter()
         .map(|node| {
@@ -189,7 +202,7 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
         })
         .collect();
     assert_eq!(
-        told,
+        lines,
         [
             "bad: rolled back it failed its gate",
             "extra: converged not in the manifest",
@@ -205,6 +218,11 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
             "zone-b: pending not picked up yet",
         ]
     );
+}
+
+#[test]
+fn node_repeats_no_reason_of_its_apps() {
+    let view = mixed_fleet_view();
     let node = |name: &str| view.nodes.iter().find(|node| node.node == name).unwrap();
     for (name, outcome, why) in [
         ("masked", Exit::Waiting, None),
@@ -223,6 +241,11 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn view_of_one_app_has_the_outcome_of_its_nodes() {
+    let mut view = mixed_fleet_view();
     assert_eq!((view.outcome, view.generation), (Exit::Failed, Some(7)));
     view.retain_app("held");
     assert_eq!((view.nodes.len(), view.outcome), (1, Exit::Waiting));

@@ -136,10 +136,10 @@ fn record_cached_by_an_earlier_version_is_validated_again() {
     let root = &sandbox.host.root;
     for file in ["fleet.json", "fleet-records.json"] {
         let path = sandbox.host.state_path(file);
-        let kept = root.read(&path, 1 << 20).unwrap().unwrap();
-        let kept = String::from_utf8(kept).unwrap();
-        let kept = kept.replace("10.0.1.1", "100.100.100.200");
-        root.write_atomic(&path, kept.as_bytes(), &Attrs::mode(0o644))
+        let saved = root.read(&path, 1 << 20).unwrap().unwrap();
+        let saved = String::from_utf8(saved).unwrap();
+        let saved = saved.replace("10.0.1.1", "100.100.100.200");
+        root.write_atomic(&path, saved.as_bytes(), &Attrs::mode(0o644))
             .unwrap();
     }
     let (_folder, settings) = settings("");
@@ -172,10 +172,12 @@ fn applied_generations_are_read_from_all_environments() {
         store.put(key, body, WriteCondition::Always).unwrap();
     }
     let generations = || -> Vec<(String, u64)> {
-        let (found, unread) = node_generations(&store, HOUR).unwrap();
+        let (generations, unread) = node_generations(&store, HOUR).unwrap();
         assert!(unread.is_none());
-        let found = found.into_iter();
-        found.map(|host| (host.node, host.generation)).collect()
+        let generations = generations.into_iter();
+        generations
+            .map(|host| (host.node, host.generation))
+            .collect()
     };
     let both = [
         ("production/web1".to_owned(), 42),

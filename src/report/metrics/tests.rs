@@ -16,7 +16,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         if let Some(help) = line.strip_prefix("# HELP ") {
             let (name, help) = help.split_once(' ').unwrap();
             assert!(help.ends_with('.'), "{line}");
-            assert!(known.insert(name.to_owned()), "{name} stands twice");
+            assert!(known.insert(name.to_owned()), "{name} is listed twice");
             assert_eq!(lines.next().unwrap(), format!("# TYPE {name} gauge"));
             name.clone_into(&mut current);
             let sample = lines.peek().is_some_and(|next| next.starts_with(name));
