@@ -176,6 +176,7 @@ impl ReleaseSpec {
             .values()
             .for_each(|value| secrets::add_secret(value));
         self.repo.register_secrets();
+        self.lfs_url.iter().for_each(Repo::register_secrets);
         self.files.iter().for_each(ReleaseFile::register_secrets);
     }
 

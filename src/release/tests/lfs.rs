@@ -95,6 +95,21 @@ fn commit_with_a_missing_lfs_file_is_refused() {
 }
 
 #[test]
+fn name_of_a_missing_lfs_file_cannot_forge_a_line() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[
+        (".gitattributes", "*.bin filter=lfs\n"),
+        ("a\n\u{1b}[32mconverged.bin", &pointer_text("missing")),
+    ]);
+    let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
+    assert!(!failure.message.contains(char::is_control), "{failure:?}");
+    assert!(
+        failure.message.contains(r"a\n\x1b[32mconverged.bin"),
+        "{failure:?}"
+    );
+}
+
+#[test]
 fn corrupt_lfs_file_in_the_mirror_is_not_deployed() {
     if !is_lfs_installed() {
         return;
@@ -190,13 +205,17 @@ fn batch_response(digest: &str, href: &str) -> (String, Vec<u8>) {
     ("200 OK".into(), answer.into_bytes())
 }
 
-/// A commit with one LFS file, made without git-lfs.
-fn commit_pointer(bench: &Bench, content: &str, more: &[(&str, &str)]) -> Sha {
+fn pointer_text(content: &str) -> String {
     let digest = digest(content.as_bytes());
-    let pointer = format!(
+    format!(
         "version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {}\n",
         content.len()
-    );
+    )
+}
+
+/// A commit with one LFS file, made without git-lfs.
+fn commit_pointer(bench: &Bench, content: &str, more: &[(&str, &str)]) -> Sha {
+    let pointer = pointer_text(content);
     let mut files = vec![
         (".gitattributes", "*.bin filter=lfs\n"),
         ("a.bin", pointer.as_str()),

@@ -51,3 +51,14 @@ fn changed_secret_rebuilds_nothing() {
     assert_eq!(bench.read("shared/built"), "\n");
     assert_eq!(run_pass(&spec("new-one"), &bench.host()), Ok(None));
 }
+
+#[test]
+fn password_of_the_lfs_server_is_redacted_in_the_output_of_steps() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let all = "lfs_url: https://ana:lfs-geheim@lfs.example/shop\nsteps: [{run: 'echo lfs-geheim; exit 1'}]\n";
+    let spec = bench.spec(&sha, all);
+    spec.register_secrets();
+    let failure = run_pass(&spec, &bench.host()).unwrap_err();
+    assert!(!failure.message.contains("lfs-geheim"), "{failure}");
+}

@@ -5,8 +5,7 @@
 //! same protocol and deadlines as a server behind `ssh`.
 //!
 //! A repository that only root can change is read by libgit2's own local transport, within the process: no
-//! other user decides about any byte of it, hosts (and `trueup demo`) need no `git` for it, and for the 30
-//! changed files of a repository with 5,000 it takes as long as `git upload-pack` does.
+//! other user decides about any byte of it, and hosts (and `trueup demo`) need no `git` for it.
 
 use std::path::PathBuf;
 

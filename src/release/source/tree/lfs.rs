@@ -12,8 +12,10 @@ use std::path::Path;
 use git2::{Oid, Repository};
 
 use super::TreeEntry;
+use super::walk::display_path;
 use crate::digest::Hasher;
 use crate::ports::root::{Attrs, FileCopier, Folder};
+use crate::printable;
 use crate::release::deployment::Deployment;
 use crate::release::source::error::SourceError;
 use crate::release::source::fetch::{Fetcher, LfsObject};
@@ -95,7 +97,7 @@ impl LfsFiles {
             let mut named: Vec<String> = missing
                 .iter()
                 .filter_map(|id| paths.get(id))
-                .map(|path| path.display().to_string())
+                .map(|path| printable::line(&display_path(path)).into_owned())
                 .collect();
             named.sort();
             let more = named.len().saturating_sub(MAX_NAMED_FILES);
@@ -111,10 +113,7 @@ impl LfsFiles {
             let objects: Vec<&LfsObject> = objects.into_iter().collect();
             Fetcher::new(deployment)?
                 .fetch_lfs_objects(&objects, &place)
-                .map_err(|failure| Failure {
-                    message: format!("{named}: {}", failure.message),
-                    ..failure
-                })?;
+                .map_err(|failure| failure.with_context(&named))?;
             lfs.store = deployment.host.root.open_folder(&place)?;
         }
         Ok(lfs)
