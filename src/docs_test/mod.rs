@@ -257,7 +257,7 @@ fn every_promise_names_tests_that_exist() {
     }
     let page = std::fs::read_to_string(docs_path("promises.md")).unwrap();
     let names = page.split('`').skip(1).step_by(2);
-    let mut seen = 0;
+    let mut count = 0;
     for name in names.filter(|name| !name.contains(['/', ' ', '=']) && name.len() > 8) {
         let there = sources.contains(&format!("fn {name}("))
             || root.join("tests/scenarios").join(name).is_dir()
@@ -265,7 +265,7 @@ fn every_promise_names_tests_that_exist() {
                 .join(format!("tests/lab/scenarios/{name}.sh"))
                 .is_file();
         assert!(there, "docs/promises.md names `{name}`, which is no test");
-        seen += 1;
+        count += 1;
     }
-    assert!(seen > 40, "only {seen} names were found");
+    assert!(count > 40, "only {count} names were found");
 }
