@@ -191,6 +191,20 @@ fn large_file_is_refused_by_its_header_and_its_path_is_named() {
 }
 
 #[test]
+fn file_names_of_a_commit_cannot_forge_a_line_of_a_message() {
+    let bench = Bench::new();
+    let name = "a\n\u{1b}[32mconverged";
+    let large = "x".repeat((64 << 10) + 1);
+    let sha = bench.commit(&[(name, &large)]);
+    let failure = run_pass(&bench.spec(&sha, "max_file: 64K\n"), &bench.host()).unwrap_err();
+    assert!(!failure.message.contains(char::is_control), "{failure:?}");
+
+    let sha = bench.commit(&[(".gitattributes", "a* filter=x\n"), (name, "1")]);
+    let failure = run_pass(&bench.spec(&sha, "filters: refuse\n"), &bench.host()).unwrap_err();
+    assert!(!failure.message.contains(char::is_control), "{failure:?}");
+}
+
+#[test]
 fn file_that_placeholders_expand_beyond_max_file_is_refused() {
     let bench = Bench::new();
     for (attribute, mark) in [("export-subst", "$Format:%H%H%H%H$"), ("ident", "$Id$")] {

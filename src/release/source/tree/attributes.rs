@@ -43,7 +43,7 @@ fn attributes_too_large(path: &Path) -> SourceError {
         Failure::new(format!(
             "the `.gitattributes` files of the repository come to more than {} KiB with `{}`",
             MAX_BYTES >> 10,
-            path.display()
+            display_path(path)
         ))
         .hint(SHORTEN_HINT),
     )

@@ -110,7 +110,7 @@ pub(super) fn convert_blob<'a>(
     blob: &'a [u8],
     id: Oid,
     conversion: Conversion,
-    stamp: &CommitPlaceholders,
+    placeholders: &CommitPlaceholders,
     max_bytes: u64,
 ) -> Option<Cow<'a, [u8]>> {
     let most = usize::try_from(max_bytes).unwrap_or(usize::MAX);
@@ -124,7 +124,7 @@ pub(super) fn convert_blob<'a>(
         content = Cow::Owned(changed);
     }
     if conversion.export_subst && find_bytes(&content, FORMAT_MARKER).is_some() {
-        content = Cow::Owned(expand_subst(&content, stamp, most)?);
+        content = Cow::Owned(expand_subst(&content, placeholders, most)?);
     }
     (content.len() <= most).then_some(content)
 }
@@ -210,7 +210,11 @@ fn convert_crlf(text: &[u8], mode: Crlf) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn expand_subst(text: &[u8], stamp: &CommitPlaceholders, max_bytes: usize) -> Option<Vec<u8>> {
+fn expand_subst(
+    text: &[u8],
+    placeholders: &CommitPlaceholders,
+    max_bytes: usize,
+) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = find_bytes(rest, FORMAT_MARKER) {
@@ -221,7 +225,7 @@ fn expand_subst(text: &[u8], stamp: &CommitPlaceholders, max_bytes: usize) -> Op
         out.extend_from_slice(&rest[..at]);
         // A format that is not UTF-8 contains no known placeholder.
         match std::str::from_utf8(&inner[..end]) {
-            Ok(format) => stamp.expand(format, &mut out, max_bytes)?,
+            Ok(format) => placeholders.expand(format, &mut out, max_bytes)?,
             Err(_) => out.extend_from_slice(&inner[..end]),
         }
         rest = &inner[end + 1..];

@@ -147,7 +147,7 @@ fn content_size(source: ContentSource<'_>, item: &TreeEntry) -> Result<u64, Sour
         EntryKind::Symlink => Err(SourceError::Failed(
             Failure::new(format!(
                 "the link `{}` in the repository points to a path of {size} bytes: no path has more than {limit}",
-                item.path.display()
+                display_path(&item.path)
             ))
             .hint("fix or remove it in the repository; nothing was written"),
         )),
@@ -162,7 +162,7 @@ pub(super) fn file_too_large(item: &TreeEntry, size: Option<u64>, limit: u64) ->
     };
     Failure::new(format!(
         "the file `{}` in the repository has {size}, and `max_file` allows {limit}",
-        item.path.display()
+        display_path(&item.path)
     ))
     .hint("keep large files in Git LFS (`git lfs migrate import`) or outside the repository, or raise `max_file` of the release; nothing was activated")
 }

@@ -109,7 +109,7 @@ pub(super) fn decrypt(
     let plain = key.decrypt(blob).ok_or_else(|| {
         Failure::new(format!(
             "cannot decrypt `{}` of the repository: git-crypt did not encrypt it with the key of `git_crypt_key`",
-            item.path.display()
+            display_path(&item.path)
         ))
         .hint("export the key again from an unlocked clone: `git-crypt export-key FILE`")
     })?;

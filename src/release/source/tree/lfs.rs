@@ -15,7 +15,6 @@ use super::TreeEntry;
 use super::walk::display_path;
 use crate::digest::Hasher;
 use crate::ports::root::{Attrs, FileCopier, Folder};
-use crate::printable;
 use crate::release::deployment::Deployment;
 use crate::release::source::error::SourceError;
 use crate::release::source::fetch::{Fetcher, LfsObject};
@@ -97,7 +96,7 @@ impl LfsFiles {
             let mut named: Vec<String> = missing
                 .iter()
                 .filter_map(|id| paths.get(id))
-                .map(|path| printable::line(&display_path(path)).into_owned())
+                .map(|path| display_path(path))
                 .collect();
             named.sort();
             let more = named.len().saturating_sub(MAX_NAMED_FILES);
@@ -153,7 +152,7 @@ impl LfsFiles {
         let unreadable = |why: String| {
             SourceError::Failed(Failure::new(format!(
                 "cannot write {} from Git LFS: {why}",
-                item.path.display()
+                display_path(&item.path)
             )))
         };
         let mut source = open_object(pointer, store)?

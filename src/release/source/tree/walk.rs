@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
 
+use crate::printable;
 use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
@@ -159,14 +160,15 @@ fn check_name(folder: &Path, name: &[u8]) -> Result<(), SourceError> {
     ))
 }
 
-/// A path for a message, truncated if it is long.
+/// A path for a message: escaped, because a commit may contain line ends and control characters in names, and
+/// truncated if it is long.
 pub(super) fn display_path(path: &Path) -> String {
     let mut printed = path.to_string_lossy().trim_start_matches('/').to_owned();
     if let Some((end, _)) = printed.char_indices().nth(120) {
         printed.truncate(end);
         printed.push('…');
     }
-    printed
+    printable::line(&printed).into_owned()
 }
 
 fn unsafe_path_error(path: &Path, why: &str) -> SourceError {

@@ -16,6 +16,7 @@ use super::attributes::Crlf;
 use super::content::{self, CommitPlaceholders};
 use super::disk_space::{ContentSource, LargeBlobs, SpaceMeter};
 use super::filters;
+use super::walk::display_path;
 use super::{EntryKind, Plan, TreeEntry};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::{Attrs, Folder, start_writeback};
@@ -116,7 +117,7 @@ impl TreeWriter<'_> {
         &self,
         folder: &Folder,
         item: &TreeEntry,
-        stamp: &CommitPlaceholders,
+        placeholders: &CommitPlaceholders,
         meter: &SpaceMeter<'_>,
     ) -> Result<Option<File>, SourceError> {
         let (_, name) = split_path(&item.path)?;
@@ -126,7 +127,7 @@ impl TreeWriter<'_> {
             }
             EntryKind::Symlink => self.write_link(folder, name, item)?,
             EntryKind::File { executable } => {
-                let file = self.write_file(folder, name, item, executable, stamp, meter)?;
+                let file = self.write_file(folder, name, item, executable, placeholders, meter)?;
                 return Ok(Some(file));
             }
         }
@@ -147,7 +148,7 @@ impl TreeWriter<'_> {
                 true => SourceError::Failed(
                     Failure::new(format!(
                         "the link `{}` in the repository has an invalid target",
-                        item.path.display()
+                        display_path(&item.path)
                     ))
                     .hint("fix or remove it in the repository"),
                 ),
@@ -161,7 +162,7 @@ impl TreeWriter<'_> {
         name: &OsStr,
         item: &TreeEntry,
         runs: bool,
-        stamp: &CommitPlaceholders,
+        placeholders: &CommitPlaceholders,
         meter: &SpaceMeter<'_>,
     ) -> Result<File, SourceError> {
         let ContentSource {
@@ -185,7 +186,7 @@ impl TreeWriter<'_> {
         }
         let text = secret.as_deref().unwrap_or(blob.data());
         let max_bytes = content::max_size(text.len() as u64, max_file);
-        let body = content::convert_blob(text, item.id, conversion, stamp, max_bytes)
+        let body = content::convert_blob(text, item.id, conversion, placeholders, max_bytes)
             .ok_or_else(|| SpaceMeter::size_error(item, text.len(), max_file))?;
         meter.add_converted(item, text.len(), body.len())?;
         Ok(folder.create_file(name, &body, &attrs)?)
@@ -201,7 +202,7 @@ impl TreeWriter<'_> {
 fn object_error(item: &TreeEntry, error: git2::Error) -> SourceError {
     match SourceError::from(error) {
         SourceError::BrokenMirror { error, .. } => {
-            let message = format!("{}: {}", item.path.display(), error.message());
+            let message = format!("{}: {}", display_path(&item.path), error.message());
             SourceError::broken_mirror(git2::Error::new(error.code(), error.class(), message))
         }
         other => other,
@@ -214,7 +215,7 @@ pub(super) fn split_path(path: &Path) -> Result<(&Path, &OsStr), SourceError> {
         (Some(parent), Some(name)) => Ok((parent, name)),
         _ => Err(SourceError::Failed(Failure::new(format!(
             "`{}` is not a path in a tree",
-            path.display()
+            display_path(path)
         )))),
     }
 }
@@ -223,7 +224,7 @@ fn open_folder(tree: &Folder, path: &Path) -> Result<Folder, SourceError> {
     tree.open_subfolder(path)?.ok_or_else(|| {
         SourceError::Failed(Failure::new(format!(
             "the folder `{}` of the repository disappeared during the checkout",
-            path.display()
+            display_path(path)
         )))
     })
 }
