@@ -89,6 +89,7 @@ impl<'a> Applier<'a> {
             }
         }
     }
+
     /// Restarts, reloads or runs a resource on the host.
     pub(super) fn perform(&mut self, resource: &Resource, duty: Duty) -> Result<(), Failure> {
         let result = resource.fulfill(duty, self.host);

@@ -14,24 +14,26 @@ use crate::role::Resource;
 
 /// Whether the results of the pass so far allow a trial to run.
 enum TrialReadiness {
-    /// Everything that uses it was started or restarted.
+    /// All its dependents were started or restarted.
     Ready,
-    /// One of its users cannot be started with it.
-    UserFailed(Failure),
+    /// One of its dependents cannot be started with it.
+    DependentFailed(Failure),
     /// There can be no verdict yet.
     NotReady(String),
-    /// There can be no verdict before an operator lets one of its users run.
+    /// There can be no verdict before an operator lets one of its dependents run.
     Waiting(String),
 }
 
-/// Where a trial ended in this pass, unless the release is proven and the wanted one.
+/// Where a trial ended in this pass.
 enum TrialEnd {
+    /// Proven, and the wanted one.
+    Proven,
     /// Proven, but another release is wanted: a pass that was killed while it rolled back a bad release
     /// leaves a good one on trial.
     ProvenUnwanted(Change),
     /// trueup was asked to stop, so the next pass continues.
     Stopped,
-    /// An operator has to let one of its users run.
+    /// An operator has to let one of its dependents run.
     Waiting(String),
     /// There is no verdict, or it could not be carried out.
     Failed(Failure),
@@ -39,10 +41,23 @@ enum TrialEnd {
     RolledBack(Failure),
 }
 
+/// Whether the release that was rolled back to works.
+enum RestoredState {
+    Proven,
+    /// trueup was asked to stop, so the next pass proves it.
+    Unproven,
+    Failed(Failure),
+}
+
 impl TrialEnd {
-    /// The result of the resource. `change`: what the pass did to it before the trial.
-    fn into_result(self, change: Change) -> ResourceResult {
+    /// The result of the resource. `before`: its result before the trial.
+    fn into_result(self, before: ResourceResult) -> ResourceResult {
+        let change = |before: ResourceResult| {
+            let change = before.into_change();
+            change.unwrap_or_else(|| Change::new(Verb::Prove))
+        };
         match self {
+            TrialEnd::Proven => before,
             TrialEnd::ProvenUnwanted(change) => match &change.withheld {
                 Some(Withheld::Quarantined(why)) => {
                     let failure = Failure::new(why).hint(LIFT_HINT);
@@ -51,9 +66,9 @@ impl TrialEnd {
                 _ => ResourceResult::Waiting(change, "the next pass continues with it".into()),
             },
             TrialEnd::Stopped => ResourceResult::stopped(),
-            TrialEnd::Waiting(why) => ResourceResult::Waiting(change, why),
-            TrialEnd::Failed(failure) => ResourceResult::Failed(Some(change), failure),
-            TrialEnd::RolledBack(failure) => ResourceResult::RolledBack(change, failure),
+            TrialEnd::Waiting(why) => ResourceResult::Waiting(change(before), why),
+            TrialEnd::Failed(failure) => ResourceResult::Failed(Some(change(before)), failure),
+            TrialEnd::RolledBack(failure) => ResourceResult::RolledBack(change(before), failure),
         }
     }
 }
@@ -83,58 +98,58 @@ impl<'a> Applier<'a> {
         };
         let end = self.run_to_end(&on_trial)?;
         self.view.forget();
-        if let Some(end) = end {
-            let entry = &mut self.results[index];
-            let change = entry.take_result().into_change();
-            entry.result = end.into_result(change.unwrap_or_else(|| Change::new(Verb::Prove)));
-        }
+        let entry = &mut self.results[index];
+        entry.result = end.into_result(entry.take_result());
         Ok(())
     }
 
-    /// `None`: the release is proven, and the wanted one.
-    fn run_to_end(&mut self, on_trial: &OnTrial<'a>) -> Result<Option<TrialEnd>, RootError> {
+    fn run_to_end(&mut self, on_trial: &OnTrial<'a>) -> Result<TrialEnd, RootError> {
         let release = &on_trial.trial.release;
         let outcome = match self.readiness(on_trial.resource) {
             TrialReadiness::NotReady(why) => {
                 let failure = Failure::new(format!("{release} has not passed its gate: {why}"))
                     .hint("the next pass continues once that is fixed");
-                return Ok(Some(TrialEnd::Failed(failure)));
+                return Ok(TrialEnd::Failed(failure));
             }
             TrialReadiness::Waiting(why) => {
                 let why = format!("{release} has not passed its gate: {why}");
-                return Ok(Some(TrialEnd::Waiting(why)));
+                return Ok(TrialEnd::Waiting(why));
             }
-            TrialReadiness::UserFailed(failure) => self.failed_or_conflict(on_trial, failure),
+            TrialReadiness::DependentFailed(failure) => self.failed_or_conflict(on_trial, failure),
             TrialReadiness::Ready => match self.run_gate(on_trial, &on_trial.trial) {
                 Ok(outcome) => outcome,
-                Err(failure) => return Ok(Some(TrialEnd::Failed(failure))),
+                Err(failure) => return Ok(TrialEnd::Failed(failure)),
             },
         };
         Ok(match outcome {
-            TrialOutcome::Stopped => Some(TrialEnd::Stopped),
+            TrialOutcome::Stopped => TrialEnd::Stopped,
             TrialOutcome::Passed => self.confirm(on_trial),
             TrialOutcome::Conflict(failure) => {
                 self.record_owed_restarts(on_trial.resource)?;
                 let failure = failure.with_context(&format!("{release} has not passed its gate"));
-                Some(TrialEnd::Failed(failure))
+                TrialEnd::Failed(failure)
             }
             TrialOutcome::Failed(failure) => {
                 let failure = self.with_log_tails(on_trial.resource, failure);
-                Some(self.roll_back(on_trial, &failure)?)
+                self.roll_back(on_trial, &failure)?
             }
         })
     }
 
-    fn confirm(&mut self, on_trial: &OnTrial<'a>) -> Option<TrialEnd> {
+    fn confirm(&mut self, on_trial: &OnTrial<'a>) -> TrialEnd {
         let proven = format!("{} is proven", on_trial.trial.release);
         self.announce(on_trial.resource, &proven);
         if let Err(failure) = release::confirm(on_trial.spec, self.host) {
-            return Some(TrialEnd::Failed(failure));
+            return TrialEnd::Failed(failure);
         }
         self.view.forget();
-        let observed = self.view.observe(on_trial.resource).ok()?;
-        let change = observed.change()?.clone();
-        Some(TrialEnd::ProvenUnwanted(change))
+        match self.view.observe(on_trial.resource) {
+            Ok(observed) => match observed.change() {
+                Some(change) => TrialEnd::ProvenUnwanted(change.clone()),
+                None => TrialEnd::Proven,
+            },
+            Err(failure) => TrialEnd::Failed(failure),
+        }
     }
 
     /// Restores the last good release, and proves that it works.
@@ -148,7 +163,7 @@ impl<'a> Applier<'a> {
                     "{bad} failed, and there is no good release to go back to: {}",
                     why.message
                 ));
-                let hint = "nothing was changed; publish a sha that works";
+                let hint = "the failed release stays active; publish a sha that works";
                 return Ok(TrialEnd::RolledBack(failure.hint(hint)));
             }
             Err(failure) => {
@@ -162,22 +177,28 @@ impl<'a> Applier<'a> {
         self.restart_after_rollback(resource)?;
         let why = why.summary();
         Ok(match self.prove_restored(on_trial, &restored)? {
-            None => TrialEnd::RolledBack(
+            RestoredState::Proven => TrialEnd::RolledBack(
                 Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(LIFT_HINT),
             ),
-            Some(failure) => TrialEnd::Failed(Failure::new(format!(
+            RestoredState::Unproven => TrialEnd::RolledBack(
+                Failure::new(format!(
+                    "{bad} failed and {restored} is back, but not proven yet: {why}"
+                ))
+                .hint("trueup was asked to stop; the next pass proves the release that is back"),
+            ),
+            RestoredState::Failed(failure) => TrialEnd::Failed(Failure::new(format!(
                 "it failed ({why}), and {restored}, to which it was rolled back, is unhealthy too: {}",
                 failure.message
             ))),
         })
     }
 
-    /// Runs the trial of a restored release; returns why it does not work either.
+    /// Runs the trial of a restored release.
     fn prove_restored(
         &mut self,
         on_trial: &OnTrial<'a>,
         restored: &str,
-    ) -> Result<Option<Failure>, RootError> {
+    ) -> Result<RestoredState, RootError> {
         let trial = Trial {
             release: restored.to_owned(),
             ..on_trial.trial.clone()
@@ -186,25 +207,29 @@ impl<'a> Applier<'a> {
             TrialReadiness::NotReady(why) | TrialReadiness::Waiting(why) => {
                 Ok(TrialOutcome::Failed(Failure::new(why)))
             }
-            TrialReadiness::UserFailed(failure) => Ok(self.failed_or_conflict(on_trial, failure)),
+            TrialReadiness::DependentFailed(failure) => {
+                Ok(self.failed_or_conflict(on_trial, failure))
+            }
             TrialReadiness::Ready => self.run_gate(on_trial, &trial),
         };
         Ok(match outcome {
-            Ok(TrialOutcome::Passed) => release::confirm(on_trial.spec, self.host).err(),
-            Ok(TrialOutcome::Stopped) => None,
+            Ok(TrialOutcome::Passed) => match release::confirm(on_trial.spec, self.host) {
+                Ok(()) => RestoredState::Proven,
+                Err(failure) => RestoredState::Failed(failure),
+            },
+            Ok(TrialOutcome::Stopped) => RestoredState::Unproven,
             Ok(TrialOutcome::Conflict(failure)) => {
                 self.record_owed_restarts(on_trial.resource)?;
-                Some(failure)
+                RestoredState::Failed(failure)
             }
             Ok(TrialOutcome::Failed(failure)) => {
                 // It stays active, now marked as failed: there is no third release to try.
-                let marked = release::roll_back(on_trial.spec, self.host, &failure);
-                if let Err(error) = marked {
+                if let Err(error) = release::roll_back(on_trial.spec, self.host, &failure) {
                     tracing::warn!("cannot mark {restored} as failed: {error}");
                 }
-                Some(failure)
+                RestoredState::Failed(failure)
             }
-            Err(failure) => Some(failure),
+            Err(failure) => RestoredState::Failed(failure),
         })
     }
 
@@ -215,10 +240,10 @@ impl<'a> Applier<'a> {
             return failure;
         }
         let mut failure = failure;
-        for (user, service) in self.services(resource) {
+        for (dependent, service) in self.services(resource) {
             let tail = service.log_tail(self.host);
             if !tail.is_empty() {
-                let id = &user.id;
+                let id = &dependent.id;
                 let tail = tail.join("\n");
                 failure = failure.with_detail(&format!("\n{id} printed last:\n{tail}"));
             }
@@ -238,27 +263,27 @@ impl<'a> Applier<'a> {
         &self,
         resource: &Resource,
     ) -> impl Iterator<Item = (&'a Resource, &'a dyn ServiceProcesses)> {
-        let users = self.catalog.dependents(&resource.id);
-        users.filter_map(|user| Some((user, user.body.service()?)))
+        let dependents = self.catalog.dependents(&resource.id);
+        dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
     }
 
-    /// How the users of a release fared in this pass.
+    /// How the dependents of a release fared in this pass.
     fn readiness(&self, resource: &Resource) -> TrialReadiness {
         if self.host.stop.is_set() {
             return TrialReadiness::Ready;
         }
-        for user in self.catalog.dependents(&resource.id) {
-            let Some(entry) = self.results.iter().find(|entry| entry.id == user.id) else {
+        for dependent in self.catalog.dependents(&resource.id) {
+            let Some(entry) = self.results.iter().find(|entry| entry.id == dependent.id) else {
                 continue;
             };
-            let id = &user.id;
+            let id = &dependent.id;
             match &entry.result {
                 ResourceResult::Failed(Some(change), failure) if change.sets_running => {
-                    return TrialReadiness::UserFailed(failure.clone());
+                    return TrialReadiness::DependentFailed(failure.clone());
                 }
                 ResourceResult::Failed(_, failure) => {
                     return match &entry.duty_failure {
-                        Some(failure) => TrialReadiness::UserFailed(failure.clone()),
+                        Some(failure) => TrialReadiness::DependentFailed(failure.clone()),
                         None => TrialReadiness::NotReady(format!("{id}: {}", failure.message)),
                     };
                 }
@@ -300,28 +325,32 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Marks a restart as owed to each user: a service that met a conflict may run without what it could not
+    /// Marks a restart as owed to each dependent: a service that met a conflict may run without what it could not
     /// get (a port, say), so the next pass restarts it.
     fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
-        for user in self.catalog.dependents(&resource.id) {
-            if let Some(mut record) = self.records.read(&user.id) {
+        for dependent in self.catalog.dependents(&resource.id) {
+            if let Some(mut record) = self.records.read(&dependent.id) {
                 record.mark_owed(Duty::Restart, &resource.id);
-                self.records.write(&user.id, &record)?;
+                self.records.write(&dependent.id, &record)?;
             }
         }
         Ok(())
     }
 
-    /// Restarts every user from the restored release, whether it runs, crash-loops or never started.
+    /// Restarts every dependent from the restored release, whether it runs, crash-loops or never started.
     fn restart_after_rollback(&mut self, resource: &'a Resource) -> Result<(), RootError> {
         self.view.forget();
         // Updates the stamp.
         let _ = self.view.observe(resource);
-        for user in self.catalog.dependents(&resource.id) {
-            let Some(index) = self.results.iter().position(|entry| entry.id == user.id) else {
+        for dependent in self.catalog.dependents(&resource.id) {
+            let Some(index) = self
+                .results
+                .iter()
+                .position(|entry| entry.id == dependent.id)
+            else {
                 continue;
             };
-            let failed = self.restart_user(index, user, resource);
+            let failed = self.restart_dependent(index, dependent, resource);
             let entry = &mut self.results[index];
             let changed = match entry.take_result() {
                 ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
@@ -334,23 +363,23 @@ impl<'a> Applier<'a> {
                 None => changed,
             };
             entry.duty_failure = failed;
-            let run = self.view.run(user);
+            let run = self.view.run(dependent);
             if run.is_some() {
-                self.update_record(user, run.as_ref(), &[Duty::Restart, Duty::Reload])?;
+                self.update_record(dependent, run.as_ref(), &[Duty::Restart, Duty::Reload])?;
             }
         }
         Ok(())
     }
 
-    /// Fulfills the duties of a user of a restored release; returns the last failure.
-    fn restart_user(
+    /// Fulfills the duties of a dependent of a restored release; returns the last failure.
+    fn restart_dependent(
         &mut self,
         index: usize,
-        user: &Resource,
+        dependent: &Resource,
         restored: &Resource,
     ) -> Option<Failure> {
         self.results[index].owed.clear();
-        let triggers = user.triggers.iter();
+        let triggers = dependent.triggers.iter();
         let mut failed = None;
         for trigger in triggers.filter(|trigger| trigger.on.contains(&restored.id)) {
             let obligation = Obligation {
@@ -358,10 +387,10 @@ impl<'a> Applier<'a> {
                 causes: vec![restored.id.clone()],
             };
             (self.on_event)(Event::DutyStarted {
-                id: &user.id,
+                id: &dependent.id,
                 obligation: &obligation,
             });
-            match self.perform(user, trigger.duty) {
+            match self.perform(dependent, trigger.duty) {
                 Ok(()) => self.results[index].fulfilled.push(obligation),
                 Err(failure) => failed = Some(failure),
             }
