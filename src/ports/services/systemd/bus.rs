@@ -87,9 +87,12 @@ impl Bus {
     /// Queues a job and waits for its result, in systemd's words: `done`, `failed`, `timeout`, `dependency`,
     /// … Has no deadline of its own.
     pub(super) async fn run_job(&self, method: &str, unit: &str) -> zbus::Result<String> {
-        if !self.is_subscribed.get() {
-            self.call_manager("Subscribe", &()).await?;
-            self.is_subscribed.set(true);
+        // Set before the answer, which may be late: systemd refuses a second call.
+        if !self.is_subscribed.replace(true)
+            && let Err(error) = self.call_manager("Subscribe", &()).await
+        {
+            self.is_subscribed.set(false);
+            return Err(error);
         }
         // Before the call: a job can end before the reply to the call arrives.
         let mut ended = MessageStream::for_match_rule(
