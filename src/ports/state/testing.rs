@@ -24,7 +24,6 @@ const EXAMPLES: &[(&str, &[u8])] = embed_examples![
     "commit-metadata.json",
     "last-good-lists-v1.json",
     "last-good-lists.json",
-    "last-published-untold.json",
     "last-published.json",
     "lock-holder.json",
     "manifest-meta.json",
