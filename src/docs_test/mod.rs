@@ -239,27 +239,102 @@ fn the_examples_of_the_reference_work_together() {
     assert_eq!(ids, ["directory:/srv/shop", "shop/site", "service:nginx"]);
 }
 
-/// A promise must not keep naming a test that was renamed or removed.
-#[test]
-fn every_promise_names_tests_that_exist() {
+/// The Rust files below these folders, by path.
+fn rust_sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = String::new();
-    let mut folders = vec![root.join("src"), root.join("tests/it")];
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root.join(folder)).collect();
+    let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|end| end == "rs") {
-                sources += &std::fs::read_to_string(path).unwrap();
+                let text = std::fs::read_to_string(&path).unwrap();
+                sources.push((path, text));
             }
         }
     }
+    sources
+}
+
+/// The texts between backticks, outside code blocks.
+fn quoted_names(page: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(docs_path(page)).unwrap();
+    let prose: String = text.split("```").step_by(2).collect();
+    let names = prose.split('`').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+/// A guide must not keep naming a module, an item or a file that was renamed or removed.
+#[test]
+fn every_name_in_the_guides_exists() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let sources = rust_sources(&["src", "tests"]);
+    let is_item = |name: &str| {
+        [
+            "struct", "enum", "trait", "fn", "mod", "const", "type", "static",
+        ]
+        .iter()
+        .map(|keyword| format!("{keyword} {name}"))
+        .chain([
+            format!("    {name},"),
+            format!("    {name}("),
+            format!("    {name} {{"),
+        ])
+        .any(|definition| sources.iter().any(|(_, text)| text.contains(&definition)))
+    };
+    let is_module = |path: &str| {
+        let path = src.join(path);
+        path.is_dir() || path.with_extension("rs").is_file()
+    };
+    let mut count = 0;
+    for page in ["hacking.md", "glossary.md"] {
+        for name in quoted_names(page) {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_:/.".contains(c);
+            if !name.chars().all(plain) {
+                continue;
+            }
+            let exists = match name.rsplit_once("::") {
+                Some((path, item)) => {
+                    let modules: Vec<&str> = path
+                        .split("::")
+                        .take_while(|part| part.starts_with(char::is_lowercase))
+                        .collect();
+                    let last = modules.last().is_none_or(|last| is_item(last));
+                    is_item(item) && (last || is_module(&modules.join("/")))
+                }
+                None if name.ends_with(".rs") => {
+                    sources.iter().any(|(path, _)| path.ends_with(&name))
+                }
+                None if name.starts_with(char::is_uppercase)
+                    && name.contains(char::is_lowercase) =>
+                {
+                    is_item(&name)
+                }
+                None => continue,
+            };
+            assert!(exists, "docs/{page} names `{name}`, which does not exist");
+            count += 1;
+        }
+    }
+    assert!(count > 60, "only {count} names were found");
+}
+
+/// A promise must not keep naming a test that was renamed or removed.
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = rust_sources(&["src", "tests/it"]);
+    let is_test = |name: &str| {
+        let definition = format!("fn {name}(");
+        sources.iter().any(|(_, text)| text.contains(&definition))
+    };
     let page = std::fs::read_to_string(docs_path("promises.md")).unwrap();
     let names = page.split('`').skip(1).step_by(2);
     let mut count = 0;
     for name in names.filter(|name| !name.contains(['/', ' ', '=']) && name.len() > 8) {
-        let there = sources.contains(&format!("fn {name}("))
+        let there = is_test(name)
             || root.join("tests/scenarios").join(name).is_dir()
             || root
                 .join(format!("tests/lab/scenarios/{name}.sh"))
