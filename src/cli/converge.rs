@@ -59,7 +59,7 @@ fn parse_lift(reason: Option<&str>) -> Result<Option<QuarantineLift>, CommandErr
         CommandError::Usage(problem.hint("expected what has changed, so that it works now"))
     })?;
     Ok(Some(QuarantineLift {
-        by: current_user().unwrap_or_else(|| "somebody".into()),
+        by: current_user(),
         reason,
     }))
 }

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::ports::processes::own_user_name;
+
 /// Age: `45s`, `12m`, `7h`, `3d`; `0s` for a time in the future.
 pub(super) fn format_age(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs().max(0);
@@ -54,16 +56,17 @@ pub(super) fn parse_one_line(
     Ok(value.map(str::to_owned))
 }
 
-/// The operator's name, as a script sets it or sudo passes it on.
+/// The operator's name, as a script sets it or sudo passes it on; otherwise the user of this process.
 #[expect(
     clippy::disallowed_methods,
     reason = "cli reads the environment and passes values on"
 )]
-pub(super) fn current_user() -> Option<String> {
+pub(super) fn current_user() -> String {
     ["TRUEUP_BY", "SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .filter_map(|name| std::env::var(name).ok())
         .find(|name| !name.is_empty() && !name.contains(char::is_control))
+        .unwrap_or_else(own_user_name)
 }
 
 /// Who started this process: a person or a systemd unit.
@@ -81,8 +84,7 @@ pub(super) fn started_by() -> String {
     person
         .or_else(|| variable("TRIGGER_UNIT"))
         .or_else(|| variable("INVOCATION_ID").map(|_| "systemd".into()))
-        .or_else(current_user)
-        .unwrap_or_else(|| "somebody".into())
+        .unwrap_or_else(current_user)
 }
 
 #[cfg(test)]

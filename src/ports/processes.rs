@@ -102,6 +102,11 @@ pub(crate) fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
     found
 }
 
+/// The name of the user who runs this process, or the number.
+pub(crate) fn own_user_name() -> String {
+    user_name(Uid::current().as_raw())
+}
+
 /// The machine's name for a user id, or the number.
 pub(super) fn user_name(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();

@@ -140,9 +140,7 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
             Problem::new(format!("{app}: {}", invalid.message)).hint(invalid.hint)
         })?;
         if shas.iter().any(|(known, _)| known == app) {
-            return Err(Problem::new(format!(
-                "`{app}` is there twice; expected each app once"
-            )));
+            return Err(Problem::new(format!("`{app}` is given twice")));
         }
         shas.push((app.to_owned(), sha));
     }
@@ -155,7 +153,7 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
         environment: args.environment.clone(),
         shas,
         reference: parse_one_line("--ref", args.reference.as_deref())?,
-        by: parse_one_line("--by", args.by.as_deref())?.or_else(current_user),
+        by: Some(parse_one_line("--by", args.by.as_deref())?.unwrap_or_else(current_user)),
         at: SystemClock.now(),
         create: args.create,
         above_fleet: None,

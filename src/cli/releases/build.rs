@@ -29,7 +29,7 @@ pub(super) fn run(args: &BuildArgs, paths: &Paths, output: &Output) -> Result<Ex
     if !output.is_document() {
         output.print_error(&format!("building {} of {}", build.sha.short(), args.app));
     }
-    let report = build.run(args.keep_days, by.or_else(current_user))?;
+    let report = build.run(args.keep_days, Some(by.unwrap_or_else(current_user)))?;
     if output.is_document() {
         output.print_document(&report);
         return Ok(Exit::Converged);
