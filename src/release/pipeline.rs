@@ -70,12 +70,12 @@ impl Deployment<'_> {
         keep::remove_unfinished(self, &mut record);
         let resume_policy = self.spec.resume_policy;
         if resume_policy != ResumePolicy::FromScratch {
-            let whole = find_pinned(self, &record)?
+            let complete = find_pinned(self, &record)?
                 .or_else(|| record.find_complete(&self.sha, self.host, &self.layout));
-            let begun = record
+            let resumable = record
                 .find_resumable(&self.sha)
                 .map(|entry| entry.name.clone());
-            let existing = whole.clone().or(begun.clone());
+            let existing = complete.clone().or(resumable.clone());
             let entry = existing.as_deref().and_then(|name| record.find(name));
             if resume_policy == ResumePolicy::Backoff
                 && let Some(failure) =
@@ -86,10 +86,10 @@ impl Deployment<'_> {
             if let Some(name) = &existing {
                 self.check_refs(&mut record, name)?;
             }
-            if let Some(name) = whole {
+            if let Some(name) = complete {
                 return Ok((record, name));
             }
-            if let Some(name) = begun {
+            if let Some(name) = resumable {
                 tracing::info!("{}: resuming release {name}", self.spec.app);
                 self.finish_build(&mut record, &name, None)?;
                 return Ok((record, name));
@@ -123,7 +123,7 @@ impl Deployment<'_> {
         let root = &self.host.root;
         let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
         root.create_dir_all(deploy_to, &Attrs::mode(0o755))?;
-        let ours = Attrs {
+        let root_owned = Attrs {
             mode: Some(0o755),
             uid: root.is_privileged().then_some(0),
             gid: root.is_privileged().then_some(0),
@@ -135,7 +135,7 @@ impl Deployment<'_> {
                 self.spec.app,
                 deploy_to.display()
             );
-            root.create_dir(deploy_to, &ours)?;
+            root.create_dir(deploy_to, &root_owned)?;
         }
         if !root.is_in_trusted_folder(&releases)? {
             return Err(Failure::new(format!(
@@ -149,7 +149,7 @@ impl Deployment<'_> {
         }
         let inside = releases.join("any");
         if root.meta(&releases)?.is_none() || !root.is_in_trusted_folder(&inside)? {
-            root.create_dir(&releases, &ours)?;
+            root.create_dir(&releases, &root_owned)?;
         }
         let shared = self.layout.shared();
         match root.meta(&shared)?.map(|meta| meta.kind) {
@@ -310,11 +310,11 @@ fn find_pinned(
     let overrides = Overrides::load(deployment.host, &deployment.layout)?;
     let pin = overrides.effective_pin(deployment.spec.wanted.as_ref());
     let entry = pin.and_then(|pin| record.find(&pin.release));
-    let whole = entry.filter(|entry| {
+    let complete = entry.filter(|entry| {
         entry.state.is_complete()
             && entry.sha == deployment.sha
             && read_revision(deployment.host, &deployment.layout, &entry.name).as_ref()
                 == Some(&deployment.sha)
     });
-    Ok(whole.map(|entry| entry.name.clone()))
+    Ok(complete.map(|entry| entry.name.clone()))
 }

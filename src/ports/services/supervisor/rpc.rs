@@ -76,16 +76,16 @@ impl RpcClient {
         params: Vec<Value>,
     ) -> Result<T, RpcError> {
         let _operation = watchdog::begin(format!("supervisord: {method}"), limit);
-        let place = Endpoint::load(&self.root).map_err(RpcError::Unreachable)?;
-        let question = MethodCall {
+        let endpoint = Endpoint::load(&self.root).map_err(RpcError::Unreachable)?;
+        let request = MethodCall {
             name: format!("supervisor.{method}").into(),
             params,
         };
-        let question = question.to_xml().map_err(|e| protocol_error(&e))?;
+        let request = request.to_xml().map_err(|e| protocol_error(&e))?;
         let answer = block_on(async {
             let exchange = async {
-                let stream = self.connect(&place).await?;
-                send_request(stream, &place, question).await
+                let stream = self.connect(&endpoint).await?;
+                send_request(stream, &endpoint, request).await
             };
             tokio::time::timeout(limit, exchange).await
         });
@@ -94,14 +94,14 @@ impl RpcClient {
     }
 
     /// Retries, because a supervisord that was just started does not listen at once.
-    async fn connect(&self, place: &Endpoint) -> Result<UnixStream, RpcError> {
+    async fn connect(&self, endpoint: &Endpoint) -> Result<UnixStream, RpcError> {
         let begun = Instant::now();
         loop {
-            let found = match place.resolve_socket(&self.root) {
+            let found = match endpoint.resolve_socket(&self.root) {
                 Ok((_folder, path)) => UnixStream::connect(path).await.map_err(|error| {
                     let early = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
                     let early = early.contains(&error.kind());
-                    (format!("{}: {error}", place.socket.display()), early)
+                    (format!("{}: {error}", endpoint.socket.display()), early)
                 }),
                 Err(why) => Err((why, false)),
             };
@@ -119,11 +119,11 @@ impl RpcClient {
 
 async fn send_request(
     stream: UnixStream,
-    place: &Endpoint,
-    question: String,
+    endpoint: &Endpoint,
+    call: String,
 ) -> Result<String, RpcError> {
     let unreachable = |error: &dyn std::fmt::Display| {
-        RpcError::Unreachable(format!("{}: {error}", place.socket.display()))
+        RpcError::Unreachable(format!("{}: {error}", endpoint.socket.display()))
     };
     let server = stream.peer_cred().map_err(|e| unreachable(&e))?.uid();
     // Any user could listen in a world-writable folder.
@@ -136,11 +136,11 @@ async fn send_request(
         .header(HOST, "localhost")
         .header(CONNECTION, "close")
         .header(CONTENT_TYPE, "text/xml");
-    if let Some((name, password)) = &place.credentials {
+    if let Some((name, password)) = &endpoint.credentials {
         let login = STANDARD.encode(format!("{name}:{password}"));
         request = request.header(AUTHORIZATION, format!("Basic {login}"));
     }
-    let body = Full::new(Bytes::from(question));
+    let body = Full::new(Bytes::from(call));
     let request = request.body(body).map_err(|e| unreachable(&e))?;
     let (mut sender, connection) = handshake(TokioIo::new(stream))
         .await
