@@ -254,6 +254,7 @@ mod tests {
             "a.yml:3:5: r: f: wrong\n  hint: mend it"
         );
     }
+
     #[test]
     fn quoted_value_cannot_replace_the_hint() {
         let invalid = InvalidValue::new("`a\u{1e}b` is wrong", "expected c");

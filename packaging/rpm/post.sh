@@ -14,7 +14,7 @@ if [ -d /run/systemd/system ]; then
 fi
 if [ "$1" -gt 1 ] && configured; then
     output=$(timeout 60 trueup validate 2>&1 </dev/null) || {
-        echo "trueup: WARNING: passes of this version will fail until this is mended:"
+        echo "trueup: WARNING: passes of this version will fail until these problems are fixed:"
         printf '%s\n' "$output" | sed 's/^/    /'
     }
 fi

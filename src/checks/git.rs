@@ -21,7 +21,7 @@ pub(crate) fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Ch
         ),
         Ok(refs) => Check::good(
             about,
-            format!("{} grants access to this host, {refs} refs", spec.repo),
+            format!("{} grants access to this host (refs: {refs})", spec.repo),
         ),
         Err(failure) => Check::bad(about, failure.into()),
     }

@@ -118,8 +118,8 @@ impl PassTiming {
         };
         let ended = match (last.outcome, &last.why) {
             (Exit::Converged, _) => None,
-            (outcome, Some(why)) => Some(format!("ended with {}: {why}", outcome.word())),
-            (outcome, None) => Some(format!("ended with {}", outcome.word())),
+            (outcome, Some(why)) => Some(format!("outcome {}: {why}", outcome.word())),
+            (outcome, None) => Some(format!("outcome {}", outcome.word())),
         };
         // Waiting is intended, and after a stop the next pass resumes.
         let is_fault = !matches!(
@@ -230,7 +230,7 @@ mod tests {
         assert!(matches!(check.verdict, Verdict::Note(_)), "{check:?}");
         assert!(
             check.message().starts_with(
-                "ended with waiting: code: held: no deploys today; the last good one: 2026-11-21 03:00"
+                "outcome waiting: code: held: no deploys today; the last good one: 2026-11-21 03:00"
             ),
             "{check:?}"
         );

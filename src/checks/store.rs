@@ -63,13 +63,9 @@ pub(crate) fn check_store(
 }
 
 fn not_published(message: String, environment: &str, apps: &[String]) -> Check {
-    let (app, object) = match apps.first() {
-        Some(app) => (app.as_str(), "it"),
-        None => ("APP", "an app"),
-    };
-    let hint = format!(
-        "`trueup publish {environment} {app}=SHA --create` sets the wanted sha of {object}"
-    );
+    let app = apps.first().map_or("APP", String::as_str);
+    let hint =
+        format!("`trueup publish {environment} {app}=SHA --create` publishes the sha of {app}");
     Check::note("manifest", Problem::new(message).hint(hint))
 }
 
@@ -78,7 +74,7 @@ fn store_problem(address: &str, error: &StoreError) -> Problem {
     let problem = Problem::new(error.to_string());
     match error {
         _ if address.starts_with("dir:") => {
-            problem.hint("it is a folder on this machine, which root must be able to read")
+            problem.hint("create the folder on this host, or mount it, so that root can read it")
         }
         // A credential source may answer next time, but usually none is configured.
         StoreError::Unreachable { why, .. } if why.starts_with("no AWS credentials") => {

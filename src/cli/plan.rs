@@ -86,14 +86,14 @@ pub(super) fn print_state(report: &Report, output: &Output) {
             since.strftime("%F %T UTC").to_string()
         });
         output.print_line(format!(
-            "{}: {}; using the last good manifest, from {since}",
+            "{}: {}; using the last good manifest (the store last answered at {since})",
             paint.changed("stale"),
             stale.why
         ));
     }
     if let Some(refused) = &report.refused {
         output.print_line(format!(
-            "{}: the manifest in the store is invalid, using the last good one\n  {refused}",
+            "{}: no valid manifest in the store; the last good one stays in force\n  {refused}",
             paint.bad("refused")
         ));
     }

@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::rollback::{self, NextStep, Rollback};
 use crate::pass::{DeployedApp, Paths};
+use crate::printable;
 use crate::release::{ChangeType, RollbackTarget};
 use crate::report::Report;
 
@@ -62,9 +63,7 @@ pub(super) fn activate(
 ) -> Result<Exit, CommandError> {
     let reason = parse_one_line("--reason", request.reason).map_err(CommandError::Usage)?;
     let by = parse_one_line("--by", request.by).map_err(CommandError::Usage)?;
-    let by = by
-        .or_else(current_user)
-        .unwrap_or_else(|| "somebody".into());
+    let by = by.unwrap_or_else(current_user);
     let locked = LockedSession::acquire(paths, &request.lock_request(command), output)?;
     let session = &locked.session;
     let apps = session.apps_from_store(request.ignore_holds)?;
@@ -104,7 +103,7 @@ fn unpin_and_converge(
     let app = apps.find(request.app)?;
     let pin = rollback::unpin(session, app)?;
     output.print_text(match &pin {
-        Some(pin) => format!("no longer {}", pin.describe()),
+        Some(pin) => format!("ended: {}", pin.describe()),
         None => format!("{} was not pinned", request.app),
     });
     let report = run_pass(&locked, app, request, output)?;
@@ -156,11 +155,12 @@ fn warn_of_migrations(target: &RollbackTarget, output: &Output) {
         target.release
     ));
     for difference in differences {
-        let mark = match difference.change {
-            ChangeType::Gone => "-",
-            ChangeType::New => "+",
-            ChangeType::Changed => "~",
+        let change = match difference.change {
+            ChangeType::Gone => "removed",
+            ChangeType::New => "added",
+            ChangeType::Changed => "changed",
         };
-        output.print_error(&format!("  {mark} {}", difference.path.display()));
+        let path = difference.path.display().to_string();
+        output.print_error(&format!("  {change} {}", printable::line(&path)));
     }
 }

@@ -22,11 +22,11 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> 
     } else {
         let paint = output.paint;
         output.print_line(format!(
-            "{}: {} describe {resources} resources for {} in {}",
+            "{}: {resources} resources for {} in {} (roles: {})",
             paint.good("good"),
-            roles.join(", "),
             session.node(),
-            session.settings.environment
+            session.settings.environment,
+            roles.join(", "),
         ));
     }
     Ok(Exit::Converged)

@@ -120,7 +120,7 @@ pub(crate) enum DesiredError {
     Refused(Box<Problem>),
     #[error("{0}; this host has no last good manifest yet, so nothing was changed")]
     NeverReached(StoreError),
-    #[error("cannot keep the last good manifest")]
+    #[error(transparent)]
     Cache(#[from] RootError),
 }
 

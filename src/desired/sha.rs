@@ -21,6 +21,10 @@ impl Sha {
                 format!("`{text}` is a short sha ({} of 40 digits)", text.len()),
                 format!("write the full sha: `git rev-parse {text}` prints it"),
             )),
+            (_, 0) => Err(InvalidValue::new(
+                "the sha is empty",
+                "expected 40 hexadecimal digits",
+            )),
             _ => Err(InvalidValue::new(
                 format!("`{text}` is not a git sha"),
                 format!(

@@ -14,15 +14,15 @@
 //! run from it, as after any change of a dependency; then the gate decides, and the trial ends with
 //! [`confirm`] or [`roll_back`].
 //!
-//! # Rooms
+//! # Layers
 //!
-//! A room imports only from those above it:
+//! A layer imports only from the layers above it:
 //!
-//! | room | contents |
+//! | layer | contents |
 //! | --- | --- |
 //! | `app` | an app's release as its role declares it, and the layout of its folders |
-//! | `record` | what is on record of its releases, with quarantine and pin |
-//! | `deployment` | the value that all rooms below share: one app at one sha |
+//! | `record` | the record of its releases: stages, quarantine, pin |
+//! | `deployment` | the value that all layers below share: one app at one sha |
 //! | `source` | the repository: mirror, fetch, allowed refs, the tree of a commit |
 //! | `stages` | the stages of a release, one file each |
 //! | `pipeline` | the stages in order: from a sha to a release on trial |

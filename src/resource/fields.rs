@@ -39,11 +39,18 @@ impl<'de> Deserialize<'de> for Mode {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Mode, E> {
+                // YAML reads `0o644` as 420, so the digits may not be those that were written.
+                let hint = match format!("{number:04}") {
+                    digits if digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte)) => {
+                        format!("write \"{digits}\"")
+                    }
+                    _ => "write its octal digits in quotes, such as \"0644\"".to_owned(),
+                };
                 Err(E::custom(InvalidValue::new(
                     format!(
                         "a mode must be quoted, or YAML reads it as the decimal number {number}"
                     ),
-                    format!("write \"{number:04}\""),
+                    hint,
                 )))
             }
 

@@ -100,7 +100,7 @@ fn parse_query(kwargs: &Kwargs) -> TeraResult<Query> {
     })
 }
 
-/// For a text that is exactly one call, and so is the list itself: the text that renders the list as JSON.
+/// If the text is exactly one call, which yields the list itself: the text that renders this list as JSON.
 pub(super) fn single_call_as_json(text: &str) -> Option<String> {
     let call = text.strip_prefix("{{")?.strip_suffix("}}")?.trim();
     let arguments = call.strip_prefix("nodes")?.trim_start();

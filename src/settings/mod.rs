@@ -140,7 +140,7 @@ fn require_settings(tree: &Node, config: &Path) -> Result<(), Problem> {
         config.display()
     );
     Err(Problem::new(message)
-        .hint("`sudo trueup init` sets it up; `trueup init -h` tells what it asks for"))
+        .hint("`sudo trueup init` sets it up; `trueup init -h` lists its options"))
 }
 
 /// The settings by their types, and the attributes, which stay a tree: rendering a role needs their locations.

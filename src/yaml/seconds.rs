@@ -31,18 +31,28 @@ impl FromStr for Seconds {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Seconds, InvalidValue> {
+        const EXPECTED: &str = "expected a number of seconds, or such as `90s`, `1h30m`, `2d`";
         let time = match text.trim().parse::<u64>() {
-            Ok(bare) => (bare <= MAX_BARE_SECONDS).then(|| Duration::from_secs(bare)),
+            Ok(bare) if bare > MAX_BARE_SECONDS => {
+                return Err(InvalidValue::new(
+                    format!("`{text}` is too large without a unit"),
+                    format!("write `{bare}s` if seconds are meant"),
+                ));
+            }
+            Ok(bare) => Some(Duration::from_secs(bare)),
             Err(_) => parse_units(text.trim()),
         };
-        time.filter(|time| !time.is_zero() && time.subsec_nanos() == 0 && *time <= MAX)
-            .map(Seconds)
-            .ok_or_else(|| {
-                InvalidValue::new(
-                    format!("`{text}` is not a duration"),
-                    "expected a number of seconds, or such as `90s`, `1h30m`, `2d`",
-                )
-            })
+        match time {
+            Some(Duration::ZERO) => Err(InvalidValue::new(
+                format!("`{text}` is not longer than nothing"),
+                EXPECTED,
+            )),
+            Some(time) if time.subsec_nanos() == 0 && time <= MAX => Ok(Seconds(time)),
+            _ => Err(InvalidValue::new(
+                format!("`{text}` is not a duration"),
+                EXPECTED,
+            )),
+        }
     }
 }
 
@@ -130,7 +140,9 @@ mod tests {
                 Err(error) => error,
             };
             assert!(
-                error.contains("is not a duration\n  hint: expected a number of seconds, or such as `90s`, `1h30m`, `2d`"),
+                error.contains(
+                    "hint: expected a number of seconds, or such as `90s`, `1h30m`, `2d`"
+                ) || error.contains("hint: write `1000000s` if seconds are meant"),
                 "{bad}: {error}"
             );
         }

@@ -138,7 +138,7 @@ fn each_fault_is_the_only_bad_check_and_has_a_remedy() {
 
     app.publish_commit(GOOD, "500", "page two");
     app.converge(4);
-    assert_only_bad(host, "last pass", "ended with rolled back: ");
+    assert_only_bad(host, "last pass", "outcome rolled back: ");
 }
 
 #[test]

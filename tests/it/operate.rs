@@ -272,7 +272,7 @@ fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
         back.out.contains("by ana") && back.out.contains("orders fail"),
         "{back}"
     );
-    let warned = "\n  - db/migrate/1_more.rb\n";
+    let warned = "\n  removed db/migrate/1_more.rb\n";
     assert!(back.err.ends_with(warned), "{back}");
     // The timer's pass keeps the pin, and every command reports it.
     for args in [&["status"][..], &["plan"], &["converge"], &["status"]] {
@@ -291,9 +291,9 @@ fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
     );
     // A second rollback has no target: the only other release is the wanted one.
     let again = run(&app, &["rollback", "shop"], 64);
-    assert!(again.err.contains("no good release"), "{again}");
+    assert!(again.err.contains("no earlier good release"), "{again}");
     let over = run(&app, &["rollback", "shop", "--unpin"], 0);
-    assert!(over.out.contains("no longer pinned"), "{over}");
+    assert!(over.out.contains("ended: pinned"), "{over}");
     assert_eq!((app.current(), app.running()), (second, two.clone()));
     // The end of the pin is announced once.
     app.converge(0);

@@ -270,10 +270,11 @@ fn report(text: &str) -> String {
     serde_json::to_string_pretty(&report).unwrap() + "\n"
 }
 
-/// "…, from 2026-11-21 10:48:31 UTC" is from TIME.
+/// "… (the store last answered at 2026-11-21 10:48:31 UTC)" is at TIME.
 fn without_time(text: &str) -> String {
-    let lines = text.lines().map(|line| match line.rsplit_once(", from ") {
-        Some((before, time)) if time.ends_with(" UTC") => format!("{before}, from TIME\n"),
+    const BEFORE: &str = "the store last answered at ";
+    let lines = text.lines().map(|line| match line.rsplit_once(BEFORE) {
+        Some((before, time)) if time.ends_with(" UTC)") => format!("{before}{BEFORE}TIME)\n"),
         _ => format!("{line}\n"),
     });
     lines.collect()

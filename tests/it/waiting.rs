@@ -135,7 +135,7 @@ fn hold_lasts_until_it_expires_and_only_force_overrides_it() {
     // An app on hold is no failure.
     let doctor = app.sandbox.run(&["doctor"]);
     assert_eq!(doctor.code, 0, "{doctor}");
-    let why = format!("note  last pass                 ended with waiting: code: {words}");
+    let why = format!("note  last pass                 outcome waiting: code: {words}");
     assert!(doctor.out.contains(&why), "{doctor}");
     // Announced once, and not again in every pass.
     app.sandbox.pass_writes_nothing(&[], 3);

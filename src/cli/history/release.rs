@@ -83,7 +83,7 @@ fn find_release(
         ));
     }
     found.pop().ok_or_else(|| {
-        let problem = Problem::new(format!("there is no release `{name}`"));
+        let problem = Problem::new(format!("no app has a release `{name}`"));
         CommandError::Usage(match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem.hint("`trueup releases` shows the existing releases"),
@@ -115,10 +115,11 @@ fn print_release(app: &str, past: &ReleaseHistory, output: &Output) {
             Some(step) => format!("  {} {step}", note.stage.as_str()),
             None => note.stage.as_str().to_owned(),
         };
+        let duration = || format!("in {}", format_duration(note.took_ms));
         let (word, lasted) = match note.status {
-            StageStatus::Done => (paint.good("done"), format_duration(note.took_ms)),
-            StageStatus::Skipped => ("skipped".to_owned(), format_duration(note.took_ms)),
-            StageStatus::Failed => (paint.bad("failed"), format_duration(note.took_ms)),
+            StageStatus::Done => (paint.good("done"), duration()),
+            StageStatus::Skipped => ("skipped".to_owned(), duration()),
+            StageStatus::Failed => (paint.bad("failed"), duration()),
             StageStatus::Running => (paint.changed("not finished"), String::new()),
         };
         let why = note.why.as_ref();

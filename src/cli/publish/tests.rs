@@ -32,10 +32,7 @@ fn invalid_publish_arguments_say_what_to_type_instead() {
                 "`{SHA}` is not `APP=SHA`\n  hint: as in `trueup publish production shop=$(git rev-parse HEAD)`"
             ),
         ),
-        (
-            vec!["production", &full, &full],
-            "`shop` is there twice; expected each app once",
-        ),
+        (vec!["production", &full, &full], "`shop` is given twice"),
         (
             vec!["production", &full, &web, "--ref", "master"],
             "--ref goes with one app only\n  hint: publish the apps one by one",

@@ -196,7 +196,7 @@ fn stale_reference(
             let entry = apps?.get(&one.app)?.as_ref().ok()?;
             let reference = entry.reference.as_ref()?;
             Some(Problem::new(format!(
-                "{}/{} keeps its old `ref: {reference}`: --ref sets where the new sha came from",
+                "{}/{}: the manifest still says `ref: {reference}`, which belongs to the old sha: give the new one with --ref",
                 order.environment, one.app
             )))
         })

@@ -163,7 +163,7 @@ impl Kind for Package {
         for (at, name) in spec.names.iter().enumerate() {
             if !is_package_name(name) {
                 let shown = name.escape_default();
-                return wrong("names", format!("`{shown}` is no name of a package"));
+                return wrong("names", format!("`{shown}` is not a package name"));
             }
             if spec.names[..at].contains(name) {
                 return wrong("names", format!("`{name}` is listed twice"));
@@ -174,19 +174,19 @@ impl Kind for Package {
             let known = |c: char| c.is_ascii_alphanumeric() || ".+:~-".contains(c);
             if part.is_empty() || !part.chars().all(known) {
                 return Err(
-                    Problem::new(format!("`{version}` is no version of a package"))
+                    Problem::new(format!("`{version}` is not a package version"))
                         .field("version")
                         .hint("write it as `apt-cache policy` shows it, or its beginning and `*`"),
                 );
             }
             if spec.names.len() != 1 {
-                return wrong("version", "a version goes with one name only".into());
+                return wrong("version", "`version` requires exactly one name".into());
             }
         }
         if spec.state == Presence::Absent && (spec.version.is_some() || spec.held.is_some()) {
             return wrong(
                 "state",
-                "`absent` goes with neither `version` nor `held`".into(),
+                "`absent` cannot be combined with `version` or `held`".into(),
             );
         }
         Ok(())

@@ -125,7 +125,7 @@ impl<'a> Init<'a> {
         let (roles, node) = (session.settings.roles.join(", "), session.node().to_owned());
         self.checks.push(Check::good(
             "settings",
-            format!("{roles} describe {resources} resources for {node}"),
+            format!("{resources} resources for {node} (roles: {roles})"),
         ));
         for list in &self.lists {
             let names = self.settings.item_names(list);

@@ -310,12 +310,12 @@ impl ReleaseSpec {
                 return bad("is not a path inside a release: expected a relative one without `..`");
             }
             if path.starts_with("REVISION") || path.starts_with(".git") {
-                return bad("cannot be linked");
+                return bad("is reserved: trueup or git writes it");
             }
             for (_, other) in &all[..i] {
                 if path.starts_with(other) || other.starts_with(path) {
                     return bad(&format!(
-                        "and `{}` overlap: link only one of them",
+                        "and `{}` overlap: list only one of them",
                         other.display()
                     ));
                 }

@@ -29,7 +29,7 @@ pub(crate) enum SelectionError {
         name: String,
         active: String,
     },
-    #[error("there is no good release of {app} to go back to")]
+    #[error("there is no earlier good release of {app}")]
     NoPreviousGood { app: String },
     #[error("no release of {app} is active yet")]
     NoneActive { app: String },

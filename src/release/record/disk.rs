@@ -1,4 +1,4 @@
-//! What the disk tells of an app's releases, whatever is on record.
+//! The releases of an app as found on disk, independent of the record.
 
 use std::path::Path;
 

@@ -34,7 +34,7 @@ impl SourceError {
         }
     }
 
-    /// The cause alone, for messages that say themselves what it prevents.
+    /// The cause alone, for messages that already say what failed.
     pub(crate) fn cause(&self) -> &str {
         match self {
             SourceError::BrokenMirror { error, .. } => error.message(),

@@ -129,7 +129,10 @@ fn deleted_manifest_leaves_the_last_good_one_in_force() {
     std::fs::remove_file(host.store.join("sha_number.yml")).unwrap();
     let ran = host.converge();
     assert_eq!(ran.code, 78, "{ran}");
-    assert!(ran.out.contains("using the last good one"), "{ran}");
+    assert!(
+        ran.out.contains("the last good one stays in force"),
+        "{ran}"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn invalid_settings_name_file_line_and_expected_value() {
     for (written, expected) in [
         (
             "",
-            "this host is not configured yet: nothing is set in @ROOT@/etc/trueup/node.yml\n  hint: `sudo trueup init` sets it up; `trueup init -h` tells what it asks for",
+            "this host is not configured yet: nothing is set in @ROOT@/etc/trueup/node.yml\n  hint: `sudo trueup init` sets it up; `trueup init -h` lists its options",
         ),
         (
             "environment: production\n\troles: [app]\n",

@@ -1,6 +1,6 @@
 //! The layout of the source: what may use what, and where things are.
 //!
-//! A rule that only people keep is gone in a year. Where one here is in the way, change it with its
+//! A rule that no test enforces is soon broken. If one here is in the way, change it with its
 //! reason, not around it.
 
 mod imports;

@@ -60,7 +60,7 @@ on web rm /etc/trueup/node.d/reader.yml
 on web systemctl -q mask puma-shop
 code "a pass waits for a masked service" 3 on web trueup converge
 code "which is no fault of the host" 0 on web trueup doctor
-has "doctor reports the wait" "note  last pass                 ended with waiting: " "$output"
+has "doctor reports the wait" "note  last pass                 outcome waiting: " "$output"
 on web systemctl -q unmask puma-shop
 check "after unmasking the host converges" on web trueup converge
 
@@ -100,7 +100,7 @@ has "is named" "BAD   store" "$output"
 has "with what to do" "do: check the address" "$output"
 code "a pass without the store is stale" 5 on web trueup converge
 code "doctor reports the unreachable store" 1 on web trueup doctor
-has "as what it is" "ended with stale: " "$output"
+has "as what it is" "outcome stale: " "$output"
 has "with the last good one" "; the last good one: 2" "$output"
 
 write web:/etc/trueup/node.yml <<<"environment: [production"

@@ -56,7 +56,7 @@ code "it is gone for as many passes as an hour has" 0 on web \
   sh -c 'for n in $(seq 90); do trueup converge >/dev/null 2>&1; echo $?; done | sort | uniq -c'
 same "each of them is stale" "90 5" "$(xargs <<<"$output")"
 code "another stale pass exits with 5" 5 on web trueup converge
-has "and since when" "using the last good manifest, from $answered" "$output"
+has "and since when" "the store last answered at $answered" "$output"
 has "status is stale" stale "$(on web trueup status ||:)"
 same "they wrote nothing outside trueup's own records" "" "$(written web /run/before)"
 same "the history has one entry" 1 "$(on web find /var/lib/trueup/runs -newer /run/before -type f | wc -l)"

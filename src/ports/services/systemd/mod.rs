@@ -121,7 +121,7 @@ impl SystemdServices {
         let failed = |why: String| Err(ServiceError::failed(verb, name.short(), why));
         if reading.is_masked() {
             return failed(format!(
-                "it is masked: somebody forbade it on purpose (`systemctl unmask {}` allows it)",
+                "it is masked: an operator forbade it (`systemctl unmask {}` allows it)",
                 name.full()
             ));
         }

