@@ -36,7 +36,7 @@ left() {
       pid=$(pgrep -o -x $name); echo "files that $name has open: $(ls /proc/$pid/fd | wc -l)"; done
     echo "units: $(systemctl list-units --all --no-legend | wc -l)"
     echo "names on the bus: $(busctl list --no-legend | grep -vc busctl)"
-    echo "processes: $(ls -d /proc/[0-9]* | wc -l)"
+    set -- /proc/[0-9]*; echo "processes: $#"
     echo "files: $(find /run /tmp /dev/shm /var/tmp /var/lib/trueup /var/log /srv /etc -not -path "/run/systemd/*" | wc -l)"'
 }
 resident() { on web awk '/^VmRSS/ {print $2}' /proc/1/status; }
