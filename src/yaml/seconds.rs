@@ -44,7 +44,7 @@ impl FromStr for Seconds {
         };
         match time {
             Some(Duration::ZERO) => Err(InvalidValue::new(
-                format!("`{text}` is not longer than nothing"),
+                format!("`{text}` is not longer than 0 seconds"),
                 EXPECTED,
             )),
             Some(time) if time.subsec_nanos() == 0 && time <= MAX => Ok(Seconds(time)),

@@ -1,6 +1,13 @@
 //! A release that fails its gate is rolled back, and its sha quarantined.
 
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::app::{App, GOOD};
+use crate::processes::wait_until;
+use crate::sandbox::Ran;
 
 pub const ROLE: &str = r#"
 resources:
@@ -113,6 +120,25 @@ fn release_that_does_not_start_is_rolled_back() {
     }
     app.publish_commit(GOOD, "200", "page three");
     app.converge(0);
+}
+
+#[test]
+fn stop_during_the_gate_of_the_restored_release_is_no_proof() {
+    let app = App::new(ROLE);
+    let one = app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    app.publish_commit(GOOD, "500", "page two");
+    let mut pass = app.sandbox.command(&["converge"]);
+    let pass = pass.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let pass = pass.spawn().unwrap();
+    let is_rolled_back = || app.sandbox.at("/srv/shop/shared/hooks").exists();
+    assert!(wait_until(is_rolled_back));
+    kill(Pid::from_raw(pass.id() as i32), Signal::SIGTERM).unwrap();
+    let ran = Ran::of(&pass.wait_with_output().unwrap(), &app.sandbox);
+    assert!(ran.out.contains("is back, but not proven yet"), "{ran}");
+    let next = app.converge(4);
+    assert!(next.out.contains("is proven"), "{next}");
+    assert_eq!(app.running(), one);
 }
 
 #[test]

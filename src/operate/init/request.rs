@@ -6,8 +6,9 @@ use super::credentials::ShellEnvironment;
 use super::deploy_key::DeployKey;
 use crate::ports::store::StoreSettings;
 
-/// What a host should be. Problems name the options of `trueup init`.
-#[derive(Debug, Clone)]
+/// What a host should be. Problems name the options of `trueup init`. Not `Debug`: parameters and addresses of
+/// repositories hold secrets.
+#[derive(Clone)]
 pub(crate) struct InitRequest {
     pub environment: String,
     pub roles: Vec<String>,

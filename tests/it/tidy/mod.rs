@@ -172,7 +172,7 @@ const LONG: &[(&str, &str)] = &[
     ),
     (
         "src/ports/services/fake.rs",
-        "the one fake of all that supervisors tell",
+        "the only fake of the service managers",
     ),
     (
         "src/release/source/fetch/lfs.rs",
@@ -180,7 +180,7 @@ const LONG: &[(&str, &str)] = &[
     ),
     (
         "src/release/source/mirror.rs",
-        "the mirror of an app from its making to whom its errors are put down",
+        "one mirror: creating, fetching, recreating, and attributing its errors",
     ),
     (
         "src/release/source/tree/spare.rs",

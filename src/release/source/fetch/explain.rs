@@ -55,7 +55,7 @@ impl Fetcher<'_> {
             TransportError::Start(error @ ExecError::StartTimedOut { .. }) => failure(&error.to_string()),
             TransportError::Start(ExecError::Start { source, .. }) if self.ssh.is_none() => {
                 failure(&format!("cannot run `git`: {source}")).hint(
-                    "the repository is not root's alone, so `git` reads it as its owner: install the package `git`, or give the repository to root (`chown -R root`, `chmod -R go-w`)",
+                    "`git` reads this repository, because it is not root's alone or one of its refs is malformed: install the package `git`, or give the repository to root (`chown -R root`, `chmod -R go-w`) and delete that ref",
                 )
             }
             TransportError::Start(error) => failure(&describe_exec_error(&error)).hint(
@@ -99,7 +99,7 @@ impl Fetcher<'_> {
             return match means_missing_repo(stderr) {
                 true => failure.hint(NO_REPOSITORY_HINT),
                 false => failure.hint(
-                    "git reads it as its owner, because users other than root can write to it: run `git fsck` there",
+                    "`git` reads it, because users other than root can write to it or one of its refs is malformed: run `git fsck` there",
                 ),
             };
         };
