@@ -4,6 +4,7 @@
 //! plan saw. A failure of a resource is report data: its dependents are skipped, all others still converge.
 
 mod duties;
+mod readiness;
 mod trial;
 mod validation;
 mod view;

@@ -4,25 +4,15 @@
 //! service that could not be restarted for a reason of its own (a config that failed its check, say) leaves
 //! the trial open, because that says nothing about the release.
 
+use super::readiness::TrialReadiness;
 use super::{Applier, Event, LIFT_HINT, ResourceResult};
 use crate::kind::ServiceProcesses;
 use crate::owed::Obligation;
+use crate::ports::exec::block_quote;
 use crate::ports::root::RootError;
 use crate::release::{self, ReleaseSpec, RollbackOutcome};
 use crate::resource::{Change, Duty, Failure, Trial, TrialOutcome, Verb, Withheld};
 use crate::role::Resource;
-
-/// Whether the results of the pass so far allow a trial to run.
-enum TrialReadiness {
-    /// All its dependents were started or restarted.
-    Ready,
-    /// One of its dependents cannot be started with it.
-    DependentFailed(Failure),
-    /// There can be no verdict yet.
-    NotReady(String),
-    /// There can be no verdict before an operator lets one of its dependents run.
-    Waiting(String),
-}
 
 /// Where a trial ended in this pass.
 enum TrialEnd {
@@ -175,7 +165,7 @@ impl<'a> Applier<'a> {
         };
         self.announce(resource, &format!("rolls back to {restored}"));
         self.restart_after_rollback(resource)?;
-        let why = why.summary();
+        let (summary, why) = (why.summary(), &why.message);
         Ok(match self.prove_restored(on_trial, &restored)? {
             RestoredState::Proven => TrialEnd::RolledBack(
                 Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(LIFT_HINT),
@@ -187,7 +177,7 @@ impl<'a> Applier<'a> {
                 .hint("trueup was asked to stop; the next pass proves the release that is back"),
             ),
             RestoredState::Failed(failure) => TrialEnd::Failed(Failure::new(format!(
-                "it failed ({why}), and {restored}, to which it was rolled back, is unhealthy too: {}",
+                "it failed ({summary}), and {restored}, to which it was rolled back, is unhealthy too: {}",
                 failure.message
             ))),
         })
@@ -243,9 +233,9 @@ impl<'a> Applier<'a> {
         for (dependent, service) in self.services(resource) {
             let tail = service.log_tail(self.host);
             if !tail.is_empty() {
-                let id = &dependent.id;
-                let tail = tail.join("\n");
-                failure = failure.with_detail(&format!("\n{id} printed last:\n{tail}"));
+                let tail = block_quote(&tail.join("\n"));
+                let detail = format!("\n{} printed last:\n{tail}", dependent.id);
+                failure = failure.with_detail(&detail);
             }
         }
         failure
@@ -265,43 +255,6 @@ impl<'a> Applier<'a> {
     ) -> impl Iterator<Item = (&'a Resource, &'a dyn ServiceProcesses)> {
         let dependents = self.catalog.dependents(&resource.id);
         dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
-    }
-
-    /// How the dependents of a release fared in this pass.
-    fn readiness(&self, resource: &Resource) -> TrialReadiness {
-        if self.host.stop.is_set() {
-            return TrialReadiness::Ready;
-        }
-        for dependent in self.catalog.dependents(&resource.id) {
-            let Some(entry) = self.results.iter().find(|entry| entry.id == dependent.id) else {
-                continue;
-            };
-            let id = &dependent.id;
-            match &entry.result {
-                ResourceResult::Failed(Some(change), failure) if change.sets_running => {
-                    return TrialReadiness::DependentFailed(failure.clone());
-                }
-                ResourceResult::Failed(_, failure) => {
-                    return match &entry.duty_failure {
-                        Some(failure) => TrialReadiness::DependentFailed(failure.clone()),
-                        None => TrialReadiness::NotReady(format!("{id}: {}", failure.message)),
-                    };
-                }
-                ResourceResult::Skipped(why) => {
-                    return TrialReadiness::NotReady(format!("{id}: {why}"));
-                }
-                ResourceResult::Waiting(_, why) => {
-                    return TrialReadiness::Waiting(format!("{id}: {why}"));
-                }
-                _ => {}
-            }
-            let is_cause = |owed: &Obligation| owed.causes.contains(&resource.id);
-            if let Some((owed, why)) = entry.owed.iter().find(|(owed, _)| is_cause(owed)) {
-                let duty = owed.duty;
-                return TrialReadiness::NotReady(format!("{duty} of {id} is still owed: {why}"));
-            }
-        }
-        TrialReadiness::Ready
     }
 
     fn run_gate(&mut self, on_trial: &OnTrial<'a>, trial: &Trial) -> Result<TrialOutcome, Failure> {

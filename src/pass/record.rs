@@ -10,6 +10,7 @@ use crate::fleet::{
     self, AppRecord, LastPass, NodeRecord, PublishOutcome, RecordPublisher, ServingState, VERSION,
     is_plain_value, machine_id,
 };
+use crate::ports::exec::without_output;
 use crate::release;
 use crate::report::Report;
 use crate::role::Catalog;
@@ -84,7 +85,7 @@ impl Session {
         let pass = LastPass {
             at: self.host.clock.now(),
             outcome,
-            why: why.lines().next().map(str::to_owned),
+            why: Some(without_output(&why).to_owned()),
         };
         let machine = machine_id(&self.host);
         let environment = &self.settings.environment;

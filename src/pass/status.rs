@@ -63,7 +63,7 @@ impl ProbeResult {
                 Ok(()) if probe.ok.is_none() && probe.why.is_none() => probe.ok = Some(true),
                 Ok(()) => {}
                 Err(failure) => {
-                    let why = failure.message.lines().next().map(str::to_owned);
+                    let why = Some(failure.summary().to_owned());
                     if !failure.is(FailureKind::PermissionDenied) {
                         return ProbeResult {
                             ok: Some(false),

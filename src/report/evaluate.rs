@@ -2,6 +2,7 @@
 
 use super::{AppReport, AppState, Report, ResourceReport, ResourceStatus};
 use crate::exit::Exit;
+use crate::ports::exec::without_output;
 
 /// Derives the state of an app from its own resources: the one that deploys it and those that run from it.
 pub(super) fn evaluate<'r>(
@@ -41,17 +42,13 @@ pub(super) fn evaluate<'r>(
 
 fn add_if(add: &mut dyn FnMut(AppState, Option<String>), state: AppState, why: Option<&str>) {
     if let Some(why) = why {
-        add(state, first_line(why));
+        add(state, Some(without_output(why).to_owned()));
     }
-}
-
-fn first_line(text: &str) -> Option<String> {
-    text.lines().next().map(str::to_owned)
 }
 
 /// One line for a resource that is not converged.
 fn row_line(row: &ResourceReport) -> String {
-    let why = row.why.as_deref().and_then(first_line);
+    let why = row.why.as_deref().map(without_output);
     match (row.status, row.owed.first(), why) {
         (ResourceStatus::Right | ResourceStatus::Changed, Some(obligation), why) => {
             let why = why.map_or(String::new(), |why| format!(": {why}"));
@@ -114,7 +111,10 @@ impl Report {
         // Skipped resources come last: they are only a consequence.
         rows.sort_by_key(|row| row.status == ResourceStatus::Skipped);
         match (self.outcome, rows.split_first()) {
-            (Exit::BadInput, _) => self.refused.as_deref().and_then(first_line),
+            (Exit::BadInput, _) => self
+                .refused
+                .as_deref()
+                .map(|why| without_output(why).to_owned()),
             (Exit::Stale, _) => {
                 let silent = self.stale.as_ref().map(|stale| {
                     let since = stale.since.map_or("an unknown time".into(), |since| {

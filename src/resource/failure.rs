@@ -1,6 +1,6 @@
 //! Why a resource could not be inspected or changed. A failure is report data and never ends a pass.
 
-use crate::ports::exec::{ExecError, block_quote};
+use crate::ports::exec::{ExecError, LAST_LINES, block_quote, without_output};
 use crate::ports::root::RootError;
 use crate::ports::secrets;
 use crate::ports::services::ServiceError;
@@ -89,16 +89,16 @@ impl Failure {
 
     /// Appends the last lines that a program printed.
     pub(crate) fn with_log_tail(self, lines: &str) -> Failure {
-        let detail = format!("; its last lines:\n{}", block_quote(lines));
+        let detail = format!("{LAST_LINES}\n{}", block_quote(lines));
         Failure {
             quotes_output: true,
             ..self.with_detail(&detail)
         }
     }
 
-    /// The message without what a program printed: its first line.
+    /// The message without what a program printed, in one line.
     pub(crate) fn summary(&self) -> &str {
-        self.message.lines().next().unwrap_or_default()
+        without_output(&self.message)
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {

@@ -117,6 +117,16 @@ fn release_that_does_not_start_is_rolled_back() {
         let ran = app.converge(4);
         assert_eq!(app.running(), one, "{ran}");
         assert!(ran.out.contains("rolls back to"), "{ran}");
+        let printed = ran.out.matches("\n  | no database\n").count();
+        assert!(printed == 1 || !run.contains("database"), "{ran}");
+        for line in ran
+            .out
+            .lines()
+            .chain(app.sandbox.run(&["status"]).out.lines())
+        {
+            let ends_in_output = line.starts_with("rolled back code");
+            assert!(ends_in_output || !line.ends_with("lines:"), "{line}");
+        }
     }
     app.publish_commit(GOOD, "200", "page three");
     app.converge(0);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::exit::ExitReason;
-use super::output::block_quote;
+use super::output::{PRINTED, block_quote};
 
 /// Reason why a child did not start, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,6 @@ fn printed_output(output: &str) -> String {
     if output.is_empty() {
         " (it printed nothing)".into()
     } else {
-        format!("; it printed:\n{}", block_quote(output))
+        format!("{PRINTED}\n{}", block_quote(output))
     }
 }

@@ -54,6 +54,20 @@ impl Output {
     }
 }
 
+/// Introduces all output of a program below a message.
+pub(super) const PRINTED: &str = "; it printed:";
+
+/// Introduces the last lines of a program's output below a message.
+pub(crate) const LAST_LINES: &str = "; its last lines:";
+
+/// The first line of a message, without a program's output and its introduction: for lists, and for files that
+/// other users may read.
+pub(crate) fn without_output(message: &str) -> &str {
+    let line = message.lines().next().unwrap_or_default();
+    let line = line.strip_suffix(PRINTED).unwrap_or(line);
+    line.strip_suffix(LAST_LINES).unwrap_or(line)
+}
+
 /// Indents a program's output below a message, so that no line of it looks like one of trueup's.
 pub(crate) fn block_quote(text: &str) -> String {
     let lines = text.lines().map(|line| format!("  | {line}"));
@@ -101,6 +115,15 @@ mod tests {
         let text = output.text();
         assert!(text.starts_with("first\n") && text.contains("bytes left out"));
         assert_eq!(output.tail(1), "last");
+    }
+
+    #[test]
+    fn one_line_of_a_message_has_no_introduction_of_missing_output() {
+        for introduction in [PRINTED, LAST_LINES] {
+            let message = format!("it exited with 1{introduction}\n{}", block_quote("secret"));
+            assert_eq!(without_output(&message), "it exited with 1");
+        }
+        assert_eq!(without_output("it exited with 1"), "it exited with 1");
     }
 
     #[test]

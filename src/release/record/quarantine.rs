@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Sha;
+use crate::ports::exec::without_output;
 
 /// A sha that failed its gate here: trueup does not activate it until an operator lifts the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,13 +19,15 @@ pub(crate) struct QuarantinedSha {
 
 impl QuarantinedSha {
     pub(super) fn truncate_reason(&mut self) {
-        let line = self.why.lines().next().unwrap_or_default();
-        self.why = line.to_owned();
+        self.why = without_output(&self.why).to_owned();
     }
 
     /// `quarantined since …: health answered 500`, in a line.
     pub(crate) fn describe(&self) -> String {
-        let line = self.why.lines().next().unwrap_or("no reason on record");
+        let line = match without_output(&self.why) {
+            "" => "no reason on record",
+            line => line,
+        };
         format!(
             "{} is quarantined on this host since {:.0}: {line}",
             self.sha.short(),

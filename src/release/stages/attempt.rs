@@ -106,7 +106,7 @@ impl Attempt<'_, '_> {
             Err(_) if host.stop.is_set() => {}
             Err(failure) => {
                 entry.status = StageStatus::Failed;
-                entry.why = failure.message.lines().next().map(str::to_owned);
+                entry.why = Some(failure.summary().to_owned());
             }
         }
         self.entry_mut().put_stage(entry);
@@ -141,7 +141,7 @@ impl Attempt<'_, '_> {
         if !entry.state.is_complete() {
             entry.state = ReleaseStatus::Failed;
         }
-        entry.why = failure.message.lines().next().map(str::to_owned);
+        entry.why = Some(failure.summary().to_owned());
         entry.at = now;
         entry.failures += 1;
         entry.given_up |= give_up;

@@ -190,11 +190,8 @@ pub(crate) fn roll_back(
         record: &mut record,
         name: trial.name.clone(),
     };
-    record_gate(&mut attempt, StageStatus::Failed, Some(&why.message));
-    attempt.set_status(
-        ReleaseStatus::Bad,
-        why.message.lines().next().map(str::to_owned),
-    );
+    record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
+    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     roll_back_to(&mut attempt, to)
 }
 
@@ -317,7 +314,7 @@ fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, why: Option<&
     attempt.put_stage(StageEntry {
         status,
         took_ms: u64::try_from(took).unwrap_or(0),
-        why: why.and_then(|why| why.lines().next()).map(str::to_owned),
+        why: why.map(str::to_owned),
         ..StageEntry::done(Stage::Gate, began)
     });
 }

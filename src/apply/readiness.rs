@@ -1,0 +1,57 @@
+//! Whether a trial can be decided in this pass.
+
+use super::{Applier, ResourceResult};
+use crate::owed::Obligation;
+use crate::resource::Failure;
+use crate::role::Resource;
+
+/// Whether the results of the pass so far allow a trial to run.
+pub(super) enum TrialReadiness {
+    /// All its dependents were started or restarted.
+    Ready,
+    /// One of its dependents cannot be started with it.
+    DependentFailed(Failure),
+    /// There can be no verdict yet.
+    NotReady(String),
+    /// There can be no verdict before an operator lets one of its dependents run.
+    Waiting(String),
+}
+
+impl Applier<'_> {
+    /// How the dependents of a release fared in this pass.
+    pub(super) fn readiness(&self, resource: &Resource) -> TrialReadiness {
+        if self.host.stop.is_set() {
+            return TrialReadiness::Ready;
+        }
+        for dependent in self.catalog.dependents(&resource.id) {
+            let Some(entry) = self.results.iter().find(|entry| entry.id == dependent.id) else {
+                continue;
+            };
+            let id = &dependent.id;
+            match &entry.result {
+                ResourceResult::Failed(Some(change), failure) if change.sets_running => {
+                    return TrialReadiness::DependentFailed(failure.clone());
+                }
+                ResourceResult::Failed(_, failure) => {
+                    return match &entry.duty_failure {
+                        Some(failure) => TrialReadiness::DependentFailed(failure.clone()),
+                        None => TrialReadiness::NotReady(format!("{id}: {}", failure.message)),
+                    };
+                }
+                ResourceResult::Skipped(why) => {
+                    return TrialReadiness::NotReady(format!("{id}: {why}"));
+                }
+                ResourceResult::Waiting(_, why) => {
+                    return TrialReadiness::Waiting(format!("{id}: {why}"));
+                }
+                _ => {}
+            }
+            let is_cause = |owed: &Obligation| owed.causes.contains(&resource.id);
+            if let Some((owed, why)) = entry.owed.iter().find(|(owed, _)| is_cause(owed)) {
+                let duty = owed.duty;
+                return TrialReadiness::NotReady(format!("{duty} of {id} is still owed: {why}"));
+            }
+        }
+        TrialReadiness::Ready
+    }
+}
