@@ -1,7 +1,7 @@
 //! Roles: parameters and a list of resources, as data.
 //!
 //! [`expand()`] reads the roles of a node, computes their parameters, renders the string leaves of every
-//! resource and decodes each resource into its kind. [`RoleExpansion::resolve`] then adds templates and the
+//! resource and decodes each resource into its kind. [`resolve`](expand::RoleExpansion::resolve) then adds templates and the
 //! desired state, and checks the resources against each other. Neither inspects the host, so a mistake
 //! anywhere changes nothing.
 
