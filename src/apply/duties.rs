@@ -1,6 +1,6 @@
 //! Restarts, reloads and runs that are due.
 
-use super::{AppliedResource, Applier, Event, ResourceResult};
+use super::{Applier, Event, ResourceResult};
 use crate::owed::{self, Obligation};
 use crate::plan::without_redundant_reloads;
 use crate::ports::root::RootError;
@@ -9,15 +9,11 @@ use crate::role::Resource;
 
 impl<'a> Applier<'a> {
     /// Fulfills the obligations of a resource, or records why not.
-    pub(super) fn fulfill_duties(
-        &mut self,
-        index: usize,
-        resource: &'a Resource,
-    ) -> Result<(), RootError> {
+    pub(super) fn fulfill_duties(&mut self, resource: &'a Resource) -> Result<(), RootError> {
         if resource.triggers.is_empty() {
             return Ok(());
         }
-        let run = match self.results[index].result.is_broken() {
+        let run = match self.is_broken(&resource.id) {
             true => None,
             false => self.view.run(resource),
         };
@@ -26,12 +22,12 @@ impl<'a> Applier<'a> {
         let due = owed::due_obligations(record.as_ref(), run.as_ref(), triggers, stamps);
         let mut fulfilled = Vec::new();
         for obligation in without_redundant_reloads(due) {
-            match self.duty_blocker(&self.results[index], resource) {
-                Some(why) => self.results[index].owed.push((obligation, why)),
-                None => fulfilled.extend(self.fulfill(index, resource, obligation)),
+            match self.duty_blocker(resource) {
+                Some(why) => self.result_mut(resource).owed.push((obligation, why)),
+                None => fulfilled.extend(self.fulfill(resource, obligation)),
             }
         }
-        if self.results[index].result.is_broken() && fulfilled.is_empty() {
+        if self.is_broken(&resource.id) && fulfilled.is_empty() {
             return Ok(());
         }
         let run = self.view.run(resource);
@@ -43,8 +39,8 @@ impl<'a> Applier<'a> {
     }
 
     /// Why no duty of a resource can be fulfilled now.
-    fn duty_blocker(&self, entry: &AppliedResource, resource: &Resource) -> Option<String> {
-        match &entry.result {
+    fn duty_blocker(&self, resource: &Resource) -> Option<String> {
+        match &self.results[&*resource.id].result {
             ResourceResult::Failed(..) | ResourceResult::Skipped(_) => {
                 Some("the resource itself failed".to_owned())
             }
@@ -57,12 +53,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Fulfills one obligation; returns the duties that are done by it.
-    fn fulfill(
-        &mut self,
-        index: usize,
-        resource: &'a Resource,
-        obligation: Obligation,
-    ) -> Vec<Duty> {
+    fn fulfill(&mut self, resource: &'a Resource, obligation: Obligation) -> Vec<Duty> {
         let duty = obligation.duty;
         (self.on_event)(Event::DutyStarted {
             id: &resource.id,
@@ -70,7 +61,7 @@ impl<'a> Applier<'a> {
         });
         let checked = self.validation.require_passing(&obligation, self.host);
         let result = checked.and_then(|()| self.perform(resource, duty));
-        let entry = &mut self.results[index];
+        let entry = self.result_mut(resource);
         match result {
             Ok(()) => {
                 entry.fulfilled.push(obligation);
@@ -84,7 +75,6 @@ impl<'a> Applier<'a> {
                 entry.owed.push((obligation, failure.message.clone()));
                 entry.duty_failure = Some(failure.clone());
                 entry.fail(failure);
-                self.broken.insert(resource.id.clone());
                 Vec::new()
             }
         }

@@ -9,7 +9,7 @@ mod trial;
 mod validation;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::kind::Observation;
 use crate::owed::{self, Obligation, RecordStore};
@@ -156,8 +156,7 @@ pub(crate) fn apply(
         view: HostView::new(host, params.plan.stamps.clone()),
         validation: ValidatedSets::new(catalog),
         records: RecordStore::new(&host.root),
-        results: Vec::new(),
-        broken: BTreeSet::new(),
+        results: BTreeMap::new(),
         on_event: params.on_event,
     };
     applier.record_running_services(params.plan)?;
@@ -165,18 +164,22 @@ pub(crate) fn apply(
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
         applier.apply_resource(resource)?;
     }
-    for (index, resource) in resources.iter().enumerate() {
+    for resource in &resources {
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
-        applier.fulfill_duties(index, resource)?;
+        applier.fulfill_duties(resource)?;
     }
-    for (index, resource) in resources.iter().enumerate() {
+    for resource in &resources {
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
-        applier.finish_trial(index, resource)?;
+        applier.finish_trial(resource)?;
     }
-    for (index, resource) in resources.iter().enumerate() {
-        applier.fail_if_unhealthy(index, resource);
+    for resource in &resources {
+        applier.fail_if_unhealthy(resource);
     }
-    Ok(applier.results)
+    let mut results = applier.results;
+    let in_order = resources
+        .iter()
+        .filter_map(|resource| results.remove(&*resource.id));
+    Ok(in_order.collect())
 }
 
 /// Does maintenance work on a converged host. Logs failures, which affect no service.
@@ -199,10 +202,8 @@ struct Applier<'a> {
     view: HostView<'a>,
     validation: ValidatedSets<'a>,
     records: RecordStore<'a>,
-    /// In the order of the selected resources.
-    results: Vec<AppliedResource>,
-    /// Ids of the resources that failed or were skipped.
-    broken: BTreeSet<String>,
+    /// Of each resource that was applied, by its id.
+    results: BTreeMap<&'a str, AppliedResource>,
     on_event: &'a mut dyn FnMut(Event<'_>),
 }
 
@@ -235,11 +236,8 @@ impl<'a> Applier<'a> {
     /// Changes one resource, and validates the set of files that ends with it.
     fn apply_resource(&mut self, resource: &'a Resource) -> Result<(), RootError> {
         let result = self.change_resource(resource)?;
-        if result.is_broken() {
-            self.broken.insert(resource.id.clone());
-        }
-        self.results
-            .push(AppliedResource::new(&resource.id, result));
+        let entry = AppliedResource::new(&resource.id, result);
+        self.results.insert(&resource.id, entry);
         for (id, failure) in self
             .validation
             .validate_completed_sets(&resource.id, self.host)?
@@ -318,25 +316,35 @@ impl<'a> Applier<'a> {
     fn broken_dependency<'r>(&self, resource: &'r Resource) -> Option<&'r str> {
         let triggers = resource.triggers.iter().flat_map(|trigger| &trigger.on);
         let mut on = triggers.chain(&resource.requires);
-        on.find(|id| self.broken.contains(*id)).map(String::as_str)
+        on.find(|id| self.is_broken(id)).map(String::as_str)
+    }
+
+    fn is_broken(&self, id: &str) -> bool {
+        let entry = self.results.get(id);
+        entry.is_some_and(|entry| entry.result.is_broken())
+    }
+
+    /// The result of a resource that was applied.
+    fn result_mut(&mut self, resource: &Resource) -> &mut AppliedResource {
+        let entry = self.results.get_mut(&*resource.id);
+        entry.expect("every selected resource is applied before its duties and its trial")
     }
 
     /// Marks a reported change as failed, because a check rolled its file back.
     fn fail_rolled_back(&mut self, id: &str, failure: Failure) {
-        self.broken.insert(id.to_owned());
         if let Some(resource) = self.catalog.find(id) {
             // Updates the stamp.
             let _ = self.view.observe(resource);
         }
-        if let Some(entry) = self.results.iter_mut().find(|entry| entry.id == id) {
+        if let Some(entry) = self.results.get_mut(id) {
             entry.fail(failure);
         }
     }
 
     /// Fails a resource that is unhealthy and was not changed. Runs last and does not skip its dependents,
     /// whose changes may be the repair.
-    fn fail_if_unhealthy(&mut self, index: usize, resource: &'a Resource) {
-        let entry = &self.results[index];
+    fn fail_if_unhealthy(&mut self, resource: &'a Resource) {
+        let entry = self.result_mut(resource);
         let is_unchanged = matches!(entry.result, ResourceResult::Unchanged);
         if !is_unchanged || !entry.fulfilled.is_empty() || !entry.owed.is_empty() {
             return;
@@ -349,7 +357,7 @@ impl<'a> Applier<'a> {
         };
         let condition = observed.condition().service();
         if let Some(failure) = condition.and_then(|service| service.unhealthy_reason.clone()) {
-            self.results[index].result = ResourceResult::Failed(None, failure);
+            self.result_mut(resource).result = ResourceResult::Failed(None, failure);
         }
     }
 }

@@ -24,7 +24,7 @@ impl Applier<'_> {
             return TrialReadiness::Ready;
         }
         for dependent in self.catalog.dependents(&resource.id) {
-            let Some(entry) = self.results.iter().find(|entry| entry.id == dependent.id) else {
+            let Some(entry) = self.results.get(&*dependent.id) else {
                 continue;
             };
             let id = &dependent.id;

@@ -72,11 +72,7 @@ struct OnTrial<'a> {
 
 impl<'a> Applier<'a> {
     /// Runs the trial of a resource to its end, if it is on one.
-    pub(super) fn finish_trial(
-        &mut self,
-        index: usize,
-        resource: &'a Resource,
-    ) -> Result<(), RootError> {
+    pub(super) fn finish_trial(&mut self, resource: &'a Resource) -> Result<(), RootError> {
         let Some((spec, trial)) = resource.body.release().zip(self.view.trial(resource)) else {
             return Ok(());
         };
@@ -88,7 +84,7 @@ impl<'a> Applier<'a> {
         };
         let end = self.run_to_end(&on_trial)?;
         self.view.forget();
-        let entry = &mut self.results[index];
+        let entry = self.result_mut(resource);
         entry.result = end.into_result(entry.take_result());
         Ok(())
     }
@@ -296,15 +292,11 @@ impl<'a> Applier<'a> {
         // Updates the stamp.
         let _ = self.view.observe(resource);
         for dependent in self.catalog.dependents(&resource.id) {
-            let Some(index) = self
-                .results
-                .iter()
-                .position(|entry| entry.id == dependent.id)
-            else {
+            if !self.results.contains_key(&*dependent.id) {
                 continue;
-            };
-            let failed = self.restart_dependent(index, dependent, resource);
-            let entry = &mut self.results[index];
+            }
+            let failed = self.restart_dependent(dependent, resource);
+            let entry = self.result_mut(dependent);
             let changed = match entry.take_result() {
                 ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
                     ResourceResult::Changed(change)
@@ -325,13 +317,8 @@ impl<'a> Applier<'a> {
     }
 
     /// Fulfills the duties of a dependent of a restored release; returns the last failure.
-    fn restart_dependent(
-        &mut self,
-        index: usize,
-        dependent: &Resource,
-        restored: &Resource,
-    ) -> Option<Failure> {
-        self.results[index].owed.clear();
+    fn restart_dependent(&mut self, dependent: &Resource, restored: &Resource) -> Option<Failure> {
+        self.result_mut(dependent).owed.clear();
         let triggers = dependent.triggers.iter();
         let mut failed = None;
         for trigger in triggers.filter(|trigger| trigger.on.contains(&restored.id)) {
@@ -344,7 +331,7 @@ impl<'a> Applier<'a> {
                 obligation: &obligation,
             });
             match self.perform(dependent, trigger.duty) {
-                Ok(()) => self.results[index].fulfilled.push(obligation),
+                Ok(()) => self.result_mut(dependent).fulfilled.push(obligation),
                 Err(failure) => failed = Some(failure),
             }
         }
