@@ -9,15 +9,14 @@ use serde::Serialize;
 use super::Output;
 use super::format::format_age;
 use super::target::{StoreArgs, StoreTarget};
-use crate::desired::{Manifest, Sha};
+use crate::desired::Sha;
 use crate::exit::Exit;
-use crate::fleet::{
-    self, AppView, FleetView, NodeView, RecordCache, ServingState, Snapshot, fleet_view,
-};
+use crate::fleet::{AppView, FleetView, NodeView, ServingState};
 use crate::operate::CommandError;
+use crate::operate::fleet::{self, FleetWatch, ForgetRequest, RETURN_NOTE};
 use crate::pass::{PassError, Paths};
 use crate::ports::backoff;
-use crate::ports::store::{self, Etag, GetOutcome, Store};
+use crate::ports::store::{self, Store};
 use crate::problem::Problem;
 use crate::report::Paint;
 use crate::settings::is_name;
@@ -69,24 +68,18 @@ pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Ex
     })?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
     if let Some(node) = &args.forget {
-        let forget = Forget {
-            store: store.as_ref(),
+        let request = ForgetRequest {
             environment: &environment,
             node,
             heartbeat: target.fleet.heartbeat(),
-            yes: args.yes,
+            even_if_alive: args.yes,
         };
-        return forget.run(output);
+        return forget(store.as_ref(), &request, output);
     }
-    let mut watch = Watch {
-        store: store.as_ref(),
-        environment: &environment,
-        target: &target,
-        app: args.app.as_deref(),
-        environment_given: args.env.is_some(),
-        cache: RecordCache::empty(store.address(), &environment),
-        manifest: None,
-    };
+    let gone_after = target.fleet.gone_after();
+    let mut watch = FleetWatch::new(store.as_ref(), &environment, &target.manifest, gone_after);
+    watch.app = args.app.as_deref();
+    watch.is_environment_given = args.env.is_some();
     let Some(seconds) = args.watch else {
         let (view, now) = watch.observe()?;
         print_view(&view, now, store.address(), output);
@@ -105,135 +98,27 @@ pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Ex
     }
 }
 
-/// Reads the fleet repeatedly, fetching only changed records.
-struct Watch<'a> {
-    store: &'a dyn Store,
-    environment: &'a str,
-    target: &'a StoreTarget,
-    app: Option<&'a str>,
-    /// An option names the environment; otherwise the settings do.
-    environment_given: bool,
-    cache: RecordCache,
-    manifest: Option<(Etag, Result<Manifest, String>)>,
-}
-
-impl Watch<'_> {
-    fn observe(&mut self) -> Result<(FleetView, Timestamp), PassError> {
-        let gone_after = self.target.fleet.gone_after();
-        let mut look: Snapshot =
-            fleet::take_snapshot(self.store, self.environment, gone_after, &mut self.cache)?;
-        let now = look.now;
-        let manifest = match self.read_manifest()? {
-            Ok(manifest) => Some(manifest),
-            Err(why) => {
-                let line = format!("{why}; showing the wanted shas that the nodes last reported");
-                look.problems.push(line);
-                None
-            }
-        };
-        let mut view = fleet_view(self.environment, look, manifest.as_ref(), gone_after);
-        let reported = !view.nodes.is_empty();
-        let mut apps: Vec<String> = view
-            .nodes
-            .iter()
-            .flat_map(|node| node.apps.iter().map(|app| app.app.clone()))
-            .collect();
-        apps.sort();
-        apps.dedup();
-        if let Some(app) = self.app {
-            view.retain_app(app);
-        }
-        let environment = self.environment;
-        match self.app {
-            _ if !reported && (self.environment_given || self.app.is_some()) => {
-                let known = manifest.iter().flat_map(|known| known.environments.keys());
-                let known = join_names(known.map(String::as_str));
-                view.add_not_found(format!(
-                    "no node of `{environment}` has reported; the manifest names {known}"
-                ));
-            }
-            Some(app) if view.nodes.is_empty() => view.add_not_found(format!(
-                "no node of {environment} runs `{app}`; what they run: {}",
-                join_names(apps.iter().map(String::as_str))
-            )),
-            _ => {}
-        }
-        Ok((view, now))
+fn forget(
+    store: &dyn Store,
+    request: &ForgetRequest<'_>,
+    output: &Output,
+) -> Result<Exit, CommandError> {
+    let forgotten = fleet::forget(store, request)?;
+    let node = request.node;
+    output.print_text(format!(
+        "removed the record of {node} in {}",
+        request.environment
+    ));
+    if forgotten.was_alive {
+        let warning = output.paint.changed("warning");
+        output.print_text(format!("{warning}: {RETURN_NOTE}"));
     }
-
-    fn read_manifest(&mut self) -> Result<Result<Manifest, String>, PassError> {
-        let key = &self.target.manifest;
-        let known = self.manifest.as_ref().map(|(etag, _)| etag);
-        match self.store.get(key, known)? {
-            GetOutcome::Unchanged => {}
-            GetOutcome::Missing => return Ok(Err(format!("there is no manifest `{key}`"))),
-            GetOutcome::Object(object) => {
-                let read = Manifest::parse(key, &object.body);
-                let read = read.map_err(|problem| problem.to_string());
-                self.manifest = Some((object.etag, read));
-            }
-        }
-        let known = self.manifest.as_ref().map(|(_, read)| read.clone());
-        Ok(known.unwrap_or_else(|| Err(format!("there is no manifest `{key}`"))))
+    if output.is_document() {
+        output.print_document(&serde_json::json!({
+            "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
+        }));
     }
-}
-
-/// Removes the record of a node from the store.
-struct Forget<'a> {
-    store: &'a dyn Store,
-    environment: &'a str,
-    node: &'a str,
-    /// Interval at which a live node publishes its record.
-    heartbeat: Duration,
-    /// Remove even a node that still publishes.
-    yes: bool,
-}
-
-impl Forget<'_> {
-    fn run(&self, output: &Output) -> Result<Exit, CommandError> {
-        let Forget {
-            store,
-            environment,
-            node,
-            ..
-        } = *self;
-        let silence = fleet::node_silence(store, environment, node).map_err(PassError::Store)?;
-        let lives = silence.filter(|silence| *silence < 2 * self.heartbeat);
-        let back = "if it is alive, it returns with its next heartbeat and is missing from all peer lists until then";
-        if let (Some(silence), false) = (lives, self.yes) {
-            let seconds = silence.as_secs();
-            let problem = Problem::new(format!("{node} sent a heartbeat {seconds} s ago: {back}"));
-            return Err(CommandError::Usage(problem.hint(format!(
-                "if its machine is gone or was replaced: `trueup fleet --forget {node} --yes`"
-            ))));
-        }
-        let forgotten = fleet::forget_node(store, environment, node).map_err(PassError::Store)?;
-        if forgotten == 0 {
-            let problem = Problem::new(format!("{environment} has no node `{node}`"));
-            return Err(CommandError::Usage(
-                problem.hint("`trueup fleet` lists the nodes"),
-            ));
-        }
-        output.print_text(format!("removed the record of {node} in {environment}"));
-        if lives.is_some() {
-            output.print_text(format!("{}: {back}", output.paint.changed("warning")));
-        }
-        if output.is_document() {
-            output.print_document(&serde_json::json!({
-                "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
-            }));
-        }
-        Ok(Exit::Converged)
-    }
-}
-
-/// `a, b`, or a note that there are none.
-fn join_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.take(20).collect();
-    match names.as_slice() {
-        [] => "nothing".into(),
-        names => names.join(", "),
-    }
+    Ok(Exit::Converged)
 }
 
 fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {

@@ -4,9 +4,11 @@ pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod doctor;
 mod error;
+pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod inventory;
 pub(crate) mod publish;
+pub(crate) mod release_history;
 pub(crate) mod rollback;
 pub(crate) mod status;
 

@@ -6,10 +6,9 @@ use serde_json::json;
 use crate::cli::Output;
 use crate::cli::format::format_duration;
 use crate::exit::Exit;
-use crate::operate::CommandError;
+use crate::operate::{CommandError, release_history};
 use crate::pass::Session;
-use crate::problem::{Problem, nearest};
-use crate::release::{self, ReleaseHistory, StageEntry, StageStatus};
+use crate::release::{ReleaseHistory, StageEntry, StageStatus};
 
 /// Number of output lines shown for a stage that succeeded.
 const TAIL_LINES: usize = 3;
@@ -30,7 +29,11 @@ pub(super) fn run(
     session: &Session,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let (app, past) = find_release(name, app, session)?;
+    let lines = |note: &StageEntry| match note.status {
+        StageStatus::Done | StageStatus::Skipped => TAIL_LINES,
+        StageStatus::Failed | StageStatus::Running => FAILED_TAIL_LINES,
+    };
+    let (app, past) = release_history::find(session, name, app, lines)?;
     let stages = || past.entry.stages.iter().zip(&past.output);
     if output.is_document() {
         let stages: Vec<Stage<'_>> = stages()
@@ -54,41 +57,6 @@ pub(super) fn run(
     }
     print_release(&app, &past, output);
     Ok(Exit::Converged)
-}
-
-/// Finds the release of this name among all apps.
-fn find_release(
-    name: &str,
-    app: Option<&str>,
-    session: &Session,
-) -> Result<(String, ReleaseHistory), CommandError> {
-    let lines = |note: &StageEntry| match note.status {
-        StageStatus::Done | StageStatus::Skipped => TAIL_LINES,
-        StageStatus::Failed | StageStatus::Running => FAILED_TAIL_LINES,
-    };
-    let apps = session.apps()?;
-    let (mut found, mut known) = (Vec::new(), Vec::new());
-    for app in apps.select(app)? {
-        let past = release::read_history(app.spec, &session.host, name, lines)?;
-        match past {
-            Some(past) => found.push((app.spec.app.clone(), past)),
-            None => known.extend(release::release_names(app.spec, &session.host)?),
-        }
-    }
-    if found.len() > 1 {
-        let names: Vec<String> = found.iter().map(|(app, _)| format!("`{app}`")).collect();
-        return Err(CommandError::Usage(
-            Problem::new(format!("{} have a release `{name}`", names.join(" and ")))
-                .hint("select one with `--app APP`"),
-        ));
-    }
-    found.pop().ok_or_else(|| {
-        let problem = Problem::new(format!("no app has a release `{name}`"));
-        CommandError::Usage(match nearest(name, known.iter().map(String::as_str)) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem.hint("`trueup releases` shows the existing releases"),
-        })
-    })
 }
 
 fn print_release(app: &str, past: &ReleaseHistory, output: &Output) {

@@ -1,0 +1,179 @@
+//! The state of the fleet, and the removal of a node whose machine is gone.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::desired::Manifest;
+use crate::fleet::{self, FleetView, RecordCache, Snapshot, fleet_view};
+use crate::operate::CommandError;
+use crate::pass::PassError;
+use crate::ports::store::{Etag, GetOutcome, Store, StoreError};
+use crate::problem::Problem;
+
+/// Reads the fleet repeatedly, fetching only changed records.
+pub(crate) struct FleetWatch<'a> {
+    pub store: &'a dyn Store,
+    pub environment: &'a str,
+    /// The manifest's key.
+    pub manifest_key: &'a str,
+    /// The silence after which a node counts as gone.
+    pub gone_after: Duration,
+    /// Only this app.
+    pub app: Option<&'a str>,
+    /// A person named the environment; otherwise the settings did. A name without nodes is probably misspelt.
+    pub is_environment_given: bool,
+    cache: RecordCache,
+    manifest: Option<(Etag, Result<Manifest, String>)>,
+}
+
+impl<'a> FleetWatch<'a> {
+    pub(crate) fn new(
+        store: &'a dyn Store,
+        environment: &'a str,
+        manifest_key: &'a str,
+        gone_after: Duration,
+    ) -> FleetWatch<'a> {
+        FleetWatch {
+            store,
+            environment,
+            manifest_key,
+            gone_after,
+            app: None,
+            is_environment_given: false,
+            cache: RecordCache::empty(store.address(), environment),
+            manifest: None,
+        }
+    }
+
+    /// The fleet now, and the store's time.
+    pub(crate) fn observe(&mut self) -> Result<(FleetView, Timestamp), PassError> {
+        let mut snapshot: Snapshot = fleet::take_snapshot(
+            self.store,
+            self.environment,
+            self.gone_after,
+            &mut self.cache,
+        )?;
+        let now = snapshot.now;
+        let manifest = match self.read_manifest()? {
+            Ok(manifest) => Some(manifest),
+            Err(why) => {
+                let line = format!("{why}; showing the wanted shas that the nodes last reported");
+                snapshot.problems.push(line);
+                None
+            }
+        };
+        let view = fleet_view(
+            self.environment,
+            snapshot,
+            manifest.as_ref(),
+            self.gone_after,
+        );
+        Ok((self.select(view, manifest.as_ref()), now))
+    }
+
+    /// Keeps what was asked for, and reports a name that matches nothing.
+    fn select(&self, mut view: FleetView, manifest: Option<&Manifest>) -> FleetView {
+        let environment = self.environment;
+        if view.nodes.is_empty() && (self.is_environment_given || self.app.is_some()) {
+            let known = manifest
+                .into_iter()
+                .flat_map(|known| known.environments.keys());
+            let known = join_names(known.map(String::as_str));
+            view.add_not_found(format!(
+                "no node of `{environment}` has reported; the manifest names {known}"
+            ));
+            return view;
+        }
+        let Some(app) = self.app else {
+            return view;
+        };
+        let nodes = view.nodes.iter();
+        let mut apps: Vec<String> = nodes
+            .flat_map(|node| node.apps.iter().map(|app| app.app.clone()))
+            .collect();
+        apps.sort();
+        apps.dedup();
+        view.retain_app(app);
+        if view.nodes.is_empty() {
+            view.add_not_found(format!(
+                "no node of {environment} runs `{app}`; what they run: {}",
+                join_names(apps.iter().map(String::as_str))
+            ));
+        }
+        view
+    }
+
+    fn read_manifest(&mut self) -> Result<Result<Manifest, String>, StoreError> {
+        let key = self.manifest_key;
+        let known = self.manifest.as_ref().map(|(etag, _)| etag);
+        match self.store.get(key, known)? {
+            GetOutcome::Unchanged => {}
+            GetOutcome::Missing => return Ok(Err(format!("there is no manifest `{key}`"))),
+            GetOutcome::Object(object) => {
+                let manifest = Manifest::parse(key, &object.body);
+                let manifest = manifest.map_err(|problem| problem.to_string());
+                self.manifest = Some((object.etag, manifest));
+            }
+        }
+        let known = self.manifest.as_ref().map(|(_, manifest)| manifest.clone());
+        Ok(known.unwrap_or_else(|| Err(format!("there is no manifest `{key}`"))))
+    }
+}
+
+/// What happens to a live node whose record was removed.
+pub(crate) const RETURN_NOTE: &str = "if it is alive, it returns with its next heartbeat and is missing from all peer lists until then";
+
+/// The removal of a node's record from the store.
+pub(crate) struct ForgetRequest<'a> {
+    pub environment: &'a str,
+    pub node: &'a str,
+    /// Interval at which a live node publishes its record.
+    pub heartbeat: Duration,
+    /// Remove even a node that still publishes.
+    pub even_if_alive: bool,
+}
+
+/// A node whose record was removed.
+#[derive(Debug)]
+pub(crate) struct ForgottenNode {
+    /// It sent a heartbeat recently.
+    pub was_alive: bool,
+}
+
+/// Removes the record of a node. Refuses one that still publishes, unless the request includes that.
+pub(crate) fn forget(
+    store: &dyn Store,
+    request: &ForgetRequest<'_>,
+) -> Result<ForgottenNode, CommandError> {
+    let (environment, node) = (request.environment, request.node);
+    let silence = fleet::node_silence(store, environment, node).map_err(PassError::Store)?;
+    let recent = silence.filter(|silence| *silence < 2 * request.heartbeat);
+    if let (Some(silence), false) = (recent, request.even_if_alive) {
+        let problem = Problem::new(format!(
+            "{node} sent a heartbeat {} s ago: {RETURN_NOTE}",
+            silence.as_secs()
+        ));
+        return Err(CommandError::Usage(problem.hint(format!(
+            "if its machine is gone or was replaced: `trueup fleet --forget {node} --yes`"
+        ))));
+    }
+    if fleet::forget_node(store, environment, node).map_err(PassError::Store)? == 0 {
+        let problem = Problem::new(format!("{environment} has no node `{node}`"));
+        return Err(CommandError::Usage(
+            problem.hint("`trueup fleet` lists the nodes"),
+        ));
+    }
+    Ok(ForgottenNode {
+        was_alive: recent.is_some(),
+    })
+}
+
+/// `a, b`, or a note that there are none.
+fn join_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.take(20).collect();
+    match names.as_slice() {
+        [] => "nothing".into(),
+        names => names.join(", "),
+    }
+}
