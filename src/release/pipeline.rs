@@ -60,6 +60,24 @@ pub(crate) fn refresh_files(
     files::write_files(&deployment, &deployment.layout.release(name))
 }
 
+/// What a complete release of a sha is made from.
+enum BuildBase {
+    /// This release, which is complete.
+    Complete(String),
+    /// This release, whose build was interrupted or failed.
+    Unfinished(String),
+    Nothing,
+}
+
+impl BuildBase {
+    fn release(&self) -> Option<&str> {
+        match self {
+            BuildBase::Complete(name) | BuildBase::Unfinished(name) => Some(name),
+            BuildBase::Nothing => None,
+        }
+    }
+}
+
 impl Deployment<'_> {
     /// Returns a complete release of the sha: an existing one, a resumed one or a new one.
     pub(crate) fn ensure_built(&self) -> Result<(ReleaseRecord, String), Failure> {
@@ -68,35 +86,43 @@ impl Deployment<'_> {
         self.prepare_folders()?;
         let mut record = ReleaseRecord::load(self.host, &self.layout)?;
         keep::remove_unfinished(self, &mut record);
-        let resume_policy = self.spec.resume_policy;
-        if resume_policy != ResumePolicy::FromScratch {
-            let complete = find_pinned(self, &record)?
-                .or_else(|| record.find_complete(&self.sha, self.host, &self.layout));
-            let resumable = record
-                .find_resumable(&self.sha)
-                .map(|entry| entry.name.clone());
-            let existing = complete.clone().or(resumable.clone());
-            let entry = existing.as_deref().and_then(|name| record.find(name));
-            if resume_policy == ResumePolicy::Backoff
-                && let Some(failure) =
-                    entry.and_then(|entry| attempt::no_retry_reason(entry, self.host.clock.now()))
-            {
-                return Err(failure);
+        let name = match self.choose_base(&record)? {
+            BuildBase::Complete(name) => {
+                self.check_refs(&mut record, &name)?;
+                name
             }
-            if let Some(name) = &existing {
-                self.check_refs(&mut record, name)?;
-            }
-            if let Some(name) = complete {
-                return Ok((record, name));
-            }
-            if let Some(name) = resumable {
+            BuildBase::Unfinished(name) => {
+                self.check_refs(&mut record, &name)?;
                 tracing::info!("{}: resuming release {name}", self.spec.app);
                 self.finish_build(&mut record, &name, None)?;
-                return Ok((record, name));
+                name
             }
-        }
-        let name = self.build_new(&mut record)?;
+            BuildBase::Nothing => self.build_new(&mut record)?,
+        };
         Ok((record, name))
+    }
+
+    /// Chooses what to build on. Fails while a release of this sha has to wait after its last failure.
+    fn choose_base(&self, record: &ReleaseRecord) -> Result<BuildBase, Failure> {
+        let policy = self.spec.resume_policy;
+        if policy == ResumePolicy::FromScratch {
+            return Ok(BuildBase::Nothing);
+        }
+        let complete = find_pinned(self, record)?
+            .or_else(|| record.find_complete(&self.sha, self.host, &self.layout));
+        let resumable = record.find_resumable(&self.sha);
+        let base = match (complete, resumable) {
+            (Some(name), _) => BuildBase::Complete(name),
+            (None, Some(entry)) => BuildBase::Unfinished(entry.name.clone()),
+            (None, None) => BuildBase::Nothing,
+        };
+        let entry = base.release().and_then(|name| record.find(name));
+        let no_retry =
+            entry.and_then(|entry| attempt::no_retry_reason(entry, self.host.clock.now()));
+        match no_retry.filter(|_| policy == ResumePolicy::Backoff) {
+            Some(failure) => Err(failure),
+            None => Ok(base),
+        }
     }
 
     /// Refuses an existing, unproven release unless its sha is on a ref that the current `allow_refs` allows.
