@@ -5,7 +5,7 @@ use std::sync::Barrier;
 
 use jiff::Timestamp;
 
-use super::{ABOUT_WRITES as ABOUT, Check, bad};
+use super::{ABOUT_WRITES as ABOUT, Check, bad, bad_store};
 use crate::ports::store::{
     self, Etag, GetOutcome, PutOutcome, Store, StoreError, StoreSettings, WriteCondition,
 };
@@ -21,8 +21,6 @@ const MAX_SKEW_SECONDS: i64 = 30;
 /// Why conditional writes matter, and that nothing depends on them yet.
 const UNSAFE_STORE_HINT: &str = "use a store that supports conditional writes (AWS S3, Ceph): without them two hosts can take one slot and \
      two publishers can overwrite each other; hosts that only follow the manifest are not affected";
-
-const UNREACHABLE_HINT: &str = "check the address, the route to it (`curl -v`) and firewalls";
 
 /// The store under test and the objects to test with.
 pub(crate) struct Probe<'a> {
@@ -54,7 +52,7 @@ pub(crate) fn check_conditional_writes(probe: &Probe<'_>) -> Check {
             "conditional writes work, also with eight concurrent writers",
         ),
         Ok(Some(ignored)) => bad(about, ignored, UNSAFE_STORE_HINT),
-        Err(error) => bad(about, error.to_string(), UNREACHABLE_HINT),
+        Err(error) => bad_store(about, &error),
     };
     match (check.is_bad(), removed) {
         (false, Err(error)) => bad(
@@ -89,7 +87,7 @@ fn check_record_write(probe: &Probe<'_>, why: &str) -> Check {
             format!("this host may not write its record `{record}`: {why}"),
             "allow s3:PutObject for `nodes/`, or set `fleet: {publish: false}`: then peers and `trueup fleet` do not see this host, and it still follows the manifest",
         ),
-        Err(error) => bad(ABOUT, error.to_string(), UNREACHABLE_HINT),
+        Err(error) => bad_store(ABOUT, &error),
     }
 }
 
@@ -216,10 +214,10 @@ fn race_writes(
 
 /// Compares the store's clock with the host's: `theirs`, in whole seconds, comes from a response received
 /// between `before` and `after`.
-pub(super) fn check_clock(theirs: Timestamp, before: Timestamp, after: Timestamp) -> Check {
+pub(super) fn check_clock(server_time: Timestamp, before: Timestamp, after: Timestamp) -> Check {
     let half = after.duration_since(before) / 2;
     let here = before + half;
-    let off = here.duration_since(theirs);
+    let off = here.duration_since(server_time);
     let seconds = off.as_secs();
     if seconds.abs() < MAX_SKEW_SECONDS {
         return Check::good("clock", "the same as the store's");
@@ -244,8 +242,8 @@ mod tests {
 
     #[test]
     fn clock_is_compared_at_the_midpoint_of_the_request() {
-        let theirs = at("2026-11-21T05:00:10Z");
-        let check = |before, after| check_clock(theirs, at(before), at(after));
+        let server_time = at("2026-11-21T05:00:10Z");
+        let check = |before, after| check_clock(server_time, at(before), at(after));
         assert!(!check("2026-11-21T04:59:50Z", "2026-11-21T05:00:30Z").is_bad());
         let ahead = check("2026-11-21T06:00:10Z", "2026-11-21T06:00:11Z");
         assert!(ahead.is_bad());
@@ -268,6 +266,7 @@ mod tests {
                     store: "s3://b".into(),
                     key: key.into(),
                     why: "403 AccessDenied".into(),
+                    hint: "as the test says",
                 }),
                 false => Ok(()),
             }

@@ -12,6 +12,7 @@ mod store;
 
 use serde::Serialize;
 
+use crate::ports::store::StoreError;
 use crate::problem::Problem;
 
 pub(crate) use git::{check_git, known_hosts};
@@ -89,6 +90,14 @@ impl Check {
 /// A note that requires no action.
 fn note(about: impl Into<String>, message: impl Into<String>) -> Check {
     Check::note(about, Problem::new(message))
+}
+
+/// A store that failed, with what its backend knows to do.
+fn bad_store(about: impl Into<String>, error: &StoreError) -> Check {
+    Check::bad(
+        about,
+        Problem::new(error.to_string()).optional_hint(error.hint()),
+    )
 }
 
 /// A problem to fix, with the remedy.

@@ -72,6 +72,7 @@ mod tests {
                     store: "s3://b".into(),
                     key: key.into(),
                     why: "403 AccessDenied".into(),
+                    hint: "as the test says",
                 });
             }
             self.memory.put(key, body, when)

@@ -113,7 +113,7 @@ fn check_store_and_writes(session: &Session, apps: &[String], announce: &mut dyn
                 .field("store");
             return announce(Check::bad("store", problem));
         }
-        Err(error) => return announce(Check::bad("store", Problem::new(error.to_string()))),
+        Err(error) => return announce(super::bad_store("store", &error)),
     };
     let before = clock.now();
     let (key, environment) = (&settings.manifest, &settings.environment);
@@ -121,7 +121,7 @@ fn check_store_and_writes(session: &Session, apps: &[String], announce: &mut dyn
     let is_answered = checks.first().is_some_and(|check| !check.is_bad());
     let clock_check = store
         .server_time()
-        .map(|theirs| conditional_writes::check_clock(theirs, before, clock.now()));
+        .map(|server_time| conditional_writes::check_clock(server_time, before, clock.now()));
     let is_in_time = clock_check.as_ref().is_none_or(|check| !check.is_bad());
     clock_check
         .into_iter()

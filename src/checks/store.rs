@@ -1,8 +1,8 @@
 //! Checks that the store answers, and what its manifest says about the apps of a host.
 
-use super::Check;
+use super::{Check, bad_store};
 use crate::desired::Manifest;
-use crate::ports::store::{GetOutcome, Store, StoreError};
+use crate::ports::store::{GetOutcome, Store};
 use crate::problem::Problem;
 
 /// Reads the manifest `key`. Also reports the apps that `environment` does not name.
@@ -26,7 +26,7 @@ pub(crate) fn check_store(
                 ),
             ];
         }
-        Err(error) => return vec![Check::bad(about, store_problem(address, &error))],
+        Err(error) => return vec![bad_store(about, &error)],
     };
     let mut checks = vec![Check::good(about, "answers")];
     let manifest = match Manifest::parse(&format!("{address}/{key}"), &body) {
@@ -67,27 +67,6 @@ fn not_published(message: String, environment: &str, apps: &[String]) -> Check {
     let hint =
         format!("`trueup publish {environment} {app}=SHA --create` publishes the sha of {app}");
     Check::note("manifest", Problem::new(message).hint(hint))
-}
-
-fn store_problem(address: &str, error: &StoreError) -> Problem {
-    const CREDENTIALS: &str = "check the bucket's name and the credentials: the environment, root's ~/.aws, or the role of this instance";
-    let problem = Problem::new(error.to_string());
-    match error {
-        _ if address.starts_with("dir:") => {
-            problem.hint("create the folder on this host, or mount it, so that root can read it")
-        }
-        // A credential source may answer next time, but usually none is configured.
-        StoreError::Unreachable { why, .. } if why.starts_with("no AWS credentials") => {
-            problem.hint(CREDENTIALS)
-        }
-        StoreError::Unreachable { .. } => {
-            problem.hint("check the address, the region, the network and firewalls")
-        }
-        StoreError::Refused { .. } => problem.hint(CREDENTIALS),
-        StoreError::TooLarge { .. } | StoreError::ListTooLarge { .. } | StoreError::Settings(_) => {
-            problem
-        }
-    }
 }
 
 #[cfg(test)]

@@ -248,6 +248,7 @@ impl RecordPublisher<'_> {
         Err(StoreError::Unreachable {
             store: self.store.address().to_owned(),
             why: format!("another machine keeps writing {key}"),
+            hint: "`trueup fleet` lists the hosts; give each a name of its own (`node:` in the settings)",
         })
     }
 
@@ -259,12 +260,12 @@ impl RecordPublisher<'_> {
         object: &Object,
         contested: bool,
     ) -> Option<String> {
-        let theirs = NodeRecord::parse(&record.node, &record.environment, &object.body).ok()?;
-        let is_copy = contested && theirs.addresses < record.addresses;
-        let (id, ours) = (theirs.machine_id?, record.machine_id.as_ref()?);
+        let stored = NodeRecord::parse(&record.node, &record.environment, &object.body).ok()?;
+        let is_copy = contested && stored.addresses < record.addresses;
+        let (id, own_id) = (stored.machine_id?, record.machine_id.as_ref()?);
         let now = self.store.server_time()?;
         let silent = Duration::try_from(now.duration_since(object.modified)).unwrap_or_default();
-        ((id != *ours || is_copy) && silent <= self.fleet.gone_after()).then_some(id)
+        ((id != *own_id || is_copy) && silent <= self.fleet.gone_after()).then_some(id)
     }
 
     fn write_conflict_record(&self, record: &NodeRecord, body: &[u8]) -> Result<(), StoreError> {

@@ -81,7 +81,12 @@ fn pass_problems(error: &PassError) -> Vec<Problem> {
             vec![Problem::new(error.to_string()).optional_hint(error.hint())]
         }
         PassError::LiftQuarantine(failure) => vec![failure.clone().into()],
-        error => vec![Problem::new(error.to_string())],
+        PassError::Store(store) | PassError::NoPeerList(store) | PassError::NoManifest(store) => {
+            vec![Problem::new(error.to_string()).optional_hint(store.hint())]
+        }
+        PassError::PeerList(_) | PassError::Locked { .. } => {
+            vec![Problem::new(error.to_string())]
+        }
     }
 }
 

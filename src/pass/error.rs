@@ -14,8 +14,9 @@ pub(crate) enum PassError {
     /// Invalid settings, role, template or manifest.
     #[error(transparent)]
     Input(#[from] Problems),
-    #[error(transparent)]
-    Desired(DesiredError),
+    /// The store does not answer, and there is no last good manifest.
+    #[error("{0}; this host has no last good manifest yet, so nothing was changed")]
+    NoManifest(StoreError),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A role queries peers, the store does not answer, and there is no last good list.
@@ -65,7 +66,7 @@ impl From<DesiredError> for PassError {
         match error {
             DesiredError::Refused(problem) => PassError::Input((*problem).into()),
             DesiredError::Cache(error) => PassError::Root(error),
-            error => PassError::Desired(error),
+            DesiredError::NeverReached(error) => PassError::NoManifest(error),
         }
     }
 }

@@ -72,7 +72,7 @@ impl Session {
     pub(super) fn publish_failure(&self, error: &PassError) {
         let outcome = match error {
             // The record would not reach the store, or the error says nothing about this host.
-            PassError::Store(_) | PassError::NoPeerList(_) | PassError::Desired(_) => return,
+            PassError::Store(_) | PassError::NoPeerList(_) | PassError::NoManifest(_) => return,
             PassError::Usage(_) | PassError::Locked { .. } | PassError::ForeignLock(_) => return,
             PassError::Input(_) => Exit::BadInput,
             PassError::PeerList(_) => Exit::Stale,

@@ -1,6 +1,6 @@
 //! Why a resource could not be inspected or changed. A failure is report data and never ends a pass.
 
-use crate::ports::exec::{ExecError, LAST_LINES, block_quote, without_output};
+use crate::ports::exec::{ExecError, block_quote, without_output};
 use crate::ports::root::RootError;
 use crate::ports::secrets;
 use crate::ports::services::ServiceError;
@@ -89,7 +89,7 @@ impl Failure {
 
     /// Appends the last lines that a program printed.
     pub(crate) fn with_log_tail(self, lines: &str) -> Failure {
-        let detail = format!("{LAST_LINES}\n{}", block_quote(lines));
+        let detail = format!("\n{}", block_quote(lines));
         Failure {
             quotes_output: true,
             ..self.with_detail(&detail)
@@ -143,7 +143,7 @@ impl From<RootError> for Failure {
                 "if the link is intended, create it as root in a folder that only root can write to, or describe the path behind it; otherwise find out who created {}",
                 link.display()
             )),
-            RootError::Io { source: nix::errno::Errno::ENOENT, .. } => Some(
+            RootError::Io { errno: nix::errno::Errno::ENOENT, .. } => Some(
                 "its folder does not exist: describe it in a `directory` before this, or set `parents: true` there".into(),
             ),
             error => error.hint(),

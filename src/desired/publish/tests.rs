@@ -138,6 +138,7 @@ impl double::StoreDouble for UnansweringStore {
         Err(StoreError::Unreachable {
             store: "memory:".into(),
             why: "no answer".into(),
+            hint: "as the test says",
         })
     }
 }

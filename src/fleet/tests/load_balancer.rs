@@ -110,6 +110,7 @@ impl double::StoreDouble for Throttled<'_> {
         Err(StoreError::Unreachable {
             store: "s3://b".into(),
             why: "503 SlowDown".into(),
+            hint: "as the test says",
         })
     }
 }

@@ -50,6 +50,7 @@ impl double::StoreDouble for CountingStore {
                 store: "s3://b".into(),
                 key: key.into(),
                 why: "403 AccessDenied".into(),
+                hint: "as the test says",
             });
         }
         self.inner.put(key, body, when)
@@ -225,18 +226,18 @@ fn second_machine_gets_a_taken_name_only_after_the_first_is_gone() {
     let store = CountingStore::new();
     store.inner.set_server_time(fixed_time());
     let (first, second) = (Sandbox::empty(), Sandbox::empty());
-    let (ours, mut theirs) = (record("web1", 1), record("web1", 2));
-    theirs.machine_id = Some("f".repeat(32));
-    publish(&first, &store, &ours);
-    let lines = publish(&second, &store, &theirs);
+    let (first_record, mut second_record) = (record("web1", 1), record("web1", 2));
+    second_record.machine_id = Some("f".repeat(32));
+    publish(&first, &store, &first_record);
+    let lines = publish(&second, &store, &second_record);
     assert!(
         lines.len() == 1
             && lines[0].contains("another machine")
             && lines[0].contains("`trueup fleet --forget web1 --yes`"),
         "{lines:?}"
     );
-    assert_eq!(store.stored_record("web1"), ours);
-    let again = publish(&second, &store, &theirs);
+    assert_eq!(store.stored_record("web1"), first_record);
+    let again = publish(&second, &store, &second_record);
     assert_eq!(again, lines, "every pass reports it");
     let snapshot = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
     assert_eq!(names(&snapshot), ["web1"]);
@@ -245,17 +246,17 @@ fn second_machine_gets_a_taken_name_only_after_the_first_is_gone() {
         "{:?}",
         snapshot.problems
     );
-    assert!(publish(&first, &store, &ours).is_empty());
+    assert!(publish(&first, &store, &first_record).is_empty());
     // The first host is silent for longer than `gone_after`: the second is its replacement.
     store
         .inner
         .set_server_time(fixed_time() + SignedDuration::from_mins(61));
     second.clock.advance(301);
-    assert!(publish(&second, &store, &theirs).is_empty());
-    assert_eq!(store.stored_record("web1"), theirs);
+    assert!(publish(&second, &store, &second_record).is_empty());
+    assert_eq!(store.stored_record("web1"), second_record);
     // When the first host returns, it is the second with that name.
     first.clock.advance(301);
-    assert_eq!(publish(&first, &store, &ours).len(), 1);
+    assert_eq!(publish(&first, &store, &first_record).len(), 1);
     store
         .inner
         .set_server_time(fixed_time() + SignedDuration::from_mins(65));
@@ -270,24 +271,24 @@ fn second_machine_gets_a_taken_name_only_after_the_first_is_gone() {
 fn cloned_machines_agree_on_one_owner_of_the_name() {
     let store = CountingStore::new();
     let (first, copy) = (Sandbox::empty(), Sandbox::empty());
-    let (ours, mut theirs) = (record("web1", 1), record("web1", 1));
-    theirs.addresses = vec!["10.0.0.99".parse().unwrap()];
+    let (first_record, mut second_record) = (record("web1", 1), record("web1", 1));
+    second_record.addresses = vec!["10.0.0.99".parse().unwrap()];
     let mut lines = Vec::new();
     for _ in 0..4 {
-        for (host, record) in [(&first, &ours), (&copy, &theirs)] {
+        for (host, record) in [(&first, &first_record), (&copy, &second_record)] {
             host.clock.advance(301);
             lines.extend(publish(host, &store, record));
         }
     }
-    assert_eq!(store.stored_record("web1"), ours);
+    assert_eq!(store.stored_record("web1"), first_record);
     assert!(
         lines.len() >= 2,
         "the copy reports it in each of its passes: {lines:?}"
     );
     // A host that only changed its address, and lost its saved record in a reboot, is no copy.
     let rebooted = Sandbox::empty();
-    assert!(publish(&rebooted, &store, &theirs).is_empty());
-    assert_eq!(store.stored_record("web1"), theirs);
+    assert!(publish(&rebooted, &store, &second_record).is_empty());
+    assert_eq!(store.stored_record("web1"), second_record);
 }
 
 #[test]

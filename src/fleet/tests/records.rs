@@ -93,11 +93,11 @@ fn hostile_values() -> Vec<(&'static str, serde_json::Value)> {
 
 #[test]
 fn hostile_record_is_refused_and_reported_in_one_sanitized_line() {
-    for (place, value) in hostile_values() {
+    for (pointer, value) in hostile_values() {
         let mut json = serde_json::to_value(record("web1", 1)).unwrap();
-        *json.pointer_mut(place).unwrap() = value.clone();
+        *json.pointer_mut(pointer).unwrap() = value.clone();
         let why = NodeRecord::parse("web1", ENV, json.to_string().as_bytes())
-            .expect_err(&format!("{place} {value}"));
+            .expect_err(&format!("{pointer} {value}"));
         assert!(
             !why.contains(char::is_control) && why.len() < 1500,
             "{why:?}"

@@ -36,9 +36,9 @@ const TRACER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
     let line = command.command_line();
-    let failed = |source| ExecError::Start {
+    let failed = |error| ExecError::Start {
         line: line.clone(),
-        source,
+        error,
     };
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
     let input = std::mem::take(&mut command.input);
@@ -85,7 +85,7 @@ pub(super) fn spawn_detached(command: Command) -> Result<u32, ExecError> {
     };
     let streams = || Ok([Some(open_dev_null()?), Some(sink()?), Some(sink()?)]);
     let spawn = streams().and_then(|streams| Spawn::new(&command, Purpose::Service, streams));
-    let spawn = spawn.map_err(|source| ExecError::Start { line, source })?;
+    let spawn = spawn.map_err(|error| ExecError::Start { line, error })?;
     let mut process = spawn.start(&operation, &MAX_START_TIMEOUT.into())?;
     Ok(process.disown().as_raw().cast_unsigned())
 }
@@ -210,11 +210,11 @@ pub(super) fn exit_reason(status: ExitStatus) -> ExitReason {
 }
 
 fn drain(reader: &mut OutputReader) -> io::Result<()> {
-    let begun = Instant::now();
-    while reader.open && begun.elapsed() < DRAIN_TIMEOUT {
+    let started = Instant::now();
+    while reader.open && started.elapsed() < DRAIN_TIMEOUT {
         let before = reader.output.total();
         reader.poll_output(Duration::from_millis(5))?;
-        if reader.open && reader.output.total() == before && begun.elapsed() > DRAIN_TIMEOUT / 4 {
+        if reader.open && reader.output.total() == before && started.elapsed() > DRAIN_TIMEOUT / 4 {
             break;
         }
     }

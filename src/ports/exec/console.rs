@@ -39,9 +39,9 @@ const CHUNK_BYTES: usize = 16 << 10;
 
 /// Runs an interactive command to its end.
 pub(super) fn run_interactive(command: &Command) -> Result<ExitStatus, ExecError> {
-    let failed = |source| ExecError::Start {
+    let failed = |error| ExecError::Start {
         line: command.command_line(),
-        source,
+        error,
     };
     let (spawn, console) = prepare(command).map_err(failed)?;
     let operation = watchdog::begin(format!("`{}`", command.command_line()), MAX_START_TIMEOUT);
@@ -321,8 +321,8 @@ impl Console {
 
     /// Relays the command's last output, without waiting for its children to stop printing.
     fn drain(&mut self) {
-        let begun = Instant::now();
-        while begun.elapsed() < DRAIN_TIMEOUT && self.forward_output() {}
+        let started = Instant::now();
+        while started.elapsed() < DRAIN_TIMEOUT && self.forward_output() {}
     }
 }
 

@@ -41,15 +41,15 @@ impl Descriptors {
         // SAFETY: descriptors by number; this process overwrites and closes only its own copies.
         unsafe {
             *kept = check_result(libc::fcntl(*kept, libc::F_DUPFD_CLOEXEC, next))?;
-            for (place, stream) in (0..).zip(&self.streams) {
+            for (number, stream) in (0..).zip(&self.streams) {
                 if let Some(stream) = stream {
                     // dup2 clears close-on-exec, except where both numbers are equal; trueup's own begin at
                     // 3.
-                    check_result(libc::dup2(stream.as_raw_fd(), place))?;
+                    check_result(libc::dup2(stream.as_raw_fd(), number))?;
                 }
             }
-            for (place, passed) in (3..).zip(&self.extra_fds) {
-                check_result(libc::dup2(passed.as_raw_fd(), place))?;
+            for (number, passed) in (3..).zip(&self.extra_fds) {
+                check_result(libc::dup2(passed.as_raw_fd(), number))?;
             }
         }
         close_range(next, *kept - 1);

@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use super::exit::ExitReason;
-use super::output::{PRINTED, block_quote};
+use super::output::block_quote;
 
 /// Reason why a child did not start, or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExecError {
-    #[error("cannot run `{line}`: {source}")]
-    Start {
-        line: String,
-        source: std::io::Error,
-    },
+    #[error("cannot run `{line}`: {error}")]
+    Start { line: String, error: std::io::Error },
     #[error("`{line}` did not start within {} s and was killed: {}", limit.as_secs_f32(), start_timeout_cause(user.as_deref()))]
     StartTimedOut {
         line: String,
@@ -40,7 +37,7 @@ impl ExecError {
 
     /// Whether the program does not exist.
     pub(crate) fn is_program_missing(&self) -> bool {
-        matches!(self, ExecError::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+        matches!(self, ExecError::Start { error, .. } if error.kind() == std::io::ErrorKind::NotFound)
     }
 }
 
@@ -58,6 +55,6 @@ fn printed_output(output: &str) -> String {
     if output.is_empty() {
         " (it printed nothing)".into()
     } else {
-        format!("{PRINTED}\n{}", block_quote(output))
+        format!("\n{}", block_quote(output))
     }
 }

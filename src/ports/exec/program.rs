@@ -51,15 +51,15 @@ impl Program {
         let environment = self.environment.pointers.as_ptr();
         let mut denied = false;
         let mut why = Errno::ENOENT;
-        for place in &self.candidates {
+        for candidate in &self.candidates {
             // SAFETY: NUL-terminated strings in null-terminated arrays; all of them outlive the calls.
             unsafe {
-                libc::execve(place.as_ptr(), self.argv.pointers.as_ptr(), environment);
+                libc::execve(candidate.as_ptr(), self.argv.pointers.as_ptr(), environment);
             }
             if Errno::last() == Errno::ENOEXEC
                 && let Some(script) = self.shell_argv.pointers.get_mut(1)
             {
-                *script = place.as_ptr();
+                *script = candidate.as_ptr();
                 // SAFETY: as above.
                 unsafe {
                     libc::execve(
@@ -95,13 +95,13 @@ fn candidate_paths(name: &OsStr, path: &OsStr) -> io::Result<Vec<CString>> {
     if name.contains(&b'/') {
         return Ok(vec![c_string(name)?]);
     }
-    let place = |folder: &[u8]| match folder {
+    let candidate = |folder: &[u8]| match folder {
         b"" => c_string(name),
         _ => c_string([folder, name].join(&b'/')),
     };
     path.as_bytes()
         .split(|byte| *byte == b':')
-        .map(place)
+        .map(candidate)
         .collect()
 }
 

@@ -102,10 +102,10 @@ impl Spawn {
     ) -> Result<ChildProcess, ExecError> {
         self.fork_and_wait(operation, deadline).map_err(|why| {
             let limit = match why {
-                StartError::Io(source) => {
+                StartError::Io(error) => {
                     return ExecError::Start {
                         line: self.line.clone(),
-                        source,
+                        error,
                     };
                 }
                 StartError::Deadline(DeadlineError::Stopped) => {
@@ -245,15 +245,15 @@ impl From<DeadlineError> for StartError {
 
 /// Reads the child's error if its program could not be executed; on success the pipe closes without data.
 fn wait_for_exec(status: OwnedFd, deadline: &Deadline) -> Result<Option<io::Error>, StartError> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
-        let wait = match deadline.next_wait(begun) {
+        let wait = match deadline.next_wait(started) {
             Err(DeadlineError::TimedOut(_) | DeadlineError::IdleTimedOut(_))
-                if begun.elapsed() < MIN_START_TIMEOUT =>
+                if started.elapsed() < MIN_START_TIMEOUT =>
             {
                 POLL_INTERVAL
             }
-            Ok(_) if begun.elapsed() >= MAX_START_TIMEOUT => {
+            Ok(_) if started.elapsed() >= MAX_START_TIMEOUT => {
                 return Err(DeadlineError::TimedOut(MAX_START_TIMEOUT).into());
             }
             wait => wait?,

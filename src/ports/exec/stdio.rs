@@ -45,9 +45,9 @@ pub(crate) struct PipedChild {
 
 impl PipedChild {
     pub(super) fn start(command: &Command, deadline: Deadline) -> Result<PipedChild, ExecError> {
-        let failed = |source| ExecError::Start {
+        let failed = |error| ExecError::Start {
             line: command.command_line(),
-            source,
+            error,
         };
         let operation = watchdog::begin(
             format!("`{}`", command.command_line()),

@@ -95,10 +95,10 @@ impl TreeCopier {
         stop: &StopFlag,
     ) -> Result<()> {
         let (name, new) = (last_part(from), last_part(to));
-        let missing = |path: &Path, source| RootError::Io {
+        let missing = |path: &Path, errno| RootError::Io {
             verb: "copy",
             path: path.into(),
-            source,
+            errno,
         };
         let source = top.open_subfolder(name.as_ref())?;
         let source = source.ok_or_else(|| missing(from, Errno::ENOENT))?;
@@ -276,7 +276,7 @@ impl Folder {
         };
         match copy.copy_open_file(&source, to, name) {
             Err(RootError::Io {
-                source: Errno::EEXIST,
+                errno: Errno::EEXIST,
                 ..
             }) => return Ok(MoveOutcome::NameTaken),
             copied => copied?,
@@ -308,8 +308,8 @@ impl Folder {
             return Ok(false);
         }
         let io = |error: std::io::Error| self.io_error("read", name, errno_of(&error));
-        let (size, theirs) = (one.metadata().map_err(io)?, two.metadata().map_err(io)?);
-        if size.len() != theirs.len() {
+        let (size, other_size) = (one.metadata().map_err(io)?, two.metadata().map_err(io)?);
+        if size.len() != other_size.len() {
             return Ok(false);
         }
         has_equal_bytes(one.take(size.len()), two.take(size.len())).map_err(io)

@@ -11,11 +11,11 @@ use super::exposure::Exposure;
 /// Reason why a path of the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RootError {
-    #[error("cannot {verb} {path}: {source}")]
+    #[error("cannot {verb} {path}: {errno}")]
     Io {
         verb: &'static str,
         path: PathBuf,
-        source: Errno,
+        errno: Errno,
     },
     /// A user other than root could have planted this link to redirect a write.
     #[error(
@@ -77,12 +77,12 @@ pub(crate) enum RootError {
 
 impl RootError {
     /// Maps an errno to the error that it stands for in this module.
-    pub(super) fn from_errno(verb: &'static str, path: PathBuf, source: Errno) -> RootError {
-        match source {
+    pub(super) fn from_errno(verb: &'static str, path: PathBuf, errno: Errno) -> RootError {
+        match errno {
             Errno::EXDEV | Errno::EBUSY => RootError::Mounted { verb, path },
             Errno::ESTALE => RootError::MovedMeanwhile { verb, path },
             Errno::EAGAIN => RootError::Leased { verb, path },
-            source => RootError::Io { verb, path, source },
+            errno => RootError::Io { verb, path, errno },
         }
     }
 
@@ -91,7 +91,7 @@ impl RootError {
         matches!(
             self,
             RootError::Io {
-                source: Errno::ENOSPC | Errno::EDQUOT,
+                errno: Errno::ENOSPC | Errno::EDQUOT,
                 ..
             }
         )
@@ -103,7 +103,7 @@ impl RootError {
         let is_denied = matches!(
             self,
             RootError::Io {
-                source: Errno::EACCES | Errno::EPERM,
+                errno: Errno::EACCES | Errno::EPERM,
                 ..
             }
         );
@@ -124,7 +124,7 @@ impl RootError {
             self,
             RootError::UntrustedLink { .. }
                 | RootError::Io {
-                    source: Errno::ENOTDIR,
+                    errno: Errno::ENOTDIR,
                     ..
                 }
         )
@@ -135,7 +135,7 @@ impl RootError {
         matches!(
             self,
             RootError::Io {
-                source: Errno::ENOTEMPTY | Errno::EEXIST,
+                errno: Errno::ENOTEMPTY | Errno::EEXIST,
                 ..
             }
         )
@@ -147,7 +147,7 @@ impl RootError {
             self,
             RootError::Io {
                 verb: "link",
-                source: Errno::ENOENT | Errno::ENAMETOOLONG | Errno::EINVAL,
+                errno: Errno::ENOENT | Errno::ENAMETOOLONG | Errno::EINVAL,
                 ..
             }
         )
@@ -165,7 +165,7 @@ impl RootError {
             RootError::Io {
                 verb: "remove" | "rename" | "write" | "link" | "change",
                 path,
-                source: Errno::EPERM,
+                errno: Errno::EPERM,
             } if geteuid().is_root() => Some(format!(
                 "it, or its folder, is immutable or append-only: `lsattr -d {0}` shows the flag, `chattr -i -a {0}` clears it",
                 path.display()

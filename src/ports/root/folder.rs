@@ -110,12 +110,12 @@ impl Root {
 }
 
 impl Folder {
-    pub(super) fn io_error(&self, verb: &'static str, name: &OsStr, source: Errno) -> RootError {
+    pub(super) fn io_error(&self, verb: &'static str, name: &OsStr, errno: Errno) -> RootError {
         let path = match name.is_empty() {
             true => self.path.clone(),
             false => self.path.join(name),
         };
-        RootError::Io { verb, path, source }
+        RootError::Io { verb, path, errno }
     }
 
     /// Path on the host, for messages.

@@ -99,10 +99,10 @@ impl Root {
     /// A sandbox: `dir` stands for `/`. It must exist.
     pub(crate) fn at(dir: &Path) -> Result<Root> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = open(dir, flags, NixMode::empty()).map_err(|source| RootError::Io {
+        let fd = open(dir, flags, NixMode::empty()).map_err(|errno| RootError::Io {
             verb: "open",
             path: dir.into(),
-            source,
+            errno,
         })?;
         let path = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.into());
         Ok(Root {
@@ -165,10 +165,10 @@ impl Root {
         verb: &'static str,
         path: &'a Path,
     ) -> impl Fn(Errno) -> RootError + use<'a> {
-        move |source| RootError::Io {
+        move |errno| RootError::Io {
             verb,
             path: path.into(),
-            source,
+            errno,
         }
     }
 
@@ -181,7 +181,7 @@ impl Root {
             let parent = self.dir.try_clone().map_err(|_| RootError::Io {
                 verb,
                 path: path.into(),
-                source: Errno::EMFILE,
+                errno: Errno::EMFILE,
             })?;
             return Ok(Some(ResolvedPath {
                 parent: Rc::new(parent),
@@ -227,7 +227,7 @@ impl Root {
         self.resolve_path(verb, path)?.ok_or_else(|| RootError::Io {
             verb,
             path: path.into(),
-            source: Errno::ENOENT,
+            errno: Errno::ENOENT,
         })
     }
 }

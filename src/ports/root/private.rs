@@ -29,22 +29,22 @@ impl Root {
     /// Creates a private folder in the temporary folder: under an unpredictable name, never an existing
     /// folder, and closed to others.
     pub(crate) fn create_temporary_folder(&self, prefix: &str) -> Result<PathBuf> {
-        let place = std::env::temp_dir();
-        Root::check_path(&place)?;
-        let missing = || self.io_error("make a folder in", &place)(Errno::ENOENT);
-        let place = self.canonicalize(&place)?.ok_or_else(missing)?;
-        self.open_protected_folder(&place)?;
-        let template = self.machine_path(&place).join(format!("{prefix}XXXXXX"));
-        mkdtemp(&template).map_err(self.io_error("make a folder in", &place))
+        let temp_dir = std::env::temp_dir();
+        Root::check_path(&temp_dir)?;
+        let missing = || self.io_error("make a folder in", &temp_dir)(Errno::ENOENT);
+        let temp_dir = self.canonicalize(&temp_dir)?.ok_or_else(missing)?;
+        self.open_protected_folder(&temp_dir)?;
+        let template = self.machine_path(&temp_dir).join(format!("{prefix}XXXXXX"));
+        mkdtemp(&template).map_err(self.io_error("make a folder in", &temp_dir))
     }
 
     /// Creates a private folder at `path`, with its missing parents. Accepts an existing one if it is owned
     /// by trueup's user, empty and not writable by others. Returns its path with all links resolved.
     pub(crate) fn create_private_folder(&self, path: &Path) -> Result<PathBuf> {
         Root::check_path(path)?;
-        let (place, mut folder) = self.deepest_existing_ancestor(path)?;
-        let missing = path.strip_prefix(&place.requested).unwrap_or(path);
-        let mut real = place.resolved;
+        let (ancestor, mut folder) = self.deepest_existing_ancestor(path)?;
+        let missing = path.strip_prefix(&ancestor.requested).unwrap_or(path);
+        let mut real = ancestor.resolved;
         let mut parts = missing.iter().peekable();
         while let Some(part) = parts.next() {
             real.push(part);

@@ -128,7 +128,7 @@ struct Removal<'a> {
     path: &'a Path,
     levels: Vec<FolderLevel>,
     first_error: Option<RootError>,
-    begun: Instant,
+    started: Instant,
     limit: Duration,
 }
 
@@ -144,7 +144,7 @@ pub(super) fn remove_at(
         path,
         levels: Vec::new(),
         first_error: None,
-        begun: Instant::now(),
+        started: Instant::now(),
         limit,
     };
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
@@ -233,7 +233,7 @@ impl Removal<'_> {
     }
 
     fn check_timeout(&self) -> Result<()> {
-        match self.begun.elapsed() < self.limit {
+        match self.started.elapsed() < self.limit {
             true => Ok(()),
             false => Err(RootError::RemoveTimedOut {
                 path: self.path.into(),

@@ -69,8 +69,8 @@ impl Folder {
         });
         let name = name.as_bytes();
         // Includes room for the closing NUL that the kernel requires.
-        let place = named.name.get_mut(..name.len() + 1);
-        place.ok_or(Errno::ENAMETOOLONG)?[..name.len()].copy_from_slice(name);
+        let buffer = named.name.get_mut(..name.len() + 1);
+        buffer.ok_or(Errno::ENAMETOOLONG)?[..name.len()].copy_from_slice(name);
         // SAFETY: the descriptor is open, and the kernel reads a structure whose size is part of the request
         // number and which lives until the call returns.
         Errno::result(unsafe {

@@ -321,8 +321,8 @@ fn read_many(store: &dyn Store, keys: &[String], limit: usize) -> Vec<GetResult>
             "{number} came twice"
         );
     });
-    let whole: Option<Vec<GetResult>> = answers.into_iter().collect();
-    whole.expect("an answer to each")
+    let all: Option<Vec<GetResult>> = answers.into_iter().collect();
+    all.expect("an answer to each")
 }
 
 fn delete_is_idempotent(store: &dyn Store, base: &str) {

@@ -50,6 +50,7 @@ impl MemoryStore {
             return Err(StoreError::Unreachable {
                 store: ADDRESS.to_owned(),
                 why: "cut off by the test".to_owned(),
+                hint: "reconnect it",
             });
         }
         Ok(state)

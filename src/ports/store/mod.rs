@@ -87,13 +87,18 @@ pub(crate) struct ObjectMeta {
 pub(crate) enum StoreError {
     /// Not reached, timed out, or temporarily unable to serve: the same call may succeed later.
     #[error("the store {store} cannot be reached: {why}")]
-    Unreachable { store: String, why: String },
+    Unreachable {
+        store: String,
+        why: String,
+        hint: &'static str,
+    },
     /// Reached, but it refused: credentials, permissions, no such bucket, a forbidden key.
     #[error("the store {store} refused `{key}`: {why}")]
     Refused {
         store: String,
         key: String,
         why: String,
+        hint: &'static str,
     },
     /// The object is larger than the caller's limit.
     #[error("{store}/{key} is larger than {limit} bytes")]
@@ -113,6 +118,20 @@ pub(crate) enum StoreError {
     /// The address of the store, or a key, is invalid.
     #[error("{0}")]
     Settings(String),
+}
+
+impl StoreError {
+    /// The operator's next step, where one is known.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            StoreError::Unreachable { hint, .. } | StoreError::Refused { hint, .. } => {
+                Some((*hint).to_owned())
+            }
+            StoreError::TooLarge { .. }
+            | StoreError::ListTooLarge { .. }
+            | StoreError::Settings(_) => None,
+        }
+    }
 }
 
 /// Maximum size of an object, in bytes; larger ones are refused unread.

@@ -29,8 +29,8 @@ pub(crate) struct StoreSettings {
 /// Opens the store that the settings name. Contacts nothing: an unreachable store shows in the first
 /// operation.
 pub(crate) fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
-    if let Some(place) = settings.url.strip_prefix("s3://") {
-        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    if let Some(location) = settings.url.strip_prefix("s3://") {
+        let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
         return Ok(Box::new(S3Store::open(S3Settings {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),

@@ -249,12 +249,12 @@ mod tests {
 
     #[test]
     fn keys_missing_from_the_timer_are_reported() {
-        let ours = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "a=/+")]);
+        let shell_keys = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "a=/+")]);
         let mismatch = |shell: &ShellEnvironment, timer: &TimerEnvironment| {
             shell.find_mismatch(timer, |_| false)
         };
         let none = timer("", None);
-        let problem = mismatch(&ours, &none).unwrap();
+        let problem = mismatch(&shell_keys, &none).unwrap();
         assert!(
             problem
                 .hint
@@ -263,9 +263,9 @@ mod tests {
                 .contains("--save-credentials"),
             "{problem}"
         );
-        assert_eq!(mismatch(&ours, &timer("", Some(FILE_TEXT))), None);
+        assert_eq!(mismatch(&shell_keys, &timer("", Some(FILE_TEXT))), None);
         let unit = "AWS_ACCESS_KEY_ID=A\nAWS_SECRET_ACCESS_KEY=\"a=/+\"\n";
-        assert_eq!(mismatch(&ours, &timer(unit, None)), None);
+        assert_eq!(mismatch(&shell_keys, &timer(unit, None)), None);
         let others = shell(&[(ACCESS_KEY_ID, "A"), (SECRET_ACCESS_KEY, "b")]);
         let problem = mismatch(&others, &timer("", Some(FILE_TEXT))).unwrap();
         assert!(

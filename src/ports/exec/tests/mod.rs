@@ -37,7 +37,7 @@ fn the_environment_is_only_what_was_given() {
 
 #[test]
 fn timed_out_child_is_killed_with_its_process_group() {
-    let begun = Instant::now();
+    let started = Instant::now();
     let command = sh("sleep 60 & echo $!; wait").timeout(Duration::from_millis(300));
     let done = Exec.run(command).unwrap();
     assert!(
@@ -45,7 +45,7 @@ fn timed_out_child_is_killed_with_its_process_group() {
         "{:?}",
         done.exit_reason
     );
-    assert!(begun.elapsed() < Duration::from_secs(15));
+    assert!(started.elapsed() < Duration::from_secs(15));
     let grandchild: i32 = done.output.text().trim().parse().unwrap();
     std::thread::sleep(Duration::from_millis(50));
     let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
@@ -67,10 +67,10 @@ fn child_that_ignores_sigterm_is_killed() {
 
 #[test]
 fn background_process_with_an_open_pipe_does_not_block_the_pass() {
-    let begun = Instant::now();
+    let started = Instant::now();
     let done = Exec.run(sh("sleep 30 & echo started")).unwrap();
     assert_eq!(done.exit_reason, ExitReason::Exited(0));
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_failure_carries_the_last_lines() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`echo one; echo two; exit 1` exited with 1; it printed:\n  | one\n  | two"
+        "`echo one; echo two; exit 1` exited with 1\n  | one\n  | two"
     );
 }
 
@@ -200,12 +200,12 @@ fn stop_flag_ends_reads_and_writes_of_a_piped_child() {
 
 #[test]
 fn piped_child_that_does_not_exit_is_killed() {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut talk = Exec
         .spawn_piped(&sh("exec sleep 60"), deadline_in(30_000))
         .unwrap();
     assert!(matches!(talk.finish().0, ExitReason::TimedOut(_)));
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(10));
     let missing = Exec.spawn_piped(&Command::new(["/no/such"]), deadline_in(1));
     assert!(matches!(missing, Err(ExecError::Start { .. })));
 }
@@ -302,7 +302,7 @@ fn program_is_found_and_refused_as_by_execvp() {
     };
     let printed = |argv: &[&str]| run(argv).unwrap().output.text();
     let kind = |argv: &[&str]| match run(argv).unwrap_err() {
-        ExecError::Start { source, .. } => source.kind(),
+        ExecError::Start { error, .. } => error.kind(),
         other => panic!("{other}"),
     };
     let shown = |path: &Path| path.display().to_string();

@@ -34,8 +34,8 @@ fn command_as_nobody() -> Option<Command> {
 
 /// The descriptors of a stopped child that runs as `nobody`, once one has this many.
 fn wait_for_stopped_child_fds(count: usize) -> BTreeMap<i32, PathBuf> {
-    let begun = Instant::now();
-    while begun.elapsed() < TEST_TIMEOUT {
+    let started = Instant::now();
+    while started.elapsed() < TEST_TIMEOUT {
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let folder = entry.path();
             let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
@@ -67,13 +67,13 @@ fn child_stopped_before_exec_is_killed_at_its_deadline() {
     let Some(command) = command_as_nobody() else {
         return;
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let run = std::thread::spawn(|| {
         stop_children_before_exec();
         Exec.run(command.timeout(Duration::from_secs(2)))
     });
     let error = run.join().unwrap().unwrap_err();
-    assert!(begun.elapsed() < TEST_TIMEOUT);
+    assert!(started.elapsed() < TEST_TIMEOUT);
     assert!(!error.is_program_missing());
     let message = error.to_string();
     assert!(message.starts_with("`echo never` did not start within 5 s and was killed: another process of nobody stopped it"), "{message}");
@@ -122,7 +122,7 @@ fn piped_child_stopped_before_exec_times_out() {
     let Some(command) = command_as_nobody() else {
         return;
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let talk = std::thread::spawn(move || {
         stop_children_before_exec();
         let talk = Exec.spawn_piped(&command, deadline_in(2000));
@@ -131,7 +131,7 @@ fn piped_child_stopped_before_exec_times_out() {
     wait_for_stopped_child_fds(4);
     let error = talk.join().unwrap().unwrap_err();
     assert!(matches!(error, ExecError::StartTimedOut { .. }), "{error}");
-    assert!(begun.elapsed() < TEST_TIMEOUT);
+    assert!(started.elapsed() < TEST_TIMEOUT);
 }
 
 #[test]
@@ -139,14 +139,14 @@ fn detached_service_stopped_before_exec_times_out() {
     let Some(command) = command_as_nobody() else {
         return;
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let service = std::thread::spawn(move || {
         stop_children_before_exec();
         Exec.spawn_detached(command)
     });
     let error = service.join().unwrap().unwrap_err();
     assert!(matches!(error, ExecError::StartTimedOut { .. }), "{error}");
-    assert!(begun.elapsed() < TEST_TIMEOUT);
+    assert!(started.elapsed() < TEST_TIMEOUT);
 }
 
 #[test]

@@ -88,12 +88,12 @@ fn child_on_a_hung_filesystem_ends_at_its_deadline() {
     let Some(mute) = HungFilesystem::mount() else {
         return;
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut command = sh("true").timeout(Duration::from_secs(1));
     command.cwd = Some(mute.folder.path().into());
     let error = Exec.run(command).unwrap_err().to_string();
     assert!(error.contains("did not start within 5 s"), "{error}");
-    assert!(begun.elapsed() < TEST_TIMEOUT);
+    assert!(started.elapsed() < TEST_TIMEOUT);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn unkillable_child_does_not_block_the_pass() {
     let Some(mute) = HungFilesystem::mount() else {
         return;
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let line = format!("cd {}", mute.folder.path().display());
     let done = Exec.run(sh(&line).timeout(Duration::from_secs(1))).unwrap();
     assert!(
@@ -109,7 +109,7 @@ fn unkillable_child_does_not_block_the_pass() {
         "{:?}",
         done.exit_reason
     );
-    assert!(begun.elapsed() < TEST_TIMEOUT);
+    assert!(started.elapsed() < TEST_TIMEOUT);
 }
 
 #[test]
@@ -117,13 +117,13 @@ fn unkillable_piped_child_times_out() {
     let Some(mute) = HungFilesystem::mount() else {
         return;
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let line = format!("cd {}", mute.folder.path().display());
     let mut talk = Exec.spawn_piped(&sh(&line), deadline_in(500)).unwrap();
     let error = talk.read(&mut [0; 8]).unwrap_err();
     assert!(deadline_error(&error).is_some(), "{error}");
     drop(talk);
-    assert!(begun.elapsed() < TEST_TIMEOUT);
+    assert!(started.elapsed() < TEST_TIMEOUT);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn traced_child_does_not_block_the_pass() {
         traced.display(),
         tracer.display()
     );
-    let begun = Instant::now();
+    let started = Instant::now();
     let done = Exec
         .run(sh(&line).timeout(Duration::from_secs(10)))
         .unwrap();
@@ -146,7 +146,7 @@ fn traced_child_does_not_block_the_pass() {
         "{:?}",
         done.exit_reason
     );
-    assert!(begun.elapsed() < TEST_TIMEOUT);
+    assert!(started.elapsed() < TEST_TIMEOUT);
     let number = |file| {
         let text = std::fs::read_to_string(file).unwrap();
         text.trim().parse::<i32>().unwrap()
@@ -156,7 +156,7 @@ fn traced_child_does_not_block_the_pass() {
     unsafe { libc::kill(tracer, libc::SIGKILL) };
     // Once it can be reaped, the next child's run reaps it.
     while std::path::Path::new(&format!("/proc/{traced}")).exists() {
-        assert!(begun.elapsed() < TEST_TIMEOUT);
+        assert!(started.elapsed() < TEST_TIMEOUT);
         assert!(Exec.run(sh("sleep 0.1")).unwrap().success());
     }
 }
@@ -189,7 +189,7 @@ os._exit(3)
         ready = path("ready"),
     ))
     .timeout(Duration::from_secs(100));
-    let begun = Instant::now();
+    let started = Instant::now();
     let done = Exec.run(command).unwrap();
     let ready = std::fs::read_to_string(path("ready")).unwrap();
     let (pid, traced) = ready.split_once(' ').unwrap();
@@ -199,6 +199,6 @@ os._exit(3)
         return skip_test("a child that is traced", "nothing may be traced here");
     }
     assert_eq!(done.exit_reason, ExitReason::HeldByTracer);
-    assert!(begun.elapsed() < Duration::from_secs(90));
+    assert!(started.elapsed() < Duration::from_secs(90));
     assert!(done.exit_reason.to_string().contains("traces"));
 }

@@ -39,6 +39,8 @@ const LOCK_FILE: &str = ".lock";
 const TEMP_PREFIX: &str = ".incoming";
 /// How long a writer waits for the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const HINT: &str =
+    "create the folder on this host, or mount it, so that the user who runs trueup can use it";
 
 /// A folder as a store.
 #[derive(Debug)]
@@ -82,6 +84,7 @@ impl DirStore {
         StoreError::Unreachable {
             store: self.address.clone(),
             why: why.to_owned(),
+            hint: HINT,
         }
     }
 
@@ -90,6 +93,7 @@ impl DirStore {
             store: self.address.clone(),
             key: key.to_owned(),
             why: why.to_owned(),
+            hint: HINT,
         }
     }
 

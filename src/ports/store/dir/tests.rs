@@ -225,8 +225,8 @@ fn readers_cannot_lock_out_writers() {
 #[test]
 fn folder_with_the_temp_prefix_blocks_no_write() {
     let (folder, store) = store();
-    for place in ["", "nodes/production"] {
-        fs::create_dir_all(folder.path().join(place).join(TEMP_PREFIX).join("full")).unwrap();
+    for subfolder in ["", "nodes/production"] {
+        fs::create_dir_all(folder.path().join(subfolder).join(TEMP_PREFIX).join("full")).unwrap();
     }
     for key in ["a", "nodes/production/web1.json"] {
         store.put(key, b"1", WriteCondition::Absent).unwrap();

@@ -93,14 +93,16 @@ impl S3Error {
         endpoint: Option<&str>,
     ) -> StoreError {
         let at = endpoint.map_or_else(String::new, |endpoint| format!(" (endpoint {endpoint})"));
-        let unreachable = |why: String| StoreError::Unreachable {
+        let unreachable = |why: String, hint| StoreError::Unreachable {
             store: store.to_owned(),
             why: why + &at,
+            hint,
         };
-        let refused = |why: String| StoreError::Refused {
+        let refused = |why: String, hint| StoreError::Refused {
             store: store.to_owned(),
             key: key.to_owned(),
             why: why + &at,
+            hint,
         };
         match self {
             S3Error::TooLarge(limit) => StoreError::TooLarge {
@@ -113,18 +115,31 @@ impl S3Error {
                 prefix: key.to_owned(),
                 what: format!("more than {MAX_LIST_LENGTH} objects"),
             },
-            S3Error::Transient(why) => unreachable(why),
-            S3Error::TimedOut(limit) => unreachable(format!("timed out after {limit:?}")),
-            S3Error::Credentials(CredentialsChainError::NotFound) => {
-                refused(CredentialsChainError::NotFound.to_string())
+            S3Error::Transient(why) => unreachable(why, NETWORK_HINT),
+            S3Error::TimedOut(limit) => {
+                unreachable(format!("timed out after {limit:?}"), NETWORK_HINT)
             }
+            S3Error::Credentials(CredentialsChainError::NotFound) => refused(
+                CredentialsChainError::NotFound.to_string(),
+                CREDENTIALS_HINT,
+            ),
             // A configured source may answer the next time.
-            S3Error::Credentials(error) => unreachable(error.to_string()),
-            S3Error::Response(answer) if answer.is_transient() => unreachable(answer.describe()),
-            S3Error::Response(answer) => refused(answer.describe()),
+            S3Error::Credentials(error) => unreachable(error.to_string(), CREDENTIALS_HINT),
+            S3Error::Response(answer) if answer.is_transient() => {
+                unreachable(answer.describe(), SERVER_HINT)
+            }
+            S3Error::Response(answer) => refused(answer.describe(), answer.hint()),
         }
     }
 }
+
+const NETWORK_HINT: &str =
+    "check the address, the region, the network and firewalls; the next pass tries again";
+const SERVER_HINT: &str = "the next pass tries again; if this persists, see to the store itself";
+const CREDENTIALS_HINT: &str = "check the bucket's name and the credentials: the environment, root's ~/.aws, or the role of this instance";
+const CLOCK_HINT: &str = "`timedatectl` shows whether this host's clock is synchronised";
+const BUCKET_HINT: &str =
+    "check `store:` in the settings: the bucket's name, the region and the endpoint";
 
 impl ErrorResponse {
     /// A temporary error, not a refusal.
@@ -145,7 +160,7 @@ impl ErrorResponse {
             words = format!("{words}: {}", self.message);
         }
         let words = words.trim_end();
-        let hint = match self.code.as_str() {
+        let meaning = match self.code.as_str() {
             "" => "not an S3 response: is the endpoint an S3 server?",
             "RequestTimeTooSkewed" => {
                 "this host's clock and the store's are too far apart: check this host's time synchronisation"
@@ -161,8 +176,18 @@ impl ErrorResponse {
             Some(region) if matches!(self.status, 301 | 307 | 400) => {
                 format!("{words} (the bucket is in the region {region})")
             }
-            _ if hint.is_empty() => words.to_owned(),
-            _ => format!("{words} ({hint})"),
+            _ if meaning.is_empty() => words.to_owned(),
+            _ => format!("{words} ({meaning})"),
+        }
+    }
+
+    /// What to do about a refusal.
+    fn hint(&self) -> &'static str {
+        match self.code.as_str() {
+            "RequestTimeTooSkewed" => CLOCK_HINT,
+            "" | "NoSuchBucket" => BUCKET_HINT,
+            _ if self.region.is_some() && self.status != 403 => BUCKET_HINT,
+            _ => CREDENTIALS_HINT,
         }
     }
 }

@@ -53,8 +53,8 @@ impl Fetcher<'_> {
             .hint(TIMEOUT_HINT),
             TransportError::Start(ExecError::Stopped { .. }) => Failure::stopped(),
             TransportError::Start(error @ ExecError::StartTimedOut { .. }) => failure(&error.to_string()),
-            TransportError::Start(ExecError::Start { source, .. }) if self.ssh.is_none() => {
-                failure(&format!("cannot run `git`: {source}")).hint(
+            TransportError::Start(ExecError::Start { error, .. }) if self.ssh.is_none() => {
+                failure(&format!("cannot run `git`: {error}")).hint(
                     "`git` reads this repository, because it is not root's alone or one of its refs is malformed: install the package `git`, or give the repository to root (`chown -R root`, `chmod -R go-w`) and delete that ref",
                 )
             }
@@ -187,7 +187,7 @@ impl Fetcher<'_> {
             .host
             .clock
             .monotonic_now()
-            .duration_since(self.begun)
+            .duration_since(self.started)
             >= self.deployment.spec.fetch_timeout()
         {
             return self.timed_out();
@@ -212,7 +212,7 @@ impl Fetcher<'_> {
 /// Omits the whole command, which does not help an operator.
 fn describe_exec_error(error: &ExecError) -> String {
     match error {
-        ExecError::Start { source, .. } => format!("cannot run `ssh`: {source}"),
+        ExecError::Start { error, .. } => format!("cannot run `ssh`: {error}"),
         _ => error.to_string(),
     }
 }
