@@ -78,11 +78,11 @@ fn measure(size: usize) {
         "{second}"
     );
 
-    let (mut ours, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut passes, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS + 3 {
         let (a, b) = (run(converge()), run(floor()));
         if round >= 3 {
-            ours.push(a);
+            passes.push(a);
             floors.push(b);
             ratios.push(a.as_secs_f64() / b.as_secs_f64());
         }
@@ -95,7 +95,7 @@ fn measure(size: usize) {
         ratios[0],
         ratios[ROUNDS - 1]
     );
-    row(size, "trueup", &mut ours, ratio);
+    row(size, "trueup", &mut passes, ratio);
     stop_services(root);
 }
 
@@ -111,10 +111,10 @@ fn row(size: usize, name: &str, times: &mut [Duration], ratio: String) {
 }
 
 fn run(mut command: Command) -> Duration {
-    let begun = Instant::now();
+    let started = Instant::now();
     let status = command.stdout(Stdio::null()).status().unwrap();
     assert!(status.success());
-    begun.elapsed()
+    started.elapsed()
 }
 
 /// A host with so many apps.

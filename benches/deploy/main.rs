@@ -274,10 +274,10 @@ fn output(command: &mut Command) -> String {
 }
 
 fn run(command: &mut Command) -> Duration {
-    let begun = now();
+    let started = now();
     let status = command.stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "{command:?}");
-    now() - begun
+    now() - started
 }
 
 fn git(dir: &Path) -> Command {
@@ -333,7 +333,7 @@ impl Machine {
     fn deploy(&self, sha: &str) -> (Duration, Duration) {
         let manifest = format!("bench:\n  shop: {sha}\n");
         fs::write(self.root.join("store/sha_number.yml"), manifest).unwrap();
-        let begun = now();
+        let started = now();
         let output = Command::new(TRUEUP)
             .arg("--root")
             .arg(&self.root)
@@ -348,7 +348,7 @@ impl Machine {
             String::from_utf8_lossy(&output.stderr)
         );
         let switched = switched(&self.root.join("srv/shop/current"));
-        (switched.saturating_sub(begun), ended - begun)
+        (switched.saturating_sub(started), ended - started)
     }
 
     /// As on a host that could prepare no tree.
@@ -506,11 +506,11 @@ impl Capistrano {
 
     /// Until `current` is switched.
     fn deploy(&self, sha: &str) -> Duration {
-        let begun = now();
+        let started = now();
         run(Command::new("cap")
             .args(["here", "deploy"])
             .env("SHA", sha)
             .current_dir(&self.project));
-        switched(&self.deploy_to.join("current")).saturating_sub(begun)
+        switched(&self.deploy_to.join("current")).saturating_sub(started)
     }
 }

@@ -109,7 +109,7 @@ fn wait_for_lock(
 ) -> Result<Lock, CommandError> {
     let host = &session.host;
     let limit = args.limit(DEFAULT_WAIT);
-    let begun = host.clock.monotonic_now();
+    let started = host.clock.monotonic_now();
     let mut announced: Option<(String, Duration)> = None;
     loop {
         me.since = host.clock.now();
@@ -118,7 +118,7 @@ fn wait_for_lock(
                 let waited = host
                     .clock
                     .monotonic_now()
-                    .saturating_duration_since(begun)
+                    .saturating_duration_since(started)
                     .as_secs();
                 if announced.is_some() {
                     output.print_error(&format!(
@@ -132,7 +132,10 @@ fn wait_for_lock(
                 return Err(foreign_lock_error(session, locker.as_ref()));
             }
         };
-        let waited = host.clock.monotonic_now().saturating_duration_since(begun);
+        let waited = host
+            .clock
+            .monotonic_now()
+            .saturating_duration_since(started);
         let stopped = host.stop.is_set();
         if stopped || waited >= limit {
             return Err(PassError::Locked {

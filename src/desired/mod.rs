@@ -264,15 +264,15 @@ fn select_apps(
     };
     let mut bad = 0;
     for (app, entry) in entries {
-        let ours = node.apps.contains(app);
+        let is_on_this_host = node.apps.contains(app);
         match entry {
-            Ok(entry) if ours => {
+            Ok(entry) if is_on_this_host => {
                 desired
                     .apps
                     .insert(app.clone(), entry.for_node(node.tags, node.now));
             }
             Ok(_) => {}
-            Err(problem) if ours => return Err(problem.clone()),
+            Err(problem) if is_on_this_host => return Err(problem.clone()),
             Err(problem) => {
                 bad += 1;
                 if bad <= MAX_LISTED {

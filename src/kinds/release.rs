@@ -270,9 +270,15 @@ impl Kind for Release {
         let away = !found.is_target_active(spec);
         if (away && found.target_sha(spec).is_some()) || found.next_sha.is_some() {
             let record = ReleaseRecord::load(host, &layout)?;
-            let whole = |sha: &Sha| record.find_complete(sha, host, &layout);
-            found.built = found.target_sha(spec).filter(|_| away).and_then(whole);
-            found.next_sha = found.next_sha.take().filter(|sha| whole(sha).is_none());
+            let find_complete = |sha: &Sha| record.find_complete(sha, host, &layout);
+            found.built = found
+                .target_sha(spec)
+                .filter(|_| away)
+                .and_then(find_complete);
+            found.next_sha = found
+                .next_sha
+                .take()
+                .filter(|sha| find_complete(sha).is_none());
             if let Some(target) = found
                 .target_sha(spec)
                 .filter(|_| away && found.built.is_none())

@@ -194,8 +194,8 @@ mod tests {
             };
             let port = socket.local_addr().unwrap().port();
             let at = |host: &str| {
-                let whole = host.parse().ok();
-                find(whole.unwrap_or_else(|| format!("{host}:{port}").parse().unwrap())).unwrap()
+                let address = host.parse().ok();
+                find(address.unwrap_or_else(|| format!("{host}:{port}").parse().unwrap())).unwrap()
             };
             let found = at(asked);
             assert_eq!(found.len(), 1, "{bound} {asked}");

@@ -70,19 +70,19 @@ pub(crate) fn process_tree(main: u32) -> Option<Vec<Process>> {
 pub(crate) fn folders_of_process(pid: u32, folders: &[FileId]) -> Vec<FileId> {
     let mut found = Vec::new();
     for link in ["cwd", "root", "exe"] {
-        let place = Path::new("/proc").join(pid.to_string()).join(link);
+        let path = Path::new("/proc").join(pid.to_string()).join(link);
         // O_PATH: does not open it for reading, so that no filesystem or device can delay it.
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let Ok(place) = open(&place, flags, Mode::empty()) else {
+        let Ok(path) = open(&path, flags, Mode::empty()) else {
             continue;
         };
         let mut current = match link {
             // Only the path of a program leads to its folder.
-            "exe" => match program_folder(pid, &place) {
+            "exe" => match program_folder(pid, &path) {
                 Some(folder) => folder,
                 None => continue,
             },
-            _ => place,
+            _ => path,
         };
         let mut last = None;
         for _ in 0..MAX_DEPTH {
@@ -142,14 +142,14 @@ fn read_process(pid: u32) -> Option<Process> {
     // The program's name, in brackets, may contain anything; the fields after it may not.
     let (_, rest) = stat.rsplit_once(") ")?;
     let parent = rest.split(' ').nth(1)?.parse().ok()?;
-    let places = ["cwd", "exe"]
+    let paths = ["cwd", "exe"]
         .iter()
         .filter_map(|link| std::fs::read_link(folder.join(link)).ok());
     Some(Process {
         pid,
         parent,
         uids: read_uids(&folder)?,
-        paths: places.collect(),
+        paths: paths.collect(),
     })
 }
 
@@ -170,16 +170,16 @@ mod tests {
     #[test]
     fn process_tree_lists_children_with_their_folders() {
         let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().canonicalize().unwrap();
+        let path = dir.path().canonicalize().unwrap();
         let mut shell = std::process::Command::new("sh")
             .args(["-c", "sleep 60 & wait"])
-            .current_dir(&place)
+            .current_dir(&path)
             .spawn()
             .unwrap();
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         let family = loop {
             let family = process_tree(shell.id()).unwrap();
-            if family.len() > 1 || begun.elapsed().as_secs() > 10 {
+            if family.len() > 1 || started.elapsed().as_secs() > 10 {
                 break family;
             }
         };
@@ -191,7 +191,7 @@ mod tests {
         }
         shell.wait().unwrap();
         assert_eq!(family.len(), 2, "{family:?}");
-        assert!(family.iter().all(|process| process.paths.contains(&place)));
+        assert!(family.iter().all(|process| process.paths.contains(&path)));
         assert_eq!(family[1].parent, shell.id());
         assert_eq!(family[1].uids, [nix::unistd::geteuid().as_raw(); 3]);
     }
@@ -207,10 +207,10 @@ mod tests {
             (meta.dev(), meta.ino())
         };
         let both = [id(&real), id(&other)];
-        let folders = |place: &Path| {
+        let folders = |path: &Path| {
             let mut sleep = std::process::Command::new("sleep")
                 .arg("60")
-                .current_dir(place)
+                .current_dir(path)
                 .spawn()
                 .unwrap();
             let found = folders_of_process(sleep.id(), &both);

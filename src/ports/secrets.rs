@@ -53,9 +53,9 @@ pub(crate) fn add_secrets_of_text(text: &str) {
         let separator = line.find(['=', ':']);
         let value = separator.map_or(line, |at| &line[at + 1..]);
         let value = value.trim().trim_matches(['"', '\'']);
-        let place = value.starts_with('/') || (value.contains("://") && !value.contains('@'));
+        let is_address = value.starts_with('/') || (value.contains("://") && !value.contains('@'));
         let word = value.chars().all(|c| c.is_lowercase() || "_-.".contains(c)) && value.len() < 20;
-        if value.len() >= MIN_LENGTH_IN_TEXT && !value.contains(' ') && !place && !word {
+        if value.len() >= MIN_LENGTH_IN_TEXT && !value.contains(' ') && !is_address && !word {
             add_secret(value);
         }
     }

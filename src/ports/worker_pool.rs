@@ -136,14 +136,14 @@ mod tests {
         let jobs = [0_u32; 1000];
         let failed = Priority::Normal.run_all(&jobs, &StopFlag::default(), |_| Err("full"));
         assert!(matches!(failed, Err(WorkerPoolError::Failed("full"))));
-        let (stop, begun) = (StopFlag::default(), AtomicUsize::new(0));
+        let (stop, started) = (StopFlag::default(), AtomicUsize::new(0));
         let stopped = Priority::Normal.run_all(&jobs, &stop, |_| {
-            begun.fetch_add(1, Ordering::Relaxed);
+            started.fetch_add(1, Ordering::Relaxed);
             stop.set();
             Ok::<(), ()>(())
         });
         assert!(matches!(stopped, Err(WorkerPoolError::Stopped)));
-        assert!(begun.load(Ordering::Relaxed) <= MAX_THREADS);
+        assert!(started.load(Ordering::Relaxed) <= MAX_THREADS);
     }
 
     #[test]

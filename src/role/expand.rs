@@ -160,7 +160,7 @@ impl RoleExpansion<'_, '_> {
         role: &Role,
         values: &Node,
     ) -> Result<serde_json::Map<String, serde_json::Value>, Problem> {
-        let ours = |at: &Location| role.contains(at);
+        let is_of_role = |at: &Location| role.contains(at);
         let entries = values.as_map().unwrap_or_default();
         let (templates, plain): (Vec<_>, Vec<_>) =
             entries.iter().partition(|entry| has_template(&entry.value));
@@ -173,7 +173,7 @@ impl RoleExpansion<'_, '_> {
         for entry in templates {
             let value = self
                 .renderer
-                .render_tree(&entry.value, &scope, &ours)
+                .render_tree(&entry.value, &scope, &is_of_role)
                 .map_err(|p| p.field(entry.key.clone()))?;
             item.insert(entry.key.clone(), value.to_json());
             scope.insert(&role.item, serde_json::Value::Object(item.clone()));

@@ -135,12 +135,12 @@ mod tests {
                 Just("{{ a }}".to_owned()), Just("{{n}}".to_owned()), Just("{{ deep.b }}".to_owned()),
             ], 0..8)) {
             let text = parts.concat();
-            if let Some(ours) = render(&text) {
+            if let Some(rendered) = render(&text) {
                 let mut context = tera::Context::new();
                 context.insert("a", "<x>");
                 context.insert("n", &-3);
                 context.insert("deep", &json!({"b": "y"}));
-                prop_assert_eq!(tera::Tera::default().render_str(&text, &context, false).unwrap(), ours);
+                prop_assert_eq!(tera::Tera::default().render_str(&text, &context, false).unwrap(), rendered);
             }
         }
     }

@@ -75,7 +75,7 @@ pub(super) fn fill_scope(
     role: &Role,
     renderer: &mut Renderer<'_, '_>,
 ) -> Result<(), Problem> {
-    let ours = |at: &crate::problem::Location| role.contains(at);
+    let is_of_role = |at: &crate::problem::Location| role.contains(at);
     let entries = values.as_map().unwrap_or_default();
     let (templates, plain): (Vec<_>, Vec<_>) =
         entries.iter().partition(|entry| has_template(&entry.value));
@@ -84,7 +84,7 @@ pub(super) fn fill_scope(
     }
     for entry in templates {
         let value = renderer
-            .render_tree(&entry.value, scope, &ours)
+            .render_tree(&entry.value, scope, &is_of_role)
             .map_err(|problem| problem.field(entry.key.clone()))?;
         scope.insert(&entry.key, value.to_json());
     }

@@ -61,16 +61,16 @@ impl<'a, 'p> Renderer<'a, 'p> {
         }
     }
 
-    /// Renders the string leaves of a tree. Only leaves for which `ours` returns true are templates; others
+    /// Renders the string leaves of a tree. Only leaves for which `is_template_source` returns true are templates; others
     /// (values that an operator wrote) stay unchanged.
     pub(crate) fn render_tree(
         &mut self,
         node: &Node,
         scope: &Scope,
-        ours: &dyn Fn(&Location) -> bool,
+        is_template_source: &dyn Fn(&Location) -> bool,
     ) -> Result<Node, Problem> {
         let kind = match &node.kind {
-            NodeKind::Scalar { text, .. } if is_template(text) && ours(&node.at) => {
+            NodeKind::Scalar { text, .. } if is_template(text) && is_template_source(&node.at) => {
                 return self.render_leaf(node, text, scope);
             }
             NodeKind::Scalar { .. } => return Ok(node.clone()),
@@ -79,7 +79,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
                     .iter()
                     .enumerate()
                     .map(|(i, item)| {
-                        self.render_tree(item, scope, ours)
+                        self.render_tree(item, scope, is_template_source)
                             .map_err(|p| prefix_field(p, &format!("[{i}]")))
                     })
                     .collect::<Result<_, _>>()?,
@@ -87,7 +87,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
             NodeKind::Map(entries) => NodeKind::Map(
                 entries
                     .iter()
-                    .map(|entry| self.render_entry(entry, scope, ours))
+                    .map(|entry| self.render_entry(entry, scope, is_template_source))
                     .collect::<Result<_, Problem>>()?,
             ),
         };
@@ -119,10 +119,10 @@ impl<'a, 'p> Renderer<'a, 'p> {
         &mut self,
         entry: &Entry,
         scope: &Scope,
-        ours: &dyn Fn(&Location) -> bool,
+        is_template_source: &dyn Fn(&Location) -> bool,
     ) -> Result<Entry, Problem> {
         let value = self
-            .render_tree(&entry.value, scope, ours)
+            .render_tree(&entry.value, scope, is_template_source)
             .map_err(|p| prefix_field(p, &entry.key))?;
         Ok(Entry {
             key: entry.key.clone(),

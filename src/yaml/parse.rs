@@ -63,7 +63,7 @@ pub(crate) fn parse(file: &str, text: &[u8], limits: ParseLimits) -> Result<Node
 }
 
 fn decode_utf8<'a>(text: &'a [u8], start: &Location) -> Result<&'a str, Problem> {
-    let place = |upto: usize| {
+    let location = |upto: usize| {
         let before = &text[..upto];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         Location {
@@ -72,10 +72,10 @@ fn decode_utf8<'a>(text: &'a [u8], start: &Location) -> Result<&'a str, Problem>
         }
     };
     if let Some(zero) = text.iter().position(|byte| *byte == 0) {
-        return Err(Problem::new("this is not text: it holds a NUL byte").at(&place(zero)));
+        return Err(Problem::new("this is not text: it holds a NUL byte").at(&location(zero)));
     }
     std::str::from_utf8(text)
-        .map_err(|error| Problem::new("this is not UTF-8 text").at(&place(error.valid_up_to())))
+        .map_err(|error| Problem::new("this is not UTF-8 text").at(&location(error.valid_up_to())))
 }
 
 /// A node with an anchor, and the cost of copying it.
@@ -358,17 +358,17 @@ fn node_size(node: &Node) -> NodeSize {
         bytes,
         height: 1,
     };
-    let holds = |whole: NodeSize, inner: NodeSize| NodeSize {
-        nodes: whole.nodes + inner.nodes,
-        bytes: whole.bytes + inner.bytes,
-        height: whole.height.max(1 + inner.height),
+    let holds = |sum: NodeSize, inner: NodeSize| NodeSize {
+        nodes: sum.nodes + inner.nodes,
+        bytes: sum.bytes + inner.bytes,
+        height: sum.height.max(1 + inner.height),
     };
     match &node.kind {
         NodeKind::Scalar { text, .. } => own(text.len()),
         NodeKind::List(items) => items.iter().map(node_size).fold(own(0), holds),
-        NodeKind::Map(entries) => entries.iter().fold(own(0), |whole, entry| {
-            let whole = holds(whole, own(entry.key.len()));
-            holds(whole, node_size(&entry.value))
+        NodeKind::Map(entries) => entries.iter().fold(own(0), |sum, entry| {
+            let sum = holds(sum, own(entry.key.len()));
+            holds(sum, node_size(&entry.value))
         }),
     }
 }

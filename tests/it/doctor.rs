@@ -59,8 +59,8 @@ fn healthy_host_has_no_problems_and_stays_unchanged() {
     let [root, store] = everything();
     assert!(crate::tree::changed_paths(&before[0], &root).is_empty());
     let left = crate::tree::changed_paths(&before[1], &store);
-    let ours = |path: &String| path.contains("sha_number") || path.contains("doctor");
-    assert!(!left.iter().any(ours), "{left:?}");
+    let is_own_object = |path: &String| path.contains("sha_number") || path.contains("doctor");
+    assert!(!left.iter().any(is_own_object), "{left:?}");
 }
 
 #[test]

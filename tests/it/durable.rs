@@ -24,8 +24,9 @@ fn mirror_packs_are_synced_before_their_release_is_created() {
         let calls = converge_traced(&app);
         let of_pack = |line: &&String| line.contains("/objects/pack/pack-");
         let synced = |ending: &str| {
-            let ours = calls.iter().filter(of_pack);
-            ours.filter(|line| line.contains("sync(") && line.contains(ending))
+            let pack_calls = calls.iter().filter(of_pack);
+            pack_calls
+                .filter(|line| line.contains("sync(") && line.contains(ending))
                 .count()
         };
         assert_eq!((synced(".pack>"), synced(".idx>")), (1, 1), "{calls:#?}");

@@ -12,9 +12,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Waits until `ready` returns true. Returns false after [`TIMEOUT`].
 pub fn wait_until(mut ready: impl FnMut() -> bool) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !ready() {
-        if begun.elapsed() > TIMEOUT {
+        if started.elapsed() > TIMEOUT {
             return false;
         }
         std::thread::sleep(Duration::from_millis(10));

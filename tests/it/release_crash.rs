@@ -214,27 +214,27 @@ fn run_matrix(at_most: usize, least: usize, title: &str, check: &Check) {
                         app.converge(0);
                         app
                     });
-                    let place = Mutex::new("no stage".to_owned());
+                    let stage = Mutex::new("no stage".to_owned());
                     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
                         check(app, at + 1, &|app| {
                             let _ = std::fs::remove_file(app.sandbox.at("/srv/shop/shared/stage"));
                             let hit = kill_at(app, call, *n);
-                            let stage =
+                            let file =
                                 std::fs::read_to_string(app.sandbox.at("/srv/shop/shared/stage"));
-                            *place.lock().unwrap() =
-                                stage.map_or("before fetch".into(), |word| word.trim().to_owned());
+                            *stage.lock().unwrap() =
+                                file.map_or("before fetch".into(), |word| word.trim().to_owned());
                             hit
                         });
                     }));
-                    let place = place.into_inner().unwrap();
+                    let stage = stage.into_inner().unwrap();
                     match result {
-                        Ok(()) => *table.lock().unwrap().entry(place).or_insert(0) += 1,
+                        Ok(()) => *table.lock().unwrap().entry(stage).or_insert(0) += 1,
                         Err(panic) => {
                             let panic = panic.downcast_ref::<String>().cloned().unwrap_or_default();
                             failures
                                 .lock()
                                 .unwrap()
-                                .push(format!("killed at {call} {n} ({place}): {panic}"));
+                                .push(format!("killed at {call} {n} ({stage}): {panic}"));
                             // The next point needs a host without this failure.
                             host = None;
                         }
@@ -253,9 +253,9 @@ fn run_matrix(at_most: usize, least: usize, title: &str, check: &Check) {
     let order = STAGES
         .iter()
         .flat_map(|stage| [format!("in {stage}"), format!("after {stage}")]);
-    for place in std::iter::once("before fetch".to_owned()).chain(order) {
-        let hits = table.get(&place).copied().unwrap_or(0);
-        summary += &format!("{place:<22} {hits:>5}\n");
+    for stage in std::iter::once("before fetch".to_owned()).chain(order) {
+        let hits = table.get(&stage).copied().unwrap_or(0);
+        summary += &format!("{stage:<22} {hits:>5}\n");
     }
     summary += &format!("{:<22} {kills:>5}\n", "all");
     // Not with a macro, whose output is captured unless the test fails.

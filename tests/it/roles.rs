@@ -212,8 +212,8 @@ fn environment_of(role: &str, apps: &str, more: &str) -> (serde_json::Value, u16
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     let got: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!((&got["WORD"], &got["SECRET"]), (&odd.into(), &odd.into()));
-    let place = got["CWD"].as_str().unwrap();
-    assert!(place.contains("/srv/www/a/releases/"), "{place}");
+    let cwd = got["CWD"].as_str().unwrap();
+    assert!(cwd.contains("/srv/www/a/releases/"), "{cwd}");
     (got, port)
 }
 

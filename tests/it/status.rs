@@ -91,8 +91,8 @@ fn status_reports_an_unreachable_store_and_a_running_pass() {
     let mut command = host.command(&["converge"]);
     command.env("SUDO_USER", "ana").stdout(Stdio::null());
     let mut pass = command.spawn().unwrap();
-    let begun = || host.at("/srv/begun").exists();
-    assert!(crate::processes::wait_until(begun));
+    let started = || host.at("/srv/begun").exists();
+    assert!(crate::processes::wait_until(started));
     let ran = host.run(&["status"]);
     assert!(ran.out.contains("(trueup converge by ana, since "), "{ran}");
     let status = host.run(&["status", "--json"]).json();

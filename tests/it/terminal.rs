@@ -102,12 +102,12 @@ impl Terminal {
 
     /// Waits for the end of the program. Returns how it ended, and what was on the screen.
     pub fn end(mut self) -> (ExitStatus, String) {
-        let begun = Instant::now();
+        let started = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if begun.elapsed() > Duration::from_secs(60) {
+            if started.elapsed() > Duration::from_secs(60) {
                 let _ = self.child.kill();
                 panic!("it did not end: {:?}", self.screen());
             }
@@ -123,8 +123,8 @@ impl Terminal {
         // Closing this side ends the reader, unless a test still has a [`Line`].
         drop(line);
         let reader = reader.unwrap();
-        let begun = Instant::now();
-        while !reader.is_finished() && begun.elapsed() < Duration::from_millis(500) {
+        let started = Instant::now();
+        while !reader.is_finished() && started.elapsed() < Duration::from_millis(500) {
             std::thread::sleep(Duration::from_millis(10));
         }
         drop(keyboard);

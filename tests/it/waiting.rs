@@ -167,8 +167,8 @@ fn stopped_pass_is_not_reported_as_failed() {
     let two = app.publish_commit(GOOD, "200", "page two");
     for signal in [Signal::SIGTERM, Signal::SIGHUP] {
         let pass = spawn(host, &["converge"], "ana");
-        let begun = host.at("/srv/shop/shared/begun");
-        assert!(wait_until(|| begun.exists()), "it did not begin");
+        let started = host.at("/srv/shop/shared/begun");
+        assert!(wait_until(|| started.exists()), "it did not begin");
         kill(Pid::from_raw(pass.id().cast_signed()), signal).unwrap();
         let ended = Ran::of(&pass.wait_with_output().unwrap(), host);
         assert_eq!(ended.code, 143, "{signal}: {ended}");
@@ -176,7 +176,7 @@ fn stopped_pass_is_not_reported_as_failed() {
         assert_eq!(app.running(), one);
         assert_eq!(host.read("/run/trueup/last.json"), before);
         assert!(!host.at("/run/motd.d/trueup").exists());
-        std::fs::remove_file(&begun).unwrap();
+        std::fs::remove_file(&started).unwrap();
     }
     std::fs::remove_file(host.at("/srv/shop/shared/hold")).unwrap();
     app.converge(0);
@@ -194,8 +194,8 @@ fn pass_under_nohup_survives_the_end_of_its_terminal() {
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let pass = command.spawn().unwrap();
-    let begun = host.at("/srv/begun");
-    assert!(wait_until(|| begun.exists()), "it did not begin");
+    let started = host.at("/srv/begun");
+    assert!(wait_until(|| started.exists()), "it did not begin");
     kill(Pid::from_raw(pass.id().cast_signed()), Signal::SIGHUP).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(50));
     host.write("/srv/go", "");

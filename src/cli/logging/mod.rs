@@ -27,7 +27,7 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
         }
     });
     // Log lines of libraries appear only at the highest verbosity.
-    let ours =
+    let is_logged_target =
         move |target: &str| verbose > 1 || target.starts_with("trueup") || target == "progress";
     // At a terminal the command prints these itself; other logs need them as fields.
     let printed = form == LogFormat::Text && verbose == 0;
@@ -35,7 +35,7 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
         // A text line names its subject itself; spans are fields for machines.
         let is_text_span = meta.is_span() && form == LogFormat::Text;
         *meta.level() <= level
-            && ours(meta.target())
+            && is_logged_target(meta.target())
             && !(printed && meta.target() == RESOURCE_TARGET)
             && !is_text_span
     });

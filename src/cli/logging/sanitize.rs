@@ -64,8 +64,8 @@ where
             return;
         };
         let mut values: [(&Field, Option<&dyn Value>); MAX_FIELDS] = [(first, None); MAX_FIELDS];
-        for (place, (field, text)) in values.iter_mut().zip(&texts.fields) {
-            *place = (field, Some(text as &dyn Value));
+        for (slot, (field, text)) in values.iter_mut().zip(&texts.fields) {
+            *slot = (field, Some(text as &dyn Value));
         }
         let meta = event.metadata();
         let values = meta.fields().value_set(&values);

@@ -100,7 +100,7 @@ fn row(inventory: &Inventory, item: &ReleaseInfo, now: Timestamp, paint: Paint) 
         state,
         item.sha.short().to_owned(),
         item.reference.clone().unwrap_or_else(none),
-        format_age(item.begun, now),
+        format_age(item.started, now),
         size,
         by.unwrap_or_else(none),
         why.unwrap_or_default(),

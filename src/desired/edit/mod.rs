@@ -287,9 +287,9 @@ impl<'a> ManifestWriter<'a> {
         // In the order of the long form, each below the previous one.
         let mut above = "sha";
         for (key, value) in self.request.long_form(change) {
-            let whole = [path[0], path[1], key];
+            let field_path = [path[0], path[1], key];
             if entry.is_some_and(|entry| entry.get(key).is_some()) {
-                self.draft.set(&whole, &value)?;
+                self.draft.set(&field_path, &value)?;
             } else {
                 self.draft
                     .insert_entry(&path, InsertPosition::After(above), key, &value)?;

@@ -53,8 +53,8 @@ fn key_file_and_folder_belong_to_the_user_with_private_modes() {
     let change = converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();
     assert_eq!(change.verb, Verb::Create);
     assert_eq!(sandbox.read(FILE), format!("{ANA}\n"));
-    let places = [(FILE, 0o600, 0o644), ("/home/deploy/.ssh", 0o700, 0o777)];
-    for (path, right, wrong) in places {
+    let modes = [(FILE, 0o600, 0o644), ("/home/deploy/.ssh", 0o700, 0o777)];
+    for (path, right, wrong) in modes {
         assert_eq!(sandbox.mode(path), right);
         sandbox.chmod(path, wrong);
         converge(&*deploy(&[ANA], ""), &sandbox).unwrap().unwrap();

@@ -126,9 +126,9 @@ fn operators_hold_wins_unless_the_role_sets_held() {
         assert!(why.contains("`one` is on hold"), "{why}");
     }
     assert_eq!(sandbox.read(STATUS), held);
-    let ours = parse_resource("package: {names: [one], version: '2.0', held: true}").unwrap();
-    apply(&*ours, &sandbox).unwrap();
-    assert_eq!(pending_change(&*ours, &sandbox), None);
+    let pinned = parse_resource("package: {names: [one], version: '2.0', held: true}").unwrap();
+    apply(&*pinned, &sandbox).unwrap();
+    assert_eq!(pending_change(&*pinned, &sandbox), None);
     assert!(sandbox.read(STATUS).contains("hold ok installed"));
     let free = parse_resource("package: {names: [one], held: false}").unwrap();
     apply(&*free, &sandbox).unwrap();

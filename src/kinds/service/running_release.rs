@@ -47,8 +47,8 @@ fn find_mismatch(
 ) -> Result<(), Failure> {
     let mut inside = false;
     for process in family {
-        for place in &process.paths {
-            match release_in_path(place, &trial.deploy_to) {
+        for path in &process.paths {
+            match release_in_path(path, &trial.deploy_to) {
                 Some(release) if release == trial.release => inside |= is_inside(process),
                 Some(other) => {
                     return Err(Failure::new(format!(
@@ -67,15 +67,15 @@ fn find_mismatch(
                 "only root can see where {name} runs"
             )));
         }
-        let places: Vec<String> = family
+        let paths: Vec<String> = family
             .iter()
             .filter_map(|process| process.paths.first())
-            .map(|place| place.display().to_string())
+            .map(|path| path.display().to_string())
             .collect();
         return Err(Failure::new(format!(
             "no process of {name} runs in release {}: {}",
             trial.release,
-            places.join(", ")
+            paths.join(", ")
         )));
     }
     Ok(())
@@ -100,12 +100,12 @@ fn release_in_path(path: &Path, deploy_to: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn process(place: &str) -> Process {
+    fn process(path: &str) -> Process {
         Process {
             pid: 7,
             parent: 1,
             uids: [7001; 3],
-            paths: vec![place.into(), "/usr/bin/ruby".into()],
+            paths: vec![path.into(), "/usr/bin/ruby".into()],
         }
     }
 

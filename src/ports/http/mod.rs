@@ -308,10 +308,10 @@ async fn with_deadline<F: Future>(
     future: F,
     deadline: &Deadline,
 ) -> Result<F::Output, DeadlineError> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut future = pin!(future);
     loop {
-        let wait = deadline.next_wait(begun)?;
+        let wait = deadline.next_wait(started)?;
         if let Ok(output) = tokio::time::timeout(wait, &mut future).await {
             return Ok(output);
         }

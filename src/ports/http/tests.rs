@@ -193,11 +193,11 @@ fn redirect_loops_and_non_http_redirects_fail() {
 fn deadline_ends_silent_servers_and_honours_a_stop_request() {
     let get = |answer: &str, deadline: &Deadline| {
         let server = TestServer::new(&[answer]);
-        let begun = Instant::now();
+        let started = Instant::now();
         let error = HttpClient::without_proxy()
             .get(&server.url("/"), &[], deadline.clone(), 100)
             .unwrap_err();
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(5));
         match error {
             HttpError::Deadline(why) => why,
             error => panic!("{error}"),

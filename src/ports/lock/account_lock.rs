@@ -76,12 +76,12 @@ fn lock_file_process(root: &Root, note: &str) -> Option<LockingProcess> {
 /// suspended or holds the lock for longer than `MAX_HOLD`. That user loses no work: the tools replace the old
 /// file by the new one as their last step. Returns whether it was killed.
 pub(crate) fn kill_account_locking_process(root: &Root, locker: &LockingProcess) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     while locker.is_setuid_root() {
         let now = account_locking_process(root);
         match now.filter(|now| now.is_same_process(locker)) {
             None => return false,
-            Some(now) if now.is_stopped || begun.elapsed() >= MAX_HOLD => {
+            Some(now) if now.is_stopped || started.elapsed() >= MAX_HOLD => {
                 return locker.kill(KILL_TIMEOUT);
             }
             Some(_) => sleep(POLL_INTERVAL),

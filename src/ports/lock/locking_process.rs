@@ -95,8 +95,8 @@ impl LockingProcess {
 
     pub(super) fn from_pid(pid: u32) -> Option<LockingProcess> {
         let start = LiveProcess::find(i32::try_from(pid).ok()?)?.start_time;
-        let place = proc_dir(pid);
-        let status = fs::read_to_string(place.join("status")).ok()?;
+        let folder = proc_dir(pid);
+        let status = fs::read_to_string(folder.join("status")).ok()?;
         // `Uid: real effective saved filesystem`
         let line = |name| status.lines().find_map(|line| line.strip_prefix(name));
         let mut uids = line("Uid:")?.split_whitespace();
@@ -105,7 +105,7 @@ impl LockingProcess {
         let program = processes::program_name(pid)?;
         Some(LockingProcess {
             pid,
-            is_trueup: program == PROGRAM || runs_trueup(&place),
+            is_trueup: program == PROGRAM || runs_trueup(&folder),
             user: processes::user_name(caller),
             is_stopped: line("State:").is_some_and(|state| state.trim().starts_with(['T', 't'])),
             program,
@@ -117,8 +117,8 @@ impl LockingProcess {
 }
 
 /// Also recognizes a program that was replaced while it runs, as an upgrade does.
-fn runs_trueup(place: &Path) -> bool {
-    let program = fs::read_link(place.join("exe")).unwrap_or_default();
+fn runs_trueup(folder: &Path) -> bool {
+    let program = fs::read_link(folder.join("exe")).unwrap_or_default();
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     name.strip_suffix(" (deleted)").unwrap_or(&name) == PROGRAM
 }
@@ -163,10 +163,10 @@ fn locking_pids(lock_type: &str, inode: u64) -> BTreeSet<u32> {
     // `1: FLOCK  ADVISORY  WRITE 4242 00:2a:1234 0 EOF`; a waiting one has `->` before its type.
     let locker = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, kind, _, _, pid, place, ..] = words.as_slice() else {
+        let [_, kind, _, _, pid, file_id, ..] = words.as_slice() else {
             return None;
         };
-        let number: u64 = place.rsplit(':').next()?.parse().ok()?;
+        let number: u64 = file_id.rsplit(':').next()?.parse().ok()?;
         (*kind == lock_type && number == inode)
             .then(|| pid.parse().ok())
             .flatten()

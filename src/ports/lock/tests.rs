@@ -104,19 +104,19 @@ fn nobody_else_can_lock_what_a_pass_or_doctor_locks() {
     legacy_lock(&root);
     drop(acquire(&root));
     let run = root.machine_path(Path::new(RUN_DIR));
-    let mut places = vec![
+    let mut paths = vec![
         run.clone(),
         run.join(PRIVATE_DIR),
         run.join(PRIVATE_DIR).join("lock"),
     ];
-    places.extend(
+    paths.extend(
         fs::read_dir(&run)
             .unwrap()
             .map(|entry| entry.unwrap().path()),
     );
-    let thieves: Vec<Child> = places
+    let thieves: Vec<Child> = paths
         .iter()
-        .filter_map(|place| spawn_locking_process(place, NOBODY))
+        .filter_map(|path| spawn_locking_process(path, NOBODY))
         .collect();
     assert!(
         !thieves.is_empty(),
@@ -168,12 +168,12 @@ fn running_pass_of_an_older_version_holds_the_lock() {
         .find(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path));
     let fd: i32 = fd.unwrap().file_name().to_str().unwrap().parse().unwrap();
     nix::unistd::close(fd).unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     let busy = loop {
         match try_lock(&root, &current_holder(None)).unwrap() {
             // Between fork and exec it has the name of this process.
             LockAttempt::Busy(words) => break words,
-            other if begun.elapsed().as_secs() > 10 => panic!("{other:?}"),
+            other if started.elapsed().as_secs() > 10 => panic!("{other:?}"),
             _ => {}
         }
     };
@@ -190,8 +190,8 @@ fn running_pass_of_an_older_version_holds_the_lock() {
 fn foreign_lock_names_the_process_that_holds_it() {
     let (_dir, root) = sandbox();
     drop(acquire(&root));
-    let place = root.machine_path(&lock_path());
-    let foreign = spawn_locking_process(&place, nix::unistd::geteuid().as_raw()).unwrap();
+    let path = root.machine_path(&lock_path());
+    let foreign = spawn_locking_process(&path, nix::unistd::geteuid().as_raw()).unwrap();
     let attempt = try_lock(&root, &current_holder(None)).unwrap();
     let LockAttempt::Foreign(Some(locker)) = &attempt else {
         panic!("{attempt:?}");

@@ -227,10 +227,10 @@ impl Drop for Fixture {
 }
 
 pub(super) fn wait_for(condition: &str, mut ready: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !ready() {
         assert!(
-            begun.elapsed() < Duration::from_secs(60),
+            started.elapsed() < Duration::from_secs(60),
             "never: {condition}"
         );
         std::thread::sleep(Duration::from_millis(10));

@@ -109,13 +109,13 @@ impl Layout {
     pub(crate) fn release_of_link(&self, target: &Path) -> Option<String> {
         let name = target.file_name()?.to_str()?;
         let releases = target.parent()?;
-        let ours = |releases: &Path| match releases.parent() {
+        let is_of_this_app = |releases: &Path| match releases.parent() {
             Some(app) if releases.is_absolute() => app.file_name() == self.deploy_to.file_name(),
             // A link beside it says `./releases` or `releases`.
             Some(app) => app.components().all(|part| part == Component::CurDir),
             None => false,
         };
-        let inside = releases.file_name()? == "releases" && ours(releases);
+        let inside = releases.file_name()? == "releases" && is_of_this_app(releases);
         (inside && is_release_name(name)).then(|| name.to_owned())
     }
 }

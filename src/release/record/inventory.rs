@@ -48,8 +48,9 @@ pub(crate) struct ReleaseInfo {
     pub sha: Sha,
     #[serde(rename = "ref")]
     pub reference: Option<String>,
-    /// When it was begun.
-    pub begun: Timestamp,
+    /// When its first stage started.
+    #[serde(rename = "begun")]
+    pub started: Timestamp,
     /// When it entered its state.
     pub at: Timestamp,
     /// The stage in which it is or failed.
@@ -116,7 +117,7 @@ fn release_info(
     host: &Host,
 ) -> ReleaseInfo {
     let path = layout.release(&entry.name);
-    let begun = entry
+    let started = entry
         .stages
         .iter()
         .map(|stage_entry| stage_entry.began)
@@ -127,7 +128,7 @@ fn release_info(
         active,
         sha: entry.sha.clone(),
         reference: entry.reference.clone(),
-        begun: begun.map_or(entry.at, |begun| begun.min(entry.at)),
+        started: started.map_or(entry.at, |started| started.min(entry.at)),
         at: entry.at,
         stage: entry
             .unfinished_stage()

@@ -16,23 +16,23 @@ pub(crate) fn resolve(mirror: &Repository, name: &str, spec: &ReleaseSpec) -> Re
                 .hint(format!("say `--sha {sha}`")),
         );
     }
-    let places = [
+    let candidates = [
         format!("refs/heads/{name}"),
         format!("refs/tags/{name}"),
         format!("refs/{name}"),
         name.to_owned(),
     ];
-    let ours = |place: &&String| {
+    let is_allowed = |candidate: &&String| {
         ["refs/heads/", "refs/tags/"]
             .iter()
-            .any(|p| place.starts_with(p))
-            || spec.allow_refs.allows(place)
+            .any(|p| candidate.starts_with(p))
+            || spec.allow_refs.allows(candidate)
     };
-    let mut found: Vec<git2::Oid> = places
+    let mut found: Vec<git2::Oid> = candidates
         .iter()
-        .filter(ours)
-        .filter_map(|place| {
-            let reference = mirror.find_reference(place).ok()?;
+        .filter(is_allowed)
+        .filter_map(|candidate| {
+            let reference = mirror.find_reference(candidate).ok()?;
             Some(reference.peel(ObjectType::Commit).ok()?.id())
         })
         .collect();

@@ -68,7 +68,7 @@ fn poll_until_proven(
     check: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> TrialOutcome {
     let (deadline, times, every) = spec.gate_timing();
-    let begun = host.clock.monotonic_now();
+    let started = host.clock.monotonic_now();
     let mut in_a_row = 0;
     let mut conflict = None;
     loop {
@@ -90,7 +90,7 @@ fn poll_until_proven(
             return TrialOutcome::Passed;
         }
         let now = host.clock.monotonic_now();
-        if now.saturating_duration_since(begun) >= deadline {
+        if now.saturating_duration_since(started) >= deadline {
             let failure = failure.unwrap_or_else(|| {
                 Failure::new(format!(
                     "only {in_a_row} of {times} consecutive checks passed"

@@ -229,10 +229,10 @@ pub(crate) fn partition_by_use(
     let maker = deployment.host.root.current_uid();
     for process in processes::list()? {
         // Any user can let a set-user-id program wait: it counts as root's only if root started it.
-        let is_ours = |uid| [0, maker].contains(uid) || Some(*uid) == deployment.owner.uid;
-        let ours = process.uids.iter().all(is_ours);
+        let is_trusted_uid = |uid| [0, maker].contains(uid) || Some(*uid) == deployment.owner.uid;
+        let is_ours = process.uids.iter().all(is_trusted_uid);
         for folder in processes::folders_of_process(process.pid, &folders) {
-            *busy.entry(folder).or_default() |= ours;
+            *busy.entry(folder).or_default() |= is_ours;
         }
     }
     let mut keep_quota = deployment.spec.keep_releases;

@@ -15,11 +15,11 @@ pub(crate) fn link(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failu
     ensure_shared_paths(deployment)?;
     for (path, target) in deployment.spec.links() {
         make_parents(deployment, tree, path)?;
-        let place = tree.join(path);
+        let link = tree.join(path);
         // Replaces what the repository has there (a placeholder, usually).
-        deployment.host.root.remove_obstacle(&place)?;
+        deployment.host.root.remove_obstacle(&link)?;
         deployment.host.root.replace_symlink(
-            &place,
+            &link,
             &relative_link(path, &target),
             &Attrs::default(),
         )?;

@@ -158,11 +158,11 @@ fn execute(
         task.env,
         identity.as_ref(),
     );
-    let place = match root.meta(&release)? {
+    let cwd = match root.meta(&release)? {
         Some(_) => release,
         None => layout.deploy_to().to_owned(),
     };
-    command.cwd = Some(root.machine_path(&place));
+    command.cwd = Some(root.machine_path(&cwd));
     command.identity = identity.filter(|_| root.is_privileged());
     command.umask = deployment.spec.umask();
 

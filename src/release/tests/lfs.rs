@@ -267,11 +267,11 @@ fn host_header(head: &str) -> String {
 fn lfsconfig_of_a_commit_is_ignored() {
     let bench = Bench::new();
     let asked = Server::new(|_, _| ("200 OK".into(), b"secret".to_vec()));
-    let theirs = bench.dir.path().join("theirs");
+    let target = bench.dir.path().join("theirs");
     let config = format!(
         "[lfs]\n\turl = http://127.0.0.1:{}/lfs\n\tstandalonetransferagent = run\n[lfs \"customtransfer.run\"]\n\tpath = touch\n\targs = {}\n",
         asked.port,
-        theirs.display()
+        target.display()
     );
     let sha = commit_pointer(&bench, "secret", &[(".lfsconfig", &config)]);
     let failure = run_pass(&bench.spec(&sha, ""), &bench.host()).unwrap_err();
@@ -286,7 +286,7 @@ fn lfsconfig_of_a_commit_is_ignored() {
         "{failure}"
     );
     assert_eq!(asked.take_requests(), [""; 0]);
-    assert!(!theirs.exists());
+    assert!(!target.exists());
 }
 
 #[test]

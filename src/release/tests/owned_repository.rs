@@ -46,7 +46,7 @@ fn repository_owned_by_the_app_user_is_read_as_that_user() {
 
 #[test]
 fn fifo_in_a_foreign_repository_ends_at_the_deadline() {
-    for place in [
+    for path in [
         "packed-refs",
         "config",
         "shallow",
@@ -55,7 +55,7 @@ fn fifo_in_a_foreign_repository_ends_at_the_deadline() {
         let Some((bench, sha)) = bench_with_git() else {
             return;
         };
-        let pipe = bench.repo.path().join(place);
+        let pipe = bench.repo.path().join(path);
         std::fs::create_dir_all(pipe.parent().unwrap()).unwrap();
         let _ = std::fs::remove_file(&pipe);
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();

@@ -290,9 +290,9 @@ fn silent_server_times_out_at_the_deadline() {
     let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
     let port = http_server("");
     let text = format!("app: shop\nrepo: http://127.0.0.1:{port}/shop.git\nfetch_timeout: 1s\n");
-    let begun = Instant::now();
+    let started = Instant::now();
     let failure = run_pass(&spec(&text, &sha), &bench.host()).unwrap_err();
-    assert!(begun.elapsed().as_secs() < 20, "{failure}");
+    assert!(started.elapsed().as_secs() < 20, "{failure}");
     assert!(
         failure.message.contains("did not finish within 1 s"),
         "{failure}"

@@ -200,21 +200,21 @@ fn immutable_file_in_an_old_release_blocks_no_deployment() {
     let shas = make_commits(&bench, 6);
     let keep = "keep_releases: 2\n";
     deploy_ok(&bench.spec(&shas[0], keep), &bench.host());
-    let place = bench
+    let folder = bench
         .app_path("releases")
         .join(bench.active_name().unwrap());
     let inode = |path: &Path| {
         use std::os::unix::fs::MetadataExt;
         std::fs::metadata(path).unwrap().ino()
     };
-    std::fs::write(place.join("fixed"), "x").unwrap();
-    let fixed = inode(&place.join("fixed"));
+    std::fs::write(folder.join("fixed"), "x").unwrap();
+    let fixed = inode(&folder.join("fixed"));
     let chattr = |flag: &str, path: &Path| {
         let mut chattr = std::process::Command::new("chattr");
         let done = chattr.arg(flag).arg(path).output();
         done.is_ok_and(|done| done.status.success())
     };
-    if !is_root() || !chattr("+i", &place.join("fixed")) {
+    if !is_root() || !chattr("+i", &folder.join("fixed")) {
         crate::ports::testing::skip_test("an immutable file", "cannot make one");
         return;
     }

@@ -238,9 +238,9 @@ fn silent_ssh_server_times_out_at_deadline_or_stop() {
     let text = |limit: &str| {
         format!("app: shop\nrepo: ssh://git@127.0.0.1:{port}/x\nfetch_timeout: {limit}\n")
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let failure = run_pass(&spec(&text("2s"), &sha), &bench.host()).unwrap_err();
-    assert!(begun.elapsed().as_secs() < 15, "{failure}");
+    assert!(started.elapsed().as_secs() < 15, "{failure}");
     let late = failure.message.contains("did not finish within 2 s");
     assert!(
         late || failure.hint.is_some_and(|h| h.contains("in time")),
@@ -254,9 +254,9 @@ fn silent_ssh_server_times_out_at_deadline_or_stop() {
         std::thread::sleep(Duration::from_millis(500));
         stop.set();
     });
-    let begun = Instant::now();
+    let started = Instant::now();
     let failure = run_pass(&spec(&text("60s"), &sha), &host).unwrap_err();
-    assert!(begun.elapsed().as_secs() < 10, "{failure}");
+    assert!(started.elapsed().as_secs() < 10, "{failure}");
     assert!(failure.message.contains("stopped on request"), "{failure}");
     stopper.join().unwrap();
 }

@@ -352,7 +352,7 @@ fn unreachable_health_check() -> HealthCheck {
 fn stop_interrupts_a_build_and_waits_for_a_migration() {
     // The slow task; what had run when the stopped pass ended, and when the next one had. A lower-case letter
     // stands for the start of a command, an upper-case one for its end.
-    for (slow, stopped, whole) in [
+    for (slow, stopped, expected) in [
         ("step", "s", "ssSaAmM"),
         ("assets", "sSa", "sSaaAmM"),
         ("migrate", "sSaAmM", "sSaAmM"),
@@ -381,8 +381,8 @@ fn stop_interrupts_a_build_and_waits_for_a_migration() {
         let stop = host.stop.clone();
         let ended = std::thread::scope(|threads| {
             threads.spawn(|| {
-                let begun = |ran: String| ran.ends_with(&slow[..1]);
-                while !std::fs::read_to_string(&ran).is_ok_and(begun) {
+                let has_started = |ran: String| ran.ends_with(&slow[..1]);
+                while !std::fs::read_to_string(&ran).is_ok_and(has_started) {
                     std::thread::sleep(std::time::Duration::from_millis(5));
                 }
                 stop.set();
@@ -402,7 +402,7 @@ fn stop_interrupts_a_build_and_waits_for_a_migration() {
         assert_eq!(bench.active_name(), None, "{slow}");
         std::fs::write(&go, "").unwrap();
         deploy_ok(&spec, &bench.host());
-        assert_eq!(bench.read("shared/ran"), whole, "{slow}");
+        assert_eq!(bench.read("shared/ran"), expected, "{slow}");
         let record = bench.record();
         let entry = record.find(&bench.active_name().unwrap()).unwrap();
         assert_eq!(

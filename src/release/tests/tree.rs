@@ -107,7 +107,7 @@ pub(super) fn git_archive(repo: &Path, id: Oid, to: &Path) {
 /// A tree on disk that is updated from commit to commit.
 struct MovedTree<'a> {
     bench: &'a Bench,
-    place: String,
+    folder: String,
     at: Option<(Oid, Plan)>,
 }
 
@@ -118,7 +118,7 @@ impl MovedTree<'_> {
         let limits = PlanLimits::new(&host.stop);
         let plan = match self.at.take() {
             None => {
-                std::fs::create_dir(self.bench.host_path(&self.place)).unwrap();
+                std::fs::create_dir(self.bench.host_path(&self.folder)).unwrap();
                 Plan::full(repo, id, None, &limits)?
             }
             Some((from, plan)) => {
@@ -126,7 +126,7 @@ impl MovedTree<'_> {
                 Plan::incremental(repo, from, notes, id, None, &limits)?
             }
         };
-        let folder = host.root.open_folder(&Path::new("/").join(&self.place));
+        let folder = host.root.open_folder(&Path::new("/").join(&self.folder));
         let writer = TreeWriter {
             source: ContentSource {
                 odb: &repo.odb().unwrap(),
@@ -233,9 +233,9 @@ fn history() -> impl Strategy<Value = Vec<Nodes>> {
     let step = (nodes(node(), 0), any::<bool>());
     prop::collection::vec(step, 2..6).prop_map(|steps| {
         let mut history: Vec<Nodes> = Vec::new();
-        for (new, whole) in steps {
+        for (new, is_full) in steps {
             let next = match history.last() {
-                Some(last) if !whole => {
+                Some(last) if !is_full => {
                     let mut next = last.clone();
                     next.extend(new.into_iter().take(2));
                     next
@@ -260,7 +260,7 @@ proptest! {
         with_notes in any::<bool>(),
     ) {
         let bench = Bench::new();
-        let mut moving = MovedTree { bench: &bench, place: "moving".into(), at: None };
+        let mut moving = MovedTree { bench: &bench, folder: "moving".into(), at: None };
         for (n, nodes) in history.iter().enumerate() {
             let tree = write_tree(&bench.repo, nodes);
             let sha = bench.commit_tree(tree, Some("refs/heads/master"));
@@ -273,15 +273,15 @@ proptest! {
                 let shown = String::from_utf8_lossy(path);
                 prop_assert_eq!(found.get(path), Some(is), "commit {} at {}", n, shown);
             }
-            let place = format!("fresh{n}");
-            let fresh = bench.host_path(&place);
-            MovedTree { bench: &bench, place, at: None }.move_to(id, false).unwrap();
+            let folder = format!("fresh{n}");
+            let fresh = bench.host_path(&folder);
+            MovedTree { bench: &bench, folder, at: None }.move_to(id, false).unwrap();
             prop_assert_eq!(&found, &listing(&fresh), "commit {}", n);
             // A folder of which everything is left out stays, empty; git drops some of these.
             for (path, (kind, ..)) in &found {
                 let shown = String::from_utf8_lossy(path);
-                let ours = *kind == 'd' || expected.contains_key(path);
-                prop_assert!(ours, "commit {}: {} is too much", n, shown);
+                let is_expected = *kind == 'd' || expected.contains_key(path);
+                prop_assert!(is_expected, "commit {}: {} is too much", n, shown);
             }
         }
     }
@@ -296,11 +296,11 @@ fn planning_ends_on_stop() {
     });
     let host = bench.host();
     let limits = PlanLimits::new(&host.stop);
-    let whole = || Plan::full(&bench.repo, ids[1], None, &limits);
-    assert_eq!(whole().unwrap().create.len(), 1);
+    let full_plan = || Plan::full(&bench.repo, ids[1], None, &limits);
+    assert_eq!(full_plan().unwrap().create.len(), 1);
     host.stop.set();
     let between = Plan::incremental(&bench.repo, ids[0], None, ids[1], None, &limits);
-    for plan in [whole(), between] {
+    for plan in [full_plan(), between] {
         let message = plan.unwrap_err().to_string();
         assert!(message.contains("stop"), "{message}");
     }

@@ -252,7 +252,7 @@ pub(crate) fn render_table() -> String {
         "| written in | directive | opened by | as whom | how it is protected |\n| --- | --- | --- | --- | --- |\n",
     );
     for format in FORMATS {
-        let whole = match format.owner {
+        let file_row = match format.owner {
             "root" => (
                 "root",
                 "owned by root, writable by nobody else, in folders of root",
@@ -263,7 +263,7 @@ pub(crate) fn render_table() -> String {
         writeln!(
             table,
             "| `{shown}` | the file itself | {by} | {} | {} |",
-            whole.0, whole.1
+            file_row.0, file_row.1
         )
         .unwrap();
         for directive in format.directives {

@@ -124,7 +124,7 @@ impl YamlEditor {
     pub(crate) fn insert_entry(
         &mut self,
         path: &[&str],
-        place: InsertPosition<'_>,
+        position: InsertPosition<'_>,
         key: &str,
         value: &Value,
     ) -> Result<(), Problem> {
@@ -133,15 +133,15 @@ impl YamlEditor {
         let found = view.find(&tree, path)?;
         let splices = match found.node.as_map() {
             Some(entries) if view.is_flow(found.node) => {
-                self.insert_in_flow_map(&view, found.node, entries, place, key, value)
+                self.insert_in_flow_map(&view, found.node, entries, position, key, value)
             }
-            Some(_) => self.insert_in_block_map(&view, &tree, found.node, place, key, value),
+            Some(_) => self.insert_in_block_map(&view, &tree, found.node, position, key, value),
             None if found.node.is_null() => self.insert_in_null(&view, &tree, &found, key, value),
             None => None,
         };
         self.apply_splices(splices.ok_or_else(|| unsupported_problem(found.node))?);
-        let whole: Vec<&str> = path.iter().copied().chain([key]).collect();
-        self.record_expected(&whole, value.clone());
+        let entry_path: Vec<&str> = path.iter().copied().chain([key]).collect();
+        self.record_expected(&entry_path, value.clone());
         Ok(())
     }
 
@@ -179,14 +179,14 @@ impl YamlEditor {
     }
 
     fn record_expected(&mut self, path: &[&str], value: Value) {
-        let mut place = &mut self.expected;
+        let mut target = &mut self.expected;
         for key in path {
-            if !place.is_object() {
-                *place = Value::Object(serde_json::Map::new());
+            if !target.is_object() {
+                *target = Value::Object(serde_json::Map::new());
             }
-            place = &mut place[*key];
+            target = &mut target[*key];
         }
-        *place = value;
+        *target = value;
     }
 
     /// The number of columns by which this text indents.
@@ -207,14 +207,14 @@ impl YamlEditor {
         view: &SourceText<'_>,
         tree: &Node,
         map: &Node,
-        place: InsertPosition<'_>,
+        position: InsertPosition<'_>,
         key: &str,
         value: &Value,
     ) -> Option<Vec<Splice>> {
         let indent = view.column(view.content_start(map));
         let lines =
             write::render_block_entry(key, value, indent, self.indent_width(tree), self.newline);
-        let below = match place {
+        let below = match position {
             InsertPosition::First => {
                 let top = view.first_line_start(map);
                 let line = format!("{}{}", &lines[self.newline.len()..], self.newline);
@@ -236,14 +236,14 @@ impl YamlEditor {
         view: &SourceText<'_>,
         map: &Node,
         entries: &[Entry],
-        place: InsertPosition<'_>,
+        position: InsertPosition<'_>,
         key: &str,
         value: &Value,
     ) -> Option<Vec<Splice>> {
         let inside = view.content_start(map) + 1;
         let entry = write::render_flow_entry(key, value);
         let own = entries.iter().filter(|entry| view.is_own_entry(map, entry));
-        let near = match place {
+        let near = match position {
             InsertPosition::First => None,
             InsertPosition::After(key) => map.entry(key),
             InsertPosition::Last => own.max_by_key(|entry| entry.key_start),

@@ -94,12 +94,12 @@ proptest! {
         match how {
             4 => meant["first"] = json!(1),
             _ => {
-                let place = meant.pointer_mut(&pointer).expect("only what is there is edited");
+                let value = meant.pointer_mut(&pointer).expect("only what is there is edited");
                 match how {
-                    0 => *place = json!("new"),
-                    1 => *place = long,
-                    2 => place["n"] = json!("v"),
-                    _ => place["n"] = long,
+                    0 => *value = json!("new"),
+                    1 => *value = long,
+                    2 => value["n"] = json!("v"),
+                    _ => value["n"] = long,
                 }
             }
         }

@@ -100,8 +100,9 @@ const NO_NAMES: &[&str] = &[
 /// Words that are no identifier at all: no variable, parameter, field or method. Each says only that there is a
 /// value, not which one: `said` is an output, a message or an answer.
 const NO_LOCALS: &[&str] = &[
-    "ails", "anew", "book", "dormant", "heard", "judged", "lies", "looks", "patience", "said",
-    "seen", "somebody", "tells", "told", "waits", "whoever", "wished",
+    "ails", "anew", "begun", "book", "dormant", "heard", "judged", "lies", "looks", "ours",
+    "patience", "place", "places", "said", "seen", "somebody", "tells", "theirs", "told", "waits",
+    "whoever", "whole", "wished",
 ];
 
 /// Words that a test's name does without: the promise is the verb in the present tense, of a named subject.

@@ -213,17 +213,17 @@ impl Action<'_> {
         }
         // If only the main process got the signal, its end also ends the grace period.
         let waits_for = |process: &LiveProcess| !main_alone || process.pid == leader;
-        let begun = Instant::now();
-        while begun.elapsed() < limit && remaining().iter().any(waits_for) {
+        let started = Instant::now();
+        while started.elapsed() < limit && remaining().iter().any(waits_for) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let rest = remaining();
             if rest.is_empty() {
                 return Ok(());
             }
-            if begun.elapsed() > KILL_TIMEOUT {
+            if started.elapsed() > KILL_TIMEOUT {
                 return Err(ServiceError::TimedOut {
                     verb: self.verb,
                     name: self.name.short().to_owned(),

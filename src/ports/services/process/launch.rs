@@ -117,7 +117,7 @@ impl BlockedProcess {
         self.start_pipe
             .write_all(b"\n")
             .map_err(|error| format!("it ended at once: {error}"))?;
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut executed_at: Option<Instant> = None;
         loop {
             if LiveProcess::find(self.pid).is_none() {
@@ -126,13 +126,13 @@ impl BlockedProcess {
             }
             let is_starting = match launch_stage(self.pid) {
                 LaunchStage::Blocked => true,
-                LaunchStage::NoCommandLine => begun.elapsed() < NO_COMMAND_LINE_TIMEOUT,
+                LaunchStage::NoCommandLine => started.elapsed() < NO_COMMAND_LINE_TIMEOUT,
                 LaunchStage::Executed => false,
             };
             match executed_at {
                 Some(since) if since.elapsed() >= MIN_UPTIME => return Ok(()),
                 None if !is_starting => executed_at = Some(Instant::now()),
-                None if begun.elapsed() > EXEC_TIMEOUT => {
+                None if started.elapsed() > EXEC_TIMEOUT => {
                     return Err("its program could not be started in time".into());
                 }
                 _ => {}

@@ -16,16 +16,16 @@ pub(super) const NO_COMMAND_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 /// and so closed the pipe. Counting it as the service would lose a start; counting it as ended could start
 /// the service twice.
 pub(super) fn wait_for_exec(pid: i32) -> Option<LiveProcess> {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let living = LiveProcess::find(pid)?;
         match launch_stage(pid) {
             LaunchStage::Executed => return Some(living),
             // A program may have erased its own command line.
-            LaunchStage::NoCommandLine if begun.elapsed() > NO_COMMAND_LINE_TIMEOUT => {
+            LaunchStage::NoCommandLine if started.elapsed() > NO_COMMAND_LINE_TIMEOUT => {
                 return Some(living);
             }
-            LaunchStage::Blocked if begun.elapsed() > EXEC_TIMEOUT => return None,
+            LaunchStage::Blocked if started.elapsed() > EXEC_TIMEOUT => return None,
             _ => std::thread::sleep(Duration::from_millis(2)),
         }
     }

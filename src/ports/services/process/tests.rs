@@ -62,10 +62,10 @@ impl Drop for Sandbox {
 }
 
 fn wait_for(condition: &str, mut ready: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !ready() {
         assert!(
-            begun.elapsed() < Duration::from_secs(20),
+            started.elapsed() < Duration::from_secs(20),
             "never: {condition}"
         );
         std::thread::sleep(Duration::from_millis(10));

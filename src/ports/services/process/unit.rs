@@ -163,22 +163,22 @@ fn parse_mode(value: &str) -> Result<u32, String> {
 /// Lines without comments, joined where a backslash at the end continues a line.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut begun = String::new();
+    let mut continued = String::new();
     for line in text.lines() {
         let line = line.trim();
-        if line.starts_with(['#', ';']) || (line.is_empty() && begun.is_empty()) {
+        if line.starts_with(['#', ';']) || (line.is_empty() && continued.is_empty()) {
             continue;
         }
         match line.strip_suffix('\\') {
             Some(part) => {
-                begun.push_str(part);
-                begun.push(' ');
+                continued.push_str(part);
+                continued.push(' ');
             }
-            None => lines.push(std::mem::take(&mut begun) + line),
+            None => lines.push(std::mem::take(&mut continued) + line),
         }
     }
-    if !begun.is_empty() {
-        lines.push(begun);
+    if !continued.is_empty() {
+        lines.push(continued);
     }
     lines
 }

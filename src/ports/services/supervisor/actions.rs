@@ -274,9 +274,9 @@ impl Action<'_> {
     }
 
     fn wait_until(&self, limit: Duration, mut over: impl FnMut() -> Result<bool>) -> Result {
-        let begun = Instant::now();
+        let started = Instant::now();
         while !over()? {
-            if begun.elapsed() >= limit {
+            if started.elapsed() >= limit {
                 return Err(self.timed_out(limit));
             }
             std::thread::sleep(POLL_INTERVAL);

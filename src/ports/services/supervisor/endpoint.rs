@@ -116,9 +116,9 @@ mod tests {
     #[test]
     fn the_socket_is_where_the_configuration_says() {
         let debian = "; supervisor config file\n\n[unix_http_server]\nfile=/var/run/supervisor.sock   ; (the path)\nchmod=0700\n\n[supervisorctl]\nserverurl=unix:///elsewhere.sock\n";
-        let place = parse(debian).unwrap();
-        assert_eq!(place.socket, Path::new("/var/run/supervisor.sock"));
-        assert_eq!(place.credentials, None);
+        let endpoint = parse(debian).unwrap();
+        assert_eq!(endpoint.socket, Path::new("/var/run/supervisor.sock"));
+        assert_eq!(endpoint.credentials, None);
         let here = "[unix_http_server]\nFile : %(here)s/s.sock\n";
         assert_eq!(
             parse(here).unwrap().socket,
@@ -158,7 +158,7 @@ mod tests {
         assert!(why.contains("not below"), "{why}");
         let inside = root.path().join("run/s.sock");
         let text = format!("[unix_http_server]\nfile={}\n", inside.display());
-        let place = Endpoint::parse(&text, path, &root).unwrap();
-        assert_eq!(place.socket, Path::new("/run/s.sock"));
+        let endpoint = Endpoint::parse(&text, path, &root).unwrap();
+        assert_eq!(endpoint.socket, Path::new("/run/s.sock"));
     }
 }

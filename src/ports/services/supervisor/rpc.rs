@@ -95,7 +95,7 @@ impl RpcClient {
 
     /// Retries, because a supervisord that was just started does not listen at once.
     async fn connect(&self, endpoint: &Endpoint) -> Result<UnixStream, RpcError> {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let found = match endpoint.resolve_socket(&self.root) {
                 Ok((_folder, path)) => UnixStream::connect(path).await.map_err(|error| {
@@ -109,7 +109,7 @@ impl RpcClient {
                 Ok(stream) => return Ok(stream),
                 Err(trouble) => trouble,
             };
-            if !early || begun.elapsed() > CONNECT_TIMEOUT {
+            if !early || started.elapsed() > CONNECT_TIMEOUT {
                 return Err(RpcError::Unreachable(why));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -56,8 +56,8 @@ impl Drop for Supervisord {
         // With SIGTERM, so that it ends its own children.
         let pid = Pid::from_raw(self.0.id() as i32);
         let _ = kill(pid, Signal::SIGTERM);
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(10) {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(10) {
             if self.0.try_wait().is_ok_and(|status| status.is_some()) {
                 return;
             }
@@ -111,10 +111,10 @@ fn main_pid_is_the_executed_program() {
     bench.services.start("app").unwrap();
     let pid = pids(&bench, &["app"])[0];
     // Between fork and exec it has no command line.
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     let line = loop {
         let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-        if !line.is_empty() || begun.elapsed().as_secs() > 10 {
+        if !line.is_empty() || started.elapsed().as_secs() > 10 {
             break line;
         }
     };
@@ -268,11 +268,11 @@ fn crash_looping_service_fails_its_start_with_the_log() {
     )) else {
         return;
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let ServiceError::Failed { why, log, .. } = bench.services.start("app").unwrap_err() else {
         panic!("another error");
     };
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(5));
     assert!(why.contains("did not stay up"), "{why}");
     assert!(log.iter().any(|line| line.contains("klärt")), "{log:?}");
     // Supervisord keeps trying, and a stop ends that.

@@ -156,8 +156,8 @@ impl UnitState {
     /// Start of the main process if there is one, else of the unit as a whole.
     fn start_time(&self) -> Option<Duration> {
         let main = duration_property(&self.service, "ExecMainStartTimestampMonotonic");
-        let whole = || duration_property(&self.unit, "ActiveEnterTimestampMonotonic");
-        main.or_else(whole)
+        let unit_start = || duration_property(&self.unit, "ActiveEnterTimestampMonotonic");
+        main.or_else(unit_start)
     }
 
     /// Start of the last `ExecReload=` command, on the monotonic clock.

@@ -113,9 +113,9 @@ fn restart_count_resets_at_a_requested_start() {
     let name = bench.define("service", &unit);
     bench.services.start(&name).unwrap();
     let revived = || bench.services.status(&name).unwrap().restarts;
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while revived() < 2 {
-        assert!(begun.elapsed().as_secs() < 30, "it does not die");
+        assert!(started.elapsed().as_secs() < 30, "it does not die");
         std::thread::sleep(Duration::from_millis(50));
     }
     std::fs::write(&mended, "").unwrap();

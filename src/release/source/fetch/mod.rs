@@ -97,7 +97,7 @@ pub(crate) enum FetchTarget {
 pub(crate) struct Fetcher<'a> {
     deployment: &'a Deployment<'a>,
     ssh: Option<SshClient>,
-    begun: Instant,
+    started: Instant,
     last_progress: Cell<Option<Instant>>,
     /// Bytes received at the last check of the free disk space.
     space_checked_at: Cell<usize>,
@@ -119,7 +119,7 @@ impl<'a> Fetcher<'a> {
         deployment: &'a Deployment<'a>,
         known_hosts: &[String],
     ) -> Result<Fetcher<'a>, Failure> {
-        let begun = deployment.host.clock.monotonic_now();
+        let started = deployment.host.clock.monotonic_now();
         let connect = CONNECT_TIMEOUT.min(deployment.spec.fetch_timeout());
         let ssh = deployment
             .spec
@@ -129,7 +129,7 @@ impl<'a> Fetcher<'a> {
         Ok(Fetcher {
             deployment,
             ssh: ssh.transpose()?,
-            begun,
+            started,
             last_progress: Cell::new(None),
             space_checked_at: Cell::new(0),
             advertisement_digest: RefCell::default(),
@@ -309,7 +309,7 @@ impl<'a> Fetcher<'a> {
             .host
             .clock
             .monotonic_now()
-            .duration_since(self.begun);
+            .duration_since(self.started);
         let left = self.deployment.spec.fetch_timeout().saturating_sub(elapsed);
         Deadline::new(left, IDLE_TIMEOUT, self.deployment.host.stop.clone())
     }
@@ -336,7 +336,7 @@ impl<'a> Fetcher<'a> {
         let now = self.deployment.host.clock.monotonic_now();
         let due = |logged_at: Instant| now.duration_since(logged_at) >= PROGRESS_INTERVAL;
         // A fetch of less than a second logs no progress.
-        if due(self.last_progress.get().unwrap_or(self.begun)) {
+        if due(self.last_progress.get().unwrap_or(self.started)) {
             self.last_progress.set(Some(now));
             tracing::info!(target: "progress", "{}: fetching {}: {}", self.deployment.spec.app, self.deployment.spec.repo, format_progress(progress));
         }
@@ -355,7 +355,7 @@ impl<'a> Fetcher<'a> {
             .host
             .clock
             .monotonic_now()
-            .duration_since(self.begun)
+            .duration_since(self.started)
             < limit
         {
             return true;

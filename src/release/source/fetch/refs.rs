@@ -175,12 +175,12 @@ impl Fetcher<'_> {
             .filter_map(|id| commit_graph::peel(repository, &odb, id).ok().flatten())
             .collect();
         let mut tips = vec![RefCheck::Valid; refs.len()];
-        let (mut commits, mut places) = (Vec::new(), Vec::new());
-        for (place, (tip, (_, id))) in tips.iter_mut().zip(refs).enumerate() {
+        let (mut commits, mut indices) = (Vec::new(), Vec::new());
+        for (index, (tip, (_, id))) in tips.iter_mut().zip(refs).enumerate() {
             match commit_graph::peel(repository, &odb, **id) {
                 Ok(Some(commit)) => {
                     commits.push(commit);
-                    places.push(place);
+                    indices.push(index);
                 }
                 Ok(None) => *tip = RefCheck::NotACommit,
                 Err(GitObjectError::Malformed(why)) => *tip = RefCheck::Invalid(why),
@@ -208,8 +208,8 @@ impl Fetcher<'_> {
                 Error::from_str(&error.to_string())
             }
         })?;
-        for (place, flaw) in places.into_iter().zip(flaws) {
-            if let (Some(tip), Some(why)) = (tips.get_mut(place), flaw) {
+        for (index, flaw) in indices.into_iter().zip(flaws) {
+            if let (Some(tip), Some(why)) = (tips.get_mut(index), flaw) {
                 *tip = RefCheck::Invalid(why);
             }
         }

@@ -197,8 +197,8 @@ impl SshClient {
         if says(&["REVOKED HOST KEY DETECTED"]) {
             return SshFailure::RevokedHostKey;
         }
-        if let Some(place) = self.offending_key(stderr) {
-            return SshFailure::ChangedHostKey(place.0, place.1);
+        if let Some(key) = self.offending_key(stderr) {
+            return SshFailure::ChangedHostKey(key.0, key.1);
         }
         if says(&["host key is known for"]) {
             return SshFailure::UnknownHostKey;
@@ -234,8 +234,8 @@ impl SshClient {
     /// The file and line of the offending key, which `ssh` names by our copies.
     fn offending_key(&self, stderr: &str) -> Option<(PathBuf, usize)> {
         let line = stderr.lines().find(|line| line.starts_with("Offending "))?;
-        let (_, place) = line.split_once(" key in ")?;
-        let (copy, number) = place.trim().rsplit_once(':')?;
+        let (_, position) = line.split_once(" key in ")?;
+        let (copy, number) = position.trim().rsplit_once(':')?;
         let of = |(_, handed): &&(PathBuf, Option<MemFile>)| {
             handed
                 .as_ref()

@@ -333,8 +333,8 @@ impl Attributes {
             &mut self.outcome,
         );
         let mut values = [const { None }; ATTRIBUTE_NAMES.len()];
-        for (place, found) in values.iter_mut().zip(self.outcome.iter_selected()) {
-            *place = match found.assignment.state {
+        for (value, found) in values.iter_mut().zip(self.outcome.iter_selected()) {
+            *value = match found.assignment.state {
                 StateRef::Set => Some(AttributeValue::Set),
                 StateRef::Unset => Some(AttributeValue::Unset),
                 StateRef::Value(value) => Some(AttributeValue::Value(

@@ -89,8 +89,8 @@ impl LfsFiles {
         if lfs.pointers.is_empty() {
             return Ok(lfs);
         }
-        let place = deployment.layout.mirror().join("lfs/objects");
-        lfs.store = deployment.host.root.open_folder(&place)?;
+        let objects_folder = deployment.layout.mirror().join("lfs/objects");
+        lfs.store = deployment.host.root.open_folder(&objects_folder)?;
         let missing = lfs.missing()?;
         if !missing.is_empty() {
             let mut named: Vec<String> = missing
@@ -111,9 +111,9 @@ impl LfsFiles {
                 .collect();
             let objects: Vec<&LfsObject> = objects.into_iter().collect();
             Fetcher::new(deployment)?
-                .fetch_lfs_objects(&objects, &place)
+                .fetch_lfs_objects(&objects, &objects_folder)
                 .map_err(|failure| failure.with_context(&named))?;
-            lfs.store = deployment.host.root.open_folder(&place)?;
+            lfs.store = deployment.host.root.open_folder(&objects_folder)?;
         }
         Ok(lfs)
     }

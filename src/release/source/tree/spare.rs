@@ -244,10 +244,10 @@ impl<'a> SpareTrees<'a> {
             return filled;
         }
         // The metadata of earlier commits is no longer needed.
-        let ours = format!("notes-{}.json", &self.deployment.sha);
+        let current_notes = format!("notes-{}.json", &self.deployment.sha);
         for path in other
             .iter()
-            .filter(|path| is_note(path) && !path.ends_with(&ours))
+            .filter(|path| is_note(path) && !path.ends_with(&current_notes))
         {
             self.deployment.host.root.remove_tree(path)?;
         }

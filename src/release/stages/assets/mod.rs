@@ -174,7 +174,7 @@ pub(crate) fn update_links(deployment: &Deployment<'_>, name: &str) -> Result<()
 
 /// Whether all files that a release compiled still exist.
 pub(crate) fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str) -> bool {
-    let whole = || -> Result<bool, Failure> {
+    let check = || -> Result<bool, Failure> {
         let Some(list) = AssetList::load(host, &spec.layout(), name)? else {
             return Ok(false);
         };
@@ -193,7 +193,7 @@ pub(crate) fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str) -> bool 
         }
         Ok(true)
     };
-    whole().unwrap_or(false)
+    check().unwrap_or(false)
 }
 
 /// All entries of a tree that root may enter on behalf of its owner.
