@@ -4,6 +4,7 @@
 //! a compare-and-swap write, so a backend that gets either wrong is worse than none: every backend must pass
 //! the suite in `conformance.rs`.
 
+#[cfg(feature = "s3")]
 mod aws_profile;
 #[cfg(test)]
 mod conformance;
@@ -12,6 +13,9 @@ mod dir;
 pub(crate) mod double;
 #[cfg(test)]
 mod memory;
+#[cfg(not(feature = "s3"))]
+mod no_aws_profile;
+#[cfg(feature = "s3")]
 mod s3;
 mod settings;
 
@@ -20,10 +24,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::digest;
 
+#[cfg(feature = "s3")]
 pub(crate) use aws_profile::default_profile_values;
 pub(crate) use dir::DirStore;
 #[cfg(test)]
 pub(crate) use memory::MemoryStore;
+#[cfg(not(feature = "s3"))]
+pub(crate) use no_aws_profile::default_profile_values;
+#[cfg(feature = "s3")]
 pub(crate) use s3::{S3Settings, S3Store};
 pub(crate) use settings::{StoreSettings, open};
 
@@ -142,9 +150,6 @@ pub(crate) const MAX_LIST_LENGTH: usize = 100_000;
 
 /// Maximum length of a key, in bytes: S3's own limit.
 const MAX_KEY_LENGTH: usize = 1024;
-
-/// Maximum length of a version, in bytes: S3's have 32 digits, and a few more after a multipart upload.
-const MAX_ETAG_LENGTH: usize = 256;
 
 /// A store. Keys are `/`-separated, relative to the store's prefix, without `.` or `..` parts.
 pub(crate) trait Store {

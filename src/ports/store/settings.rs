@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DirStore, S3Settings, S3Store, Store, StoreError};
+use super::{DirStore, Store, StoreError};
 
 /// Where the store is, as written in the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,14 +30,7 @@ pub(crate) struct StoreSettings {
 /// operation.
 pub(crate) fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
     if let Some(location) = settings.url.strip_prefix("s3://") {
-        let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
-        return Ok(Box::new(S3Store::open(S3Settings {
-            bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
-            region: settings.region.clone(),
-            endpoint: settings.endpoint.clone(),
-            path_style: settings.path_style,
-        })?));
+        return open_s3(location, settings);
     }
     if let Some(path) = settings.url.strip_prefix("dir:") {
         return Ok(Box::new(DirStore::open(Path::new(path))?));
@@ -48,7 +41,27 @@ pub(crate) fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreErro
     )))
 }
 
-#[cfg(test)]
+#[cfg(feature = "s3")]
+fn open_s3(location: &str, settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
+    let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
+    Ok(Box::new(super::S3Store::open(super::S3Settings {
+        bucket: bucket.to_owned(),
+        prefix: prefix.to_owned(),
+        region: settings.region.clone(),
+        endpoint: settings.endpoint.clone(),
+        path_style: settings.path_style,
+    })?))
+}
+
+#[cfg(not(feature = "s3"))]
+fn open_s3(_location: &str, settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {
+    Err(StoreError::Settings(format!(
+        "{}: this trueup was built without its feature `s3`",
+        settings.url
+    )))
+}
+
+#[cfg(all(test, feature = "s3"))]
 mod tests {
     use super::*;
 

@@ -223,7 +223,7 @@ fn parse_assignments(text: &str) -> Variables {
     text.lines().filter_map(assignment).collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "s3"))]
 mod tests {
     use super::*;
 

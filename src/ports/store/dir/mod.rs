@@ -74,7 +74,7 @@ impl DirStore {
 
     fn open_root(&self) -> Result<OwnedFd, StoreError> {
         nix::fcntl::open(&self.root, FOLDER_FLAGS, Mode::empty()).map_err(|errno| match errno {
-            Errno::ENOENT => self.unreachable("there is no such folder: create it or mount it"),
+            Errno::ENOENT => self.unreachable("there is no such folder"),
             Errno::ENOTDIR => self.unreachable("it is not a folder"),
             errno => self.errno_error("", errno),
         })

@@ -26,8 +26,8 @@ use jiff::Timestamp;
 use self::client::{AttemptCounter, Deadlines, ServerClock};
 use self::error::S3Error;
 use super::{
-    Etag, GetOutcome, GetResult, MAX_ETAG_LENGTH, MAX_LIST_LENGTH, MAX_OBJECT_SIZE, Object,
-    ObjectMeta, PutOutcome, Store, StoreError, WriteCondition, check_key, check_prefix, check_size,
+    Etag, GetOutcome, GetResult, MAX_LIST_LENGTH, MAX_OBJECT_SIZE, Object, ObjectMeta, PutOutcome,
+    Store, StoreError, WriteCondition, check_key, check_prefix, check_size,
 };
 use crate::ports::backoff::delay_before_retry;
 use crate::ports::random::random_u64;
@@ -41,11 +41,12 @@ pub(crate) use self::location::S3Settings;
 const MAX_PUT_ATTEMPTS: u32 = 5;
 /// Maximum pages of a list: ten times as many as needed, because some servers make shorter ones.
 const MAX_PAGES: usize = MAX_LIST_LENGTH / 100;
+/// Maximum length of a version, in bytes: S3's have 32 digits, and a few more after a multipart upload.
+const MAX_ETAG_LENGTH: usize = 256;
 /// The metadata key of a write's own id, by which a write with a lost answer is recognised.
 const WRITE_ID_KEY: &str = "trueup-write";
 
-/// An S3 bucket as a store. Stays on its thread, because its connections live in the thread's runtime: no
-/// runtime would serve one on another thread.
+/// An S3 bucket as a store. Stays on its thread, whose runtime serves its connections.
 #[derive(Debug)]
 pub(crate) struct S3Store {
     address: String,
