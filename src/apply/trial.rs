@@ -14,6 +14,9 @@ use crate::release::{self, ReleaseSpec, RollbackOutcome};
 use crate::resource::{Change, Duty, Failure, Trial, TrialOutcome, Verb, Withheld};
 use crate::role::Resource;
 
+/// A service that crashes this often in a trial does not boot. Once may be a race with what it needs.
+const MAX_CRASHES: u32 = 2;
+
 /// Where a trial ended in this pass.
 enum TrialEnd {
     /// Proven, and the wanted one.
@@ -256,10 +259,19 @@ impl<'a> Applier<'a> {
     fn run_gate(&mut self, on_trial: &OnTrial<'a>, trial: &Trial) -> Result<TrialOutcome, Failure> {
         let services: Vec<_> = self.services(on_trial.resource).collect();
         let (catalog, host) = (self.catalog, self.host);
+        let crashes_before: Vec<u32> = services.iter().map(|(_, s)| s.crashes(host)).collect();
         let mut check_services = || {
-            services
-                .iter()
-                .try_for_each(|(_, service)| service.check_runs_from(host, trial))
+            for ((dependent, service), before) in services.iter().zip(&crashes_before) {
+                let crashes = service.crashes(host).saturating_sub(*before);
+                if crashes >= MAX_CRASHES {
+                    return Err(Failure::permanent(format!(
+                        "{} crashed {crashes} times during its trial",
+                        dependent.id
+                    )));
+                }
+                service.check_runs_from(host, trial)?;
+            }
+            Ok(())
         };
         let runs_as = || catalog.runs_as(&on_trial.resource.id, host);
         release::run_gate(on_trial.spec, host, &mut check_services, &runs_as)

@@ -140,6 +140,9 @@ pub(crate) trait ServiceProcesses {
     /// Checks that its processes run from the release on trial.
     fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
 
+    /// How often its supervisor restarted it after a crash, since the last explicit start; 0 if it does not count.
+    fn crashes(&self, host: &Host) -> u32;
+
     /// The uids of its processes.
     fn process_uids(&self, host: &Host) -> Vec<u32>;
 

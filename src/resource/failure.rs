@@ -29,6 +29,9 @@ pub(crate) enum FailureKind {
     PermissionDenied,
     /// Not an error: trueup was asked to stop, and the next pass continues.
     Stopped,
+    /// A poll of a trial found what does not pass by waiting: the app is up and answers wrongly, or its processes
+    /// ended for good.
+    Permanent,
     /// Another program on the host is in the way, so it says nothing about the release on trial.
     Conflict,
 }
@@ -57,6 +60,11 @@ impl Failure {
     /// Another program on the host is in the way of the release on trial.
     pub(crate) fn conflict(message: impl Into<String>) -> Failure {
         Failure::of_kind(FailureKind::Conflict, message)
+    }
+
+    /// What a poll found does not pass by waiting.
+    pub(crate) fn permanent(message: impl Into<String>) -> Failure {
+        Failure::of_kind(FailureKind::Permanent, message)
     }
 
     /// trueup was asked to stop.

@@ -71,6 +71,39 @@ fn unhealthy_release_is_rolled_back_and_its_sha_quarantined() {
 }
 
 #[test]
+fn app_that_answers_wrongly_ends_its_trial_before_the_deadline() {
+    let app = App::new(&ROLE.replace("gate_timeout: 3s", "gate_timeout: 120s"));
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    let first = app.current();
+    for (status, page, expected) in [
+        ("500", "page two", "answered 500"),
+        ("200", "oops", "without `page`"),
+    ] {
+        app.publish_commit(GOOD, status, page);
+        let ran = app.converge(4);
+        assert!(ran.out.contains(expected), "{ran}");
+        assert!(!ran.out.contains("gate not passed within"), "{ran}");
+        assert_eq!(app.current(), first);
+    }
+}
+
+#[test]
+fn app_that_is_not_up_yet_has_until_the_deadline() {
+    let app = App::new(&ROLE.replace("gate_timeout: 3s", "gate_timeout: 60s"));
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    // Longer than `fail_after`, like an app that loads its caches behind a running listener; and shorter, like one
+    // whose first answers fail.
+    for (status, seconds) in [("503", 7), ("500", 3)] {
+        let boots = format!("(sleep {seconds}; printf 200 > status) & {GOOD}");
+        let sha = app.publish_commit(&boots, status, &format!("page {status}"));
+        let ran = app.converge(0);
+        assert_eq!(app.running(), sha, "{ran}");
+    }
+}
+
+#[test]
 fn masked_service_fails_the_pass_and_quarantines_no_sha() {
     // Leaves `/etc/systemd/system` free for the link of `systemctl mask`.
     let app = App::new(&ROLE.replace("/etc/systemd/system", "/usr/local/lib/systemd/system"));

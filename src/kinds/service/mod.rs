@@ -239,10 +239,16 @@ impl kind::ServiceProcesses for ServiceSpec {
                     true => ", and an operator masked it",
                     false => "",
                 };
-                return Err(Failure::new(format!(
-                    "{name} is {}{masked}",
-                    active_state_text(other)
-                )));
+                let state = match other {
+                    ActiveState::Starting => "still starting",
+                    other => active_state_text(other),
+                };
+                let message = format!("{name} is {state}{masked}");
+                return Err(match other {
+                    // Nobody starts it again.
+                    ActiveState::Failed => Failure::permanent(message),
+                    _ => Failure::new(message),
+                });
             }
         }
         let serves = self.serves.as_deref() == Some(&trial.current);
@@ -250,6 +256,11 @@ impl kind::ServiceProcesses for ServiceSpec {
             Some(main) => running_release::check_processes(name, main, serves, trial, host),
             None => Ok(()),
         }
+    }
+
+    fn crashes(&self, host: &Host) -> u32 {
+        let status = service_manager(self, host).status(&self.name);
+        status.map_or(0, |status| status.restarts)
     }
 
     fn process_uids(&self, host: &Host) -> Vec<u32> {

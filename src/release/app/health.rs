@@ -32,6 +32,9 @@ pub(crate) struct HealthCheck {
     pub interval: Option<Seconds>,
     /// Time limit of one request; `5s` when not given.
     pub timeout: Option<Seconds>,
+    /// How long the app may be up and answer wrongly, in all polls in a row, before its trial ends as failed; `5s`
+    /// when not given. An app that does not answer yet has until the release's `gate_timeout`.
+    pub fail_after: Option<Seconds>,
     /// A user who may listen there, if the URL leads to a port of this host above 1023, besides
     /// root, the release's user and those of its services: the user of a proxy, say. `any`: do
     /// not check the listener.
@@ -46,6 +49,9 @@ fn default_times() -> u32 {
     3
 }
 
+/// Without a `fail_after`. Also for processes that ended.
+pub(in crate::release) const DEFAULT_FAIL_AFTER: Duration = Duration::from_secs(5);
+
 impl HealthCheck {
     pub(in crate::release) fn interval(&self) -> Duration {
         self.interval.map_or(Duration::from_secs(1), |s| s.0)
@@ -53,6 +59,10 @@ impl HealthCheck {
 
     pub(in crate::release) fn timeout(&self) -> Duration {
         self.timeout.map_or(Duration::from_secs(5), |s| s.0)
+    }
+
+    pub(in crate::release) fn fail_after(&self) -> Duration {
+        self.fail_after.map_or(DEFAULT_FAIL_AFTER, |s| s.0)
     }
 
     /// Checks what the types cannot express.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::allowed_refs::AllowedRefs;
 use super::files::ReleaseFile;
 use super::filters::FilterPolicy;
-use super::health::HealthCheck;
+use super::health::{DEFAULT_FAIL_AFTER, HealthCheck};
 use super::hooks::Hooks;
 use super::inputs;
 use super::layout::{Layout, stays_inside};
@@ -231,6 +231,12 @@ impl ReleaseSpec {
             Some(health) => (deadline, health.times, health.interval()),
             None => (deadline, 1, POLL_INTERVAL),
         }
+    }
+
+    /// How long every poll may find a failure that does not pass by waiting.
+    pub(crate) fn fail_after(&self) -> Duration {
+        let health = self.health.as_ref();
+        health.map_or(DEFAULT_FAIL_AFTER, HealthCheck::fail_after)
     }
 
     /// Every path in a release that becomes a link, with its target in `deploy_to`.

@@ -5,7 +5,7 @@
 //! processes in it, and its health check succeeds, several times in a row.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::activate;
 use super::attempt::Attempt;
@@ -61,7 +61,7 @@ pub(crate) fn run_gate(
     Ok(poll_until_proven(spec, host, &mut check))
 }
 
-/// Polls `check` until it succeeded often enough in a row, or the time limit has passed.
+/// Polls `check` until it succeeded often enough in a row, failed for good, or the time limit has passed.
 fn poll_until_proven(
     spec: &ReleaseSpec,
     host: &Host,
@@ -71,6 +71,7 @@ fn poll_until_proven(
     let started = host.clock.monotonic_now();
     let mut in_a_row = 0;
     let mut conflict = None;
+    let mut permanent = PermanentFailures::new(spec.fail_after());
     loop {
         if host.stop.is_set() {
             return TrialOutcome::Stopped;
@@ -90,6 +91,9 @@ fn poll_until_proven(
             return TrialOutcome::Passed;
         }
         let now = host.clock.monotonic_now();
+        if let Some(outcome) = permanent.add(failure.as_ref(), now) {
+            return outcome;
+        }
         if now.saturating_duration_since(started) >= deadline {
             let failure = failure.unwrap_or_else(|| {
                 Failure::new(format!(
@@ -105,6 +109,39 @@ fn poll_until_proven(
         });
     }
 }
+
+/// Polls in a row that found what does not pass by waiting.
+struct PermanentFailures {
+    limit: Duration,
+    since: Option<Instant>,
+    polls: u32,
+}
+
+impl PermanentFailures {
+    fn new(limit: Duration) -> PermanentFailures {
+        PermanentFailures {
+            limit,
+            since: None,
+            polls: 0,
+        }
+    }
+
+    /// Counts a poll; returns the end of the trial once there were enough.
+    fn add(&mut self, failure: Option<&Failure>, now: Instant) -> Option<TrialOutcome> {
+        let Some(failure) = failure.filter(|failure| failure.is(FailureKind::Permanent)) else {
+            *self = PermanentFailures::new(self.limit);
+            return None;
+        };
+        let since = *self.since.get_or_insert(now);
+        self.polls += 1;
+        let lasted = now.saturating_duration_since(since);
+        (lasted >= self.limit && self.polls >= MIN_PERMANENT_POLLS)
+            .then(|| TrialOutcome::Failed(failure.clone()))
+    }
+}
+
+/// How many polls in a row have to find a permanent failure: one may meet the app in the middle of its boot.
+const MIN_PERMANENT_POLLS: u32 = 3;
 
 /// The outcome of a trial that was not proven in time, because of `failure`.
 fn unproven(failure: Failure, deadline: Duration) -> TrialOutcome {

@@ -24,12 +24,9 @@ fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
-    let bad = |complaint: String| {
-        Err(Failure::new(format!(
-            "the health check at {} {complaint}",
-            health.url
-        )))
-    };
+    let describe = |complaint: String| format!("the health check at {} {complaint}", health.url);
+    let not_yet = |complaint| Err(Failure::new(describe(complaint)));
+    let wrong = |complaint| Err(Failure::permanent(describe(complaint)));
     let answer = match HttpClient::without_proxy().get(
         &health.url,
         &headers,
@@ -37,19 +34,23 @@ fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
         MAX_RESPONSE_BODY,
     ) {
         Ok(answer) => answer,
-        Err(error) => return bad(format!("did not answer: {error}")),
+        Err(error) => return not_yet(format!("did not answer: {error}")),
     };
     let text = String::from_utf8_lossy(&answer.body);
     if answer.status != health.status {
-        return bad(format!(
+        let complaint = format!(
             "answered {} instead of {}{}",
             answer.status,
             health.status,
             response_excerpt(&text)
-        ));
+        );
+        return match is_not_up_yet(answer.status) {
+            true => not_yet(complaint),
+            false => wrong(complaint),
+        };
     }
     if let Some(part) = health.body.as_ref().filter(|part| !text.contains(*part)) {
-        return bad(format!(
+        return wrong(format!(
             "answered without `{part}`{}",
             response_excerpt(&text)
         ));
@@ -63,12 +64,18 @@ fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
         .find(|(key, _)| key.eq_ignore_ascii_case(name));
     match header.map(|(_, value)| value.trim()) {
         Some(reported) if reported.len() >= 7 && sha.as_str().starts_with(reported) => Ok(()),
-        Some(reported) => bad(format!(
+        // A process that is about to be replaced may still answer.
+        Some(reported) => not_yet(format!(
             "was answered by another sha: `{name}` is {reported} instead of {}",
             sha.short()
         )),
-        None => bad(format!("answered without the header `{name}`")),
+        None => wrong(format!("answered without the header `{name}`")),
     }
+}
+
+/// Whether an app that boots, or a proxy in front of one, answers so: 429, 502, 503 and 504.
+fn is_not_up_yet(status: u16) -> bool {
+    matches!(status, 429 | 502..=504)
 }
 
 /// The start of a response in one line, without secrets.
