@@ -61,7 +61,8 @@ fn open_s3(_location: &str, settings: &StoreSettings) -> Result<Box<dyn Store>, 
     )))
 }
 
-#[cfg(all(test, feature = "s3"))]
+#[cfg(test)]
+#[cfg(feature = "s3")]
 mod tests {
     use super::*;
 

@@ -223,7 +223,8 @@ fn parse_assignments(text: &str) -> Variables {
     text.lines().filter_map(assignment).collect()
 }
 
-#[cfg(all(test, feature = "s3"))]
+#[cfg(test)]
+#[cfg(feature = "s3")]
 mod tests {
     use super::*;
 
