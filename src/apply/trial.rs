@@ -164,10 +164,14 @@ impl<'a> Applier<'a> {
         };
         self.announce(resource, &format!("rolls back to {restored}"));
         self.restart_after_rollback(resource)?;
+        let hint = match &why.hint {
+            Some(hint) => format!("{hint}; then {LIFT_HINT}"),
+            None => LIFT_HINT.to_owned(),
+        };
         let (summary, why) = (why.summary(), &why.message);
         Ok(match self.prove_restored(on_trial, &restored)? {
             RestoredState::Proven => TrialEnd::RolledBack(
-                Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(LIFT_HINT),
+                Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(hint),
             ),
             RestoredState::Unproven => TrialEnd::RolledBack(
                 Failure::new(format!(

@@ -449,6 +449,7 @@ mod conformance {
                 Probe::not_set("hooks", built),
                 Probe::not_set("port", gate),
                 Probe::not_set("health", gate),
+                Probe::not_set("health_headers", gate),
                 Probe::not_set("gate_timeout", gate),
                 Probe::not_set("build_deadline", whence),
                 Probe::not_set("env", built),

@@ -9,9 +9,17 @@ use crate::sandbox::{Ran, Sandbox, isolated};
 
 /// The app: it answers with the status and the page of its release, and sends its sha.
 const SERVER: &str = r#"
-import http.server, sys
+import http.server, os, sys
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        # Like Rails with `config.hosts` and `force_ssl`.
+        strict = os.path.exists("host")
+        if strict and self.headers["Host"] != open("host").read():
+            return self.send_error(403, "Blocked host")
+        if strict and self.headers["X-Forwarded-Proto"] != "https":
+            self.send_response(301)
+            self.send_header("Location", "https://shop.example.com/up")
+            return self.end_headers()
         self.send_response(int(open("status").read()))
         self.send_header("X-Revision", open("REVISION").read().strip())
         self.end_headers()
@@ -24,21 +32,51 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Page).serve_forever()
 pub struct App {
     pub sandbox: Sandbox,
     pub repo: PathBuf,
+    port: u16,
 }
 
 impl App {
     pub fn new(role: &str) -> App {
         let sandbox = Sandbox::empty();
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port().to_string();
+        let port = port.local_addr().unwrap().port();
         let repo = sandbox.sibling("repo");
-        let role = role.replace("@PORT@", &port);
-        let role = role.replace("@REPO@", &repo.display().to_string());
         sandbox.write("/etc/trueup/node.yml", crate::sandbox::NODE);
-        sandbox.role(&role);
-        let app = App { sandbox, repo };
+        let app = App {
+            sandbox,
+            repo,
+            port,
+        };
+        app.role(role);
         app.git(&["init", "-q", "-b", "main", "."]);
         app
+    }
+
+    /// How many processes of this host have this command line.
+    pub fn processes(&self, line: &str) -> usize {
+        let ids = std::fs::read_dir("/proc").unwrap().flatten();
+        let root = self.sandbox.at("/");
+        let is_here = |id: &std::path::Path| {
+            std::fs::read_link(id.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&root))
+                && std::fs::read(id.join("cmdline")).is_ok_and(|argv| {
+                    argv.split(|b| *b == 0)
+                        .collect::<Vec<_>>()
+                        .join(&b' ')
+                        .starts_with(line.as_bytes())
+                })
+        };
+        ids.filter(|id| is_here(&id.path())).count()
+    }
+
+    pub fn with_port(&self, text: &str) -> String {
+        text.replace("@PORT@", &self.port.to_string())
+    }
+
+    /// Writes the role, with the app's port and repository.
+    pub fn role(&self, role: &str) {
+        let role = self.with_port(role);
+        let role = role.replace("@REPO@", &self.repo.display().to_string());
+        self.sandbox.role(&role);
     }
 
     pub fn git(&self, args: &[&str]) -> String {

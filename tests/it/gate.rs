@@ -104,6 +104,35 @@ fn app_that_is_not_up_yet_has_until_the_deadline() {
 }
 
 #[test]
+fn strict_app_is_checked_with_the_headers_of_its_visitors() {
+    let headers = |lines: &str| {
+        ROLE.replace(
+            "gate_timeout: 3s",
+            &format!("gate_timeout: 60s\n      health_headers: {{{lines}}}"),
+        )
+    };
+    let app = App::new(&headers(""));
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    std::fs::write(app.repo.join("host"), "shop.example.com").unwrap();
+    app.publish_commit(GOOD, "200", "page two");
+    let ran = app.converge(4);
+    assert!(ran.out.contains("answered 403 instead of 200"), "{ran}");
+    assert!(ran.out.contains("`Host: shop.example.com`"), "{ran}");
+
+    app.role(&headers("Host: shop.example.com, X-Unused: null"));
+    app.publish_commit(GOOD, "200", "page three");
+    let ran = app.converge(4);
+    let moved = "answered 301 (to https://shop.example.com/up) instead of 200";
+    assert!(ran.out.contains(moved), "{ran}");
+    assert!(ran.out.contains("`X-Forwarded-Proto: https`"), "{ran}");
+
+    app.role(&headers("Host: shop.example.com, X-Forwarded-Proto: https"));
+    app.publish_commit(GOOD, "200", "page four");
+    app.converge(0);
+}
+
+#[test]
 fn masked_service_fails_the_pass_and_quarantines_no_sha() {
     // Leaves `/etc/systemd/system` free for the link of `systemctl mask`.
     let app = App::new(&ROLE.replace("/etc/systemd/system", "/usr/local/lib/systemd/system"));

@@ -77,6 +77,17 @@ pub(crate) struct FullResponse {
     pub body: Vec<u8>,
 }
 
+impl FullResponse {
+    /// The value of the first header of this name, in any case, without spaces around it.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let header = self
+            .headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        header.map(|(_, value)| value.trim())
+    }
+}
+
 /// A response whose body has not been read yet.
 #[derive(Debug)]
 pub(crate) struct Response {

@@ -97,6 +97,10 @@ pub(crate) struct ReleaseSpec {
     pub port: Option<u16>,
     /// The check that a release must pass before it counts as good.
     pub health: Option<HealthCheck>,
+    /// Headers that the health check sends unless its own `headers` name them, such as the `Host` that
+    /// visitors use; one without a value is not sent.
+    #[serde(default)]
+    pub health_headers: BTreeMap<String, Option<String>>,
     /// Time limit for all services to run from the release, and for the health check to pass;
     /// `60s` when not given.
     pub gate_timeout: Option<Seconds>,

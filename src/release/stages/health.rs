@@ -1,5 +1,6 @@
 //! Polls the app's health URL, and checks its response and who sent it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::listener::{self, ListenerCheck, ListenerState, ServiceUids};
@@ -17,19 +18,36 @@ const MAX_RESPONSE_BODY: usize = 1 << 20;
 /// Characters of a wrong response in an error.
 const MAX_SHOWN_CHARS: usize = 200;
 
+/// The headers of the health check, and of `defaults` those that it does not set itself.
+pub(super) fn request_headers<'a>(
+    health: &'a HealthCheck,
+    defaults: &'a BTreeMap<String, Option<String>>,
+) -> Vec<(&'a str, &'a str)> {
+    let own = health.headers.iter();
+    let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+    let is_set = |name: &str| {
+        health
+            .headers
+            .keys()
+            .any(|own| own.eq_ignore_ascii_case(name))
+    };
+    let defaults = defaults.iter().filter(|(name, _)| !is_set(name));
+    own.chain(defaults.filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?))))
+        .collect()
+}
+
 /// Sends one request and checks the response.
-fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
-    let headers: Vec<(&str, &str)> = health
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
+pub(super) fn request(
+    health: &HealthCheck,
+    headers: &[(&str, &str)],
+    sha: Option<&Sha>,
+) -> Result<(), Failure> {
     let describe = |complaint: String| format!("the health check at {} {complaint}", health.url);
     let not_yet = |complaint| Err(Failure::new(describe(complaint)));
     let wrong = |complaint| Err(Failure::permanent(describe(complaint)));
     let answer = match HttpClient::without_proxy().get(
         &health.url,
-        &headers,
+        headers,
         health.timeout(),
         MAX_RESPONSE_BODY,
     ) {
@@ -38,15 +56,18 @@ fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
     };
     let text = String::from_utf8_lossy(&answer.body);
     if answer.status != health.status {
+        let location = answer.header("location");
         let complaint = format!(
-            "answered {} instead of {}{}",
+            "answered {}{} instead of {}{}",
             answer.status,
+            location.map_or(String::new(), |to| format!(" (to {to})")),
             health.status,
             response_excerpt(&text)
         );
-        return match is_not_up_yet(answer.status) {
-            true => not_yet(complaint),
-            false => wrong(complaint),
+        return match (is_not_up_yet(answer.status), status_hint(answer.status)) {
+            (true, _) => not_yet(complaint),
+            (false, None) => wrong(complaint),
+            (false, Some(hint)) => wrong(complaint).map_err(|failure| failure.hint(hint)),
         };
     }
     if let Some(part) = health.body.as_ref().filter(|part| !text.contains(*part)) {
@@ -58,11 +79,7 @@ fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
     let Some((name, sha)) = health.sha_header.as_deref().zip(sha) else {
         return Ok(());
     };
-    let header = answer
-        .headers
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name));
-    match header.map(|(_, value)| value.trim()) {
+    match answer.header(name) {
         Some(reported) if reported.len() >= 7 && sha.as_str().starts_with(reported) => Ok(()),
         // A process that is about to be replaced may still answer.
         Some(reported) => not_yet(format!(
@@ -70,6 +87,19 @@ fn request(health: &HealthCheck, sha: Option<&Sha>) -> Result<(), Failure> {
             sha.short()
         )),
         None => wrong(format!("answered without the header `{name}`")),
+    }
+}
+
+/// What an app of a wrong status may have missed in the request.
+fn status_hint(status: u16) -> Option<&'static str> {
+    match status {
+        301 | 302 | 307 | 308 => Some(
+            "health checks follow no redirect: set `health.headers`, such as `X-Forwarded-Proto: https` for an app that forces TLS, or give the URL that it redirects to",
+        ),
+        403 | 421 => Some(
+            "an app that answers only to its own host names needs one: set `health.headers`, such as `Host: shop.example.com`",
+        ),
+        _ => None,
     }
 }
 
@@ -127,7 +157,7 @@ impl ReleaseSpec {
             let Some(health) = &self.health else {
                 return Ok(());
             };
-            let answer = request(health, sha);
+            let answer = request(health, &request_headers(health, &self.health_headers), sha);
             let after = listeners.check()?;
             if answer.is_err()
                 || (before != ListenerState::Absent && after != ListenerState::Absent)
@@ -137,5 +167,27 @@ impl ReleaseSpec {
         }
         let url = self.health.as_ref().map_or("", |health| &health.url);
         Err(listener::no_listener_failure(url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_a_check_replace_the_defaults() {
+        let health: HealthCheck = serde_json::from_value(serde_json::json!({
+            "url": "http://127.0.0.1:3000/up", "headers": {"host": "own.example.com"}
+        }))
+        .unwrap();
+        let defaults = BTreeMap::from([
+            ("Host".to_owned(), Some("shop.example.com".to_owned())),
+            ("X-Forwarded-Proto".to_owned(), Some("https".to_owned())),
+            ("X-None".to_owned(), None),
+        ]);
+        assert_eq!(
+            request_headers(&health, &defaults),
+            [("host", "own.example.com"), ("X-Forwarded-Proto", "https")]
+        );
     }
 }
