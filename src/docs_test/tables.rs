@@ -13,7 +13,8 @@ pub(super) fn field_tables(schema: &Schema) -> String {
     let root = schema.as_value();
     let mut text = table(root, root);
     for (name, inner) in definitions(root).filter(|(_, inner)| has_fields(inner)) {
-        let used = fields_of_type(root, name);
+        let mut used = fields_of_type(root, name);
+        used.dedup();
         writeln!(text, "\n`{}`: {}\n", used.join("`, `"), description(inner)).unwrap();
         text.push_str(&table(inner, root));
     }

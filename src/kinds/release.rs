@@ -8,7 +8,7 @@ use crate::ports::Host;
 use crate::problem::Problem;
 use crate::release::files::{self, FileDrift, ObservedFile};
 use crate::release::{
-    self, ActiveRelease, Overrides, Pin, ReleaseRecord, ReleaseSpec, ReleaseStatus,
+    self, ActiveRelease, DeployOutcome, Overrides, Pin, ReleaseRecord, ReleaseSpec, ReleaseStatus,
 };
 use crate::resource::{
     ApplyOutcome, Change, Failure, FieldValue, ResolveInputs, Stamp, Trial, Verb, Withheld,
@@ -314,7 +314,10 @@ impl Kind for Release {
         }
         match &action.step {
             ReleaseStep::None | ReleaseStep::AwaitTrial => {}
-            ReleaseStep::Deploy(sha) => release::deploy(spec, sha, host)?,
+            ReleaseStep::Deploy(sha) => match release::deploy(spec, sha, host)? {
+                DeployOutcome::Activated => {}
+                DeployOutcome::Refused(why) => return Ok(ApplyOutcome::Refused(why)),
+            },
             ReleaseStep::RefreshFiles { release, sha } => {
                 release::refresh_files(spec, sha, host, release)?;
             }
@@ -450,6 +453,7 @@ mod conformance {
                 Probe::not_set("port", gate),
                 Probe::not_set("health", gate),
                 Probe::not_set("health_headers", gate),
+                Probe::not_set("preflight", "it is about the next deployment"),
                 Probe::not_set("gate_timeout", gate),
                 Probe::not_set("build_deadline", whence),
                 Probe::not_set("env", built),

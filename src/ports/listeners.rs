@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use nix::ifaddrs::getifaddrs;
 
@@ -36,6 +36,12 @@ impl Listener {
         })?;
         Some((pid, processes::program_name(pid)?))
     }
+}
+
+/// A port of the loopback address on which nobody listens now.
+pub(crate) fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Whether every user can listen on this port; other ports need a permission from root.

@@ -32,6 +32,8 @@ impl MachineError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MemorySize {
     pub total: u64,
+    /// What new processes can have without swapping.
+    pub available: u64,
     pub swap: u64,
 }
 
@@ -67,6 +69,7 @@ pub(crate) fn memory() -> Result<MemorySize, MachineError> {
         System::new_with_specifics(kind).map_err(MachineError::of("the size of the memory"))?;
     Ok(MemorySize {
         total: system.total_memory(),
+        available: system.available_memory(),
         swap: system.total_swap(),
     })
 }

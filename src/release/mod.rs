@@ -1,5 +1,5 @@
 //! The pipeline that deploys an app at a sha: fetch → materialise → link → build → assets → migrate →
-//! activate → gate → keep. One stage per file.
+//! preflight → activate → gate → keep. One stage per file.
 //!
 //! Its invariants: the record calls a release `building` before its folder exists, `built` only after its
 //! last step succeeded and all of it is on disk, and `good` once it passed its gate; `current` is switched
@@ -47,7 +47,7 @@ pub(crate) use commands::private::{build_private, resolve_ref};
 pub(crate) use commands::rollback::{RollbackTarget, lift_quarantine, pin, select_target, unpin};
 pub(crate) use commands::selection_error::SelectionError;
 pub(crate) use deployment::PrivateBuild;
-pub(crate) use pipeline::{build_ahead, deploy, refresh_files};
+pub(crate) use pipeline::{DeployOutcome, build_ahead, deploy, refresh_files};
 pub(crate) use record::entry::{ReleaseStatus, StageEntry, StageStatus};
 pub(crate) use record::inventory::{
     Inventory, ReleaseInfo, ReleasePhase, active_release_name, inventory, release_names,

@@ -14,14 +14,24 @@ use super::source::error::SourceError;
 use super::source::mirror;
 use super::stages::attempt::{self, Attempt, StageOutcome};
 use super::stages::materialise::{self, Checkout};
-use super::stages::{activate, assets, build, files, keep, link, migrate};
+use super::stages::preflight::{PreflightPoint, preflight};
+use super::stages::{activate, assets, build, files, gate, keep, link, migrate};
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind};
-use crate::resource::Failure;
+use crate::resource::{Failure, FailureKind};
+
+/// The result of a deployment that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DeployOutcome {
+    /// A release of the sha is active, and on trial.
+    Activated,
+    /// The release failed its preflight, for this reason: it was not activated, and its sha is quarantined.
+    Refused(String),
+}
 
 /// Activates a release of `sha`, an existing complete one or a new one, and puts it on trial.
-pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure> {
+pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<DeployOutcome, Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
     let (mut record, name) = deployment.ensure_built()?;
     let mut attempt = Attempt {
@@ -32,10 +42,30 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), F
     // A release that was built with other settings gets the current ones, all at once with the switch.
     let release = deployment.layout.release(&attempt.name);
     let switched = files::write_files(&deployment, &release)
+        .and_then(|()| preflight(&mut attempt, PreflightPoint::BeforeMigrate))
         .and_then(|()| migrate::migrate(&mut attempt))
+        .and_then(|()| preflight(&mut attempt, PreflightPoint::BeforeActivate))
         .and_then(|()| deployment.check_stop())
         .and_then(|()| activate::switch_current(&mut attempt));
-    switched.map_err(|failure| deployment.record_failure(&mut attempt, failure))
+    match switched {
+        Ok(()) => Ok(DeployOutcome::Activated),
+        // Without a release that runs, the host may be the cause.
+        Err(failure) if failure.is(FailureKind::Permanent) && deployment.previous.is_some() => {
+            refuse(&mut attempt, &failure)
+        }
+        Err(failure) => Err(deployment.record_failure(&mut attempt, failure)),
+    }
+}
+
+/// Ends the deployment of a release that failed its preflight.
+fn refuse(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<DeployOutcome, Failure> {
+    gate::quarantine(attempt.deployment, &attempt.name, why)?;
+    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
+    attempt.save()?;
+    Ok(DeployOutcome::Refused(format!(
+        "{} was not activated, because it failed its preflight: {}",
+        attempt.name, why.message
+    )))
 }
 
 /// Builds a release of `sha` without activating it. Returns the release's name.

@@ -53,6 +53,7 @@ mod locked;
 mod operate;
 mod output;
 mod package;
+mod preflight;
 mod printed;
 mod privilege;
 mod processes;

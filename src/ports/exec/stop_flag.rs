@@ -13,7 +13,6 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 
-    #[cfg(test)]
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -14,6 +14,7 @@ use super::health::{DEFAULT_FAIL_AFTER, HealthCheck};
 use super::hooks::Hooks;
 use super::inputs;
 use super::layout::{Layout, stays_inside};
+use super::preflight::PreflightSpec;
 use super::repo::Repo;
 use super::step::{AssetsSpec, MigrationSpec, Step, deserialize_enabled_steps};
 use crate::desired::{DesiredApp, DesiredState, Hold, ResumePolicy, Sha};
@@ -101,6 +102,8 @@ pub(crate) struct ReleaseSpec {
     /// visitors use; one without a value is not sent.
     #[serde(default)]
     pub health_headers: BTreeMap<String, Option<String>>,
+    /// A trial start beside the running release, before it is activated.
+    pub preflight: Option<PreflightSpec>,
     /// Time limit for all services to run from the release, and for the health check to pass;
     /// `60s` when not given.
     pub gate_timeout: Option<Seconds>,
@@ -303,6 +306,9 @@ impl ReleaseSpec {
         )?;
         if let Some(health) = &self.health {
             health.validate()?;
+        }
+        if let Some(preflight) = &self.preflight {
+            preflight.validate(self.health.as_ref())?;
         }
         self.validate_links()
     }

@@ -12,19 +12,21 @@ pub(crate) enum Stage {
     Build,
     Assets,
     Migrate,
+    Preflight,
     Activate,
     Gate,
     Keep,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Stage; 9] = [
+    pub(crate) const ALL: [Stage; 10] = [
         Stage::Fetch,
         Stage::Materialise,
         Stage::Link,
         Stage::Build,
         Stage::Assets,
         Stage::Migrate,
+        Stage::Preflight,
         Stage::Activate,
         Stage::Gate,
         Stage::Keep,
@@ -38,6 +40,7 @@ impl Stage {
             Stage::Build => "build",
             Stage::Assets => "assets",
             Stage::Migrate => "migrate",
+            Stage::Preflight => "preflight",
             Stage::Activate => "activate",
             Stage::Gate => "gate",
             Stage::Keep => "keep",

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::adopt;
 use super::disk::{current, list_release_folders, read_revision};
-use super::entry::{ReleaseEntry, ReleaseStatus};
+use super::entry::{ReleaseEntry, ReleaseStatus, StageStatus};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::state::Document;
 use crate::release::app::layout::Layout;
+use crate::release::app::stage::Stage;
 use crate::resource::Failure;
 
 const VERSION: u32 = 2;
@@ -201,6 +202,14 @@ impl ReleaseRecord {
 
     pub(crate) fn set_trial(&mut self, trial: Option<RecordedTrial>) {
         self.trial = trial;
+    }
+
+    /// Whether a release of the app ever completed this stage here.
+    pub(crate) fn has_done(&self, stage: Stage) -> bool {
+        self.entries.iter().any(|entry| {
+            let entry = entry.find_stage(stage, None);
+            entry.is_some_and(|entry| entry.status == StageStatus::Done)
+        })
     }
 
     /// Adds a release, or replaces its entry.

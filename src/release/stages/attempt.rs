@@ -88,7 +88,8 @@ impl Attempt<'_, '_> {
             why: None,
             definition: definition.map(str::to_owned),
         };
-        let is_long = step.is_some() || stage == Stage::Assets || stage == Stage::Migrate;
+        let is_long =
+            step.is_some() || matches!(stage, Stage::Assets | Stage::Migrate | Stage::Preflight);
         self.entry_mut().put_stage(entry.clone());
         if is_long {
             self.save()?;

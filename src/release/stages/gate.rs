@@ -91,8 +91,8 @@ fn poll_until_proven(
             return TrialOutcome::Passed;
         }
         let now = host.clock.monotonic_now();
-        if let Some(outcome) = permanent.add(failure.as_ref(), now) {
-            return outcome;
+        if let Some(failure) = permanent.add(failure.as_ref(), now) {
+            return TrialOutcome::Failed(failure);
         }
         if now.saturating_duration_since(started) >= deadline {
             let failure = failure.unwrap_or_else(|| {
@@ -111,14 +111,14 @@ fn poll_until_proven(
 }
 
 /// Polls in a row that found what does not pass by waiting.
-struct PermanentFailures {
+pub(super) struct PermanentFailures {
     limit: Duration,
     since: Option<Instant>,
     polls: u32,
 }
 
 impl PermanentFailures {
-    fn new(limit: Duration) -> PermanentFailures {
+    pub(super) fn new(limit: Duration) -> PermanentFailures {
         PermanentFailures {
             limit,
             since: None,
@@ -126,8 +126,8 @@ impl PermanentFailures {
         }
     }
 
-    /// Counts a poll; returns the end of the trial once there were enough.
-    fn add(&mut self, failure: Option<&Failure>, now: Instant) -> Option<TrialOutcome> {
+    /// Counts a poll; returns its failure once there were enough.
+    pub(super) fn add(&mut self, failure: Option<&Failure>, now: Instant) -> Option<Failure> {
         let Some(failure) = failure.filter(|failure| failure.is(FailureKind::Permanent)) else {
             *self = PermanentFailures::new(self.limit);
             return None;
@@ -135,8 +135,7 @@ impl PermanentFailures {
         let since = *self.since.get_or_insert(now);
         self.polls += 1;
         let lasted = now.saturating_duration_since(since);
-        (lasted >= self.limit && self.polls >= MIN_PERMANENT_POLLS)
-            .then(|| TrialOutcome::Failed(failure.clone()))
+        (lasted >= self.limit && self.polls >= MIN_PERMANENT_POLLS).then(|| failure.clone())
     }
 }
 
@@ -220,7 +219,7 @@ pub(crate) fn roll_back(
     let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
         return Ok(RollbackOutcome::NoTarget);
     };
-    quarantine(&deployment, &trial, why)?;
+    quarantine(&deployment, &trial.name, why)?;
     let to = rollback_target(&record, &trial);
     let mut attempt = Attempt {
         deployment: &deployment,
@@ -300,22 +299,23 @@ fn rollback_target(record: &ReleaseRecord, trial: &RecordedTrial) -> Option<Stri
         .map(|entry| entry.name.clone())
 }
 
-fn quarantine(
+/// Keeps the sha of a release that failed from being activated on this host.
+pub(crate) fn quarantine(
     deployment: &Deployment<'_>,
-    trial: &RecordedTrial,
+    release: &str,
     why: &Failure,
 ) -> Result<(), Failure> {
     let mut overrides = Overrides::load(deployment.host, &deployment.layout)?;
     overrides.quarantine(QuarantinedSha {
         sha: deployment.sha.clone(),
-        release: trial.name.clone(),
+        release: release.to_owned(),
         at: deployment.host.clock.now(),
         why: why.message.clone(),
     });
     overrides.save(deployment.host, &deployment.layout)?;
     // A service's output belongs in the log, which only root can read.
     let now = deployment.host.clock.now();
-    let mut log = run::open_log(deployment, &trial.name)?;
+    let mut log = run::open_log(deployment, release)?;
     let line = heading(Stage::Gate, Stage::Gate.as_str(), &format!("{now:.0}"));
     let _ = writeln!(log, "{line}\n{}", why.message);
     Ok(())

@@ -88,6 +88,8 @@ pub(crate) fn describe_commands(
         sha,
         name: record.find_resumable(sha).map(|entry| entry.name.as_str()),
     };
+    let preflight = spec.preflight.iter();
+    let preflight = preflight.map(|preflight| Ok(format!("preflight: {}\n", preflight.command)));
     let lines = Task::all(spec).into_iter().map(|task| {
         let (name, run) = (&task.name, task.run);
         Ok(match context.decide(&task)? {
@@ -99,7 +101,7 @@ pub(crate) fn describe_commands(
             ),
         })
     });
-    lines.collect()
+    lines.chain(preflight).collect()
 }
 
 impl SkipContext<'_> {

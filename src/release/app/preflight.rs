@@ -1,0 +1,93 @@
+//! The preflight of a release, as a role declares it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::health::HealthCheck;
+use crate::problem::Problem;
+use crate::resource::{Argv, Seconds};
+use crate::yaml::Size;
+
+/// How long an app may boot without a `timeout`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A trial start of a release beside the running one, before it is activated.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PreflightSpec {
+    /// The command that serves the app from the release's folder, as the release's user, in the environment of
+    /// the steps, with `TRUEUP_PREFLIGHT=1`. It must listen on 127.0.0.1 at the port in `PORT`, which
+    /// trueup picks.
+    pub command: Argv,
+    /// The check that it must pass there; the host and the port of its URL are replaced. The release's
+    /// `health` when not given.
+    pub health: Option<HealthCheck>,
+    /// Added to the environment of all steps.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// How long it may boot; `60s` when not given.
+    pub timeout: Option<Seconds>,
+    /// How much memory the host must have available.
+    pub memory: Option<Size>,
+    /// What to do when it has less.
+    #[serde(default)]
+    pub when_short: WhenShort,
+    /// When to start it.
+    #[serde(default)]
+    pub when: PreflightTiming,
+}
+
+/// What to do when the host has too little memory for a second instance of the app.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WhenShort {
+    /// Deploy without preflight, with a warning.
+    #[default]
+    Skip,
+    /// Do not deploy.
+    Fail,
+}
+
+/// When the preflight runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PreflightTiming {
+    /// After the migration.
+    #[default]
+    BeforeActivate,
+    /// Before the migration: a release that cannot boot never migrates. For apps that boot without their new
+    /// columns.
+    BeforeMigrate,
+    Both,
+}
+
+impl PreflightSpec {
+    pub(in crate::release) fn timeout(&self) -> Duration {
+        self.timeout.map_or(DEFAULT_TIMEOUT, |seconds| seconds.0)
+    }
+
+    pub(in crate::release) fn runs_before_migrate(&self) -> bool {
+        self.when != PreflightTiming::BeforeActivate
+    }
+
+    pub(in crate::release) fn runs_before_activate(&self) -> bool {
+        self.when != PreflightTiming::BeforeMigrate
+    }
+
+    /// Checks what the types cannot express.
+    pub(in crate::release) fn validate(&self, health: Option<&HealthCheck>) -> Result<(), Problem> {
+        match self.health.as_ref().or(health) {
+            Some(health) => health
+                .validate()
+                .map_err(|problem| problem.field("preflight.health")),
+            None => Err(Problem::new("a preflight needs a health check")
+                .field("preflight")
+                .hint("set the release's `health`, or `preflight.health`")),
+        }
+    }
+}
