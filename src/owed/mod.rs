@@ -27,16 +27,21 @@ pub(crate) struct RunRecord {
     /// The run of the service that this is about; `None` for a command.
     pub run: Option<String>,
     /// The last reload of that run.
-    #[serde(default)]
-    pub load: Option<String>,
+    #[serde(rename = "load", default)]
+    pub reload_id: Option<String>,
     /// Fingerprints by duty and by the id of the dependency; empty if the dependency was missing.
-    pub with: BTreeMap<Duty, BTreeMap<String, String>>,
+    #[serde(rename = "with")]
+    pub fingerprints: BTreeMap<Duty, BTreeMap<String, String>>,
 }
 
 impl RunRecord {
     /// Invalidates the recorded fingerprint, so that the duty is due again. No fingerprint equals a word.
     pub(crate) fn mark_owed(&mut self, duty: Duty, id: &str) {
-        if let Some(with) = self.with.get_mut(&duty).and_then(|with| with.get_mut(id)) {
+        if let Some(with) = self
+            .fingerprints
+            .get_mut(&duty)
+            .and_then(|with| with.get_mut(id))
+        {
             "again".clone_into(with);
         }
     }
@@ -84,12 +89,12 @@ fn is_due(
     id: &str,
     stamp: Option<&Stamp>,
 ) -> bool {
-    let now = stamp.map_or("", |stamp| stamp.fingerprint.as_str());
-    let then = record.and_then(|record| record.with.get(&duty)?.get(id));
+    let on_disk = stamp.map_or("", |stamp| stamp.fingerprint.as_str());
+    let recorded = record.and_then(|record| record.fingerprints.get(&duty)?.get(id));
     let Some(run) = run else {
         // A command is due if it never ran with this stamp, unless there is nothing on disk to run it for.
-        return match then {
-            Some(then) => then != now,
+        return match recorded {
+            Some(recorded) => recorded != on_disk,
             None => stamp.is_some(),
         };
     };
@@ -97,13 +102,13 @@ fn is_due(
     // A supervisor may forget when it last reloaded (systemd does at its own reload). Then no load since that
     // one is known.
     let same_load =
-        run.reload_id.is_none() || record.is_some_and(|record| record.load == run.reload_id);
-    if let Some(then) = then
+        run.reload_id.is_none() || record.is_some_and(|record| record.reload_id == run.reload_id);
+    if let Some(recorded) = recorded
         && same_run
         && (duty == Duty::Restart || same_load)
     {
         // Within one run the record alone decides: the clock may have been set back.
-        return then != now;
+        return recorded != on_disk;
     }
     // Another program started or reloaded it since, or trueup never recorded it: then the times decide.
     let taken_up = match duty {
@@ -113,7 +118,7 @@ fn is_due(
     match (stamp.and_then(|stamp| stamp.changed_at), taken_up) {
         (Some(changed), Some(taken_up)) => taken_up <= changed,
         // Without times the recorded fingerprint decides; a service without one counts as up to date.
-        _ => then.is_some_and(|then| then != now),
+        _ => recorded.is_some_and(|recorded| recorded != on_disk),
     }
 }
 
@@ -142,18 +147,18 @@ pub(crate) fn updated_record(
             Some(record) if any_open => record.run.clone(),
             _ => run.map(|run| run.id.clone()),
         },
-        load: match record {
-            Some(record) if any_open => record.load.clone(),
+        reload_id: match record {
+            Some(record) if any_open => record.reload_id.clone(),
             _ => run.and_then(|run| run.reload_id.clone()),
         },
-        with: BTreeMap::new(),
+        fingerprints: BTreeMap::new(),
     };
     for trigger in triggers {
-        let with = settled.with.entry(trigger.duty).or_default();
+        let with = settled.fingerprints.entry(trigger.duty).or_default();
         for id in &trigger.on {
             let fingerprint = if open(trigger.duty, id) {
                 record
-                    .and_then(|record| record.with.get(&trigger.duty)?.get(id))
+                    .and_then(|record| record.fingerprints.get(&trigger.duty)?.get(id))
                     .cloned()
             } else {
                 Some(
