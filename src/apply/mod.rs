@@ -333,8 +333,7 @@ impl<'a> Applier<'a> {
     /// Marks a reported change as failed, because a check rolled its file back.
     fn fail_rolled_back(&mut self, id: &str, failure: Failure) {
         if let Some(resource) = self.catalog.find(id) {
-            // Updates the stamp.
-            let _ = self.view.observe(resource);
+            self.view.refresh_stamp(resource);
         }
         if let Some(entry) = self.results.get_mut(id) {
             entry.fail(failure);

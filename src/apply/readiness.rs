@@ -9,6 +9,8 @@ use crate::role::Resource;
 pub(super) enum TrialReadiness {
     /// All its dependents were started or restarted.
     Ready,
+    /// trueup was asked to stop.
+    Stopped,
     /// One of its dependents cannot be started with it.
     DependentFailed(Failure),
     /// There can be no verdict yet.
@@ -21,7 +23,7 @@ impl Applier<'_> {
     /// How the dependents of a release fared in this pass.
     pub(super) fn readiness(&self, resource: &Resource) -> TrialReadiness {
         if self.host.stop.is_set() {
-            return TrialReadiness::Ready;
+            return TrialReadiness::Stopped;
         }
         for dependent in self.catalog.dependents(&resource.id) {
             let Some(entry) = self.results.get(&*dependent.id) else {

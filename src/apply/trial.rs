@@ -5,7 +5,7 @@
 //! the trial open, because that says nothing about the release.
 
 use super::readiness::TrialReadiness;
-use super::{Applier, Event, LIFT_HINT, ResourceResult};
+use super::{AppliedResource, Applier, Event, LIFT_HINT, ResourceResult};
 use crate::kind::ServiceProcesses;
 use crate::owed::Obligation;
 use crate::ports::exec::block_quote;
@@ -37,8 +37,8 @@ enum TrialEnd {
 /// Whether the release that was rolled back to works.
 enum RestoredState {
     Proven,
-    /// trueup was asked to stop, so the next pass proves it.
-    Unproven,
+    /// There is no verdict yet, for this reason: the next pass continues.
+    Unproven(String),
     Failed(Failure),
 }
 
@@ -63,6 +63,14 @@ impl TrialEnd {
             TrialEnd::Failed(failure) => ResourceResult::Failed(Some(change(before)), failure),
             TrialEnd::RolledBack(failure) => ResourceResult::RolledBack(change(before), failure),
         }
+    }
+}
+
+/// The hint of the cause, followed by what to do then.
+fn after_hint(cause: &Failure, hint: &str) -> String {
+    match &cause.hint {
+        Some(cause) => format!("{cause}; then {hint}"),
+        None => hint.to_owned(),
     }
 }
 
@@ -104,6 +112,7 @@ impl<'a> Applier<'a> {
                 let why = format!("{release} has not passed its gate: {why}");
                 return Ok(TrialEnd::Waiting(why));
             }
+            TrialReadiness::Stopped => return Ok(TrialEnd::Stopped),
             TrialReadiness::DependentFailed(failure) => self.failed_or_conflict(on_trial, failure),
             TrialReadiness::Ready => match self.run_gate(on_trial, &on_trial.trial) {
                 Ok(outcome) => outcome,
@@ -153,36 +162,39 @@ impl<'a> Applier<'a> {
                     why.message
                 ));
                 let hint = "the failed release stays active; publish a sha that works";
-                return Ok(TrialEnd::RolledBack(failure.hint(hint)));
+                return Ok(TrialEnd::RolledBack(failure.hint(after_hint(why, hint))));
             }
             Err(failure) => {
-                return Ok(TrialEnd::Failed(Failure::new(format!(
+                let message = format!(
                     "{}; and it cannot be rolled back: {}",
                     why.message, failure.message
-                ))));
+                );
+                return Ok(TrialEnd::Failed(Failure { message, ..failure }));
             }
         };
         self.announce(resource, &format!("rolls back to {restored}"));
         self.restart_after_rollback(resource)?;
-        let hint = match &why.hint {
-            Some(hint) => format!("{hint}; then {LIFT_HINT}"),
-            None => LIFT_HINT.to_owned(),
-        };
+        let hint = after_hint(why, LIFT_HINT);
         let (summary, why) = (why.summary(), &why.message);
         Ok(match self.prove_restored(on_trial, &restored)? {
             RestoredState::Proven => TrialEnd::RolledBack(
                 Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(hint),
             ),
-            RestoredState::Unproven => TrialEnd::RolledBack(
+            RestoredState::Unproven(reason) => TrialEnd::RolledBack(
                 Failure::new(format!(
                     "{bad} failed and {restored} is back, but not proven yet: {why}"
                 ))
-                .hint("trueup was asked to stop; the next pass proves the release that is back"),
+                .hint(format!(
+                    "{reason}; the next pass continues with the release that is back"
+                )),
             ),
-            RestoredState::Failed(failure) => TrialEnd::Failed(Failure::new(format!(
-                "it failed ({summary}), and {restored}, to which it was rolled back, is unhealthy too: {}",
-                failure.message
-            ))),
+            RestoredState::Failed(failure) => TrialEnd::Failed(Failure {
+                message: format!(
+                    "it failed ({summary}), and {restored}, to which it was rolled back, is unhealthy too: {}",
+                    failure.message
+                ),
+                ..failure
+            }),
         })
     }
 
@@ -198,8 +210,9 @@ impl<'a> Applier<'a> {
         };
         let outcome = match self.readiness(on_trial.resource) {
             TrialReadiness::NotReady(why) | TrialReadiness::Waiting(why) => {
-                Ok(TrialOutcome::Failed(Failure::new(why)))
+                return Ok(RestoredState::Unproven(why));
             }
+            TrialReadiness::Stopped => Ok(TrialOutcome::Stopped),
             TrialReadiness::DependentFailed(failure) => {
                 Ok(self.failed_or_conflict(on_trial, failure))
             }
@@ -210,14 +223,16 @@ impl<'a> Applier<'a> {
                 Ok(()) => RestoredState::Proven,
                 Err(failure) => RestoredState::Failed(failure),
             },
-            Ok(TrialOutcome::Stopped) => RestoredState::Unproven,
+            Ok(TrialOutcome::Stopped) => {
+                RestoredState::Unproven("trueup was asked to stop".to_owned())
+            }
             Ok(TrialOutcome::Conflict(failure)) => {
                 self.record_owed_restarts(on_trial.resource)?;
                 RestoredState::Failed(failure)
             }
             Ok(TrialOutcome::Failed(failure)) => {
-                // It stays active, now marked as failed: there is no third release to try.
-                if let Err(error) = release::roll_back(on_trial.spec, self.host, &failure) {
+                // It stays active: there is no third release to try.
+                if let Err(error) = release::mark_bad(on_trial.spec, self.host, &failure) {
                     tracing::warn!("cannot mark {restored} as failed: {error}");
                 }
                 RestoredState::Failed(failure)
@@ -302,13 +317,16 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Restarts every dependent from the restored release, whether it runs, crash-loops or never started.
+    /// Restarts every dependent from the restored release, whether it runs, crash-loops or never started; not one that
+    /// an operator masked, or that should not run and does not.
     fn restart_after_rollback(&mut self, resource: &'a Resource) -> Result<(), RootError> {
         self.view.forget();
-        // Updates the stamp.
-        let _ = self.view.observe(resource);
+        self.view.refresh_stamp(resource);
         for dependent in self.catalog.dependents(&resource.id) {
-            if !self.results.contains_key(&*dependent.id) {
+            let entry = self.results.get(&*dependent.id);
+            let is_held =
+                |entry: &AppliedResource| matches!(entry.result, ResourceResult::Waiting(..));
+            if entry.is_none_or(is_held) || !self.view.may_restart(dependent) {
                 continue;
             }
             let failed = self.restart_dependent(dependent, resource);

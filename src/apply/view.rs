@@ -43,6 +43,12 @@ impl<'c> HostView<'c> {
         observed
     }
 
+    /// Updates the stamp of a resource that was changed by another way than its own apply.
+    pub(super) fn refresh_stamp(&mut self, resource: &'c Resource) {
+        // A failed inspection shows when the resource is next needed.
+        let _ = self.observe(resource);
+    }
+
     fn update_stamp(&mut self, resource: &Resource, observed: &Observed<'_>) {
         let (true, Ok(observed)) = (resource.watched, observed) else {
             return;
@@ -63,6 +69,15 @@ impl<'c> HostView<'c> {
         resource.body.service()?;
         let observed = self.observe(resource).ok()?;
         observed.condition().service()?.run.clone()
+    }
+
+    /// Whether a restart is due to nobody's surprise: the service runs, or should. True for any other resource.
+    pub(super) fn may_restart(&mut self, resource: &'c Resource) -> bool {
+        let Ok(observed) = self.observe(resource) else {
+            return true;
+        };
+        let service = observed.condition().service();
+        service.is_none_or(|service| service.may_start || service.run.is_some())
     }
 
     /// The trial of the active release; `None` for any other resource.

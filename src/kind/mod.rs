@@ -164,6 +164,8 @@ pub(crate) enum Condition {
 pub(crate) struct ServiceCondition {
     /// Its current run, if it runs.
     pub run: Option<ServiceRun>,
+    /// The role wants it to run, and no operator masked it.
+    pub may_start: bool,
     /// Whether it starts by itself once a missing dependency is in place.
     pub awaits_dependency: bool,
     /// Why it is unhealthy although nothing differs and no duty is owed: no change would repair it, and a

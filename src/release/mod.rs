@@ -59,7 +59,9 @@ pub(crate) use record::quarantine::QuarantinedSha;
 pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::files;
-pub(crate) use stages::gate::{RollbackOutcome, confirm, roll_back, roll_back_bad, run_gate};
+pub(crate) use stages::gate::{
+    RollbackOutcome, confirm, mark_bad, roll_back, roll_back_bad, run_gate,
+};
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;
 pub(crate) use stages::listener::port_conflict;

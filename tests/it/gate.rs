@@ -170,6 +170,42 @@ fn masked_service_fails_the_pass_and_quarantines_no_sha() {
 }
 
 #[test]
+fn rollback_leaves_masked_services_alone_and_blames_no_good_sha() {
+    let unit = |name: &str, run: &str| {
+        format!(
+            "  - file:\n      path: /usr/local/lib/systemd/system/{name}.service\n      content: |\n        [Service]\n        WorkingDirectory={{{{ root }}}}/srv/shop/current\n        ExecStart={run}\n        TimeoutStopSec=2\n"
+        )
+    };
+    let service = "  - service: {name: NAME, running: WANTED, restart_on: [code]}\n";
+    let more = unit("worker", "/bin/sleep 987")
+        + &service.replace("NAME", "worker").replace("WANTED", "true")
+        + &unit("spare", "/bin/sleep 986")
+        + &service.replace("NAME", "spare").replace("WANTED", "false");
+    let role = ROLE.replace("/etc/systemd/system", "/usr/local/lib/systemd/system") + &more;
+    let app = App::new(&role);
+    let one = app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    let mask = app.sandbox.at("/etc/systemd/system/worker.service");
+    std::fs::create_dir_all(mask.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &mask).unwrap();
+
+    app.publish_commit("exit 1", "200", "page two");
+    let ran = app.converge(4);
+    assert_eq!(app.running(), one, "{ran}");
+    assert_eq!(app.processes("/bin/sleep 986"), 0, "{ran}");
+    let overrides = app.sandbox.read("/var/lib/trueup/orders/shop.json");
+    assert!(!overrides.contains(&one), "{overrides}");
+    assert!(ran.out.contains("is back, but not proven yet"), "{ran}");
+
+    std::fs::remove_file(&mask).unwrap();
+    let ran = app.converge(4);
+    assert!(
+        ran.out.contains(&format!("release {one} is proven")) || ran.out.contains("is proven"),
+        "{ran}"
+    );
+}
+
+#[test]
 fn release_that_does_not_start_is_rolled_back() {
     let app = App::new(ROLE);
     let one = app.publish_commit(GOOD, "200", "page one");

@@ -188,6 +188,7 @@ impl Kind for Service {
         let is_running = status.active == ActiveState::Running;
         Condition::Service(ServiceCondition {
             run: status.run_id.as_ref().filter(|_| is_running).map(run),
+            may_start: spec.running == Some(true) && status.enabled != EnabledState::Masked,
             awaits_dependency: state.serves_missing && spec.running == Some(true),
             unhealthy_reason: state.unhealthy_reason(spec),
         })

@@ -160,7 +160,9 @@ fn run_before_hooks(deployment: &Deployment<'_>, trial: &RecordedTrial) -> Optio
 /// Ends the trial of the active release as passed.
 pub(crate) fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
-        return Ok(());
+        return Err(Failure::new(
+            "the record of the trial was lost while it ran, so its result cannot be recorded",
+        ));
     };
     record.set_trial(None);
     let mut attempt = Attempt {
@@ -229,6 +231,23 @@ pub(crate) fn roll_back(
     record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     roll_back_to(&mut attempt, to)
+}
+
+/// Ends the trial of a release that was rolled back to as failed. It stays active, and its sha is quarantined.
+pub(crate) fn mark_bad(spec: &ReleaseSpec, host: &Host, why: &Failure) -> Result<(), Failure> {
+    let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
+        return Ok(());
+    };
+    quarantine(&deployment, &trial.name, why)?;
+    let mut attempt = Attempt {
+        deployment: &deployment,
+        record: &mut record,
+        name: trial.name.clone(),
+    };
+    record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
+    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
+    attempt.record.set_trial(None);
+    attempt.save()
 }
 
 /// Finishes a rollback in which an earlier pass was killed: a bad release is still active.
