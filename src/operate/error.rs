@@ -4,10 +4,9 @@ use crate::desired::{EditError, PublishError};
 use crate::exit::Exit;
 use crate::pass::PassError;
 use crate::ports::root::RootError;
-use crate::ports::store::StoreError;
 use crate::problem::{Problem, Problems};
 use crate::release::SelectionError;
-use crate::resource::Failure;
+use crate::resource::{Failure, FailureKind};
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
@@ -41,16 +40,12 @@ impl CommandError {
 
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            CommandError::Usage(_) | CommandError::Pass(PassError::Usage(_)) => Exit::Usage,
-            CommandError::Input(_)
-            | CommandError::Pass(PassError::Input(_) | PassError::Store(StoreError::Settings(_))) => {
-                Exit::BadInput
-            }
-            CommandError::Pass(PassError::Locked { .. }) => Exit::Locked,
-            CommandError::Pass(PassError::PeerList(_)) => Exit::Stale,
+            CommandError::Pass(error) => error.exit(),
+            CommandError::Usage(_) => Exit::Usage,
+            CommandError::Input(_) => Exit::BadInput,
             CommandError::Quarantined(_) => Exit::RolledBack,
             CommandError::Stopped(_) => Exit::Stopped,
-            CommandError::Failed(_) | CommandError::Pass(_) => Exit::Failed,
+            CommandError::Failed(_) => Exit::Failed,
         }
     }
 
@@ -98,7 +93,10 @@ impl From<RootError> for CommandError {
 
 impl From<Failure> for CommandError {
     fn from(failure: Failure) -> CommandError {
-        CommandError::Failed(failure.into())
+        match failure.kind {
+            FailureKind::Stopped => CommandError::Stopped(failure.into()),
+            _ => CommandError::Failed(failure.into()),
+        }
     }
 }
 
@@ -128,5 +126,17 @@ impl From<PublishError> for CommandError {
                 Problem::new(message).hint("nothing was written; publish again"),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_that_a_signal_stopped_does_not_end_as_failed() {
+        let exit = |failure: Failure| CommandError::from(failure).exit();
+        assert_eq!(exit(Failure::stopped()), Exit::Stopped);
+        assert_eq!(exit(Failure::new("no space")), Exit::Failed);
     }
 }

@@ -1,4 +1,4 @@
-//! What commands decide, for `cli` and for other programs. Returns values and never prints.
+//! What commands decide. Returns values and never prints.
 
 pub(crate) mod build;
 pub(crate) mod clean;

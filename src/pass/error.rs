@@ -1,14 +1,15 @@
-//! Errors that prevent a pass, with their messages.
+//! Errors that end a pass, with their messages.
 
 use std::time::Duration;
 
 use crate::desired::DesiredError;
+use crate::exit::Exit;
 use crate::ports::root::RootError;
 use crate::ports::store::StoreError;
 use crate::problem::{Problem, Problems};
 use crate::resource::Failure;
 
-/// Why no pass could run. Nothing was changed.
+/// Why a pass ended early. Only [`PassError::Root`] can come after a change.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PassError {
     /// Invalid settings, role, template or manifest.
@@ -45,6 +46,23 @@ pub(crate) enum PassError {
     /// A process that is no pass of trueup holds the lock.
     #[error(transparent)]
     ForeignLock(Box<Problem>),
+}
+
+impl PassError {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            PassError::Usage(_) => Exit::Usage,
+            PassError::Input(_) | PassError::Store(StoreError::Settings(_)) => Exit::BadInput,
+            PassError::Locked { .. } => Exit::Locked,
+            PassError::PeerList(_) => Exit::Stale,
+            PassError::Store(_)
+            | PassError::NoManifest(_)
+            | PassError::NoPeerList(_)
+            | PassError::Root(_)
+            | PassError::LiftQuarantine(_)
+            | PassError::ForeignLock(_) => Exit::Failed,
+        }
+    }
 }
 
 fn locked_message(holder: &str, waited: Duration, stopped: bool) -> String {

@@ -1,4 +1,4 @@
-//! One pass: settings → desired → facts → plan → apply → report.
+//! One pass: settings → roles (facts, peers) → desired → catalog → plan → apply → report.
 //!
 //! Only this module chains the stages; `converge`, `plan` and `status` run the same chain up to different
 //! stages.

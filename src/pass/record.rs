@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use super::apps::{DeployedApp, deployed_apps};
 use super::{PassError, Session};
-use crate::exit::Exit;
 use crate::fleet::{
     self, AppRecord, LastPass, NodeRecord, PublishOutcome, RecordPublisher, ServingState, VERSION,
     is_plain_value, machine_id,
@@ -70,21 +69,22 @@ impl Session {
 
     /// Publishes that no pass could run.
     pub(super) fn publish_failure(&self, error: &PassError) {
-        let outcome = match error {
+        match error {
             // The record would not reach the store, or the error says nothing about this host.
             PassError::Store(_) | PassError::NoPeerList(_) | PassError::NoManifest(_) => return,
             PassError::Usage(_) | PassError::Locked { .. } | PassError::ForeignLock(_) => return,
-            PassError::Input(_) => Exit::BadInput,
-            PassError::PeerList(_) => Exit::Stale,
-            PassError::Root(_) | PassError::LiftQuarantine(_) => Exit::Failed,
-        };
+            PassError::Input(_)
+            | PassError::PeerList(_)
+            | PassError::Root(_)
+            | PassError::LiftQuarantine(_) => {}
+        }
         let Some(publisher) = self.publisher() else {
             return;
         };
         let why = error.to_string();
         let pass = LastPass {
             at: self.host.clock.now(),
-            outcome,
+            outcome: error.exit(),
             why: Some(without_output(&why).to_owned()),
         };
         let machine = machine_id(&self.host);

@@ -289,23 +289,15 @@ impl Deployment<'_> {
     fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Checkout, Failure> {
         match materialise::materialise(self, &mirror, partial) {
             Ok(checkout) => return Ok(checkout),
-            Err(error @ SourceError::BrokenMirror { .. }) => tracing::warn!(
-                "{}: {error} ({}): fetching it again",
-                self.spec.app,
-                error.cause()
-            ),
-            Err(SourceError::LimitExceeded(failure) | SourceError::Failed(failure)) => {
-                return Err(failure);
+            Err(error @ SourceError::BrokenMirror { .. }) => {
+                tracing::warn!("{}: {error}; fetching it again", self.spec.app);
             }
+            Err(error) => return Err(error.into()),
         }
         drop(mirror);
         self.host.root.remove_tree(partial)?;
         let mirror = mirror::recreate(self)?;
-        match materialise::materialise(self, &mirror, partial) {
-            Ok(checkout) => Ok(checkout),
-            Err(SourceError::LimitExceeded(failure) | SourceError::Failed(failure)) => Err(failure),
-            Err(SourceError::BrokenMirror { error, .. }) => Err(Failure::new(error.message())),
-        }
+        Ok(materialise::materialise(self, &mirror, partial)?)
     }
 
     /// Runs the stages from a checked out tree (with `checkout`, just now) to a complete release.

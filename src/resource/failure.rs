@@ -1,4 +1,5 @@
-//! Why a resource could not be inspected or changed. A failure is report data and never ends a pass.
+//! Why a resource could not be inspected or changed. A failure of a resource is report data and ends no pass, so it
+//! holds text, redacted and escaped, instead of the error that caused it.
 
 use crate::ports::exec::{ExecError, block_quote, without_output};
 use crate::ports::root::RootError;

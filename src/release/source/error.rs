@@ -11,9 +11,8 @@ use crate::resource::Failure;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     /// The mirror cannot be read, or it lacks an object or has a corrupt one: fetching it again may help.
-    #[error("the mirror is broken")]
+    #[error("the mirror is broken: {}", error.message())]
     BrokenMirror {
-        #[source]
         error: git2::Error,
         /// The digest of the server's refs, if the server was asked.
         advertised: Option<String>,
@@ -33,12 +32,13 @@ impl SourceError {
             advertised: None,
         }
     }
+}
 
-    /// The cause alone, for messages that already say what failed.
-    pub(crate) fn cause(&self) -> &str {
-        match self {
-            SourceError::BrokenMirror { error, .. } => error.message(),
-            SourceError::LimitExceeded(failure) | SourceError::Failed(failure) => &failure.message,
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Failure {
+        match error {
+            SourceError::LimitExceeded(failure) | SourceError::Failed(failure) => failure,
+            SourceError::BrokenMirror { .. } => Failure::new(error.to_string()),
         }
     }
 }

@@ -51,8 +51,8 @@ pub(crate) fn materialise(
         match job.run(deployment, tree) {
             Err(error @ SourceError::LimitExceeded(_)) => return Err(error),
             Err(error) if !deployment.host.stop.is_set() => {
-                let (app, cause) = (&deployment.spec.app, error.cause());
-                tracing::warn!("{app}: cannot use a spare tree: {cause}");
+                let app = &deployment.spec.app;
+                tracing::warn!("{app}: cannot use a spare tree: {error}");
                 deployment.host.root.remove_tree(tree)?;
             }
             done => return done,
@@ -174,13 +174,7 @@ pub(crate) fn make_spare(deployment: &Deployment<'_>, mirror: &Repository) -> Re
     if spare_is_ready(deployment)? {
         return Ok(());
     }
-    match SpareTrees::new(deployment).prepare(mirror) {
-        Ok(()) => Ok(()),
-        Err(SourceError::LimitExceeded(failure) | SourceError::Failed(failure)) => Err(failure),
-        Err(error @ SourceError::BrokenMirror { .. }) => {
-            Err(Failure::new(format!("{error}: {}", error.cause())))
-        }
-    }
+    Ok(SpareTrees::new(deployment).prepare(mirror)?)
 }
 
 /// Whether [`make_spare`] has nothing to do. Costs two system calls.

@@ -307,9 +307,8 @@ impl<'a> SpareTrees<'a> {
                     // The mirror may, for example, no longer have the tree's own commit.
                     Err(error) => {
                         tracing::info!(
-                            "{}: recreating a spare tree from scratch: {}",
-                            self.deployment.spec.app,
-                            error.cause()
+                            "{}: recreating a spare tree from scratch: {error}",
+                            self.deployment.spec.app
                         );
                         false
                     }
