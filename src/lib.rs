@@ -3,7 +3,7 @@
 //! # The spine
 //!
 //! ```text
-//! settings → desired → facts → plan → apply → report
+//! settings → roles (facts, peers) → desired → catalog → plan → apply → report
 //! ```
 //!
 //! Data flows one way: each stage takes a value and returns the next, and only [`pass`] chains the
@@ -12,7 +12,7 @@
 //! | module | purpose |
 //! | --- | --- |
 //! | [`cli`] | the command line: one file per command, and the only module that prints |
-//! | [`operate`] | what commands decide, for `cli` and other programs; returns values and never prints |
+//! | [`operate`] | what commands decide; returns values and never prints |
 //! | [`pass`] | one pass; `converge`, `plan` and `status` run the same chain up to different stages |
 //! | [`settings`] | `node.yml`: reading, merging and validating it |
 //! | [`desired`] | the manifest: reading it, caching the last good one, and editing it (`publish`) |

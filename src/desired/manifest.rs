@@ -174,16 +174,16 @@ impl AppEntry {
     /// Refuses what types cannot: texts appear in messages, reports and records, and each host compares each
     /// override with its tags in each pass.
     fn check(&self, node: &Node) -> Result<(), Problem> {
-        const NAME: usize = 300;
-        const REASON: usize = 2000;
-        const MOST: usize = 1000;
+        const MAX_NAME_CHARS: usize = 300;
+        const MAX_REASON_CHARS: usize = 2000;
+        const MAX_OVERRIDES: usize = 1000;
         let reason = self.hold.as_ref().map(|hold| &hold.reason);
         let by = self.hold.as_ref().map(|hold| &hold.by);
         for (path, text, most) in [
-            (&["ref"][..], self.reference.as_ref(), NAME),
-            (&["by"], self.by.as_ref(), NAME),
-            (&["hold", "by"], by, NAME),
-            (&["hold", "reason"], reason, REASON),
+            (&["ref"][..], self.reference.as_ref(), MAX_NAME_CHARS),
+            (&["by"], self.by.as_ref(), MAX_NAME_CHARS),
+            (&["hold", "by"], by, MAX_NAME_CHARS),
+            (&["hold", "reason"], reason, MAX_REASON_CHARS),
         ] {
             let length = text.map_or(0, |text| text.chars().count());
             if length > most {
@@ -204,9 +204,10 @@ impl AppEntry {
         }
         let tags = self.overrides.iter().map(|over| over.tags.len());
         let count = tags.sum::<usize>().max(self.overrides.len());
-        if count > MOST {
-            let problem =
-                format!("there are {count} overrides and tags of them; at most {MOST} are allowed");
+        if count > MAX_OVERRIDES {
+            let problem = format!(
+                "there are {count} overrides and tags of them; at most {MAX_OVERRIDES} are allowed"
+            );
             return Err(Problem::new(problem)
                 .at(&node_at(node, &["overrides"]).at)
                 .field("overrides"));

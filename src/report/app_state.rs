@@ -13,7 +13,7 @@ pub(crate) enum AppState {
     Converged,
     /// A pass would change it, or an obligation is owed.
     Pending,
-    /// It waits for a slot, a canary or the end of a pin.
+    /// It waits for the end of a pin, or an operator masked its service.
     Waiting,
     /// An operator put a hold on it in the manifest.
     Held,

@@ -37,9 +37,9 @@ pub(crate) trait ResolveInputs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ApplyOutcome {
     Done,
-    /// Nothing was done, and nothing failed: the app is on hold, or no slot is free.
+    /// Nothing was done, and nothing failed: the app is on hold.
     Waiting(String),
-    /// Nothing was done, because the wanted sha is quarantined.
+    /// Nothing was activated, because the wanted sha is quarantined or has just failed its preflight.
     Refused(String),
 }
 

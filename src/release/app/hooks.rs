@@ -9,7 +9,7 @@ use super::step::{Step, deserialize_enabled_steps};
 use crate::problem::{Problem, nearest};
 
 /// Commands by the time they run: `before_STAGE` and `after_STAGE` for the stages `fetch`,
-/// `materialise`, `link`, `build`, `assets`, `migrate`, `activate`, `gate` and `keep`, and
+/// `materialise`, `link`, `build`, `assets`, `migrate`, `preflight`, `activate`, `gate` and `keep`, and
 /// `before_rollback` and `after_rollback`, which a rollback runs instead of those of `activate`.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
