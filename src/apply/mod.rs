@@ -5,6 +5,7 @@
 
 mod duties;
 mod readiness;
+mod rollback;
 mod trial;
 mod validation;
 mod view;

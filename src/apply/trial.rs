@@ -1,16 +1,23 @@
 //! Trials: a release that was put into service has to show that it works, or the earlier one is restored.
 //!
+//! | question | answer |
+//! | --- | --- |
+//! | Can the trial be decided in this pass? | [`TrialReadiness`] |
+//! | What do the processes and the health check show? | [`TrialOutcome`] of [`release::poll_gate`] |
+//! | If it failed: is there a release to restore? | [`RollbackOutcome`](release::RollbackOutcome) of [`release::restore_previous`] |
+//! | Does the restored one work? | `RestoredState` in `rollback.rs` |
+//! | Where did the trial end? | [`TrialEnd`], which becomes the [`ResourceResult`] |
+//!
 //! By now all duties of the changes are done, so every process that uses a release on trial was restarted. A
 //! service that could not be restarted for a reason of its own (a config that failed its check, say) leaves
 //! the trial open, because that says nothing about the release.
 
 use super::readiness::TrialReadiness;
-use super::{AppliedResource, Applier, Event, LIFT_HINT, ResourceResult};
+use super::{Applier, Event, LIFT_HINT, ResourceResult};
 use crate::kind::ServiceProcesses;
-use crate::owed::Obligation;
 use crate::ports::exec::block_quote;
 use crate::ports::root::RootError;
-use crate::release::{self, ReleaseSpec, RollbackOutcome};
+use crate::release::{self, ReleaseSpec};
 use crate::resource::{Change, Duty, Failure, Trial, TrialOutcome, Verb, Withheld};
 use crate::role::Resource;
 
@@ -18,7 +25,7 @@ use crate::role::Resource;
 const MAX_CRASHES: u32 = 2;
 
 /// Where a trial ended in this pass.
-enum TrialEnd {
+pub(super) enum TrialEnd {
     /// Proven, and the wanted one.
     Proven,
     /// Proven, but another release is wanted: a pass that was killed while it rolled back a bad release
@@ -32,14 +39,6 @@ enum TrialEnd {
     Failed(Failure),
     /// The release failed. The last good one is back, if there is one.
     RolledBack(Failure),
-}
-
-/// Whether the release that was rolled back to works.
-enum RestoredState {
-    Proven,
-    /// There is no verdict yet, for this reason: the next pass continues.
-    Unproven(String),
-    Failed(Failure),
 }
 
 impl TrialEnd {
@@ -66,19 +65,11 @@ impl TrialEnd {
     }
 }
 
-/// The hint of the cause, followed by what to do then.
-fn after_hint(cause: &Failure, hint: &str) -> String {
-    match &cause.hint {
-        Some(cause) => format!("{cause}; then {hint}"),
-        None => hint.to_owned(),
-    }
-}
-
 /// A release on trial, and the resource that deployed it.
-struct OnTrial<'a> {
-    resource: &'a Resource,
-    spec: &'a ReleaseSpec,
-    trial: Trial,
+pub(super) struct OnTrial<'a> {
+    pub resource: &'a Resource,
+    pub spec: &'a ReleaseSpec,
+    pub trial: Trial,
 }
 
 impl<'a> Applier<'a> {
@@ -137,7 +128,7 @@ impl<'a> Applier<'a> {
     fn confirm(&mut self, on_trial: &OnTrial<'a>) -> TrialEnd {
         let proven = format!("{} is proven", on_trial.trial.release);
         self.announce(on_trial.resource, &proven);
-        if let Err(failure) = release::confirm(on_trial.spec, self.host) {
+        if let Err(failure) = release::record_proven(on_trial.spec, self.host) {
             return TrialEnd::Failed(failure);
         }
         self.view.forget();
@@ -148,97 +139,6 @@ impl<'a> Applier<'a> {
             },
             Err(failure) => TrialEnd::Failed(failure),
         }
-    }
-
-    /// Restores the last good release, and proves that it works.
-    fn roll_back(&mut self, on_trial: &OnTrial<'a>, why: &Failure) -> Result<TrialEnd, RootError> {
-        let (resource, bad) = (on_trial.resource, &on_trial.trial.release);
-        self.announce(resource, &format!("{bad} failed: {}", why.summary()));
-        let restored = match release::roll_back(on_trial.spec, self.host, why) {
-            Ok(RollbackOutcome::RolledBack(restored)) => restored,
-            Ok(RollbackOutcome::NoTarget) => {
-                let failure = Failure::new(format!(
-                    "{bad} failed, and there is no good release to go back to: {}",
-                    why.message
-                ));
-                let hint = "the failed release stays active; publish a sha that works";
-                return Ok(TrialEnd::RolledBack(failure.hint(after_hint(why, hint))));
-            }
-            Err(failure) => {
-                let message = format!(
-                    "{}; and it cannot be rolled back: {}",
-                    why.message, failure.message
-                );
-                return Ok(TrialEnd::Failed(Failure { message, ..failure }));
-            }
-        };
-        self.announce(resource, &format!("rolls back to {restored}"));
-        self.restart_after_rollback(resource)?;
-        let hint = after_hint(why, LIFT_HINT);
-        let (summary, why) = (why.summary(), &why.message);
-        Ok(match self.prove_restored(on_trial, &restored)? {
-            RestoredState::Proven => TrialEnd::RolledBack(
-                Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(hint),
-            ),
-            RestoredState::Unproven(reason) => TrialEnd::RolledBack(
-                Failure::new(format!(
-                    "{bad} failed and {restored} is back, but not proven yet: {why}"
-                ))
-                .hint(format!(
-                    "{reason}; the next pass continues with the release that is back"
-                )),
-            ),
-            RestoredState::Failed(failure) => TrialEnd::Failed(Failure {
-                message: format!(
-                    "it failed ({summary}), and {restored}, to which it was rolled back, is unhealthy too: {}",
-                    failure.message
-                ),
-                ..failure
-            }),
-        })
-    }
-
-    /// Runs the trial of a restored release.
-    fn prove_restored(
-        &mut self,
-        on_trial: &OnTrial<'a>,
-        restored: &str,
-    ) -> Result<RestoredState, RootError> {
-        let trial = Trial {
-            release: restored.to_owned(),
-            ..on_trial.trial.clone()
-        };
-        let outcome = match self.readiness(on_trial.resource) {
-            TrialReadiness::NotReady(why) | TrialReadiness::Waiting(why) => {
-                return Ok(RestoredState::Unproven(why));
-            }
-            TrialReadiness::Stopped => Ok(TrialOutcome::Stopped),
-            TrialReadiness::DependentFailed(failure) => {
-                Ok(self.failed_or_conflict(on_trial, failure))
-            }
-            TrialReadiness::Ready => self.run_gate(on_trial, &trial),
-        };
-        Ok(match outcome {
-            Ok(TrialOutcome::Passed) => match release::confirm(on_trial.spec, self.host) {
-                Ok(()) => RestoredState::Proven,
-                Err(failure) => RestoredState::Failed(failure),
-            },
-            Ok(TrialOutcome::Stopped) => {
-                RestoredState::Unproven("trueup was asked to stop".to_owned())
-            }
-            Ok(TrialOutcome::Conflict(failure)) => {
-                self.record_owed_restarts(on_trial.resource)?;
-                RestoredState::Failed(failure)
-            }
-            Ok(TrialOutcome::Failed(failure)) => {
-                // It stays active: there is no third release to try.
-                if let Err(error) = release::mark_bad(on_trial.spec, self.host, &failure) {
-                    tracing::warn!("cannot mark {restored} as failed: {error}");
-                }
-                RestoredState::Failed(failure)
-            }
-            Err(failure) => RestoredState::Failed(failure),
-        })
     }
 
     /// Adds the log tail of each service that uses the release, before a restart loses it.
@@ -259,7 +159,7 @@ impl<'a> Applier<'a> {
         failure
     }
 
-    fn announce(&mut self, resource: &Resource, message: &str) {
+    pub(super) fn announce(&mut self, resource: &Resource, message: &str) {
         (self.on_event)(Event::TrialProgress {
             id: &resource.id,
             message,
@@ -267,7 +167,7 @@ impl<'a> Applier<'a> {
     }
 
     /// The services that run from a release.
-    fn services(
+    pub(super) fn services(
         &self,
         resource: &Resource,
     ) -> impl Iterator<Item = (&'a Resource, &'a dyn ServiceProcesses)> {
@@ -275,7 +175,11 @@ impl<'a> Applier<'a> {
         dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
     }
 
-    fn run_gate(&mut self, on_trial: &OnTrial<'a>, trial: &Trial) -> Result<TrialOutcome, Failure> {
+    pub(super) fn run_gate(
+        &mut self,
+        on_trial: &OnTrial<'a>,
+        trial: &Trial,
+    ) -> Result<TrialOutcome, Failure> {
         let services: Vec<_> = self.services(on_trial.resource).collect();
         let (catalog, host) = (self.catalog, self.host);
         let crashes_before: Vec<u32> = services.iter().map(|(_, s)| s.crashes(host)).collect();
@@ -293,11 +197,15 @@ impl<'a> Applier<'a> {
             Ok(())
         };
         let runs_as = || catalog.runs_as(&on_trial.resource.id, host);
-        release::run_gate(on_trial.spec, host, &mut check_services, &runs_as)
+        release::poll_gate(on_trial.spec, host, &mut check_services, &runs_as)
     }
 
     /// A service that cannot be started proves the release bad, unless another program is in its way.
-    fn failed_or_conflict(&self, on_trial: &OnTrial<'a>, failure: Failure) -> TrialOutcome {
+    pub(super) fn failed_or_conflict(
+        &self,
+        on_trial: &OnTrial<'a>,
+        failure: Failure,
+    ) -> TrialOutcome {
         let runs_as = || self.catalog.runs_as(&on_trial.resource.id, self.host);
         match release::port_conflict(on_trial.spec, self.host, &runs_as) {
             Some(conflict) => TrialOutcome::Conflict(conflict),
@@ -307,7 +215,7 @@ impl<'a> Applier<'a> {
 
     /// Marks a restart as owed to each dependent: a service that met a conflict may run without what it could not
     /// get (a port, say), so the next pass restarts it.
-    fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
+    pub(super) fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
         for dependent in self.catalog.dependents(&resource.id) {
             if let Some(mut record) = self.records.read(&dependent.id) {
                 record.mark_owed(Duty::Restart, &resource.id);
@@ -315,60 +223,5 @@ impl<'a> Applier<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Restarts every dependent from the restored release, whether it runs, crash-loops or never started; not one that
-    /// an operator masked, or that should not run and does not.
-    fn restart_after_rollback(&mut self, resource: &'a Resource) -> Result<(), RootError> {
-        self.view.forget();
-        self.view.refresh_stamp(resource);
-        for dependent in self.catalog.dependents(&resource.id) {
-            let entry = self.results.get(&*dependent.id);
-            let is_held =
-                |entry: &AppliedResource| matches!(entry.result, ResourceResult::Waiting(..));
-            if entry.is_none_or(is_held) || !self.view.may_restart(dependent) {
-                continue;
-            }
-            let failed = self.restart_dependent(dependent, resource);
-            let entry = self.result_mut(dependent);
-            let changed = match entry.take_result() {
-                ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
-                    ResourceResult::Changed(change)
-                }
-                _ => ResourceResult::Unchanged,
-            };
-            entry.result = match &failed {
-                Some(failure) => ResourceResult::Failed(None, failure.clone()),
-                None => changed,
-            };
-            entry.duty_failure = failed;
-            let run = self.view.run(dependent);
-            if run.is_some() {
-                self.update_record(dependent, run.as_ref(), &[Duty::Restart, Duty::Reload])?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Fulfills the duties of a dependent of a restored release; returns the last failure.
-    fn restart_dependent(&mut self, dependent: &Resource, restored: &Resource) -> Option<Failure> {
-        self.result_mut(dependent).owed.clear();
-        let triggers = dependent.triggers.iter();
-        let mut failed = None;
-        for trigger in triggers.filter(|trigger| trigger.on.contains(&restored.id)) {
-            let obligation = Obligation {
-                duty: trigger.duty,
-                causes: vec![restored.id.clone()],
-            };
-            (self.on_event)(Event::DutyStarted {
-                id: &dependent.id,
-                obligation: &obligation,
-            });
-            match self.perform(dependent, trigger.duty) {
-                Ok(()) => self.result_mut(dependent).fulfilled.push(obligation),
-                Err(failure) => failed = Some(failure),
-            }
-        }
-        failed
     }
 }

@@ -221,7 +221,8 @@ fn apply_and_verify(resource: &dyn AnyResource, sandbox: &Sandbox) -> Result<(),
         condition.is_some_and(|release| release.trial.is_some())
     };
     if let Some(spec) = release.filter(|_| inspect().is_ok_and(|observed| on_trial(&*observed))) {
-        crate::release::confirm(spec, &sandbox.host).map_err(|failure| failure.to_string())?;
+        crate::release::record_proven(spec, &sandbox.host)
+            .map_err(|failure| failure.to_string())?;
     }
     let at_once = inspect()?.change().cloned();
     for (when, left) in [

@@ -327,7 +327,7 @@ impl Kind for Release {
             ReleaseStep::Withhold { leave, why } => {
                 if let Some(bad) = leave
                     && let release::RollbackOutcome::RolledBack(_) =
-                        release::roll_back_bad(spec, host, bad)?
+                        release::finish_rollback(spec, host, bad)?
                 {
                     return Ok(ApplyOutcome::Done);
                 }

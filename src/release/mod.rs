@@ -12,7 +12,7 @@
 //!
 //! The record notes a switch of `current` as a *trial* before it happens. The pass restarts the services that
 //! run from it, as after any change of a dependency; then the gate decides, and the trial ends with
-//! [`confirm`] or [`roll_back`].
+//! [`record_proven`] or [`restore_previous`].
 //!
 //! # Layers
 //!
@@ -59,10 +59,9 @@ pub(crate) use record::quarantine::QuarantinedSha;
 pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::files;
-pub(crate) use stages::gate::{
-    RollbackOutcome, confirm, mark_bad, roll_back, roll_back_bad, run_gate,
-};
+pub(crate) use stages::gate::{poll_gate, record_proven};
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;
 pub(crate) use stages::listener::port_conflict;
+pub(crate) use stages::rollback::{RollbackOutcome, finish_rollback, mark_bad, restore_previous};
 pub(crate) use stages::skip::describe_commands;

@@ -15,7 +15,7 @@ use super::source::mirror;
 use super::stages::attempt::{self, Attempt, StageOutcome};
 use super::stages::materialise::{self, Checkout};
 use super::stages::preflight::{PreflightPoint, preflight};
-use super::stages::{activate, assets, build, files, gate, keep, link, migrate};
+use super::stages::{activate, assets, build, files, keep, link, migrate, rollback};
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind};
@@ -59,7 +59,7 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
 
 /// Ends the deployment of a release that failed its preflight.
 fn refuse(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<DeployOutcome, Failure> {
-    gate::quarantine(attempt.deployment, &attempt.name, why)?;
+    rollback::quarantine(attempt.deployment, &attempt.name, why)?;
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     attempt.save()?;
     Ok(DeployOutcome::Refused(format!(

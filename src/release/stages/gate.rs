@@ -4,15 +4,12 @@
 //! A command that returned 0 proves nothing. A release is good once every service that runs from it has its
 //! processes in it, and its health check succeeds, several times in a row.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::activate;
 use super::attempt::Attempt;
 use super::hooks::{self, HookTiming};
 use super::keep;
 use super::listener::{self, ServiceUids};
-use super::run;
 use super::spare::prepare_spare;
 use crate::ports::{Host, backoff};
 use crate::release::app::spec::POLL_INTERVAL;
@@ -20,24 +17,12 @@ use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
 use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
-use crate::release::record::log::heading;
-use crate::release::record::overrides::Overrides;
-use crate::release::record::quarantine::QuarantinedSha;
 use crate::release::record::{self, RecordedTrial, ReleaseRecord};
 use crate::resource::{Failure, FailureKind, TrialOutcome};
 
-/// The state of the app after a failed trial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RollbackOutcome {
-    /// Rolled back to this release, which was active before and is now on trial itself.
-    RolledBack(String),
-    /// There is no good release to roll back to: everything stays as it is.
-    NoTarget,
-}
-
 /// Polls `check_services` and the health check until both succeeded often enough in a row, or the time limit
 /// has passed.
-pub(crate) fn run_gate(
+pub(crate) fn poll_gate(
     spec: &ReleaseSpec,
     host: &Host,
     check_services: &mut dyn FnMut() -> Result<(), Failure>,
@@ -158,7 +143,7 @@ fn run_before_hooks(deployment: &Deployment<'_>, trial: &RecordedTrial) -> Optio
 }
 
 /// Ends the trial of the active release as passed.
-pub(crate) fn confirm(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
+pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
         return Err(Failure::new(
             "the record of the trial was lost while it ran, so its result cannot be recorded",
@@ -211,137 +196,8 @@ fn run_keep_stage(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     )
 }
 
-/// Ends the trial of the active release as failed: marks it bad, quarantines its sha, and rolls back to the
-/// release that was active before, which is then on trial itself.
-pub(crate) fn roll_back(
-    spec: &ReleaseSpec,
-    host: &Host,
-    why: &Failure,
-) -> Result<RollbackOutcome, Failure> {
-    let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
-        return Ok(RollbackOutcome::NoTarget);
-    };
-    quarantine(&deployment, &trial.name, why)?;
-    let to = rollback_target(&record, &trial);
-    let mut attempt = Attempt {
-        deployment: &deployment,
-        record: &mut record,
-        name: trial.name.clone(),
-    };
-    record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
-    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
-    roll_back_to(&mut attempt, to)
-}
-
-/// Ends the trial of a release that was rolled back to as failed. It stays active, and its sha is quarantined.
-pub(crate) fn mark_bad(spec: &ReleaseSpec, host: &Host, why: &Failure) -> Result<(), Failure> {
-    let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
-        return Ok(());
-    };
-    quarantine(&deployment, &trial.name, why)?;
-    let mut attempt = Attempt {
-        deployment: &deployment,
-        record: &mut record,
-        name: trial.name.clone(),
-    };
-    record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
-    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
-    attempt.record.set_trial(None);
-    attempt.save()
-}
-
-/// Finishes a rollback in which an earlier pass was killed: a bad release is still active.
-pub(crate) fn roll_back_bad(
-    spec: &ReleaseSpec,
-    host: &Host,
-    name: &str,
-) -> Result<RollbackOutcome, Failure> {
-    let layout = spec.layout();
-    let mut record = ReleaseRecord::load(host, &layout)?;
-    let Some(entry) = record.find(name) else {
-        return Ok(RollbackOutcome::NoTarget);
-    };
-    let deployment = Deployment::new(spec, &entry.sha, host)?;
-    let to = record.previous_good(name).map(|entry| entry.name.clone());
-    let mut attempt = Attempt {
-        deployment: &deployment,
-        record: &mut record,
-        name: name.to_owned(),
-    };
-    roll_back_to(&mut attempt, to)
-}
-
-fn roll_back_to(
-    attempt: &mut Attempt<'_, '_>,
-    to: Option<String>,
-) -> Result<RollbackOutcome, Failure> {
-    let deployment = attempt.deployment;
-    let Some(to) = to else {
-        attempt.record.set_trial(None);
-        attempt.save()?;
-        return Ok(RollbackOutcome::NoTarget);
-    };
-    attempt.record.set_trial(Some(RecordedTrial {
-        name: to.clone(),
-        from: None,
-        is_rollback: true,
-    }));
-    attempt.save()?;
-    let bad = attempt.name.clone();
-    let hooked = hooks::run_rollback(attempt.deployment, &attempt.name, HookTiming::Before);
-    if let Err(failure) = hooked {
-        tracing::warn!("{}: {failure}; rolling back anyway", deployment.spec.app);
-    }
-    activate::point_current_to(deployment, &to)?;
-    activate::append_revisions_log(
-        deployment,
-        &format!("trueup took back release {bad} and went back to {to}"),
-    );
-    attempt.record.set_last_activated(&to);
-    attempt.save()?;
-    attempt.name = to.clone();
-    if let Err(failure) = hooks::run_rollback(attempt.deployment, &attempt.name, HookTiming::After)
-    {
-        tracing::warn!("{}: {failure}", deployment.spec.app);
-    }
-    Ok(RollbackOutcome::RolledBack(to))
-}
-
-/// The release to roll back to: the one that was active before, if it is good, else the last good one.
-fn rollback_target(record: &ReleaseRecord, trial: &RecordedTrial) -> Option<String> {
-    if trial.is_rollback {
-        return None;
-    }
-    let from = trial.from.as_deref().and_then(|name| record.find(name));
-    from.filter(|entry| entry.state == ReleaseStatus::Good)
-        .or_else(|| record.previous_good(&trial.name))
-        .map(|entry| entry.name.clone())
-}
-
-/// Keeps the sha of a release that failed from being activated on this host.
-pub(crate) fn quarantine(
-    deployment: &Deployment<'_>,
-    release: &str,
-    why: &Failure,
-) -> Result<(), Failure> {
-    let mut overrides = Overrides::load(deployment.host, &deployment.layout)?;
-    overrides.quarantine(QuarantinedSha {
-        sha: deployment.sha.clone(),
-        release: release.to_owned(),
-        at: deployment.host.clock.now(),
-        why: why.message.clone(),
-    });
-    overrides.save(deployment.host, &deployment.layout)?;
-    // A service's output belongs in the log, which only root can read.
-    let now = deployment.host.clock.now();
-    let mut log = run::open_log(deployment, release)?;
-    let line = heading(Stage::Gate, Stage::Gate.as_str(), &format!("{now:.0}"));
-    let _ = writeln!(log, "{line}\n{}", why.message);
-    Ok(())
-}
-
 /// The deployment, record and trial of the active release, if it is on trial.
-fn load_trial<'a>(
+pub(super) fn load_trial<'a>(
     spec: &'a ReleaseSpec,
     host: &'a Host,
 ) -> Result<Option<(Deployment<'a>, ReleaseRecord, RecordedTrial)>, Failure> {
@@ -362,7 +218,7 @@ fn load_trial<'a>(
 }
 
 /// Records the decision of the gate.
-fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, why: Option<&str>) {
+pub(super) fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, why: Option<&str>) {
     let now = attempt.deployment.host.clock.now();
     let activated = attempt.entry().find_stage(Stage::Activate, None);
     let began = activated.map_or(now, |stage_entry| stage_entry.began);

@@ -15,6 +15,7 @@ pub(super) mod listener;
 pub(super) mod materialise;
 pub(super) mod migrate;
 pub(super) mod preflight;
+pub(super) mod rollback;
 pub(super) mod run;
 pub(super) mod skip;
 pub(super) mod spare;

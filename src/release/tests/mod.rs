@@ -227,12 +227,12 @@ fn run_pass(spec: &ReleaseSpec, host: &Host) -> Result<Option<ApplyOutcome>, Fai
         .map(|diff| Release::apply(spec, &diff.action, host))
         .transpose()?;
     if condition(spec, host)?.trial.is_some() {
-        match run_gate(spec, host, &mut || Ok(()), &Vec::new)? {
-            TrialOutcome::Passed => confirm(spec, host)?,
+        match poll_gate(spec, host, &mut || Ok(()), &Vec::new)? {
+            TrialOutcome::Passed => record_proven(spec, host)?,
             TrialOutcome::Stopped => return Err(Failure::stopped()),
             TrialOutcome::Conflict(why) => return Err(why),
             TrialOutcome::Failed(why) => {
-                roll_back(spec, host, &why)?;
+                restore_previous(spec, host, &why)?;
                 return Err(why);
             }
         }

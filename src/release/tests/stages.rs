@@ -429,11 +429,11 @@ fn first_release_on_trial_is_distinguished_from_later_ones() {
     let first = bench.spec(&bench.commit(&[("a", "1")]), "");
     switch(&first);
     assert_eq!(served(&first), (true, false));
-    confirm(&first, &host).unwrap();
+    record_proven(&first, &host).unwrap();
     assert!(!served(&first).0);
     let second = bench.spec(&bench.commit(&[("a", "2")]), "");
     switch(&second);
     assert_eq!(served(&second), (true, true));
-    roll_back(&second, &host, &Failure::new("answered 500")).unwrap();
+    restore_previous(&second, &host, &Failure::new("answered 500")).unwrap();
     assert_eq!(served(&second), (true, true), "the way back");
 }
