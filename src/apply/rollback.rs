@@ -42,8 +42,8 @@ impl<'a> Applier<'a> {
                     "{bad} failed, and there is no good release to go back to: {}",
                     why.message
                 ));
-                let hint = "the failed release stays active; publish a sha that works";
-                return Ok(TrialEnd::RolledBack(failure.hint(after_hint(why, hint))));
+                let hint = "it stays active and on trial: the next pass asks it again, or publish a sha that works";
+                return Ok(TrialEnd::Failed(failure.hint(after_hint(why, hint))));
             }
             Err(failure) => {
                 let message = format!(

@@ -266,15 +266,21 @@ fn service_still_running_the_old_release_fails_the_gate() {
 }
 
 #[test]
-fn unhealthy_first_release_stays_active_and_fails_the_pass() {
+fn unhealthy_first_release_stays_on_trial_and_its_sha_is_not_quarantined() {
     let app = App::new(ROLE);
-    app.publish_commit(GOOD, "500", "page one");
-    let ran = app.converge(4);
+    let sha = app.publish_commit(GOOD, "500", "page one");
+    let ran = app.converge(1);
     assert!(ran.out.contains("no good release to go back to"), "{ran}");
     let first = app.current();
-    let again = app.converge(4);
+    let again = app.converge(1);
     assert!(!again.out.contains("restarted"), "{again}");
     assert_eq!(app.current(), first);
+    assert!(!app.sandbox.at("/var/lib/trueup/orders/shop.json").exists());
+    // The host was the cause, and is repaired.
+    std::fs::write(app.sandbox.at("/srv/shop/current/status"), "200").unwrap();
+    app.converge(0);
+    assert_eq!(app.running(), sha);
+    std::fs::write(app.sandbox.at("/srv/shop/current/status"), "500").unwrap();
     let good = app.publish_commit(GOOD, "200", "page two");
     app.converge(0);
     assert_eq!(app.running(), good);

@@ -23,7 +23,8 @@ use crate::resource::Failure;
 pub(crate) enum RollbackOutcome {
     /// Rolled back to this release, which was active before and is now on trial itself.
     RolledBack(String),
-    /// There is no good release to roll back to: everything stays as it is.
+    /// There is no good release to roll back to. The failed one stays active and on trial: it is the first one here, so
+    /// the host may be the cause, and nothing is quarantined.
     NoTarget,
 }
 
@@ -37,7 +38,6 @@ pub(crate) fn restore_previous(
     let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
         return Ok(RollbackOutcome::NoTarget);
     };
-    quarantine(&deployment, &trial.name, why)?;
     let to = rollback_target(&record, &trial);
     let mut attempt = Attempt {
         deployment: &deployment,
@@ -45,6 +45,11 @@ pub(crate) fn restore_previous(
         name: trial.name.clone(),
     };
     record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
+    if to.is_none() {
+        attempt.save()?;
+        return Ok(RollbackOutcome::NoTarget);
+    }
+    quarantine(&deployment, &trial.name, why)?;
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     restore(&mut attempt, to)
 }

@@ -143,7 +143,7 @@ fn store_that_never_answered_fails_the_pass_and_changes_nothing() {
     assert_eq!(ran.code, 1, "{ran}");
     assert_eq!(
         ran.err,
-        "trueup: the store dir:@STORE@ cannot be reached: there is no such folder; this host has no last good manifest yet, so nothing was changed\n  hint: create the folder on this host, or mount it, so that the user who runs trueup can use it\n"
+        "trueup: the store dir:@STORE@ cannot be reached: there is no such folder; this host has no last good manifest yet, so nothing was changed\n  hint: create or mount the folder, for the user who runs trueup\n"
     );
     assert!(!host.at("/srv").exists());
 }

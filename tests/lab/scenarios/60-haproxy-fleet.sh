@@ -92,7 +92,7 @@ same "haproxy was not reloaded or restarted" "$before" "$(on lb pgrep -d, haprox
 under_load lb
 app_host app4
 write app4:/etc/trueup/node.d/first.yml <<<"attributes: {web_apps: {shop: {sha: ${sha[sick]}, gate_timeout: 3s}}}"
-code "a host joins, and its first release does not work" 4 on app4 trueup converge
+code "a host joins, and its first release does not work" 1 on app4 trueup converge
 has "the node has published its record" '"node": "app4"' "$(s3 GET nodes/production/app4.json | sed 's/":"/": "/g')"
 check "the balancer converges" on lb trueup converge
 same "and does not list it" "app1 app2 app3 " "$(lists)"

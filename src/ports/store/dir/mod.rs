@@ -39,8 +39,9 @@ const LOCK_FILE: &str = ".lock";
 const TEMP_PREFIX: &str = ".incoming";
 /// How long a writer waits for the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-const HINT: &str =
-    "create the folder on this host, or mount it, so that the user who runs trueup can use it";
+const MISSING_HINT: &str = "create or mount the folder, for the user who runs trueup";
+const REFUSED_HINT: &str = "`ls -la` of its folder shows what is there and who may use it";
+const LOCK_HINT: &str = "`fuser` of that file shows the writer; the next attempt may succeed";
 
 /// A folder as a store.
 #[derive(Debug)]
@@ -74,17 +75,17 @@ impl DirStore {
 
     fn open_root(&self) -> Result<OwnedFd, StoreError> {
         nix::fcntl::open(&self.root, FOLDER_FLAGS, Mode::empty()).map_err(|errno| match errno {
-            Errno::ENOENT => self.unreachable("there is no such folder"),
-            Errno::ENOTDIR => self.unreachable("it is not a folder"),
+            Errno::ENOENT => self.unreachable("there is no such folder", MISSING_HINT),
+            Errno::ENOTDIR => self.unreachable("it is not a folder", MISSING_HINT),
             errno => self.errno_error("", errno),
         })
     }
 
-    fn unreachable(&self, why: &str) -> StoreError {
+    fn unreachable(&self, why: &str, hint: &'static str) -> StoreError {
         StoreError::Unreachable {
             store: self.address.clone(),
             why: why.to_owned(),
-            hint: HINT,
+            hint,
         }
     }
 
@@ -93,7 +94,7 @@ impl DirStore {
             store: self.address.clone(),
             key: key.to_owned(),
             why: why.to_owned(),
-            hint: HINT,
+            hint: REFUSED_HINT,
         }
     }
 
@@ -101,7 +102,9 @@ impl DirStore {
         match errno {
             Errno::ELOOP => self.refused(key, "its path contains a symbolic link"),
             Errno::EXDEV => self.refused(key, "its path leads out of the store"),
-            Errno::EIO | Errno::ESTALE | Errno::ETIMEDOUT => self.unreachable(errno.desc()),
+            Errno::EIO | Errno::ESTALE | Errno::ETIMEDOUT => {
+                self.unreachable(errno.desc(), MISSING_HINT)
+            }
             errno => self.refused(key, errno.desc()),
         }
     }
@@ -136,10 +139,9 @@ impl DirStore {
                 Ok(()) => return Ok(lock),
                 Err(TryLockError::Error(error)) => return Err(self.io_error(key, &error)),
                 Err(TryLockError::WouldBlock) if asked.elapsed() > LOCK_TIMEOUT => {
-                    return Err(self.unreachable(&format!(
-                        "another writer has held {LOCK_FILE} for {} s",
-                        LOCK_TIMEOUT.as_secs()
-                    )));
+                    let seconds = LOCK_TIMEOUT.as_secs();
+                    let why = format!("another writer has held {LOCK_FILE} for {seconds} s");
+                    return Err(self.unreachable(&why, LOCK_HINT));
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
             }
