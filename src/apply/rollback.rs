@@ -45,6 +45,14 @@ impl<'a> Applier<'a> {
                 let hint = "it stays active and on trial: the next pass asks it again, or publish a sha that works";
                 return Ok(TrialEnd::Failed(failure.hint(after_hint(why, hint))));
             }
+            Ok(RollbackOutcome::MarkedBad) => {
+                let failure = Failure::new(format!(
+                    "{bad}, to which it was rolled back, failed too: {}",
+                    why.message
+                ));
+                let hint = "it stays active; publish a sha that works";
+                return Ok(TrialEnd::RolledBack(failure.hint(after_hint(why, hint))));
+            }
             Err(failure) => {
                 let message = format!(
                     "{}; and it cannot be rolled back: {}",

@@ -55,7 +55,11 @@ impl TrialEnd {
                     let failure = Failure::new(why).hint(LIFT_HINT);
                     ResourceResult::RolledBack(change, failure)
                 }
-                _ => ResourceResult::Waiting(change, "the next pass continues with it".into()),
+                Some(Withheld::OnHold(why)) => {
+                    let why = why.clone();
+                    ResourceResult::Waiting(change, why)
+                }
+                None => ResourceResult::Waiting(change, "the next pass continues with it".into()),
             },
             TrialEnd::Stopped => ResourceResult::stopped(),
             TrialEnd::Waiting(why) => ResourceResult::Waiting(change(before), why),
@@ -133,7 +137,11 @@ impl<'a> Applier<'a> {
         }
         self.view.forget();
         match self.view.observe(on_trial.resource) {
-            Ok(observed) => match observed.change() {
+            // Anything but another deployment is a later matter: the next release to build ahead, say.
+            Ok(observed) => match observed
+                .change()
+                .filter(|change| change.verb == Verb::Deploy)
+            {
                 Some(change) => TrialEnd::ProvenUnwanted(change.clone()),
                 None => TrialEnd::Proven,
             },

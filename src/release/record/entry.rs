@@ -18,7 +18,7 @@ pub(crate) enum ReleaseStatus {
     Built,
     /// It was active and passed its gate.
     Good,
-    /// It was active and failed its gate.
+    /// It failed its gate or its preflight.
     Bad,
 }
 

@@ -303,16 +303,17 @@ impl Instance<'_> {
             if has_ended() {
                 return Verdict::Ended;
             }
-            match self.check() {
-                Ok(Poll::NotListening) => {}
+            let wrong = match self.check() {
+                Ok(Poll::NotListening) => None,
                 Ok(Poll::Answered(Ok(()))) => return Verdict::Passed,
-                Ok(Poll::Answered(Err(failure))) => last = Some(failure),
+                Ok(Poll::Answered(Err(failure))) => Some(failure),
                 Err(failure) => return Verdict::Failed(failure),
-            }
+            };
             let now = host.clock.monotonic_now();
-            if let Some(failure) = permanent.add(last.as_ref(), now) {
+            if let Some(failure) = permanent.add(wrong.as_ref(), now) {
                 return Verdict::Failed(failure);
             }
+            last = wrong.or(last);
             if now >= deadline {
                 let Some(failure) = last else {
                     return Verdict::NeverListened;

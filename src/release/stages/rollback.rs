@@ -11,7 +11,7 @@ use crate::ports::Host;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
-use crate::release::record::entry::{ReleaseStatus, StageStatus};
+use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
 use crate::release::record::log::heading;
 use crate::release::record::overrides::Overrides;
 use crate::release::record::quarantine::QuarantinedSha;
@@ -26,6 +26,8 @@ pub(crate) enum RollbackOutcome {
     /// There is no good release to roll back to. The failed one stays active and on trial: it is the first one here, so
     /// the host may be the cause, and nothing is quarantined.
     NoTarget,
+    /// The failed release was itself restored, so there is no further one. It stays active, and its sha is quarantined.
+    MarkedBad,
 }
 
 /// Ends the trial of the active release as failed: marks it bad, quarantines its sha, and rolls back to the
@@ -38,6 +40,10 @@ pub(crate) fn restore_previous(
     let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
         return Ok(RollbackOutcome::NoTarget);
     };
+    if trial.is_rollback {
+        mark_bad(spec, host, why)?;
+        return Ok(RollbackOutcome::MarkedBad);
+    }
     let to = rollback_target(&record, &trial);
     let mut attempt = Attempt {
         deployment: &deployment,
@@ -116,8 +122,11 @@ fn restore(attempt: &mut Attempt<'_, '_>, to: Option<String>) -> Result<Rollback
         &format!("trueup took back release {bad} and went back to {to}"),
     );
     attempt.record.set_last_activated(&to);
-    attempt.save()?;
     attempt.name = to.clone();
+    // Its gate is timed from here.
+    let now = deployment.host.clock.now();
+    attempt.put_stage(StageEntry::done(Stage::Activate, now));
+    attempt.save()?;
     if let Err(failure) = hooks::run_rollback(attempt.deployment, &attempt.name, HookTiming::After)
     {
         tracing::warn!("{}: {failure}", deployment.spec.app);

@@ -437,3 +437,25 @@ fn first_release_on_trial_is_distinguished_from_later_ones() {
     restore_previous(&second, &host, &Failure::new("answered 500")).unwrap();
     assert_eq!(served(&second), (true, true), "the way back");
 }
+
+#[test]
+fn restored_release_that_fails_later_ends_its_trial_and_gives_way_to_another_sha() {
+    let bench = Bench::new();
+    let host = bench.host();
+    let bad = Failure::new("answered 500");
+    let switch = |spec: &ReleaseSpec| {
+        let diff = Release::diff(spec, &Release::inspect(spec, &host).unwrap()).unwrap();
+        Release::apply(spec, &diff.action, &host).unwrap();
+    };
+    let first = bench.spec(&bench.commit(&[("a", "1")]), "");
+    switch(&first);
+    record_proven(&first, &host).unwrap();
+    let second = bench.spec(&bench.commit(&[("a", "2")]), "");
+    switch(&second);
+    restore_previous(&second, &host, &bad).unwrap();
+    // The pass was stopped; in the next one the restored release fails as well.
+    let end = restore_previous(&second, &host, &bad).unwrap();
+    assert_eq!(end, RollbackOutcome::MarkedBad);
+    let third = bench.spec(&bench.commit(&[("a", "3")]), "");
+    deploy_ok(&third, &host);
+}
