@@ -30,10 +30,20 @@ impl<'a> Applier<'a> {
         if self.is_broken(&resource.id) && fulfilled.is_empty() {
             return Ok(());
         }
+        self.record_fulfilled(resource, &fulfilled)
+    }
+
+    /// Records which duties are done. A service that does not run keeps its record: it starts with what is on disk.
+    pub(super) fn record_fulfilled(
+        &mut self,
+        resource: &'a Resource,
+        fulfilled: &[Duty],
+    ) -> Result<(), RootError> {
         let run = self.view.run(resource);
-        let is_service = triggers.iter().any(|trigger| trigger.duty != Duty::Run);
+        let mut triggers = resource.triggers.iter();
+        let is_service = triggers.any(|trigger| trigger.duty != Duty::Run);
         if run.is_some() || !is_service {
-            self.update_record(resource, run.as_ref(), &fulfilled)?;
+            self.update_record(resource, run.as_ref(), fulfilled)?;
         }
         Ok(())
     }
@@ -65,11 +75,7 @@ impl<'a> Applier<'a> {
         match result {
             Ok(()) => {
                 entry.fulfilled.push(obligation);
-                // A restart includes a reload.
-                match duty {
-                    Duty::Restart => vec![Duty::Restart, Duty::Reload],
-                    duty => vec![duty],
-                }
+                done_by(duty)
             }
             Err(failure) => {
                 entry.owed.push((obligation, failure.message.clone()));
@@ -85,5 +91,13 @@ impl<'a> Applier<'a> {
         let result = resource.fulfill(duty, self.host);
         self.view.forget();
         result
+    }
+}
+
+/// The duties that are done by one.
+pub(super) fn done_by(duty: Duty) -> Vec<Duty> {
+    match duty {
+        Duty::Restart => vec![Duty::Restart, Duty::Reload],
+        duty => vec![duty],
     }
 }

@@ -48,8 +48,8 @@ pub(crate) enum ResourceResult {
     Unchanged,
     Changed(Change),
     Waiting(Change, String),
-    /// It failed its trial and the earlier release is back, or the wanted sha failed earlier and is
-    /// quarantined.
+    /// It failed its trial and the earlier release is back, it failed its preflight, or the wanted sha failed earlier
+    /// and is quarantined.
     RolledBack(Change, Failure),
     Failed(Option<Change>, Failure),
     /// Not inspected or not changed, for this reason.

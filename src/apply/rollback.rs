@@ -1,22 +1,14 @@
 //! What follows a failed trial: the last good release is restored, its services are restarted, and it has to show that
 //! it works as well.
 
-use super::readiness::TrialReadiness;
-use super::trial::{OnTrial, TrialEnd};
+use super::duties::done_by;
+use super::trial::{OnTrial, TrialEnd, Verdict};
 use super::{AppliedResource, Applier, Event, LIFT_HINT, ResourceResult};
 use crate::owed::Obligation;
 use crate::ports::root::RootError;
 use crate::release::{self, RollbackOutcome};
-use crate::resource::{Duty, Failure, Trial, TrialOutcome};
+use crate::resource::{Duty, Failure, Trial};
 use crate::role::Resource;
-
-/// Whether the release that was rolled back to works.
-enum RestoredState {
-    Proven,
-    /// There is no verdict yet, for this reason: the next pass continues.
-    Unproven(String),
-    Failed(Failure),
-}
 
 /// The hint of the cause, followed by what to do then.
 fn after_hint(cause: &Failure, hint: &str) -> String {
@@ -46,12 +38,12 @@ impl<'a> Applier<'a> {
                 return Ok(TrialEnd::Failed(failure.hint(after_hint(why, hint))));
             }
             Ok(RollbackOutcome::MarkedBad) => {
-                let failure = Failure::new(format!(
-                    "{bad}, to which it was rolled back, failed too: {}",
+                let message = format!(
+                    "{bad}, to which it was rolled back, is unhealthy too: {}",
                     why.message
-                ));
-                let hint = "it stays active; publish a sha that works";
-                return Ok(TrialEnd::RolledBack(failure.hint(after_hint(why, hint))));
+                );
+                let hint = after_hint(why, "it stays active; publish a sha that works");
+                return Ok(TrialEnd::Failed(Failure::new(message).hint(hint)));
             }
             Err(failure) => {
                 let message = format!(
@@ -63,70 +55,62 @@ impl<'a> Applier<'a> {
         };
         self.announce(resource, &format!("rolls back to {restored}"));
         self.restart_after_rollback(resource)?;
-        let hint = after_hint(why, LIFT_HINT);
-        let (summary, why) = (why.summary(), &why.message);
-        Ok(match self.prove_restored(on_trial, &restored)? {
-            RestoredState::Proven => TrialEnd::RolledBack(
-                Failure::new(format!("{bad} failed and {restored} is back: {why}")).hint(hint),
-            ),
-            RestoredState::Unproven(reason) => TrialEnd::RolledBack(
-                Failure::new(format!(
-                    "{bad} failed and {restored} is back, but not proven yet: {why}"
-                ))
-                .hint(format!(
-                    "{reason}; the next pass continues with the release that is back"
-                )),
-            ),
-            RestoredState::Failed(failure) => TrialEnd::Failed(Failure {
-                message: format!(
-                    "it failed ({summary}), and {restored}, to which it was rolled back, is unhealthy too: {}",
-                    failure.message
-                ),
-                ..failure
-            }),
-        })
+        self.prove_restored(on_trial, restored, why)
     }
 
-    /// Runs the trial of a restored release.
+    /// Runs the trial of the release that was rolled back to, because of `why`.
     fn prove_restored(
         &mut self,
         on_trial: &OnTrial<'a>,
-        restored: &str,
-    ) -> Result<RestoredState, RootError> {
-        let trial = Trial {
-            release: restored.to_owned(),
-            ..on_trial.trial.clone()
-        };
-        let outcome = match self.readiness(on_trial.resource) {
-            TrialReadiness::NotReady(why) | TrialReadiness::Waiting(why) => {
-                return Ok(RestoredState::Unproven(why));
-            }
-            TrialReadiness::Stopped => Ok(TrialOutcome::Stopped),
-            TrialReadiness::DependentFailed(failure) => {
-                Ok(self.failed_or_conflict(on_trial, failure))
-            }
-            TrialReadiness::Ready => self.run_gate(on_trial, &trial),
-        };
-        Ok(match outcome {
-            Ok(TrialOutcome::Passed) => match release::record_proven(on_trial.spec, self.host) {
-                Ok(()) => RestoredState::Proven,
-                Err(failure) => RestoredState::Failed(failure),
+        restored: String,
+        why: &Failure,
+    ) -> Result<TrialEnd, RootError> {
+        let bad = &on_trial.trial.release;
+        let on_trial = OnTrial {
+            trial: Trial {
+                release: restored,
+                ..on_trial.trial.clone()
             },
-            Ok(TrialOutcome::Stopped) => {
-                RestoredState::Unproven("trueup was asked to stop".to_owned())
-            }
-            Ok(TrialOutcome::Conflict(failure)) => {
-                self.record_owed_restarts(on_trial.resource)?;
-                RestoredState::Failed(failure)
-            }
-            Ok(TrialOutcome::Failed(failure)) => {
+            ..*on_trial
+        };
+        let restored = &on_trial.trial.release;
+        let unproven = |reason: &str| {
+            let message = format!(
+                "{bad} failed and {restored} is back, but not proven yet: {}",
+                why.message
+            );
+            let hint = format!("{reason}; the next pass continues with the release that is back");
+            TrialEnd::RolledBack(Failure::new(message).hint(hint))
+        };
+        let unhealthy = |failure: Failure| {
+            let message = format!(
+                "it failed ({}), and {restored}, to which it was rolled back, is unhealthy too: {}",
+                why.summary(),
+                failure.message
+            );
+            TrialEnd::Failed(Failure { message, ..failure })
+        };
+        Ok(match self.decide(&on_trial)? {
+            Verdict::Passed => match release::record_proven(on_trial.spec, self.host) {
+                Ok(()) => TrialEnd::RolledBack(
+                    Failure::new(format!(
+                        "{bad} failed and {restored} is back: {}",
+                        why.message
+                    ))
+                    .hint(after_hint(why, LIFT_HINT)),
+                ),
+                Err(failure) => unhealthy(failure),
+            },
+            Verdict::Failed(failure) => {
                 // It stays active: there is no third release to try.
                 if let Err(error) = release::mark_bad(on_trial.spec, self.host, &failure) {
                     tracing::warn!("cannot mark {restored} as failed: {error}");
                 }
-                RestoredState::Failed(failure)
+                unhealthy(failure)
             }
-            Err(failure) => RestoredState::Failed(failure),
+            Verdict::Stopped => unproven("trueup was asked to stop"),
+            Verdict::Waiting(why) => unproven(&why),
+            Verdict::Open(failure) => unproven(&failure.message),
         })
     }
 
@@ -142,32 +126,28 @@ impl<'a> Applier<'a> {
             if entry.is_none_or(is_held) || !self.view.may_restart(dependent) {
                 continue;
             }
-            let failed = self.restart_dependent(dependent, resource);
+            let (fulfilled, failed) = self.restart_dependent(dependent, resource);
             let entry = self.result_mut(dependent);
-            let changed = match entry.take_result() {
-                ResourceResult::Failed(Some(change), _) | ResourceResult::Changed(change) => {
-                    ResourceResult::Changed(change)
-                }
-                _ => ResourceResult::Unchanged,
-            };
-            entry.result = match &failed {
-                Some(failure) => ResourceResult::Failed(None, failure.clone()),
-                None => changed,
+            entry.result = match (&failed, entry.take_result().into_change()) {
+                (Some(failure), _) => ResourceResult::Failed(None, failure.clone()),
+                (None, Some(change)) => ResourceResult::Changed(change),
+                (None, None) => ResourceResult::Unchanged,
             };
             entry.duty_failure = failed;
-            let run = self.view.run(dependent);
-            if run.is_some() {
-                self.update_record(dependent, run.as_ref(), &[Duty::Restart, Duty::Reload])?;
-            }
+            self.record_fulfilled(dependent, &fulfilled)?;
         }
         Ok(())
     }
 
-    /// Fulfills the duties of a dependent of a restored release; returns the last failure.
-    fn restart_dependent(&mut self, dependent: &Resource, restored: &Resource) -> Option<Failure> {
+    /// Fulfills the duties of a dependent of a restored release; returns those that are done, and the last failure.
+    fn restart_dependent(
+        &mut self,
+        dependent: &Resource,
+        restored: &Resource,
+    ) -> (Vec<Duty>, Option<Failure>) {
         self.result_mut(dependent).owed.clear();
         let triggers = dependent.triggers.iter();
-        let mut failed = None;
+        let (mut fulfilled, mut failed) = (Vec::new(), None);
         for trigger in triggers.filter(|trigger| trigger.on.contains(&restored.id)) {
             let obligation = Obligation {
                 duty: trigger.duty,
@@ -177,11 +157,19 @@ impl<'a> Applier<'a> {
                 id: &dependent.id,
                 obligation: &obligation,
             });
-            match self.perform(dependent, trigger.duty) {
-                Ok(()) => self.result_mut(dependent).fulfilled.push(obligation),
-                Err(failure) => failed = Some(failure),
+            let result = self.perform(dependent, trigger.duty);
+            let entry = self.result_mut(dependent);
+            match result {
+                Ok(()) => {
+                    entry.fulfilled.push(obligation);
+                    fulfilled.extend(done_by(trigger.duty));
+                }
+                Err(failure) => {
+                    entry.owed.push((obligation, failure.message.clone()));
+                    failed = Some(failure);
+                }
             }
         }
-        failed
+        (fulfilled, failed)
     }
 }

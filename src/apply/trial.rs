@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | Can the trial be decided in this pass? | [`TrialReadiness`] |
 //! | What do the processes and the health check show? | [`TrialOutcome`] of [`release::poll_gate`] |
+//! | What do both together say, of a new release or of a restored one? | [`Verdict`] |
 //! | If it failed: is there a release to restore? | [`RollbackOutcome`](release::RollbackOutcome) of [`release::restore_previous`] |
-//! | Does the restored one work? | `RestoredState` in `rollback.rs` |
 //! | Where did the trial end? | [`TrialEnd`], which becomes the [`ResourceResult`] |
 //!
 //! By now all duties of the changes are done, so every process that uses a release on trial was restarted. A
@@ -24,6 +24,18 @@ use crate::role::Resource;
 /// A service that crashes this often in a trial does not boot. Once may be a race with what it needs.
 const MAX_CRASHES: u32 = 2;
 
+/// What a trial shows, for a new release and for one that was restored.
+pub(super) enum Verdict {
+    Passed,
+    Failed(Failure),
+    /// trueup was asked to stop, so the next pass continues.
+    Stopped,
+    /// Not before an operator lets one of its dependents run.
+    Waiting(String),
+    /// Not in this pass, for a reason that says nothing about the release.
+    Open(Failure),
+}
+
 /// Where a trial ended in this pass.
 pub(super) enum TrialEnd {
     /// Proven, and the wanted one.
@@ -37,7 +49,7 @@ pub(super) enum TrialEnd {
     Waiting(String),
     /// There is no verdict, or it could not be carried out.
     Failed(Failure),
-    /// The release failed. The last good one is back, if there is one.
+    /// The release failed, and the last good one is back.
     RolledBack(Failure),
 }
 
@@ -96,35 +108,41 @@ impl<'a> Applier<'a> {
     }
 
     fn run_to_end(&mut self, on_trial: &OnTrial<'a>) -> Result<TrialEnd, RootError> {
-        let release = &on_trial.trial.release;
+        let undecided = format!("{} has not passed its gate", on_trial.trial.release);
+        Ok(match self.decide(on_trial)? {
+            Verdict::Passed => self.confirm(on_trial),
+            Verdict::Failed(failure) => {
+                let failure = self.with_log_tails(on_trial.resource, failure);
+                self.roll_back(on_trial, &failure)?
+            }
+            Verdict::Stopped => TrialEnd::Stopped,
+            Verdict::Waiting(why) => TrialEnd::Waiting(format!("{undecided}: {why}")),
+            Verdict::Open(failure) => TrialEnd::Failed(failure.with_context(&undecided)),
+        })
+    }
+
+    /// Decides a trial, if that is possible in this pass.
+    pub(super) fn decide(&mut self, on_trial: &OnTrial<'a>) -> Result<Verdict, RootError> {
         let outcome = match self.readiness(on_trial.resource) {
             TrialReadiness::NotReady(why) => {
-                let failure = Failure::new(format!("{release} has not passed its gate: {why}"))
-                    .hint("the next pass continues once that is fixed");
-                return Ok(TrialEnd::Failed(failure));
+                let hint = "the next pass continues once that is fixed";
+                return Ok(Verdict::Open(Failure::new(why).hint(hint)));
             }
-            TrialReadiness::Waiting(why) => {
-                let why = format!("{release} has not passed its gate: {why}");
-                return Ok(TrialEnd::Waiting(why));
-            }
-            TrialReadiness::Stopped => return Ok(TrialEnd::Stopped),
+            TrialReadiness::Waiting(why) => return Ok(Verdict::Waiting(why)),
+            TrialReadiness::Stopped => return Ok(Verdict::Stopped),
             TrialReadiness::DependentFailed(failure) => self.failed_or_conflict(on_trial, failure),
-            TrialReadiness::Ready => match self.run_gate(on_trial, &on_trial.trial) {
+            TrialReadiness::Ready => match self.run_gate(on_trial) {
                 Ok(outcome) => outcome,
-                Err(failure) => return Ok(TrialEnd::Failed(failure)),
+                Err(failure) => return Ok(Verdict::Open(failure)),
             },
         };
         Ok(match outcome {
-            TrialOutcome::Stopped => TrialEnd::Stopped,
-            TrialOutcome::Passed => self.confirm(on_trial),
+            TrialOutcome::Passed => Verdict::Passed,
+            TrialOutcome::Failed(failure) => Verdict::Failed(failure),
+            TrialOutcome::Stopped => Verdict::Stopped,
             TrialOutcome::Conflict(failure) => {
                 self.record_owed_restarts(on_trial.resource)?;
-                let failure = failure.with_context(&format!("{release} has not passed its gate"));
-                TrialEnd::Failed(failure)
-            }
-            TrialOutcome::Failed(failure) => {
-                let failure = self.with_log_tails(on_trial.resource, failure);
-                self.roll_back(on_trial, &failure)?
+                Verdict::Open(failure)
             }
         })
     }
@@ -175,7 +193,7 @@ impl<'a> Applier<'a> {
     }
 
     /// The services that run from a release.
-    pub(super) fn services(
+    fn services(
         &self,
         resource: &Resource,
     ) -> impl Iterator<Item = (&'a Resource, &'a dyn ServiceProcesses)> {
@@ -183,11 +201,8 @@ impl<'a> Applier<'a> {
         dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
     }
 
-    pub(super) fn run_gate(
-        &mut self,
-        on_trial: &OnTrial<'a>,
-        trial: &Trial,
-    ) -> Result<TrialOutcome, Failure> {
+    fn run_gate(&mut self, on_trial: &OnTrial<'a>) -> Result<TrialOutcome, Failure> {
+        let trial = &on_trial.trial;
         let services: Vec<_> = self.services(on_trial.resource).collect();
         let (catalog, host) = (self.catalog, self.host);
         let crashes_before: Vec<u32> = services.iter().map(|(_, s)| s.crashes(host)).collect();
@@ -209,11 +224,7 @@ impl<'a> Applier<'a> {
     }
 
     /// A service that cannot be started proves the release bad, unless another program is in its way.
-    pub(super) fn failed_or_conflict(
-        &self,
-        on_trial: &OnTrial<'a>,
-        failure: Failure,
-    ) -> TrialOutcome {
+    fn failed_or_conflict(&self, on_trial: &OnTrial<'a>, failure: Failure) -> TrialOutcome {
         let runs_as = || self.catalog.runs_as(&on_trial.resource.id, self.host);
         match release::port_conflict(on_trial.spec, self.host, &runs_as) {
             Some(conflict) => TrialOutcome::Conflict(conflict),
@@ -223,7 +234,7 @@ impl<'a> Applier<'a> {
 
     /// Marks a restart as owed to each dependent: a service that met a conflict may run without what it could not
     /// get (a port, say), so the next pass restarts it.
-    pub(super) fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
+    fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
         for dependent in self.catalog.dependents(&resource.id) {
             if let Some(mut record) = self.records.read(&dependent.id) {
                 record.mark_owed(Duty::Restart, &resource.id);

@@ -71,7 +71,8 @@ impl<'c> HostView<'c> {
         observed.condition().service()?.run.clone()
     }
 
-    /// Whether a restart is due to nobody's surprise: the service runs, or should. True for any other resource.
+    /// Whether a service that is restarted stays as its role describes it: it runs, or should. True for any other
+    /// resource.
     pub(super) fn may_restart(&mut self, resource: &'c Resource) -> bool {
         let Ok(observed) = self.observe(resource) else {
             return true;

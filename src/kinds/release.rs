@@ -326,8 +326,7 @@ impl Kind for Release {
             }
             ReleaseStep::Withhold { leave, why } => {
                 if let Some(bad) = leave
-                    && let release::RollbackOutcome::RolledBack(_) =
-                        release::finish_rollback(spec, host, bad)?
+                    && release::finish_rollback(spec, host, bad)?
                 {
                     return Ok(ApplyOutcome::Done);
                 }

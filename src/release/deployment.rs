@@ -46,7 +46,7 @@ pub(crate) struct Deployment<'a> {
     pub host: &'a Host,
     pub layout: Layout,
     pub owner: Owner,
-    /// The active sha.
+    /// The active sha; for a release that is active itself and on trial, the one that was active before it.
     pub previous: Option<Sha>,
     /// Set for a private build.
     pub private: Option<PrivateBuild>,

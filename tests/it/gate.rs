@@ -206,6 +206,39 @@ fn rollback_leaves_masked_services_alone_and_blames_no_good_sha() {
 }
 
 #[test]
+fn rollback_records_the_duties_that_it_fulfilled_and_no_others() {
+    let more = "  - command: {id: note, run: 'echo ran >> {{ root }}/srv/shop/shared/notes', when_changed: [code]}
+  - file:
+      path: /etc/systemd/system/side.service
+      content: |
+        [Service]
+        WorkingDirectory={{ root }}/srv/shop/shared
+        ExecStart=/bin/sleep 985
+        ExecReload=/bin/sh -c 'test ! -e refuse'
+        TimeoutStopSec=2
+  - service: {name: side, running: true, reload_on: [code]}
+";
+    let hooks = "      hooks:\n        before_rollback: [{run: 'touch $SHARED_PATH/refuse'}]\n";
+    let role = ROLE.replace("      hooks:\n", hooks) + more;
+    let app = App::new(&role);
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    app.publish_commit(GOOD, "500", "page two");
+    let ran = app.converge(1);
+    assert!(ran.out.contains("reload of side failed"), "{ran}");
+    let notes = app.sandbox.read("/srv/shop/shared/notes");
+    assert_eq!(
+        notes, "ran\nran\nran\n",
+        "for each of both, and for the way back"
+    );
+
+    std::fs::remove_file(app.sandbox.at("/srv/shop/shared/refuse")).unwrap();
+    let ran = app.sandbox.converge();
+    assert!(ran.out.contains("reloaded service:side"), "{ran}");
+    assert_eq!(app.sandbox.read("/srv/shop/shared/notes"), notes, "{ran}");
+}
+
+#[test]
 fn release_that_does_not_start_is_rolled_back() {
     let app = App::new(ROLE);
     let one = app.publish_commit(GOOD, "200", "page one");

@@ -144,11 +144,7 @@ fn run_before_hooks(deployment: &Deployment<'_>, trial: &RecordedTrial) -> Optio
 
 /// Ends the trial of the active release as passed.
 pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
-    let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
-        return Err(Failure::new(
-            "the record of the trial was lost while it ran, so its result cannot be recorded",
-        ));
-    };
+    let (deployment, mut record, trial) = load_trial(spec, host)?.ok_or_else(trial_lost)?;
     record.set_trial(None);
     let mut attempt = Attempt {
         deployment: &deployment,
@@ -217,6 +213,10 @@ pub(super) fn load_trial<'a>(
     Ok(Some((deployment, record, trial)))
 }
 
+pub(super) fn trial_lost() -> Failure {
+    Failure::new("the record of the trial was lost while it ran, so its result cannot be recorded")
+}
+
 /// Records the decision of the gate.
 pub(super) fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, why: Option<&str>) {
     let now = attempt.deployment.host.clock.now();
@@ -229,4 +229,28 @@ pub(super) fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, wh
         why: why.map(str::to_owned),
         ..StageEntry::done(Stage::Gate, began)
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_permanent_failures_in_a_row_end_a_trial() {
+        let limit = Duration::from_secs(5);
+        let wrong = Failure::permanent("answered 500");
+        let not_yet = Failure::new("does not answer");
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+
+        let mut failures = PermanentFailures::new(limit);
+        for second in 0..60 {
+            let poll = [Some(&wrong), Some(&wrong), None, Some(&not_yet)][second as usize % 4];
+            assert_eq!(failures.add(poll, at(second)), None, "{second}");
+        }
+        let mut failures = PermanentFailures::new(limit);
+        assert_eq!(failures.add(Some(&wrong), at(0)), None);
+        assert_eq!(failures.add(Some(&wrong), at(6)), None, "two polls");
+        assert_eq!(failures.add(Some(&wrong), at(7)), Some(wrong.clone()));
+    }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::activate;
 use super::attempt::Attempt;
-use super::gate::{load_trial, record_gate};
+use super::gate::{load_trial, record_gate, trial_lost};
 use super::hooks::{self, HookTiming};
 use super::run;
 use crate::ports::Host;
@@ -37,111 +37,123 @@ pub(crate) fn restore_previous(
     host: &Host,
     why: &Failure,
 ) -> Result<RollbackOutcome, Failure> {
-    let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
-        return Ok(RollbackOutcome::NoTarget);
-    };
+    let (deployment, mut record, trial) = require_trial(spec, host)?;
     if trial.is_rollback {
         mark_bad(spec, host, why)?;
         return Ok(RollbackOutcome::MarkedBad);
     }
-    let to = rollback_target(&record, &trial);
+    let to = rollback_target(&record, &trial.name, trial.from.as_deref());
     let mut attempt = Attempt {
         deployment: &deployment,
         record: &mut record,
         name: trial.name.clone(),
     };
     record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
-    if to.is_none() {
+    let Some(to) = to else {
         attempt.save()?;
         return Ok(RollbackOutcome::NoTarget);
-    }
-    quarantine(&deployment, &trial.name, why)?;
-    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
-    restore(&mut attempt, to)
+    };
+    end_as_bad(&mut attempt, why)?;
+    restore(&deployment, &mut record, &trial.name, &to)?;
+    Ok(RollbackOutcome::RolledBack(to))
 }
 
 /// Ends the trial of a release that was rolled back to as failed. It stays active, and its sha is quarantined.
 pub(crate) fn mark_bad(spec: &ReleaseSpec, host: &Host, why: &Failure) -> Result<(), Failure> {
-    let Some((deployment, mut record, trial)) = load_trial(spec, host)? else {
-        return Ok(());
-    };
-    quarantine(&deployment, &trial.name, why)?;
+    let (deployment, mut record, trial) = require_trial(spec, host)?;
     let mut attempt = Attempt {
         deployment: &deployment,
         record: &mut record,
-        name: trial.name.clone(),
+        name: trial.name,
     };
     record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
-    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
+    end_as_bad(&mut attempt, why)?;
     attempt.record.set_trial(None);
     attempt.save()
 }
 
-/// Finishes a rollback in which an earlier pass was killed: a bad release is still active.
+/// Finishes a rollback in which an earlier pass was killed: a bad release is still active. Returns whether there
+/// is a release to go back to.
 pub(crate) fn finish_rollback(
     spec: &ReleaseSpec,
     host: &Host,
     name: &str,
-) -> Result<RollbackOutcome, Failure> {
+) -> Result<bool, Failure> {
     let layout = spec.layout();
     let mut record = ReleaseRecord::load(host, &layout)?;
     let Some(entry) = record.find(name) else {
-        return Ok(RollbackOutcome::NoTarget);
+        return Ok(false);
     };
     let deployment = Deployment::new(spec, &entry.sha, host)?;
-    let to = record.previous_good(name).map(|entry| entry.name.clone());
-    let mut attempt = Attempt {
-        deployment: &deployment,
-        record: &mut record,
-        name: name.to_owned(),
+    let Some(to) = rollback_target(&record, name, None) else {
+        record.set_trial(None);
+        record.save(host, &layout)?;
+        return Ok(false);
     };
-    restore(&mut attempt, to)
+    restore(&deployment, &mut record, name, &to)?;
+    Ok(true)
 }
 
-fn restore(attempt: &mut Attempt<'_, '_>, to: Option<String>) -> Result<RollbackOutcome, Failure> {
+fn require_trial<'a>(
+    spec: &'a ReleaseSpec,
+    host: &'a Host,
+) -> Result<(Deployment<'a>, ReleaseRecord, RecordedTrial), Failure> {
+    load_trial(spec, host)?.ok_or_else(trial_lost)
+}
+
+/// Quarantines the sha of a release that failed its gate, and marks the release. The caller saves the record.
+fn end_as_bad(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<(), Failure> {
     let deployment = attempt.deployment;
-    let Some(to) = to else {
-        attempt.record.set_trial(None);
-        attempt.save()?;
-        return Ok(RollbackOutcome::NoTarget);
-    };
-    attempt.record.set_trial(Some(RecordedTrial {
-        name: to.clone(),
+    quarantine(deployment, &attempt.name, why)?;
+    // A service's output belongs in the log, which only root can read.
+    let now = deployment.host.clock.now();
+    let mut log = run::open_log(deployment, &attempt.name)?;
+    let line = heading(Stage::Gate, Stage::Gate.as_str(), &format!("{now:.0}"));
+    let _ = writeln!(log, "{line}\n{}", why.message);
+    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
+    Ok(())
+}
+
+/// Switches from the release `bad` to the release `to`, which is on trial from then on.
+fn restore(
+    deployment: &Deployment<'_>,
+    record: &mut ReleaseRecord,
+    bad: &str,
+    to: &str,
+) -> Result<(), Failure> {
+    let (host, layout) = (deployment.host, &deployment.layout);
+    record.set_trial(Some(RecordedTrial {
+        name: to.to_owned(),
         from: None,
         is_rollback: true,
     }));
-    attempt.save()?;
-    let bad = attempt.name.clone();
-    let hooked = hooks::run_rollback(attempt.deployment, &attempt.name, HookTiming::Before);
-    if let Err(failure) = hooked {
+    record.save(host, layout)?;
+    if let Err(failure) = hooks::run_rollback(deployment, bad, HookTiming::Before) {
         tracing::warn!("{}: {failure}; rolling back anyway", deployment.spec.app);
     }
-    activate::point_current_to(deployment, &to)?;
+    activate::point_current_to(deployment, to)?;
     activate::append_revisions_log(
         deployment,
         &format!("trueup took back release {bad} and went back to {to}"),
     );
-    attempt.record.set_last_activated(&to);
-    attempt.name = to.clone();
-    // Its gate is timed from here.
-    let now = deployment.host.clock.now();
-    attempt.put_stage(StageEntry::done(Stage::Activate, now));
-    attempt.save()?;
-    if let Err(failure) = hooks::run_rollback(attempt.deployment, &attempt.name, HookTiming::After)
-    {
+    record.set_last_activated(to);
+    if let Some(entry) = record.find_mut(to) {
+        // Its gate is timed from here.
+        entry.put_stage(StageEntry::done(Stage::Activate, host.clock.now()));
+    }
+    record.save(host, layout)?;
+    if let Err(failure) = hooks::run_rollback(deployment, to, HookTiming::After) {
         tracing::warn!("{}: {failure}", deployment.spec.app);
     }
-    Ok(RollbackOutcome::RolledBack(to))
+    Ok(())
 }
 
 /// The release to roll back to: the one that was active before, if it is good, else the last good one.
-fn rollback_target(record: &ReleaseRecord, trial: &RecordedTrial) -> Option<String> {
-    if trial.is_rollback {
-        return None;
-    }
-    let from = trial.from.as_deref().and_then(|name| record.find(name));
-    from.filter(|entry| entry.state == ReleaseStatus::Good)
-        .or_else(|| record.previous_good(&trial.name))
+fn rollback_target(record: &ReleaseRecord, bad: &str, before: Option<&str>) -> Option<String> {
+    let before = before.and_then(|name| record.find(name));
+    before
+        .filter(|entry| entry.state == ReleaseStatus::Good)
+        .or_else(|| record.previous_good(bad))
         .map(|entry| entry.name.clone())
 }
 
@@ -158,11 +170,5 @@ pub(crate) fn quarantine(
         at: deployment.host.clock.now(),
         why: why.message.clone(),
     });
-    overrides.save(deployment.host, &deployment.layout)?;
-    // A service's output belongs in the log, which only root can read.
-    let now = deployment.host.clock.now();
-    let mut log = run::open_log(deployment, release)?;
-    let line = heading(Stage::Gate, Stage::Gate.as_str(), &format!("{now:.0}"));
-    let _ = writeln!(log, "{line}\n{}", why.message);
-    Ok(())
+    overrides.save(deployment.host, &deployment.layout)
 }
