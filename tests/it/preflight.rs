@@ -130,6 +130,28 @@ fn first_release_and_a_host_in_trouble_quarantine_no_sha() {
 }
 
 #[test]
+fn first_release_with_a_health_check_of_the_preflight_alone_quarantines_no_sha() {
+    let role = ROLE
+        .replace(
+            "      health: {",
+            "      preflight: {command: 'exec sh run.sh $PORT', timeout: 3s, health: {",
+        )
+        .replace("interval: 1s}", "interval: 1s}}");
+    let app = App::new(&role);
+    app.publish_commit("echo no database; exit 1", "200", "page one");
+    for _ in 0..2 {
+        let ran = app.converge(1);
+        assert!(
+            ran.out.contains("exited with 1 before it answered"),
+            "{ran}"
+        );
+    }
+    assert!(!app.sandbox.at("/var/lib/trueup/orders/shop.json").exists());
+    app.publish_commit(GOOD, "200", "page two");
+    app.converge(0);
+}
+
+#[test]
 fn migration_waits_for_a_preflight_before_it() {
     let migrate = "\n      migrate: {run: 'echo ran >> ../../shared/migrated', when_changed: null}";
     let role = role("timeout: 3s, when: before_migrate");

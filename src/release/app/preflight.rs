@@ -81,11 +81,13 @@ impl PreflightSpec {
 
     /// Checks what the types cannot express.
     pub(in crate::release) fn validate(&self, health: Option<&HealthCheck>) -> Result<(), Problem> {
-        match self.health.as_ref().or(health) {
-            Some(health) => health
-                .validate()
-                .map_err(|problem| problem.field("preflight.health")),
-            None => Err(Problem::new("a preflight needs a health check")
+        match (&self.health, health) {
+            (Some(own), _) => own.validate().map_err(|problem| Problem {
+                field: problem.field.map(|field| format!("preflight.{field}")),
+                ..problem
+            }),
+            (None, Some(_)) => Ok(()),
+            (None, None) => Err(Problem::new("a preflight needs a health check")
                 .field("preflight")
                 .hint("set the release's `health`, or `preflight.health`")),
         }

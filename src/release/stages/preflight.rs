@@ -21,6 +21,7 @@ use crate::release::app::preflight::{PreflightSpec, WhenShort};
 use crate::release::app::spec::POLL_INTERVAL;
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
+use crate::release::record::entry::ReleaseStatus;
 use crate::release::record::log::heading;
 use crate::resource::{Failure, FailureKind};
 
@@ -52,9 +53,9 @@ pub(crate) fn preflight(
         PreflightPoint::BeforeMigrate => spec.runs_before_migrate(),
         PreflightPoint::BeforeActivate => spec.runs_before_activate(),
     };
-    // A release that was active and proven needs no second proof, and rolling back to it must not wait.
-    let is_known = attempt.entry().find_stage(Stage::Gate, None).is_some();
-    if !wanted || is_known {
+    // A release that passed its gate needs no second proof, and rolling back to it must not wait.
+    let is_proven = attempt.entry().state == ReleaseStatus::Good;
+    if !wanted || is_proven {
         return Ok(());
     }
     let definition = fingerprint(spec, point);
@@ -65,14 +66,14 @@ pub(crate) fn preflight(
                 tracing::warn!("{}: no preflight: {why}", deployment.spec.app);
                 Ok(StageOutcome::Skipped(why))
             }
-            None => run_instance(attempt, spec).map_err(|failure| blame_the_host(deployment, failure)),
+            None => run_instance(attempt, spec).map_err(|failure| spare_if_host_is_unhealthy(deployment, failure)),
         }
     })
 }
 
 /// A failure proves nothing about the release while the running one fails its health check as well: a database may
 /// be down.
-fn blame_the_host(deployment: &Deployment<'_>, failure: Failure) -> Failure {
+fn spare_if_host_is_unhealthy(deployment: &Deployment<'_>, failure: Failure) -> Failure {
     let release = deployment.spec;
     let (true, Some(health)) = (failure.is(FailureKind::Permanent), &release.health) else {
         return failure;
@@ -88,11 +89,10 @@ fn blame_the_host(deployment: &Deployment<'_>, failure: Failure) -> Failure {
     }
 }
 
+/// On record, so without the headers of the health check, which may hold a token.
 fn fingerprint(spec: &PreflightSpec, point: PreflightPoint) -> String {
-    let text = format!(
-        "{:?}",
-        (spec.command.to_string(), &spec.env, &spec.health, point)
-    );
+    let url = spec.health.as_ref().map(|health| &health.url);
+    let text = format!("{:?}", (spec.command.to_string(), &spec.env, url, point));
     digest(text.as_bytes())[..16].to_owned()
 }
 

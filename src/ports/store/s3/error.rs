@@ -197,3 +197,29 @@ fn truncate(message: &str) -> String {
     const MAX_CHARS: usize = 500;
     message.chars().take(MAX_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_the_hint_for_its_cause() {
+        for (status, code, region, expected) in [
+            (403, "RequestTimeTooSkewed", None, CLOCK_HINT),
+            (403, "InvalidAccessKeyId", None, CREDENTIALS_HINT),
+            (403, "AccessDenied", Some("eu-west-1"), CREDENTIALS_HINT),
+            (404, "NoSuchBucket", None, BUCKET_HINT),
+            (301, "PermanentRedirect", Some("eu-west-1"), BUCKET_HINT),
+            (404, "", None, BUCKET_HINT),
+        ] {
+            let answer = S3Error::Response(ErrorResponse {
+                status,
+                code: code.into(),
+                message: String::new(),
+                region: region.map(str::to_owned),
+            });
+            let error = answer.into_store_error("s3://b", "key", None);
+            assert_eq!(error.hint().as_deref(), Some(expected), "{code}");
+        }
+    }
+}
