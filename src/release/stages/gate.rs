@@ -12,8 +12,7 @@ use super::keep;
 use super::listener::{self, ServiceUids};
 use super::spare::prepare_spare;
 use crate::ports::{Host, backoff};
-use crate::release::app::spec::POLL_INTERVAL;
-use crate::release::app::spec::ReleaseSpec;
+use crate::release::app::spec::{POLL_INTERVAL, ReleaseSpec};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
 use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
@@ -234,13 +233,14 @@ pub(super) fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, wh
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::clock::{Clock, SystemClock};
 
     #[test]
     fn only_permanent_failures_in_a_row_end_a_trial() {
         let limit = Duration::from_secs(5);
         let wrong = Failure::permanent("answered 500");
         let not_yet = Failure::new("does not answer");
-        let start = Instant::now();
+        let start = SystemClock.monotonic_now();
         let at = |seconds| start + Duration::from_secs(seconds);
 
         let mut failures = PermanentFailures::new(limit);
