@@ -62,23 +62,18 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Fulfills one obligation; returns the duties that are done by it.
+    /// Fulfills one obligation, once the checks of what caused it pass; returns the duties that are done by it.
     fn fulfill(&mut self, resource: &'a Resource, obligation: Obligation) -> Vec<Duty> {
-        let duty = obligation.duty;
-        (self.on_event)(Event::DutyStarted {
-            id: &resource.id,
-            obligation: &obligation,
-        });
-        let checked = self.validation.require_passing(&obligation, self.host);
-        let result = checked.and_then(|()| self.perform(resource, duty));
-        let entry = self.result_mut(resource);
-        match result {
-            Ok(()) => {
-                entry.fulfilled.push(obligation);
-                done_by(duty)
-            }
+        if let Err(failure) = self.validation.require_passing(&obligation, self.host) {
+            let entry = self.result_mut(resource);
+            entry.owed.push((obligation, failure.message.clone()));
+            entry.fail(failure);
+            return Vec::new();
+        }
+        match self.perform(resource, obligation) {
+            Ok(done) => done,
             Err(failure) => {
-                entry.owed.push((obligation, failure.message.clone()));
+                let entry = self.result_mut(resource);
                 entry.duty_failure = Some(failure.clone());
                 entry.fail(failure);
                 Vec::new()
@@ -86,18 +81,32 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Restarts, reloads or runs a resource on the host.
-    pub(super) fn perform(&mut self, resource: &Resource, duty: Duty) -> Result<(), Failure> {
+    /// Restarts, reloads or runs a resource on the host; returns the duties that are done by it.
+    pub(super) fn perform(
+        &mut self,
+        resource: &Resource,
+        obligation: Obligation,
+    ) -> Result<Vec<Duty>, Failure> {
+        let duty = obligation.duty;
+        (self.on_event)(Event::DutyStarted {
+            id: &resource.id,
+            obligation: &obligation,
+        });
         let result = resource.fulfill(duty, self.host);
         self.view.forget();
-        result
-    }
-}
-
-/// The duties that are done by one.
-pub(super) fn done_by(duty: Duty) -> Vec<Duty> {
-    match duty {
-        Duty::Restart => vec![Duty::Restart, Duty::Reload],
-        duty => vec![duty],
+        let entry = self.result_mut(resource);
+        match result {
+            Ok(()) => {
+                entry.fulfilled.push(obligation);
+                Ok(match duty {
+                    Duty::Restart => vec![Duty::Restart, Duty::Reload],
+                    duty => vec![duty],
+                })
+            }
+            Err(failure) => {
+                entry.owed.push((obligation, failure.message.clone()));
+                Err(failure)
+            }
+        }
     }
 }

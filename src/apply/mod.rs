@@ -92,7 +92,7 @@ pub(crate) struct AppliedResource {
     pub fulfilled: Vec<Obligation>,
     /// Still owed, each with the failure or the reason to wait.
     pub owed: Vec<(Obligation, String)>,
-    /// The failure of a duty.
+    /// The failure of a restart, reload or run itself, not of what prevented it.
     duty_failure: Option<Failure>,
 }
 
@@ -111,6 +111,28 @@ impl AppliedResource {
     fn fail(&mut self, failure: Failure) {
         let change = self.take_result().into_change();
         self.result = ResourceResult::Failed(change, failure);
+    }
+
+    /// Why it could not be started or restarted, as opposed to a failure that says nothing about what runs in it.
+    fn start_failure(&self) -> Option<&Failure> {
+        match &self.result {
+            ResourceResult::Failed(Some(change), failure) if change.sets_running => Some(failure),
+            ResourceResult::Failed(..) => self.duty_failure.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Replaces the result of an earlier start by that of another one. A failure of another cause stays.
+    fn record_restart(&mut self, failure: Option<Failure>) {
+        let is_result_of_start = self.start_failure().is_some();
+        self.duty_failure = failure.clone();
+        self.result = match (failure, self.take_result()) {
+            (Some(failure), _) => ResourceResult::Failed(None, failure),
+            (None, other @ ResourceResult::Failed(..)) if !is_result_of_start => other,
+            (None, before) => before
+                .into_change()
+                .map_or(ResourceResult::Unchanged, ResourceResult::Changed),
+        };
     }
 
     /// Takes the result out, to put another in its place.

@@ -30,15 +30,12 @@ impl Applier<'_> {
                 continue;
             };
             let id = &dependent.id;
+            if let Some(failure) = entry.start_failure() {
+                return TrialReadiness::DependentFailed(failure.clone());
+            }
             match &entry.result {
-                ResourceResult::Failed(Some(change), failure) if change.sets_running => {
-                    return TrialReadiness::DependentFailed(failure.clone());
-                }
                 ResourceResult::Failed(_, failure) => {
-                    return match &entry.duty_failure {
-                        Some(failure) => TrialReadiness::DependentFailed(failure.clone()),
-                        None => TrialReadiness::NotReady(format!("{id}: {}", failure.message)),
-                    };
+                    return TrialReadiness::NotReady(format!("{id}: {}", failure.message));
                 }
                 ResourceResult::Skipped(why) => {
                     return TrialReadiness::NotReady(format!("{id}: {why}"));

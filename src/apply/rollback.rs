@@ -1,14 +1,17 @@
 //! What follows a failed trial: the last good release is restored, its services are restarted, and it has to show that
 //! it works as well.
 
-use super::duties::done_by;
 use super::trial::{OnTrial, TrialEnd, Verdict};
-use super::{AppliedResource, Applier, Event, LIFT_HINT, ResourceResult};
+use super::{AppliedResource, Applier, LIFT_HINT, ResourceResult};
 use crate::owed::Obligation;
 use crate::ports::root::RootError;
 use crate::release::{self, RollbackOutcome};
 use crate::resource::{Duty, Failure, Trial};
 use crate::role::Resource;
+
+/// What to do about a release that failed and has none behind it.
+const STAYS_ON_TRIAL: &str =
+    "it stays active and on trial: the next pass asks it again, or publish a sha that works";
 
 /// The hint of the cause, followed by what to do then.
 fn after_hint(cause: &Failure, hint: &str) -> String {
@@ -34,23 +37,24 @@ impl<'a> Applier<'a> {
                     "{bad} failed, and there is no good release to go back to: {}",
                     why.message
                 ));
-                let hint = "it stays active and on trial: the next pass asks it again, or publish a sha that works";
-                return Ok(TrialEnd::Failed(failure.hint(after_hint(why, hint))));
+                return Ok(TrialEnd::Unresolved(
+                    failure.hint(after_hint(why, STAYS_ON_TRIAL)),
+                ));
             }
-            Ok(RollbackOutcome::MarkedBad) => {
+            Ok(RollbackOutcome::RestoredIsUnhealthy) => {
                 let message = format!(
                     "{bad}, to which it was rolled back, is unhealthy too: {}",
                     why.message
                 );
-                let hint = after_hint(why, "it stays active; publish a sha that works");
-                return Ok(TrialEnd::Failed(Failure::new(message).hint(hint)));
+                let hint = after_hint(why, STAYS_ON_TRIAL);
+                return Ok(TrialEnd::Unresolved(Failure::new(message).hint(hint)));
             }
             Err(failure) => {
                 let message = format!(
                     "{}; and it cannot be rolled back: {}",
                     why.message, failure.message
                 );
-                return Ok(TrialEnd::Failed(Failure { message, ..failure }));
+                return Ok(TrialEnd::Unresolved(Failure { message, ..failure }));
             }
         };
         self.announce(resource, &format!("rolls back to {restored}"));
@@ -74,7 +78,7 @@ impl<'a> Applier<'a> {
             ..*on_trial
         };
         let restored = &on_trial.trial.release;
-        let unproven = |reason: &str| {
+        let undecided = |reason: &str| {
             let message = format!(
                 "{bad} failed and {restored} is back, but not proven yet: {}",
                 why.message
@@ -88,7 +92,8 @@ impl<'a> Applier<'a> {
                 why.summary(),
                 failure.message
             );
-            TrialEnd::Failed(Failure { message, ..failure })
+            let hint = after_hint(&failure, STAYS_ON_TRIAL);
+            TrialEnd::Unresolved(Failure { message, ..failure }.hint(hint))
         };
         Ok(match self.decide(&on_trial)? {
             Verdict::Passed => match release::record_proven(on_trial.spec, self.host) {
@@ -101,16 +106,10 @@ impl<'a> Applier<'a> {
                 ),
                 Err(failure) => unhealthy(failure),
             },
-            Verdict::Failed(failure) => {
-                // It stays active: there is no third release to try.
-                if let Err(error) = release::mark_bad(on_trial.spec, self.host, &failure) {
-                    tracing::warn!("cannot mark {restored} as failed: {error}");
-                }
-                unhealthy(failure)
-            }
-            Verdict::Stopped => unproven("trueup was asked to stop"),
-            Verdict::Waiting(why) => unproven(&why),
-            Verdict::Open(failure) => unproven(&failure.message),
+            Verdict::Failed(failure) => unhealthy(failure),
+            Verdict::Stopped => undecided("trueup was asked to stop"),
+            Verdict::Waiting(why) => undecided(&why),
+            Verdict::Open(failure) => undecided(&failure.message),
         })
     }
 
@@ -127,19 +126,14 @@ impl<'a> Applier<'a> {
                 continue;
             }
             let (fulfilled, failed) = self.restart_dependent(dependent, resource);
-            let entry = self.result_mut(dependent);
-            entry.result = match (&failed, entry.take_result().into_change()) {
-                (Some(failure), _) => ResourceResult::Failed(None, failure.clone()),
-                (None, Some(change)) => ResourceResult::Changed(change),
-                (None, None) => ResourceResult::Unchanged,
-            };
-            entry.duty_failure = failed;
+            self.result_mut(dependent).record_restart(failed);
             self.record_fulfilled(dependent, &fulfilled)?;
         }
         Ok(())
     }
 
     /// Fulfills the duties of a dependent of a restored release; returns those that are done, and the last failure.
+    /// No check of other files prevents that: the processes of the bad release must not stay.
     fn restart_dependent(
         &mut self,
         dependent: &Resource,
@@ -153,21 +147,9 @@ impl<'a> Applier<'a> {
                 duty: trigger.duty,
                 causes: vec![restored.id.clone()],
             };
-            (self.on_event)(Event::DutyStarted {
-                id: &dependent.id,
-                obligation: &obligation,
-            });
-            let result = self.perform(dependent, trigger.duty);
-            let entry = self.result_mut(dependent);
-            match result {
-                Ok(()) => {
-                    entry.fulfilled.push(obligation);
-                    fulfilled.extend(done_by(trigger.duty));
-                }
-                Err(failure) => {
-                    entry.owed.push((obligation, failure.message.clone()));
-                    failed = Some(failure);
-                }
+            match self.perform(dependent, obligation) {
+                Ok(done) => fulfilled.extend(done),
+                Err(failure) => failed = Some(failure),
             }
         }
         (fulfilled, failed)

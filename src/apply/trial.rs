@@ -47,8 +47,9 @@ pub(super) enum TrialEnd {
     Stopped,
     /// An operator has to let one of its dependents run.
     Waiting(String),
-    /// There is no verdict, or it could not be carried out.
-    Failed(Failure),
+    /// No good release is proven to run: there is no verdict, it could not be carried out, or the restored release
+    /// failed as well.
+    Unresolved(Failure),
     /// The release failed, and the last good one is back.
     RolledBack(Failure),
 }
@@ -75,7 +76,7 @@ impl TrialEnd {
             },
             TrialEnd::Stopped => ResourceResult::stopped(),
             TrialEnd::Waiting(why) => ResourceResult::Waiting(change(before), why),
-            TrialEnd::Failed(failure) => ResourceResult::Failed(Some(change(before)), failure),
+            TrialEnd::Unresolved(failure) => ResourceResult::Failed(Some(change(before)), failure),
             TrialEnd::RolledBack(failure) => ResourceResult::RolledBack(change(before), failure),
         }
     }
@@ -117,7 +118,7 @@ impl<'a> Applier<'a> {
             }
             Verdict::Stopped => TrialEnd::Stopped,
             Verdict::Waiting(why) => TrialEnd::Waiting(format!("{undecided}: {why}")),
-            Verdict::Open(failure) => TrialEnd::Failed(failure.with_context(&undecided)),
+            Verdict::Open(failure) => TrialEnd::Unresolved(failure.with_context(&undecided)),
         })
     }
 
@@ -151,7 +152,7 @@ impl<'a> Applier<'a> {
         let proven = format!("{} is proven", on_trial.trial.release);
         self.announce(on_trial.resource, &proven);
         if let Err(failure) = release::record_proven(on_trial.spec, self.host) {
-            return TrialEnd::Failed(failure);
+            return TrialEnd::Unresolved(failure);
         }
         self.view.forget();
         match self.view.observe(on_trial.resource) {
@@ -163,7 +164,7 @@ impl<'a> Applier<'a> {
                 Some(change) => TrialEnd::ProvenUnwanted(change.clone()),
                 None => TrialEnd::Proven,
             },
-            Err(failure) => TrialEnd::Failed(failure),
+            Err(failure) => TrialEnd::Unresolved(failure),
         }
     }
 

@@ -72,10 +72,12 @@ impl ReleaseState {
             && !self.is_active_bad()
     }
 
-    /// The trial of the active release, unless the manifest or a pin wants another sha since.
+    /// The trial of the active release, unless another sha is wanted since, and may be activated.
     fn trial(&self, spec: &ReleaseSpec) -> Option<&release::RecordedTrial> {
         let trial = self.active.as_ref()?.trial.as_ref()?;
-        (trial.is_rollback || self.is_target_active(spec)).then_some(trial)
+        let stays = || self.target_sha(spec).is_none() || self.activation_blocker(spec).is_some();
+        let applies = self.is_target_active(spec) || (trial.is_rollback && stays());
+        applies.then_some(trial)
     }
 
     /// The changes to the files of the active release. A pinned release keeps its own files.

@@ -440,3 +440,55 @@ fn listener_of_another_user_is_accepted_with_listener_any() {
     let _foreign = ForeignServer::wait_for_port(&port(&app), &sha);
     app.converge(0);
 }
+
+#[test]
+fn check_of_watched_files_that_fails_quarantines_no_sha() {
+    let role = ROLE
+        .replace(
+            "\nresources:\n",
+            "\nchecks: {certs: [sh, -c, '! grep -q broken {{ root }}/etc/certs/a.pem']}\n\nresources:\n  \
+             - watch: {id: certs, paths: [/etc/certs/a.pem], check: certs}\n",
+        )
+        .replace("restart_on: [code]", "restart_on: [code, certs]");
+    let app = App::new(&role);
+    app.sandbox.write("/etc/certs/a.pem", "one");
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    app.sandbox.write("/etc/certs/a.pem", "broken");
+    let sha = app.publish_commit(GOOD, "200", "page two");
+    let ran = app.converge(1);
+    assert!(ran.out.contains("the check `certs` failed"), "{ran}");
+    assert!(ran.out.contains("has not passed its gate"), "{ran}");
+    assert!(!app.sandbox.at("/var/lib/trueup/orders/shop.json").exists());
+    app.sandbox.write("/etc/certs/a.pem", "two");
+    app.converge(0);
+    assert_eq!(app.running(), sha);
+}
+
+#[test]
+fn restored_release_that_fails_as_well_is_asked_again_and_not_quarantined() {
+    let role = ROLE.replace("body: page,", "body: page, fail_after: 1s,");
+    let app = App::new(&role);
+    app.publish_commit(GOOD, "200", "page zero");
+    app.converge(0);
+    let one = app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    let first = app.current();
+    // What both need is down.
+    std::fs::write(app.sandbox.at("/srv/shop/current/status"), "500").unwrap();
+    let bad = app.publish_commit(GOOD, "500", "page two");
+    let ran = app.converge(1);
+    assert!(ran.out.contains("is unhealthy too"), "{ran}");
+    for _ in 0..2 {
+        let ran = app.converge(1);
+        assert!(ran.out.contains("the next pass asks it again"), "{ran}");
+        assert!(!ran.out.contains("restarted"), "{ran}");
+        assert_eq!(app.current(), first);
+    }
+    let orders = app.sandbox.read("/var/lib/trueup/orders/shop.json");
+    assert!(orders.contains(&bad) && !orders.contains(&one), "{orders}");
+    std::fs::write(app.sandbox.at("/srv/shop/current/status"), "200").unwrap();
+    let ran = app.converge(4);
+    assert!(ran.out.contains("is quarantined on this host"), "{ran}");
+    assert_eq!(app.running(), one);
+}

@@ -26,8 +26,9 @@ pub(crate) enum RollbackOutcome {
     /// There is no good release to roll back to. The failed one stays active and on trial: it is the first one here, so
     /// the host may be the cause, and nothing is quarantined.
     NoTarget,
-    /// The failed release was itself restored, so there is no further one. It stays active, and its sha is quarantined.
-    MarkedBad,
+    /// The failed release was itself restored. It stays active and on trial, because it was good before: what it
+    /// needs, such as its database, is the likelier cause.
+    RestoredIsUnhealthy,
 }
 
 /// Ends the trial of the active release as failed: marks it bad, quarantines its sha, and rolls back to the
@@ -37,10 +38,9 @@ pub(crate) fn restore_previous(
     host: &Host,
     why: &Failure,
 ) -> Result<RollbackOutcome, Failure> {
-    let (deployment, mut record, trial) = require_trial(spec, host)?;
+    let (deployment, mut record, trial) = load_trial(spec, host)?.ok_or_else(trial_lost)?;
     if trial.is_rollback {
-        mark_bad(spec, host, why)?;
-        return Ok(RollbackOutcome::MarkedBad);
+        return Ok(RollbackOutcome::RestoredIsUnhealthy);
     }
     let to = rollback_target(&record, &trial.name, trial.from.as_deref());
     let mut attempt = Attempt {
@@ -53,23 +53,11 @@ pub(crate) fn restore_previous(
         attempt.save()?;
         return Ok(RollbackOutcome::NoTarget);
     };
-    end_as_bad(&mut attempt, why)?;
+    quarantine(&deployment, &attempt.name, why)?;
+    write_to_log(&deployment, &attempt.name, &why.message)?;
+    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     restore(&deployment, &mut record, &trial.name, &to)?;
     Ok(RollbackOutcome::RolledBack(to))
-}
-
-/// Ends the trial of a release that was rolled back to as failed. It stays active, and its sha is quarantined.
-pub(crate) fn mark_bad(spec: &ReleaseSpec, host: &Host, why: &Failure) -> Result<(), Failure> {
-    let (deployment, mut record, trial) = require_trial(spec, host)?;
-    let mut attempt = Attempt {
-        deployment: &deployment,
-        record: &mut record,
-        name: trial.name,
-    };
-    record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
-    end_as_bad(&mut attempt, why)?;
-    attempt.record.set_trial(None);
-    attempt.save()
 }
 
 /// Finishes a rollback in which an earlier pass was killed: a bad release is still active. Returns whether there
@@ -94,23 +82,12 @@ pub(crate) fn finish_rollback(
     Ok(true)
 }
 
-fn require_trial<'a>(
-    spec: &'a ReleaseSpec,
-    host: &'a Host,
-) -> Result<(Deployment<'a>, ReleaseRecord, RecordedTrial), Failure> {
-    load_trial(spec, host)?.ok_or_else(trial_lost)
-}
-
-/// Quarantines the sha of a release that failed its gate, and marks the release. The caller saves the record.
-fn end_as_bad(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<(), Failure> {
-    let deployment = attempt.deployment;
-    quarantine(deployment, &attempt.name, why)?;
-    // A service's output belongs in the log, which only root can read.
+/// Writes why a release failed its gate to its log, which only root can read: a service's output may be part of it.
+fn write_to_log(deployment: &Deployment<'_>, release: &str, why: &str) -> Result<(), Failure> {
     let now = deployment.host.clock.now();
-    let mut log = run::open_log(deployment, &attempt.name)?;
+    let mut log = run::open_log(deployment, release)?;
     let line = heading(Stage::Gate, Stage::Gate.as_str(), &format!("{now:.0}"));
-    let _ = writeln!(log, "{line}\n{}", why.message);
-    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
+    let _ = writeln!(log, "{line}\n{why}");
     Ok(())
 }
 

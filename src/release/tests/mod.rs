@@ -45,7 +45,7 @@ use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::root::Root;
 use crate::ports::services::fake::FakeServices;
-use crate::resource::{ApplyOutcome, Change, Failure, TrialOutcome};
+use crate::resource::{ApplyOutcome, Change, Failure, TrialOutcome, Verb};
 use crate::yaml;
 
 /// The uid of the app's user in the sandbox.
