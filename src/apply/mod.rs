@@ -27,6 +27,14 @@ use view::HostView;
 const LIFT_HINT: &str =
     "publish another sha; or, if the cause is fixed, `trueup converge --lift-quarantine REASON`";
 
+/// The hint of the cause, followed by what to do then.
+fn after_hint(cause: &Failure, hint: &str) -> String {
+    match &cause.hint {
+        Some(cause) => format!("{cause}; then {hint}"),
+        None => hint.to_owned(),
+    }
+}
+
 /// The tracing target of events about resources. Each event is inside the span of its resource, which has the
 /// resource, its app and the wanted sha as fields: see [`resource_span`].
 pub(crate) const RESOURCE_TARGET: &str = "trueup::resource";
@@ -300,8 +308,9 @@ impl<'a> Applier<'a> {
         self.view.forget();
         Ok(match outcome {
             Ok(ApplyOutcome::Waiting(why)) => ResourceResult::Waiting(change, why),
-            Ok(ApplyOutcome::Refused(why)) => {
-                ResourceResult::RolledBack(change, Failure::new(why).hint(LIFT_HINT))
+            Ok(ApplyOutcome::Refused(failure)) => {
+                let hint = after_hint(&failure, LIFT_HINT);
+                ResourceResult::RolledBack(change, failure.hint(hint))
             }
             Ok(ApplyOutcome::Done) => self.verify_change(resource, change)?,
             Err(failure) => ResourceResult::Failed(Some(change), failure),

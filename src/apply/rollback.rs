@@ -2,7 +2,7 @@
 //! it works as well.
 
 use super::trial::{OnTrial, TrialEnd, Verdict};
-use super::{AppliedResource, Applier, LIFT_HINT, ResourceResult};
+use super::{AppliedResource, Applier, LIFT_HINT, ResourceResult, after_hint};
 use crate::owed::Obligation;
 use crate::ports::root::RootError;
 use crate::release::{self, RollbackOutcome};
@@ -12,14 +12,6 @@ use crate::role::Resource;
 /// What to do about a release that failed and has none behind it.
 const STAYS_ON_TRIAL: &str =
     "it stays active and on trial: the next pass asks it again, or publish a sha that works";
-
-/// The hint of the cause, followed by what to do then.
-fn after_hint(cause: &Failure, hint: &str) -> String {
-    match &cause.hint {
-        Some(cause) => format!("{cause}; then {hint}"),
-        None => hint.to_owned(),
-    }
-}
 
 impl<'a> Applier<'a> {
     /// Restores the last good release, and proves that it works.

@@ -334,7 +334,7 @@ impl Kind for Release {
                 }
                 return Ok(match why.clone() {
                     Withheld::OnHold(why) => ApplyOutcome::Waiting(why),
-                    Withheld::Quarantined(why) => ApplyOutcome::Refused(why),
+                    Withheld::Quarantined(why) => ApplyOutcome::Refused(Failure::new(why)),
                 });
             }
         }

@@ -27,7 +27,7 @@ pub(crate) enum DeployOutcome {
     /// A release of the sha is active, and on trial.
     Activated,
     /// The release failed its preflight, for this reason: it was not activated, and its sha is quarantined.
-    Refused(String),
+    Refused(Failure),
 }
 
 /// Activates a release of `sha`, an existing complete one or a new one, and puts it on trial.
@@ -62,10 +62,11 @@ fn refuse(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<DeployOutcome,
     rollback::quarantine(attempt.deployment, &attempt.name, why)?;
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     attempt.save()?;
-    Ok(DeployOutcome::Refused(format!(
-        "{} was not activated, because it failed its preflight: {}",
-        attempt.name, why.message
-    )))
+    let context = format!(
+        "{} was not activated, because it failed its preflight",
+        attempt.name
+    );
+    Ok(DeployOutcome::Refused(why.clone().with_context(&context)))
 }
 
 /// Builds a release of `sha` without activating it. Returns the release's name.

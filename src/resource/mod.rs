@@ -40,7 +40,7 @@ pub(crate) enum ApplyOutcome {
     /// Nothing was done, and nothing failed: the app is on hold.
     Waiting(String),
     /// Nothing was activated, because the wanted sha is quarantined or has just failed its preflight.
-    Refused(String),
+    Refused(Failure),
 }
 
 /// A release that was put into service and has to pass its gate.

@@ -1,10 +1,17 @@
 # Managed by trueup: the next pass overwrites changes made here.
-directory "{{ root }}{{ app.deploy_to }}/current"
 environment "{{ app.env.RAILS_ENV }}"
-bind "tcp://127.0.0.1:{{ app.port }}"
-workers {{ app.workers }}
+if ENV["TRUEUP_PREFLIGHT"]
+  # A trial start of this release beside the running puma, in one process.
+  directory ENV["RELEASE_PATH"]
+  bind "tcp://127.0.0.1:#{ENV["PORT"]}"
+  workers 0
+else
+  directory "{{ root }}{{ app.deploy_to }}/current"
+  bind "tcp://127.0.0.1:{{ app.port }}"
+  workers {{ app.workers }}
+  preload_app!
+end
 threads 1, {{ app.threads }}
-preload_app!
 # puma replaces a worker that is stuck in a request for longer than this.
 worker_timeout 60
 # nginx buffers the whole request before it connects, so a thread can read it at once. With a queue, puma closes

@@ -14,6 +14,7 @@ use nix::unistd::pipe2;
 
 use super::attributes::Purpose;
 use super::descriptors::open_dev_null;
+use super::memfd::sealed_input;
 use super::output::{HeadingEscaper, LOG_LIMIT, Output};
 use super::process::ChildProcess;
 use super::spawn::{MAX_START_TIMEOUT, Spawn};
@@ -44,14 +45,16 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
     let input = std::mem::take(&mut command.input);
     let log = command.log.take();
     let operation = watchdog::begin(format!("`{line}`"), command.timeout);
-    let (stdin, child_stdin) = match input.is_empty() {
-        true => (None, open_dev_null().map_err(failed)?),
-        false => {
-            let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
-            (Some(File::from(writer)), reader)
-        }
+    let stdin = match input.is_empty() {
+        true => open_dev_null(),
+        false => sealed_input(&input),
     };
-    let streams = [child_stdin, writer.try_clone().map_err(failed)?, writer].map(Some);
+    let streams = [
+        stdin.map_err(failed)?,
+        writer.try_clone().map_err(failed)?,
+        writer,
+    ]
+    .map(Some);
     let spawn = Spawn::new(&command, Purpose::Task, streams).map_err(failed)?;
     let stop = command.stop.clone().unwrap_or_default();
     let deadline = Deadline::new(command.timeout, command.timeout, stop);
@@ -64,10 +67,6 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
         }
         started => started?,
     };
-    if let Some(mut stdin) = stdin {
-        // Input that trueup passes is shorter than a pipe's buffer.
-        let _ = stdin.write_all(&input);
-    }
     let mut reader = OutputReader::new(reader, log).map_err(failed)?;
     let exit_reason = wait_for_exit(&mut process, &mut reader, &deadline).map_err(failed)?;
     Ok(CompletedCommand {

@@ -3,16 +3,28 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// Bytes that children of the same user can open by a path while this value lives. They are never on disk and
 /// disappear with trueup, however it ends.
 #[derive(Debug)]
 pub(crate) struct MemFile(File);
+
+/// The standard input of a child: these bytes, which nobody can change.
+pub(super) fn sealed_input(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut file = File::from(memfd_create(c"input", flags)?);
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(bytes)?;
+    file.seek(SeekFrom::Start(0))?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
+    Ok(file.into())
+}
 
 impl MemFile {
     pub(crate) fn new(bytes: &[u8]) -> io::Result<MemFile> {

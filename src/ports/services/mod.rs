@@ -11,6 +11,7 @@ mod process;
 mod service_manager;
 mod supervisor;
 mod systemd;
+mod transient;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,11 +19,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::exec::Command;
+
 pub(super) use live_process::LiveProcess;
 pub(crate) use process::ProcessServices;
 pub(crate) use service_manager::{ManagedBy, ServiceManager, open, supervisor, timer};
 pub(crate) use supervisor::SupervisorServices;
 pub(crate) use systemd::SystemdServices;
+pub(crate) use transient::{TransientEnd, TransientUnit};
 
 /// The state of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,4 +188,15 @@ pub(crate) trait Services {
     fn disable(&self, name: &str) -> Result<(), ServiceError>;
     /// The last lines that it printed, newest last; empty if they are not available.
     fn log_tail(&self, name: &str) -> Vec<String>;
+
+    /// The command that runs `command` beside the services: in a unit of its own if the supervisor has such, else as a
+    /// plain child.
+    fn in_transient_unit(&self, command: Command, _unit: &TransientUnit) -> Command {
+        transient::prefer_to_kill(command)
+    }
+    /// Ends every process of a transient unit, of this pass or of one that was killed, and returns how its command
+    /// ended before. A plain child has ended with the pass that started it.
+    fn stop_transient(&self, _name: &str) -> Result<TransientEnd, ServiceError> {
+        Ok(TransientEnd::Exited)
+    }
 }

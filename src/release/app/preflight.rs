@@ -1,14 +1,44 @@
 //! The preflight of a release, as a role declares it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::health::HealthCheck;
 use crate::problem::Problem;
 use crate::resource::{Argv, Seconds};
 use crate::yaml::Size;
+
+fn default_true() -> bool {
+    true
+}
+
+/// Reads a boolean, or its text, which an expression in a role renders.
+fn deserialize_rendered_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct RenderedBool;
+
+    impl Visitor<'_> for RenderedBool {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("`true` or `false`")
+        }
+
+        fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
+            Ok(value)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
+            text.parse()
+                .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+
+    deserializer.deserialize_any(RenderedBool)
+}
 
 /// How long an app may boot without a `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -18,6 +48,12 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PreflightSpec {
+    /// `false`: there is none.
+    #[serde(
+        default = "default_true",
+        deserialize_with = "deserialize_rendered_bool"
+    )]
+    pub enabled: bool,
     /// The command that serves the app from the release's folder, as the release's user, in the environment of
     /// the steps, with `TRUEUP_PREFLIGHT=1`. It must listen on 127.0.0.1 at the port in `PORT`, which
     /// trueup picks.
@@ -30,8 +66,12 @@ pub(crate) struct PreflightSpec {
     pub env: BTreeMap<String, String>,
     /// How long it may boot; `60s` when not given.
     pub timeout: Option<Seconds>,
-    /// How much memory the host must have available.
+    /// How much memory the host must have available. Under systemd the instance gets no more.
     pub memory: Option<Size>,
+    /// Folders of `linked_dirs` that hold pidfiles and sockets of the running app: under systemd the instance sees
+    /// empty ones of its own.
+    #[serde(default)]
+    pub private_dirs: Vec<PathBuf>,
     /// What to do when it has less.
     #[serde(default)]
     pub when_short: WhenShort,

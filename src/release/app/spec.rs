@@ -307,10 +307,17 @@ impl ReleaseSpec {
         if let Some(health) = &self.health {
             health.validate()?;
         }
-        if let Some(preflight) = &self.preflight {
+        if let Some(preflight) = self.preflight() {
             preflight.validate(self.health.as_ref())?;
         }
         self.validate_links()
+    }
+
+    /// The preflight, unless it is disabled.
+    pub(in crate::release) fn preflight(&self) -> Option<&PreflightSpec> {
+        self.preflight
+            .as_ref()
+            .filter(|preflight| preflight.enabled)
     }
 
     fn validate_links(&self) -> Result<(), Problem> {

@@ -19,7 +19,7 @@ use crate::release::record::log::{MAX_LOG, heading};
 use crate::resource::{Argv, Failure, Seconds};
 
 /// Lines of a failed command's output in its error.
-const MAX_SHOWN_LINES: usize = 20;
+pub(super) const MAX_SHOWN_LINES: usize = 20;
 
 /// One command, as a role describes it.
 pub(crate) struct Task<'a> {

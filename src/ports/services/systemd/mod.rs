@@ -9,6 +9,7 @@ mod error;
 mod state;
 #[cfg(test)]
 mod tests;
+mod transient;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -19,7 +20,10 @@ use std::time::Duration;
 use self::bus::Bus;
 use self::state::UnitState;
 use super::name::UnitName;
-use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services, Timer};
+use super::{
+    ActiveState, EnabledState, ServiceError, ServiceStatus, Services, Timer, TransientEnd,
+    TransientUnit,
+};
 use crate::ports::exec::{Command, Exec};
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
@@ -387,6 +391,34 @@ impl Services for SystemdServices {
 
     fn log_tail(&self, name: &str) -> Vec<String> {
         UnitName::new(name).map_or(Vec::new(), |name| self.journal_tail(&name))
+    }
+
+    fn in_transient_unit(&self, command: Command, unit: &TransientUnit) -> Command {
+        transient::systemd_run(command, unit)
+    }
+
+    fn stop_transient(&self, name: &str) -> Result<TransientEnd, ServiceError> {
+        let name = UnitName::new(name)?;
+        let state = self.unit_state("stop", &name)?;
+        if !state.is_known() {
+            return Ok(TransientEnd::NotStarted);
+        }
+        let end = match state.failure_reason() {
+            Some(why) => TransientEnd::Failed(why),
+            None => TransientEnd::Exited,
+        };
+        if state.active_state() != ActiveState::Failed {
+            self.run_job("stop", "StopUnit", &name, CALL_TIMEOUT)?;
+        }
+        // systemd keeps a failed unit, and starts no other of its name until then.
+        if self.unit_state("stop", &name)?.is_known() {
+            self.call("stop", &name, CALL_TIMEOUT, async |bus| {
+                bus.call_manager("ResetFailedUnit", &name.full())
+                    .await
+                    .map(drop)
+            })?;
+        }
+        Ok(end)
     }
 }
 

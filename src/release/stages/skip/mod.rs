@@ -88,7 +88,7 @@ pub(crate) fn describe_commands(
         sha,
         name: record.find_resumable(sha).map(|entry| entry.name.as_str()),
     };
-    let preflight = spec.preflight.iter();
+    let preflight = spec.preflight().into_iter();
     let preflight = preflight.map(|preflight| Ok(format!("preflight: {}\n", preflight.command)));
     let lines = Task::all(spec).into_iter().map(|task| {
         let (name, run) = (&task.name, task.run);

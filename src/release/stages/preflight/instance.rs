@@ -1,127 +1,37 @@
-//! The preflight stage: starts the new release beside the running one, on a port of its own, and asks its health
-//! check there. A release that does not boot or answers wrongly is never activated, so no visitor meets it.
+//! A trial start of the new release: starts the app on a port of its own, polls its health check, and stops it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::attempt::{Attempt, StageOutcome};
-use super::gate::PermanentFailures;
-use super::health;
-use super::run;
-use crate::digest::digest;
-use crate::ports::exec::{Command, CompletedCommand, StopFlag};
-use crate::ports::{Host, backoff, listeners, machine};
+use crate::ports::exec::{Command, CompletedCommand, ExitReason, StopFlag};
+use crate::ports::services::{TransientEnd, TransientUnit};
+use crate::ports::{Host, backoff, listeners};
 use crate::release::app::health::HealthCheck;
-use crate::release::app::preflight::{PreflightSpec, WhenShort};
+use crate::release::app::preflight::PreflightSpec;
 use crate::release::app::spec::POLL_INTERVAL;
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
-use crate::release::record::entry::ReleaseStatus;
 use crate::release::record::log::heading;
+use crate::release::stages::attempt::Attempt;
+use crate::release::stages::gate::PermanentFailures;
+use crate::release::stages::{health, run};
 use crate::resource::{Failure, FailureKind};
 
-/// Lines of the app's output in the failure.
-const MAX_SHOWN_LINES: usize = 20;
-/// Lines of the app's output in which trueup looks for a port that is taken.
-const MAX_SEARCHED_LINES: usize = 200;
 /// Time that the app gets beyond its boot: to answer wrongly, and to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where in the deployment a preflight runs; its name in the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PreflightPoint {
-    BeforeMigrate,
-    BeforeActivate,
-}
-
-/// Starts a release and asks its health check, if the role wants that at this point. A failure of kind
-/// [`FailureKind::Permanent`] proves the release bad; any other says nothing about it.
-pub(crate) fn preflight(
-    attempt: &mut Attempt<'_, '_>,
-    point: PreflightPoint,
-) -> Result<(), Failure> {
+/// Starts the app, polls its health check until the outcome is known, and stops the app. Returns what it printed,
+/// too.
+pub(super) fn run_instance(
+    attempt: &Attempt<'_, '_>,
+    spec: &PreflightSpec,
+) -> Result<(Verdict, CompletedCommand), Failure> {
     let deployment = attempt.deployment;
-    let Some(spec) = &deployment.spec.preflight else {
-        return Ok(());
-    };
-    let wanted = match point {
-        PreflightPoint::BeforeMigrate => spec.runs_before_migrate(),
-        PreflightPoint::BeforeActivate => spec.runs_before_activate(),
-    };
-    // A release that passed its gate needs no second proof, and rolling back to it must not wait.
-    let is_proven = attempt.entry().state == ReleaseStatus::Good;
-    if !wanted || is_proven {
-        return Ok(());
-    }
-    let definition = fingerprint(spec, point);
-    attempt.run_stage(Stage::Preflight, Some(&definition), |attempt| {
-        tracing::info!(target: "progress", "{}: preflight of {}", deployment.spec.app, attempt.name);
-        match check_memory(spec)? {
-            Some(why) => {
-                tracing::warn!("{}: no preflight: {why}", deployment.spec.app);
-                Ok(StageOutcome::Skipped(why))
-            }
-            None => run_instance(attempt, spec).map_err(|failure| spare_if_host_is_unhealthy(deployment, failure)),
-        }
-    })
-}
-
-/// A failure proves nothing about the release while the running one fails its health check as well: a database may
-/// be down.
-fn spare_if_host_is_unhealthy(deployment: &Deployment<'_>, failure: Failure) -> Failure {
-    let release = deployment.spec;
-    let (true, Some(health)) = (failure.is(FailureKind::Permanent), &release.health) else {
-        return failure;
-    };
-    let headers = health::request_headers(health, &release.health_headers);
-    match health::request(health, &headers, None) {
-        Ok(()) => failure,
-        Err(_) => Failure {
-            kind: FailureKind::Error,
-            ..failure
-        }
-        .hint("the running release fails its health check too: the cause may be something that both need; the next pass tries again"),
-    }
-}
-
-/// On record, so without the headers of the health check, which may hold a token.
-fn fingerprint(spec: &PreflightSpec, point: PreflightPoint) -> String {
-    let url = spec.health.as_ref().map(|health| &health.url);
-    let text = format!("{:?}", (spec.command.to_string(), &spec.env, url, point));
-    digest(text.as_bytes())[..16].to_owned()
-}
-
-/// Why there is no room for a second instance of the app; an error if the role does not deploy without one.
-fn check_memory(spec: &PreflightSpec) -> Result<Option<String>, Failure> {
-    let Some(needed) = spec.memory else {
-        return Ok(None);
-    };
-    let Ok(memory) = machine::memory() else {
-        return Ok(None);
-    };
-    if memory.available >= needed.0 {
-        return Ok(None);
-    }
-    let why = format!(
-        "the host has {} MB of memory available, and `preflight.memory` wants {} MB",
-        memory.available / 1_000_000,
-        needed.0 / 1_000_000
-    );
-    match spec.when_short {
-        WhenShort::Skip => Ok(Some(why)),
-        WhenShort::Fail => Err(Failure::new(why)
-            .hint("free memory, lower `preflight.memory`, or deploy without: `preflight: {when_short: skip}`")),
-    }
-}
-
-/// Starts the app, polls its health check until the outcome is known, and stops the app.
-fn run_instance(attempt: &Attempt<'_, '_>, spec: &PreflightSpec) -> Result<StageOutcome, Failure> {
-    let deployment = attempt.deployment;
+    let (exec, services) = (&*deployment.host.exec, &*deployment.host.services);
     let port = listeners::free_port().map_err(|error| {
         Failure::new(format!("there is no free port for the preflight: {error}"))
     })?;
@@ -134,62 +44,61 @@ fn run_instance(attempt: &Attempt<'_, '_>, spec: &PreflightSpec) -> Result<Stage
         address: (Ipv4Addr::LOCALHOST, port).into(),
         limit: spec.timeout(),
     };
+    let unit = transient_unit(deployment, spec);
+    // One that a killed pass left.
+    services.stop_transient(&unit.name)?;
     let stop = command.stop.clone().unwrap_or_default();
-    let exec = &*deployment.host.exec;
-    let (verdict, ended) = std::thread::scope(|scope| {
+    let command = services.in_transient_unit(command, &unit);
+    let (verdict, end, child) = std::thread::scope(|scope| {
         let child = scope.spawn(move || exec.run(command));
         let verdict = instance.poll(&|| child.is_finished());
+        let end = services.stop_transient(&unit.name);
         stop.set();
-        (verdict, child.join())
+        (verdict, end, child.join())
     });
-    let ended = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    match verdict {
-        Verdict::Passed => Ok(StageOutcome::Done),
-        Verdict::Stopped => Err(Failure::stopped()),
-        Verdict::Failed(failure) => Err(with_output(failure, &ended)),
-        Verdict::Ended
-            if met_a_taken_port(&ended) && !attempt.record.has_done(Stage::Preflight) =>
-        {
-            Ok(skip_ignored_port(deployment, "it met a port that is taken"))
+    let completed = child.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let end = end?;
+    // A unit whose start was under way when it was to be stopped.
+    services.stop_transient(&unit.name)?;
+    let verdict = match verdict {
+        Verdict::Ended(_) => ended_verdict(end, &completed)?,
+        verdict => verdict,
+    };
+    Ok((verdict, completed))
+}
+
+/// The verdict on an app that ended by itself.
+fn ended_verdict(end: TransientEnd, completed: &CompletedCommand) -> Result<Verdict, Failure> {
+    Ok(Verdict::Ended(match (end, completed.exit_reason) {
+        (TransientEnd::Failed(why), _) => format!("failed before it answered: {why}"),
+        // systemd forgets a unit that ended well.
+        (TransientEnd::Exited, reason)
+        | (TransientEnd::NotStarted, reason @ ExitReason::Exited(0)) => {
+            format!("{reason} before it answered")
         }
-        Verdict::Ended => Err(with_output(
-            Failure::permanent(format!("the app {} before it answered", ended.exit_reason)),
-            &ended,
-        )),
-        Verdict::NeverListened if attempt.record.has_done(Stage::Preflight) => Err(with_output(
-            Failure::permanent(format!(
-                "the app did not listen on port {port} (`PORT`) within {} s",
-                spec.timeout().as_secs()
-            )),
-            &ended,
-        )),
-        Verdict::NeverListened => Ok(skip_ignored_port(deployment, "it did not listen there")),
-    }
+        (TransientEnd::NotStarted, reason) => {
+            let output = completed.output.tail(run::MAX_SHOWN_LINES);
+            return Err(Failure::new(format!(
+                "systemd did not start the preflight (systemd-run {reason})"
+            ))
+            .with_log_tail(&output));
+        }
+    }))
 }
 
-/// The app does not take its port from `PORT`, so a preflight says nothing about it.
-fn skip_ignored_port(deployment: &Deployment<'_>, symptom: &str) -> StageOutcome {
-    let why = format!("the app ignores the port in `PORT`: {symptom}");
-    tracing::warn!(
-        "{}: deployed without preflight: {why}; let `preflight.command` listen on that port, or set `preflight: null`",
-        deployment.spec.app
-    );
-    StageOutcome::Skipped(why)
-}
-
-/// Whether the app met a port that is taken: then it did not listen on the one in `PORT`. Only the text of its
-/// error says so; it decides no more than whether the release is spared.
-fn met_a_taken_port(ended: &CompletedCommand) -> bool {
-    let output = ended.output.tail(MAX_SEARCHED_LINES).to_lowercase();
-    ["eaddrinuse", "address already in use"]
-        .iter()
-        .any(|text| output.contains(text))
-}
-
-fn with_output(failure: Failure, ended: &CompletedCommand) -> Failure {
-    match ended.output.tail(MAX_SHOWN_LINES) {
-        tail if tail.is_empty() => failure,
-        tail => failure.with_log_tail(&tail),
+fn transient_unit(deployment: &Deployment<'_>, spec: &PreflightSpec) -> TransientUnit {
+    let release = deployment.spec;
+    let shared = deployment.layout.shared();
+    let private = spec.private_dirs.iter();
+    let private = private.filter(|dir| release.linked_dirs.contains(dir));
+    TransientUnit {
+        name: format!("trueup-preflight-{}", release.app),
+        description: format!("Preflight of the app {}", release.app),
+        memory: spec.memory.map(|size| size.0),
+        max_runtime: spec.timeout() + STOP_TIMEOUT,
+        private_dirs: private
+            .map(|dir| deployment.host.root.machine_path(&shared.join(dir)))
+            .collect(),
     }
 }
 
@@ -198,11 +107,7 @@ fn command(attempt: &Attempt<'_, '_>, spec: &PreflightSpec, port: u16) -> Result
     let deployment = attempt.deployment;
     let root = &deployment.host.root;
     let release = deployment.layout.release(&attempt.name);
-    let app = spec.command.command();
-    // The kernel ends this instance before anything that visitors use.
-    let prefer_to_kill = "echo 1000 > /proc/self/oom_score_adj; exec \"$@\"";
-    let wrapper = ["/bin/sh", "-c", prefer_to_kill, "preflight"].map(OsString::from);
-    let mut command = Command::new(wrapper.into_iter().chain(app.argv));
+    let mut command = spec.command.command();
     let identity = run::identity(deployment, deployment.spec.user.as_deref())?;
     let mut env = spec.env.clone();
     env.insert("PORT".into(), port.to_string());
@@ -264,12 +169,13 @@ fn instance_url(url: &str, port: u16) -> Option<(String, Option<String>)> {
 }
 
 /// What the polls found.
-enum Verdict {
+pub(super) enum Verdict {
     Passed,
     Stopped,
-    /// The app ended before it answered.
-    Ended,
-    NeverListened,
+    /// The app ended before it answered, in this way.
+    Ended(String),
+    /// Nothing listened on this port while the app could boot.
+    NeverListened(u16),
     Failed(Failure),
 }
 
@@ -301,7 +207,7 @@ impl Instance<'_> {
                 return Verdict::Stopped;
             }
             if has_ended() {
-                return Verdict::Ended;
+                return Verdict::Ended(String::new());
             }
             let wrong = match self.check() {
                 Ok(Poll::NotListening) => None,
@@ -316,7 +222,7 @@ impl Instance<'_> {
             last = wrong.or(last);
             if now >= deadline {
                 let Some(failure) = last else {
-                    return Verdict::NeverListened;
+                    return Verdict::NeverListened(self.address.port());
                 };
                 let context = format!("not healthy within {} s", self.limit.as_secs());
                 return Verdict::Failed(Failure {

@@ -1,0 +1,166 @@
+//! A command as a transient unit, started by systemd-run(1), which passes its output on and ends with it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::ports::exec::Command;
+use crate::ports::services::transient::TransientUnit;
+
+/// How long systemd may take to start the unit, and how long it may take to end after SIGTERM, in seconds.
+const START_TIMEOUT: u32 = 30;
+const STOP_TIMEOUT: u32 = 5;
+
+/// The command that runs `command` in a transient unit.
+///
+/// Properties of a unit are readable by everybody, so the environment with its secrets and the arguments (in which systemd
+/// would also expand variables) are a script on standard input.
+pub(super) fn systemd_run(command: Command, unit: &TransientUnit) -> Command {
+    let mut argv: Vec<OsString> = ["systemd-run", "--quiet", "--pipe", "--wait"]
+        .map(OsString::from)
+        .into();
+    let mut option = |text: String| argv.push(text.into());
+    option(format!("--unit={}.service", unit.name));
+    option(format!("--description={}", unit.description));
+    for property in properties(&command, unit) {
+        option(format!("--property={property}"));
+    }
+    argv.extend(["--", "/bin/sh", "-s"].map(OsString::from));
+    Command {
+        input: script(&command),
+        argv,
+        cwd: None,
+        env: BTreeMap::new(),
+        identity: None,
+        ..command
+    }
+}
+
+fn properties(command: &Command, unit: &TransientUnit) -> Vec<String> {
+    let mut all = vec![
+        "Type=exec".to_owned(),
+        format!("UMask={:04o}", command.umask),
+        format!("TimeoutStartSec={START_TIMEOUT}"),
+        format!("TimeoutStopSec={STOP_TIMEOUT}"),
+        format!("RuntimeMaxSec={}", unit.max_runtime.as_secs().max(1)),
+        // The kernel ends this instance before anything that visitors use.
+        "OOMScoreAdjust=1000".to_owned(),
+        // As in the units of the roles. Without new privileges nothing can use the private mounts to deceive a
+        // program with more rights.
+        "NoNewPrivileges=yes".to_owned(),
+        "PrivateTmp=yes".to_owned(),
+        "ProtectSystem=full".to_owned(),
+    ];
+    let mut owner = String::new();
+    if let Some(identity) = &command.identity {
+        all.push(format!("User={}", identity.name));
+        all.push(format!("Group={}", identity.gid));
+        owner = format!(",uid={},gid={}", identity.uid, identity.gid);
+    }
+    all.extend(unit.memory.map(|bytes| format!("MemoryMax={bytes}")));
+    all.extend(unit.private_dirs.iter().map(|dir| {
+        let path = dir
+            .to_string_lossy()
+            .replace('\\', "\\\\")
+            .replace(':', "\\:");
+        let path = path.replace('"', "\\\"");
+        format!("TemporaryFileSystem=\"{path}:mode=0755{owner}\"")
+    }));
+    all
+}
+
+/// The environment, the folder and the command, in shell syntax.
+fn script(command: &Command) -> Vec<u8> {
+    let mut script = Vec::new();
+    let mut line = |parts: &[&[u8]]| {
+        script.extend(parts.concat());
+        script.push(b'\n');
+    };
+    for (name, value) in &command.env {
+        // A shell cannot export other names, nor can the roles' start scripts.
+        if is_shell_name(name) {
+            line(&[b"export ", name.as_bytes(), b"=", &quote(value)]);
+        }
+    }
+    if let Some(folder) = &command.cwd {
+        line(&[b"cd ", &quote(folder.as_os_str()), b" || exit"]);
+    }
+    let argv: Vec<Vec<u8>> = command
+        .argv
+        .iter()
+        .map(|argument| quote(argument))
+        .collect();
+    line(&[b"exec ", &argv.join(&b' '), b" </dev/null"]);
+    script
+}
+
+fn is_shell_name(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    bytes.iter().all(is_plain) && bytes.first().is_some_and(|first| !first.is_ascii_digit())
+}
+
+fn quote(text: &OsStr) -> Vec<u8> {
+    let mut quoted = vec![b'\''];
+    for byte in text.as_bytes() {
+        match byte {
+            b'\'' => quoted.extend(b"'\\''"),
+            byte => quoted.push(*byte),
+        }
+    }
+    quoted.push(b'\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ports::exec::Exec;
+
+    fn unit() -> TransientUnit {
+        TransientUnit {
+            name: "trueup-preflight-shop".into(),
+            description: "Preflight of shop".into(),
+            memory: Some(1 << 20),
+            max_runtime: Duration::from_secs(60),
+            private_dirs: vec!["/srv/my shop/shared/tmp:1".into()],
+        }
+    }
+
+    #[test]
+    fn secrets_of_a_transient_unit_are_in_no_argument() {
+        let command = Command::shell("exec app --port $PORT").env("SECRET", "hunter2");
+        let started = systemd_run(command, &unit());
+        let line = started.command_line();
+        assert!(!line.contains("hunter2") && !line.contains("app"), "{line}");
+        assert!(started.env.is_empty());
+        assert!(
+            line.contains(r#"TemporaryFileSystem="/srv/my shop/shared/tmp\:1:mode=0755""#),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn script_starts_the_command_with_its_environment_and_without_its_own_text_as_input() {
+        let values = ["plain", "it's; $(touch x) \"`\\", "two\nlines"];
+        let mut command = Command::new([
+            "sh",
+            "-c",
+            "printf '%s|' \"$@\" \"$V0\" \"$V1\" \"$V2\"; pwd; cat",
+            "sh",
+            "a'b $V0",
+        ]);
+        for (index, value) in values.iter().enumerate() {
+            command = command.env(format!("V{index}"), *value);
+        }
+        command = command.env("not.a.name", "x");
+        command.cwd = Some("/usr/bin".into());
+        let mut shell = Command::new(["/bin/sh", "-s"]);
+        shell.input = script(&command);
+        let done = Exec.run(shell).unwrap();
+        let expected = format!("a'b $V0|{}|/usr/bin\n", values.join("|"));
+        assert_eq!(done.output.text(), expected);
+    }
+}

@@ -1,0 +1,165 @@
+//! The preflight stage: starts the new release beside the running one, on a port of its own, and asks its health
+//! check there. A release that does not boot or answers wrongly is never activated, so no visitor meets it.
+
+mod instance;
+
+use self::instance::{Verdict, run_instance};
+use super::attempt::{Attempt, StageOutcome};
+use super::health;
+use super::run::MAX_SHOWN_LINES;
+use crate::digest::digest;
+use crate::ports::exec::CompletedCommand;
+use crate::ports::machine;
+use crate::release::app::preflight::{PreflightSpec, WhenShort};
+use crate::release::app::stage::Stage;
+use crate::release::deployment::Deployment;
+use crate::release::record::entry::ReleaseStatus;
+use crate::resource::{Failure, FailureKind};
+
+/// Lines of the app's output in which trueup looks for a port that is taken.
+const MAX_SEARCHED_LINES: usize = 200;
+
+/// Where in the deployment a preflight runs; its name in the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PreflightPoint {
+    BeforeMigrate,
+    BeforeActivate,
+}
+
+/// Starts a release and asks its health check, if the role wants that at this point. A failure of kind
+/// [`FailureKind::Permanent`] proves the release bad; any other says nothing about it.
+pub(crate) fn preflight(
+    attempt: &mut Attempt<'_, '_>,
+    point: PreflightPoint,
+) -> Result<(), Failure> {
+    let deployment = attempt.deployment;
+    let Some(spec) = deployment.spec.preflight() else {
+        return Ok(());
+    };
+    let wanted = match point {
+        PreflightPoint::BeforeMigrate => spec.runs_before_migrate(),
+        PreflightPoint::BeforeActivate => spec.runs_before_activate(),
+    };
+    // A release that passed its gate needs no second proof, and rolling back to it must not wait.
+    let is_proven = attempt.entry().state == ReleaseStatus::Good;
+    if !wanted || is_proven {
+        return Ok(());
+    }
+    let definition = fingerprint(spec, point);
+    attempt.run_stage(Stage::Preflight, Some(&definition), |attempt| {
+        tracing::info!(target: "progress", "{}: preflight of {}", deployment.spec.app, attempt.name);
+        match check_memory(spec)? {
+            Some(why) => {
+                tracing::warn!("{}: no preflight: {why}", deployment.spec.app);
+                Ok(StageOutcome::Skipped(why))
+            }
+            None => {
+                let (verdict, completed) = run_instance(attempt, spec)?;
+                judge(attempt, spec, verdict, &completed)
+                    .map_err(|failure| spare_if_host_is_unhealthy(deployment, failure))
+            }
+        }
+    })
+}
+
+/// A failure proves nothing about the release while the running one fails its health check as well: a database may
+/// be down.
+fn spare_if_host_is_unhealthy(deployment: &Deployment<'_>, failure: Failure) -> Failure {
+    let release = deployment.spec;
+    let (true, Some(health)) = (failure.is(FailureKind::Permanent), &release.health) else {
+        return failure;
+    };
+    let headers = health::request_headers(health, &release.health_headers);
+    match health::request(health, &headers, None) {
+        Ok(()) => failure,
+        Err(_) => Failure {
+            kind: FailureKind::Error,
+            ..failure
+        }
+        .hint("the running release fails its health check too: the cause may be something that both need; the next pass tries again"),
+    }
+}
+
+/// On record, so without the headers of the health check, which may hold a token.
+fn fingerprint(spec: &PreflightSpec, point: PreflightPoint) -> String {
+    let url = spec.health.as_ref().map(|health| &health.url);
+    let text = format!("{:?}", (spec.command.to_string(), &spec.env, url, point));
+    digest(text.as_bytes())[..16].to_owned()
+}
+
+/// Why there is no room for a second instance of the app; an error if the role does not deploy without one.
+fn check_memory(spec: &PreflightSpec) -> Result<Option<String>, Failure> {
+    let Some(needed) = spec.memory else {
+        return Ok(None);
+    };
+    let Ok(memory) = machine::memory() else {
+        return Ok(None);
+    };
+    if memory.available >= needed.0 {
+        return Ok(None);
+    }
+    let why = format!(
+        "the host has {} MB of memory available, and `preflight.memory` wants {} MB",
+        memory.available / 1_000_000,
+        needed.0 / 1_000_000
+    );
+    match spec.when_short {
+        WhenShort::Skip => Ok(Some(why)),
+        WhenShort::Fail => Err(Failure::new(why)
+            .hint("free memory, lower `preflight.memory`, or deploy without: `preflight: {when_short: skip}`")),
+    }
+}
+
+/// What a verdict means for the deployment.
+fn judge(
+    attempt: &Attempt<'_, '_>,
+    spec: &PreflightSpec,
+    verdict: Verdict,
+    completed: &CompletedCommand,
+) -> Result<StageOutcome, Failure> {
+    let deployment = attempt.deployment;
+    let has_passed_before = attempt.record.has_done(Stage::Preflight);
+    let failure = match verdict {
+        Verdict::Passed => return Ok(StageOutcome::Done),
+        Verdict::Stopped => return Err(Failure::stopped()),
+        Verdict::Failed(failure) => failure,
+        Verdict::Ended(_) if !has_passed_before && met_a_taken_port(completed) => {
+            return Ok(skip_ignored_port(deployment, "it met a port that is taken"));
+        }
+        Verdict::NeverListened(_) if !has_passed_before => {
+            return Ok(skip_ignored_port(deployment, "it did not listen there"));
+        }
+        Verdict::Ended(how) => Failure::permanent(format!("the app {how}")),
+        Verdict::NeverListened(port) => Failure::permanent(format!(
+            "the app did not listen on port {port} (`PORT`) within {} s",
+            spec.timeout().as_secs()
+        )),
+    };
+    let failure = match completed.output.tail(MAX_SHOWN_LINES) {
+        tail if tail.is_empty() => failure,
+        tail => failure.with_log_tail(&tail),
+    };
+    Err(match has_passed_before {
+        true => failure,
+        false => failure.hint("no release has passed a preflight here yet: if the app cannot run twice on a host, set `preflight: null`"),
+    })
+}
+
+/// The app does not take its port from `PORT`, so a preflight says nothing about it.
+fn skip_ignored_port(deployment: &Deployment<'_>, symptom: &str) -> StageOutcome {
+    let why = format!("the app ignores the port in `PORT`: {symptom}");
+    tracing::warn!(
+        "{}: deployed without preflight: {why}; let `preflight.command` listen on that port, or set `preflight: null`",
+        deployment.spec.app
+    );
+    StageOutcome::Skipped(why)
+}
+
+/// Whether the app met a port that is taken: then it did not listen on the one in `PORT`. Only the text of its
+/// error says so; it decides no more than whether the release is spared.
+fn met_a_taken_port(ended: &CompletedCommand) -> bool {
+    let output = ended.output.tail(MAX_SEARCHED_LINES).to_lowercase();
+    ["eaddrinuse", "address already in use"]
+        .iter()
+        .any(|text| output.contains(text))
+}
