@@ -226,18 +226,25 @@ end_load() {
   has "no request failed" " failed 0 " "$output"
 }
 
-# bad_versions_roll_back HOST VERSION: the versions `broken` and `sick` are rolled back to VERSION, stay quarantined, and no
-# request fails; then v1 is published again.
-bad_versions_roll_back() {
+# bad_version_is_refused HOST BAD VERSION WORDS: the version BAD, once published, is refused with these words, visitors get
+# VERSION, and BAD stays quarantined
+bad_version_is_refused() {
+  check "a version that is $2 is published" publish "${sha[$2]}"
+  code "the version is refused" 4 on "$1" trueup converge
+  has "with the reason" "$4" "$output"
+  has "a visitor gets $3" "version $3" "$(page "$1")"
+  code "the version stays quarantined" 4 on "$1" trueup converge
+  has "with the reason" "quarantined" "$output"
+}
+preflight="was not activated, because it failed its preflight"
+gate="rolls back to"
+
+# bad_versions_are_refused HOST VERSION WORDS: likewise `broken` and `sick`, and no request fails; then v1 is published again.
+bad_versions_are_refused() {
   local bad
   under_load "$1"
   for bad in broken sick; do
-    check "a version that is $bad is published" publish "${sha[$bad]}"
-    code "the version is rolled back" 4 on "$1" trueup converge
-    has "with the reason" "rolls back to" "$output"
-    has "a visitor gets $2" "version $2" "$(page "$1")"
-    code "the version stays quarantined" 4 on "$1" trueup converge
-    has "with the reason" "quarantined" "$output"
+    bad_version_is_refused "$1" "$bad" "$2" "$3"
   done
   check "v1 is published again" publish "${sha[v1]}"
   code "the plan for v1 builds nothing" 2 on "$1" trueup plan

@@ -61,4 +61,4 @@ check "gunicorn is killed for good" on web supervisorctl stop shop:shop_1
 check "the host converges" on web trueup converge
 has "and the app answers" "version v2" "$(page web)"
 
-bad_versions_roll_back web v2
+bad_versions_are_refused web v2 "$preflight"

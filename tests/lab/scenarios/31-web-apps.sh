@@ -60,4 +60,4 @@ wait_for 10 "the app under supervisor is at v2" site_has plain / "version v2"
 same "the static site is at v2" v2 "$(site docs /version)"
 same "nginx was neither reloaded nor restarted" "$workers" "$(on web pgrep -d, nginx)"
 
-bad_versions_roll_back web v2
+bad_versions_are_refused web v2 "$gate"

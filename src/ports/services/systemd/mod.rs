@@ -6,6 +6,7 @@
 
 mod bus;
 mod error;
+mod log;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,6 @@ mod transient;
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -39,10 +39,6 @@ const TIMER_STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a service without a readiness signal must stay up to count as started.
 const MIN_UPTIME: Duration = Duration::from_millis(150);
-
-const JOURNALCTL: &str = "/usr/bin/journalctl";
-
-const LOG_TAIL_LINES: usize = 10;
 
 /// The systemd of the host.
 #[derive(Debug)]
@@ -277,51 +273,6 @@ impl SystemdServices {
             }),
         }
     }
-
-    /// A failure with the last lines of the unit's log.
-    fn failure_with_log(
-        &self,
-        verb: &'static str,
-        name: &UnitName,
-        mut why: String,
-    ) -> ServiceError {
-        let log = self.journal_tail(name);
-        // A refusal by the start limit, which leaves the properties as the failure before it set them.
-        if log
-            .iter()
-            .any(|line| line.contains("Start request repeated too quickly"))
-        {
-            why = error::start_limit_reason(name);
-        }
-        ServiceError::failed(verb, name.short(), why).with_log(log)
-    }
-
-    fn journal_tail(&self, name: &UnitName) -> Vec<String> {
-        if !Path::new(JOURNALCTL).exists() {
-            return Vec::new();
-        }
-        let journalctl = |args: &[&str]| {
-            let argv = std::iter::once(&JOURNALCTL).chain(args).copied();
-            let command = Command::new(argv).timeout(Duration::from_secs(10));
-            self.exec.run(command).ok().filter(|done| done.success())
-        };
-        // The last output of a process may still be on its way into the journal.
-        journalctl(&["--sync"]);
-        let lines = LOG_TAIL_LINES.to_string();
-        let args = [
-            "-u",
-            name.full(),
-            "-n",
-            &lines,
-            "-o",
-            "cat",
-            "-q",
-            "--no-pager",
-        ];
-        journalctl(&args)
-            .map(|done| done.output.text().lines().map(str::to_owned).collect())
-            .unwrap_or_default()
-    }
 }
 
 impl Services for SystemdServices {
@@ -398,27 +349,7 @@ impl Services for SystemdServices {
     }
 
     fn stop_transient(&self, name: &str) -> Result<TransientEnd, ServiceError> {
-        let name = UnitName::new(name)?;
-        let state = self.unit_state("stop", &name)?;
-        if !state.is_known() {
-            return Ok(TransientEnd::NotStarted);
-        }
-        let end = match state.failure_reason() {
-            Some(why) => TransientEnd::Failed(why),
-            None => TransientEnd::Exited,
-        };
-        if state.active_state() != ActiveState::Failed {
-            self.run_job("stop", "StopUnit", &name, CALL_TIMEOUT)?;
-        }
-        // systemd keeps a failed unit, and starts no other of its name until then.
-        if self.unit_state("stop", &name)?.is_known() {
-            self.call("stop", &name, CALL_TIMEOUT, async |bus| {
-                bus.call_manager("ResetFailedUnit", &name.full())
-                    .await
-                    .map(drop)
-            })?;
-        }
-        Ok(end)
+        self.stop_transient_unit(&UnitName::new(name)?)
     }
 }
 

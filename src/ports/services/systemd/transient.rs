@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
+use super::{CALL_TIMEOUT, SystemdServices, UnitName};
 use crate::ports::exec::Command;
-use crate::ports::services::transient::TransientUnit;
+use crate::ports::services::{ActiveState, ServiceError, TransientEnd, TransientUnit};
 
 /// How long systemd may take to start the unit, and how long it may take to end after SIGTERM, in seconds.
 const START_TIMEOUT: u32 = 30;
@@ -33,6 +34,43 @@ pub(super) fn systemd_run(command: Command, unit: &TransientUnit) -> Command {
         env: BTreeMap::new(),
         identity: None,
         ..command
+    }
+}
+
+impl SystemdServices {
+    /// Stops a transient unit with all of its processes, if it still exists.
+    pub(super) fn stop_transient_unit(
+        &self,
+        name: &UnitName,
+    ) -> Result<TransientEnd, ServiceError> {
+        let state = self.unit_state("stop", name)?;
+        if !state.is_known() {
+            return Ok(TransientEnd::NotStarted);
+        }
+        let end = match state.failure_reason() {
+            Some(why) => TransientEnd::Failed(why),
+            None => TransientEnd::Exited,
+        };
+        if state.active_state() != ActiveState::Failed {
+            let stopped = self.run_job("stop", "StopUnit", name, CALL_TIMEOUT);
+            unless_gone(stopped)?;
+        }
+        // systemd keeps a failed unit until then, and starts no other of its name.
+        let forgotten = self.call("stop", name, CALL_TIMEOUT, async |bus| {
+            bus.call_manager("ResetFailedUnit", &name.full())
+                .await
+                .map(drop)
+        });
+        unless_gone(forgotten)?;
+        Ok(end)
+    }
+}
+
+/// A transient unit that ended well disappears, at any moment.
+fn unless_gone(result: Result<(), ServiceError>) -> Result<(), ServiceError> {
+    match result {
+        Err(ServiceError::Unknown { .. }) => Ok(()),
+        result => result,
     }
 }
 

@@ -1,0 +1,59 @@
+//! What a unit printed, from the journal.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{SystemdServices, UnitName, error};
+use crate::ports::exec::Command;
+use crate::ports::services::ServiceError;
+
+const JOURNALCTL: &str = "/usr/bin/journalctl";
+
+const LOG_TAIL_LINES: usize = 10;
+
+impl SystemdServices {
+    /// A failure with the last lines of the unit's log.
+    pub(super) fn failure_with_log(
+        &self,
+        verb: &'static str,
+        name: &UnitName,
+        mut why: String,
+    ) -> ServiceError {
+        let log = self.journal_tail(name);
+        // A refusal by the start limit, which leaves the properties as the failure before it set them.
+        if log
+            .iter()
+            .any(|line| line.contains("Start request repeated too quickly"))
+        {
+            why = error::start_limit_reason(name);
+        }
+        ServiceError::failed(verb, name.short(), why).with_log(log)
+    }
+
+    pub(super) fn journal_tail(&self, name: &UnitName) -> Vec<String> {
+        if !Path::new(JOURNALCTL).exists() {
+            return Vec::new();
+        }
+        let journalctl = |args: &[&str]| {
+            let argv = std::iter::once(&JOURNALCTL).chain(args).copied();
+            let command = Command::new(argv).timeout(Duration::from_secs(10));
+            self.exec.run(command).ok().filter(|done| done.success())
+        };
+        // The last output of a process may still be on its way into the journal.
+        journalctl(&["--sync"]);
+        let lines = LOG_TAIL_LINES.to_string();
+        let args = [
+            "-u",
+            name.full(),
+            "-n",
+            &lines,
+            "-o",
+            "cat",
+            "-q",
+            "--no-pager",
+        ];
+        journalctl(&args)
+            .map(|done| done.output.text().lines().map(str::to_owned).collect())
+            .unwrap_or_default()
+    }
+}
