@@ -3,6 +3,7 @@
 //! Each resource is inspected again just before it is changed, because earlier ones may have changed what the
 //! plan saw. A failure of a resource is report data: its dependents are skipped, all others still converge.
 
+mod bake;
 mod duties;
 mod readiness;
 mod rollback;
@@ -19,6 +20,7 @@ use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
 use crate::role::{Catalog, Resource};
+pub(crate) use bake::repeat_trials;
 use validation::ValidatedSets;
 pub(crate) use validation::{recover_interrupted, run_check};
 use view::HostView;

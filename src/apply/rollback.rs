@@ -22,25 +22,20 @@ impl<'a> Applier<'a> {
     ) -> Result<TrialEnd, RootError> {
         let (resource, bad) = (on_trial.resource, &on_trial.trial.release);
         self.announce(resource, &format!("{bad} failed: {}", why.summary()));
-        let restored = match release::restore_previous(on_trial.spec, self.host, why) {
-            Ok(RollbackOutcome::RolledBack(restored)) => restored,
-            Ok(RollbackOutcome::NoTarget) => {
-                let failure = Failure::new(format!(
-                    "{bad} failed, and there is no good release to go back to: {}",
-                    why.message
-                ));
-                return Ok(TrialEnd::Unresolved(
-                    failure.hint(after_hint(why, STAYS_ON_TRIAL)),
-                ));
+        let message = match release::restore_previous(on_trial.spec, self.host, why) {
+            Ok(RollbackOutcome::RolledBack(restored)) => {
+                self.announce(resource, &format!("rolls back to {restored}"));
+                self.restart_after_rollback(resource)?;
+                return self.prove_restored(on_trial, restored, why);
             }
-            Ok(RollbackOutcome::RestoredIsUnhealthy) => {
-                let message = format!(
-                    "{bad}, to which it was rolled back, is unhealthy too: {}",
-                    why.message
-                );
-                let hint = after_hint(why, STAYS_ON_TRIAL);
-                return Ok(TrialEnd::Unresolved(Failure::new(message).hint(hint)));
-            }
+            Ok(RollbackOutcome::NoTarget) => format!(
+                "{bad} failed, and there is no good release to go back to: {}",
+                why.message
+            ),
+            Ok(RollbackOutcome::RestoredIsUnhealthy) => format!(
+                "{bad}, which was restored, is unhealthy too: {}",
+                why.message
+            ),
             Err(failure) => {
                 let message = format!(
                     "{}; and it cannot be rolled back: {}",
@@ -49,25 +44,25 @@ impl<'a> Applier<'a> {
                 return Ok(TrialEnd::Unresolved(Failure { message, ..failure }));
             }
         };
-        self.announce(resource, &format!("rolls back to {restored}"));
-        self.restart_after_rollback(resource)?;
-        self.prove_restored(on_trial, restored, why)
+        let hint = after_hint(why, STAYS_ON_TRIAL);
+        Ok(TrialEnd::Unresolved(Failure::new(message).hint(hint)))
     }
 
-    /// Runs the trial of the release that was rolled back to, because of `why`.
+    /// Runs the trial of the release that was restored, because of `why`.
     fn prove_restored(
         &mut self,
-        on_trial: &OnTrial<'a>,
+        failed: &OnTrial<'a>,
         restored: String,
         why: &Failure,
     ) -> Result<TrialEnd, RootError> {
-        let bad = &on_trial.trial.release;
+        let bad = &failed.trial.release;
         let on_trial = OnTrial {
             trial: Trial {
                 release: restored,
-                ..on_trial.trial.clone()
+                is_repeated: false,
+                ..failed.trial.clone()
             },
-            ..*on_trial
+            ..*failed
         };
         let restored = &on_trial.trial.release;
         let undecided = |reason: &str| {
@@ -78,15 +73,6 @@ impl<'a> Applier<'a> {
             let hint = format!("{reason}; the next pass continues with the release that is back");
             TrialEnd::RolledBack(Failure::new(message).hint(hint))
         };
-        let unhealthy = |failure: Failure| {
-            let message = format!(
-                "it failed ({}), and {restored}, to which it was rolled back, is unhealthy too: {}",
-                why.summary(),
-                failure.message
-            );
-            let hint = after_hint(&failure, STAYS_ON_TRIAL);
-            TrialEnd::Unresolved(Failure { message, ..failure }.hint(hint))
-        };
         Ok(match self.decide(&on_trial)? {
             Verdict::Passed => match release::record_proven(on_trial.spec, self.host) {
                 Ok(()) => TrialEnd::RolledBack(
@@ -96,13 +82,44 @@ impl<'a> Applier<'a> {
                     ))
                     .hint(after_hint(why, LIFT_HINT)),
                 ),
-                Err(failure) => unhealthy(failure),
+                Err(failure) => TrialEnd::Unresolved(failure),
             },
-            Verdict::Failed(failure) => unhealthy(failure),
+            Verdict::Failed(failure) => {
+                self.end_without_good_release(failed, restored, why, &failure)?
+            }
             Verdict::Stopped => undecided("trueup was asked to stop"),
             Verdict::Waiting(why) => undecided(&why),
             Verdict::Open(failure) => undecided(&failure.message),
         })
+    }
+
+    /// Ends a trial after which the restored release fails as well, with `failure`. A new release that had passed its
+    /// gate becomes active again, because both seem to miss something else.
+    fn end_without_good_release(
+        &mut self,
+        failed: &OnTrial<'a>,
+        restored: &str,
+        why: &Failure,
+        failure: &Failure,
+    ) -> Result<TrialEnd, RootError> {
+        let bad = &failed.trial.release;
+        let message = format!(
+            "{bad} failed ({}), and {restored}, to which it was rolled back, is unhealthy too: {}",
+            why.summary(),
+            failure.message
+        );
+        let unresolved = Failure::new(message).hint(after_hint(failure, STAYS_ON_TRIAL));
+        if failed.trial.is_repeated {
+            match release::undo_rollback(failed.spec, self.host, bad) {
+                Ok(()) => {
+                    let progress = format!("goes forward to {bad} again: {restored} fails as well");
+                    self.announce(failed.resource, &progress);
+                    self.restart_after_rollback(failed.resource)?;
+                }
+                Err(failure) => tracing::warn!("{bad} cannot be activated again: {failure}"),
+            }
+        }
+        Ok(TrialEnd::Unresolved(unresolved))
     }
 
     /// Restarts every dependent from the restored release, whether it runs, crash-loops or never started; not one that

@@ -12,6 +12,7 @@
 //! service that could not be restarted for a reason of its own (a config that failed its check, say) leaves
 //! the trial open, because that says nothing about the release.
 
+use super::bake::MAX_CRASHES_OF_NEW;
 use super::readiness::TrialReadiness;
 use super::{Applier, Event, LIFT_HINT, ResourceResult};
 use crate::kind::ServiceProcesses;
@@ -19,7 +20,7 @@ use crate::ports::exec::block_quote;
 use crate::ports::root::RootError;
 use crate::release::{self, ReleaseSpec};
 use crate::resource::{Change, Duty, Failure, Trial, TrialOutcome, Verb, Withheld};
-use crate::role::Resource;
+use crate::role::{Catalog, Resource};
 
 /// A service that crashes this often in a trial does not boot. Once may be a race with what it needs.
 const MAX_CRASHES: u32 = 2;
@@ -87,6 +88,15 @@ pub(super) struct OnTrial<'a> {
     pub resource: &'a Resource,
     pub spec: &'a ReleaseSpec,
     pub trial: Trial,
+}
+
+/// The services that run from a release.
+pub(super) fn services_of<'c>(
+    catalog: &'c Catalog,
+    release: &Resource,
+) -> impl Iterator<Item = (&'c Resource, &'c dyn ServiceProcesses)> {
+    let dependents = catalog.dependents(&release.id);
+    dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
 }
 
 impl<'a> Applier<'a> {
@@ -175,7 +185,7 @@ impl<'a> Applier<'a> {
             return failure;
         }
         let mut failure = failure;
-        for (dependent, service) in self.services(resource) {
+        for (dependent, service) in services_of(self.catalog, resource) {
             let tail = service.log_tail(self.host);
             if !tail.is_empty() {
                 let tail = block_quote(&tail.join("\n"));
@@ -193,26 +203,26 @@ impl<'a> Applier<'a> {
         });
     }
 
-    /// The services that run from a release.
-    fn services(
-        &self,
-        resource: &Resource,
-    ) -> impl Iterator<Item = (&'a Resource, &'a dyn ServiceProcesses)> {
-        let dependents = self.catalog.dependents(&resource.id);
-        dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
-    }
-
     fn run_gate(&mut self, on_trial: &OnTrial<'a>) -> Result<TrialOutcome, Failure> {
         let trial = &on_trial.trial;
-        let services: Vec<_> = self.services(on_trial.resource).collect();
         let (catalog, host) = (self.catalog, self.host);
-        let crashes_before: Vec<u32> = services.iter().map(|(_, s)| s.crashes(host)).collect();
+        let services: Vec<_> = services_of(catalog, on_trial.resource).collect();
+        // Those of a new release count from its start.
+        let max_crashes = match trial.is_repeated {
+            true => MAX_CRASHES_OF_NEW,
+            false => MAX_CRASHES,
+        };
+        let crashes_before = |service: &dyn ServiceProcesses| match trial.is_repeated {
+            true => 0,
+            false => service.crashes(host),
+        };
+        let crashes_before: Vec<u32> = services.iter().map(|(_, s)| crashes_before(*s)).collect();
         let mut check_services = || {
             for ((dependent, service), before) in services.iter().zip(&crashes_before) {
                 let crashes = service.crashes(host).saturating_sub(*before);
-                if crashes >= MAX_CRASHES {
+                if crashes >= max_crashes {
                     return Err(Failure::permanent(format!(
-                        "{} crashed {crashes} times during its trial",
+                        "{} crashed {crashes} times since the release was activated",
                         dependent.id
                     )));
                 }

@@ -180,6 +180,8 @@ pub(crate) struct ReleaseCondition {
     pub sha: Option<String>,
     /// The trial of the active release: the services that use it have to show that it works.
     pub trial: Option<Trial>,
+    /// Whether the active release passed its gate only a moment ago, so that it is watched.
+    pub is_new: bool,
     /// Whether work is left that affects no service: preparing the next release, removing leftovers of a
     /// killed pass. Asked in every pass, so it must cost next to nothing.
     pub needs_maintenance: bool,

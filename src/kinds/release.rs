@@ -27,6 +27,8 @@ pub(crate) struct ReleaseState {
     next_sha: Option<Sha>,
     /// The rendered files of the active release.
     files: Vec<ObservedFile>,
+    /// Whether the active release passed its gate only a moment ago.
+    is_new: bool,
     /// The steps to run for the wanted sha, one per line, if there is no complete release of it.
     pending_steps: String,
 }
@@ -264,9 +266,12 @@ impl Kind for Release {
             built: None,
             next_sha: spec.build_ahead.clone(),
             files: Vec::new(),
+            is_new: false,
             pending_steps: String::new(),
         };
         if let Some(active) = &found.active {
+            let bake = active.bake_until.filter(|_| active.trial.is_none());
+            found.is_new = bake.is_some_and(|until| host.clock.now() < until);
             found.files = files::inspect(spec, host, &active.name)?;
         }
         let away = !found.is_target_active(spec);
@@ -362,6 +367,7 @@ impl Kind for Release {
         let layout = spec.layout();
         let trial = state.trial(spec).map(|trial| Trial {
             release: trial.name.clone(),
+            is_repeated: trial.is_repeated,
             deploy_to: layout.deploy_to().to_owned(),
             current: layout.current(),
         });
@@ -371,6 +377,7 @@ impl Kind for Release {
         Condition::Release(ReleaseCondition {
             sha: state.active_sha().map(|sha| sha.to_string()),
             trial,
+            is_new: state.is_new,
             needs_maintenance: is_untidy || state.overrides.has_multiline_reason(),
             warnings: unremoved
                 .map(|left| format!("{} cannot be removed: {}", left.name, left.why))

@@ -244,7 +244,10 @@ impl Session {
         if let Some(lift) = &options.lift_quarantine {
             notes.extend(self.lift_quarantine(lift, &catalog, &selection)?);
         }
-        let plan = plan::build_plan(&catalog, &self.host, &selection);
+        let mut plan = plan::build_plan(&catalog, &self.host, &selection);
+        if apply::repeat_trials(&catalog, &plan, &selection, &self.host) {
+            plan = plan::build_plan(&catalog, &self.host, &selection);
+        }
         let report = if plan.is_empty() && !plan.has_outdated_records() {
             apply::run_maintenance(&catalog, &plan, &self.host);
             notes.extend(plan.warnings.iter().cloned());

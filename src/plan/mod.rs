@@ -63,6 +63,8 @@ pub(crate) struct Plan {
     pub deployed_shas: BTreeMap<String, Option<String>>,
     /// Resources with maintenance work, which affects no service.
     pub maintenance: Vec<String>,
+    /// The releases that passed their gate only a moment ago.
+    pub new_releases: Vec<String>,
     /// Matters that an operator should see to although nothing differs.
     pub warnings: Vec<String>,
 }
@@ -206,6 +208,9 @@ fn inspect_all<'c>(catalog: &'c Catalog, host: &Host, plan: &mut Plan) -> Vec<In
         if let Some(release) = release {
             if release.needs_maintenance {
                 plan.maintenance.push(id.clone());
+            }
+            if release.is_new {
+                plan.new_releases.push(id.clone());
             }
             let warnings = release.warnings.iter();
             let warnings = warnings.map(|warning| format!("{id}: {warning}"));

@@ -38,6 +38,7 @@
 mod adopt;
 mod app;
 mod bad_input;
+mod bake;
 mod caller;
 mod cli;
 mod crash;

@@ -33,6 +33,9 @@ const DEFAULT_MAX_FILE: u64 = 100 << 20;
 /// Time limit of the gate without a `gate_timeout`.
 const DEFAULT_GATE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a release is new without a `bake`.
+const DEFAULT_BAKE: Duration = Duration::from_secs(5 * 60);
+
 /// Interval at which the gate polls without a health check that sets its own, and its longest wait after a
 /// failed poll.
 pub(in crate::release) const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -107,6 +110,9 @@ pub(crate) struct ReleaseSpec {
     /// Time limit for all services to run from the release, and for the health check to pass;
     /// `60s` when not given.
     pub gate_timeout: Option<Seconds>,
+    /// How long each pass looks at a release that passed its gate for the first time: if a service that runs it crashed
+    /// three times, or its health check fails, it has to pass the gate again; `5m` when not given.
+    pub bake: Option<Seconds>,
     /// Abandon a release that is not built within this time, until another sha is wanted or an
     /// operator forces it; no limit when not given.
     pub build_deadline: Option<Seconds>,
@@ -244,6 +250,11 @@ impl ReleaseSpec {
     pub(crate) fn fail_after(&self) -> Duration {
         let health = self.health.as_ref();
         health.map_or(DEFAULT_FAIL_AFTER, HealthCheck::fail_after)
+    }
+
+    /// How long a release is new after its gate.
+    pub(in crate::release) fn bake(&self) -> Duration {
+        self.bake.map_or(DEFAULT_BAKE, |seconds| seconds.0)
     }
 
     /// Every path in a release that becomes a link, with its target in `deploy_to`.

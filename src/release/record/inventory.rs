@@ -173,6 +173,7 @@ mod tests {
             name: "r".into(),
             from: None,
             is_rollback: false,
+            is_repeated: false,
         };
         assert_eq!(release_phase(&entry, false, None), ReleasePhase::Building);
         entry.state = ReleaseStatus::Built;

@@ -11,4 +11,6 @@ pub(super) mod quarantine;
 pub(super) mod releases;
 
 pub(super) use disk::current;
-pub(crate) use releases::{ActiveRelease, FailedRemoval, RecordedTrial, ReleaseRecord, active};
+pub(crate) use releases::{
+    ActiveRelease, FailedRemoval, RecordedBake, RecordedTrial, ReleaseRecord, active,
+};

@@ -35,6 +35,20 @@ pub(crate) struct RecordedTrial {
     /// The switch is itself a rollback; if it fails, there is no further one.
     #[serde(rename = "back", default, skip_serializing_if = "std::ops::Not::not")]
     pub is_rollback: bool,
+    /// The release had passed its gate, and became unhealthy while it was new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_repeated: bool,
+}
+
+/// The record of a release that passed its gate for the first time, and is watched for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordedBake {
+    /// The new release.
+    pub name: String,
+    /// The release that was active before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    pub until: Timestamp,
 }
 
 /// All releases of one app that are on disk, in the order of their last activation.
@@ -42,6 +56,7 @@ pub(crate) struct RecordedTrial {
 pub(crate) struct ReleaseRecord {
     entries: Vec<ReleaseEntry>,
     trial: Option<RecordedTrial>,
+    bake: Option<RecordedBake>,
     spare_attempted_for: Option<Sha>,
     unremoved: Vec<FailedRemoval>,
 }
@@ -60,6 +75,8 @@ struct RecordFile {
     releases: Vec<ReleaseEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trial: Option<RecordedTrial>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bake: Option<RecordedBake>,
     /// The sha for which a spare was prepared, or could not be.
     #[serde(rename = "stocked", default, skip_serializing_if = "Option::is_none")]
     spare_attempted_for: Option<Sha>,
@@ -79,6 +96,8 @@ pub(crate) struct ActiveRelease {
     pub state: Option<ReleaseStatus>,
     /// Its trial, if it has not been proven since `current` was switched to it.
     pub trial: Option<RecordedTrial>,
+    /// Until when it is new, if it is.
+    pub bake_until: Option<Timestamp>,
     /// Whether the app served before the trial: the trial follows a good release or one of another tool, or
     /// is a rollback.
     pub served_before: bool,
@@ -96,6 +115,7 @@ impl ReleaseRecord {
         let mut record = ReleaseRecord {
             entries: file.releases,
             trial: file.trial,
+            bake: file.bake,
             spare_attempted_for: file.spare_attempted_for,
             unremoved: file.unremoved,
         };
@@ -121,6 +141,7 @@ impl ReleaseRecord {
             version: VERSION,
             releases: self.entries.clone(),
             trial: self.trial.clone(),
+            bake: self.bake.clone(),
             spare_attempted_for: self.spare_attempted_for.clone(),
             unremoved: self.unremoved.clone(),
         };
@@ -132,6 +153,7 @@ impl ReleaseRecord {
         let same = read_record_file(host, layout).is_some_and(|file| {
             file.releases == self.entries
                 && file.trial == self.trial
+                && file.bake == self.bake
                 && file.unremoved == self.unremoved
         });
         if same {
@@ -204,6 +226,14 @@ impl ReleaseRecord {
         self.trial = trial;
     }
 
+    pub(crate) fn bake(&self) -> Option<&RecordedBake> {
+        self.bake.as_ref()
+    }
+
+    pub(crate) fn set_bake(&mut self, bake: Option<RecordedBake>) {
+        self.bake = bake;
+    }
+
     /// Whether a release of the app ever completed this stage here.
     pub(crate) fn has_done(&self, stage: Stage) -> bool {
         self.entries.iter().any(|entry| {
@@ -266,6 +296,7 @@ impl RecordFile {
             version: VERSION,
             releases: Vec::new(),
             trial: None,
+            bake: None,
             spare_attempted_for: None,
             unremoved: Vec::new(),
         }
@@ -287,7 +318,7 @@ pub(crate) fn active(
     let Some(name) = current(host, layout)? else {
         return Ok(None);
     };
-    let (mut entry, mut trial, mut spare_attempted_for) = (None, None, None);
+    let (mut entry, mut trial, mut bake, mut spare_attempted_for) = (None, None, None, None);
     let (mut served_before, mut needs_removal, mut unremoved) = (false, false, Vec::new());
     if let Some(file) = read_record_file(host, layout) {
         let all = &file.releases;
@@ -304,6 +335,7 @@ pub(crate) fn active(
             || of(ReleaseStatus::Good).count() > keep_releases.max(2)
             || of(ReleaseStatus::Failed).count() > 1;
         trial = file.trial.filter(|trial| trial.name == name);
+        bake = file.bake.filter(|bake| bake.name == name);
         served_before = trial.as_ref().is_some_and(|trial| {
             let from = trial.from.as_ref();
             // A release that is not on record was deployed by another tool.
@@ -330,6 +362,7 @@ pub(crate) fn active(
         since: meta.ctime,
         state: entry.map(|entry| entry.state),
         trial,
+        bake_until: bake.map(|bake| bake.until),
         served_before,
         needs_cleanup: needs_removal || lacks_spare,
         unremoved,

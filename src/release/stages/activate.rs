@@ -46,7 +46,9 @@ pub(crate) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
         name: attempt.name.clone(),
         from: from.filter(|from| *from != attempt.name),
         is_rollback: false,
+        is_repeated: false,
     }));
+    attempt.record.set_bake(None);
     attempt.record.set_last_activated(&attempt.name);
     attempt.save()?;
     point_current_to(deployment, &attempt.name)?;

@@ -16,7 +16,7 @@ use crate::release::app::spec::{POLL_INTERVAL, ReleaseSpec};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
 use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
-use crate::release::record::{self, RecordedTrial, ReleaseRecord};
+use crate::release::record::{self, RecordedBake, RecordedTrial, ReleaseRecord};
 use crate::resource::{Failure, FailureKind, TrialOutcome};
 
 /// Polls `check_services` and the health check until both succeeded often enough in a row, or the time limit
@@ -29,9 +29,9 @@ pub(crate) fn poll_gate(
 ) -> Result<TrialOutcome, Failure> {
     let sha = match load_trial(spec, host)? {
         Some((deployment, _, trial)) => {
-            if !trial.is_rollback
-                && let Some(failure) = run_before_hooks(&deployment, &trial)
-            {
+            // Its hooks have run.
+            let is_first = !trial.is_rollback && !trial.is_repeated;
+            if is_first && let Some(failure) = run_before_hooks(&deployment, &trial) {
                 return Ok(TrialOutcome::Failed(failure));
             }
             Some(deployment.sha)
@@ -145,6 +145,16 @@ fn run_before_hooks(deployment: &Deployment<'_>, trial: &RecordedTrial) -> Optio
 pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let (deployment, mut record, trial) = load_trial(spec, host)?.ok_or_else(trial_lost)?;
     record.set_trial(None);
+    if trial.is_repeated {
+        return record.save(host, &deployment.layout);
+    }
+    let entry = record.find(&trial.name);
+    let is_new = entry.is_some_and(|entry| entry.state != ReleaseStatus::Good);
+    record.set_bake(is_new.then(|| RecordedBake {
+        name: trial.name.clone(),
+        from: trial.from.clone(),
+        until: host.clock.now() + spec.bake(),
+    }));
     let mut attempt = Attempt {
         deployment: &deployment,
         record: &mut record,
@@ -173,6 +183,22 @@ pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failu
         }
     }
     Ok(())
+}
+
+/// Puts the active release on trial again, after it became unhealthy while it was new.
+pub(crate) fn repeat_trial(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
+    let layout = spec.layout();
+    let mut record = ReleaseRecord::load(host, &layout)?;
+    let Some(bake) = record.bake().cloned() else {
+        return Ok(());
+    };
+    record.set_trial(Some(RecordedTrial {
+        name: bake.name,
+        from: bake.from,
+        is_rollback: false,
+        is_repeated: true,
+    }));
+    record.save(host, &layout)
 }
 
 fn run_keep_stage(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {

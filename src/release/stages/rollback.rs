@@ -21,7 +21,7 @@ use crate::resource::Failure;
 /// The state of the app after a failed trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RollbackOutcome {
-    /// Rolled back to this release, which was active before and is now on trial itself.
+    /// The release that was active before is active again, and on trial itself.
     RolledBack(String),
     /// There is no good release to roll back to. The failed one stays active and on trial: it is the first one here, so
     /// the host may be the cause, and nothing is quarantined.
@@ -58,6 +58,21 @@ pub(crate) fn restore_previous(
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     restore(&deployment, &mut record, &trial.name, &to)?;
     Ok(RollbackOutcome::RolledBack(to))
+}
+
+/// Goes forward again to `release`, which had passed its gate and was taken back, because the restored release fails
+/// as well: the cause is something that both need. It is on trial, nothing is quarantined, and nothing more is tried.
+pub(crate) fn undo_rollback(spec: &ReleaseSpec, host: &Host, release: &str) -> Result<(), Failure> {
+    let (deployment, mut record, trial) = load_trial(spec, host)?.ok_or_else(trial_lost)?;
+    let entry = record.find_mut(release).ok_or_else(trial_lost)?;
+    (entry.state, entry.why) = (ReleaseStatus::Good, None);
+    let sha = entry.sha.clone();
+    let mut overrides = Overrides::load(host, &deployment.layout)?;
+    overrides
+        .quarantine
+        .retain(|quarantined| quarantined.sha != sha);
+    overrides.save(host, &deployment.layout)?;
+    restore(&deployment, &mut record, &trial.name, release)
 }
 
 /// Finishes a rollback in which an earlier pass was killed: a bad release is still active. Returns whether there
@@ -103,7 +118,9 @@ fn restore(
         name: to.to_owned(),
         from: None,
         is_rollback: true,
+        is_repeated: false,
     }));
+    record.set_bake(None);
     record.save(host, layout)?;
     if let Err(failure) = hooks::run_rollback(deployment, bad, HookTiming::Before) {
         tracing::warn!("{}: {failure}; rolling back anyway", deployment.spec.app);

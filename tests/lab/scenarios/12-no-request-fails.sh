@@ -1,6 +1,6 @@
 #!/bin/bash
 # 12-no-request-fails: 20 deploys, 5 rollbacks, two of them by the gate, and two preflights that fail: no request does
-# timeout: 300
+# timeout: 420
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 

@@ -31,6 +31,7 @@ words[migration]="step \`migrate\`"
 make_assets() { echo 'exit 1' >bin/build; }
 words[assets]="step \`assets\`"
 make_waiting() { at_boot 'File.write("tmp/pids/trial", Process.pid); sleep 600'; }
+make_dies() { at_boot 'Thread.new { sleep 4; Process.kill(:KILL, Process.pid) }'; }
 make_good() { :; }
 # commit NAME KIND: the version NAME is a good one made bad in this way
 commit() {
@@ -48,6 +49,7 @@ for kind in "${kinds[@]}"; do
   commit "after-$kind" good
 done
 commit waiting waiting
+commit dies dies
 on git rm -rf /srv/git/shop.git
 git clone -q --bare . "$SCRATCH/bare.git"
 lab cp "$SCRATCH/bare.git" git:/srv/git/shop.git
@@ -87,6 +89,17 @@ for kind in "${kinds[@]}"; do
   page_has web "version $version" || fail "which visitors get" "$(page web)"
 done
 end_load
+
+# One that only time shows to be bad.
+check "a version that dies some seconds after each start is published" publish "${sha[dies]}"
+check "the host converges to it" on web trueup converge
+died() { [ "$(shown web puma-shop NRestarts)" -ge 3 ]; }
+wait_for 60 "it dies again and again" died
+code "the next pass takes it back" 4 on web trueup converge
+has "because it died" "service:puma-shop crashed" "$output"
+page_has web "version $version" || fail "visitors get $version" "$(page web)"
+code "it stays quarantined" 4 on web trueup converge
+has "with the reason" "quarantined" "$output"
 
 # trueup is killed while a release that never answers is on trial.
 unit=trueup-preflight-shop.service
