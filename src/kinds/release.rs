@@ -463,6 +463,7 @@ mod conformance {
                 Probe::not_set("health_headers", gate),
                 Probe::not_set("preflight", "it is about the next deployment"),
                 Probe::not_set("gate_timeout", gate),
+                Probe::not_set("bake", gate),
                 Probe::not_set("build_deadline", whence),
                 Probe::not_set("env", built),
                 Probe::not_set("secrets", built),

@@ -70,9 +70,15 @@ apps:
     health: {url: "http://127.0.0.1:3000/health", body: ok, times: 1, timeout: 3s}
     preflight: {timeout: 10s}
 END
-check "v1 is published" publish "${sha[v1]}" --create
+answer() { curl -s -o /dev/null --max-time 5 -w '%{http_code}' "http://$(address web)/"; }
+check "the first version of all cannot be built" publish "${sha[assets]}" --create
+code "so the pass fails" 1 on web trueup converge
+same "visitors are told so at once" 503 "$(answer)"
+code "the app's port is closed" 3 on web systemctl is-active -q puma-shop.socket
+check "v1 is published" publish "${sha[v1]}"
 check "the host converges" on web trueup converge
 wait_for 10 "a visitor gets v1" page_has web "version v1"
+same "puma was never started in vain" 1 "$(starts web puma-shop)"
 
 under_load web
 version=v1
