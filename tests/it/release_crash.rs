@@ -19,13 +19,14 @@ use crate::sandbox::{binary, isolated};
 /// How many hosts are worked on at a time.
 const SIDE_BY_SIDE: usize = 3;
 
-const STAGES: [&str; 9] = [
+const STAGES: [&str; 10] = [
     "fetch",
     "materialise",
     "link",
     "build",
     "assets",
     "migrate",
+    "preflight",
     "activate",
     "gate",
     "keep",
@@ -50,6 +51,7 @@ resources:
         - {name: second, run: "sleep 0.05; touch two"}
       assets: {run: "sleep 0.05; touch three", path: assets}
       migrate: {run: "sleep 0.05; cat REVISION >> ../../shared/migrated"}
+      preflight: @PREFLIGHT@
       keep_releases: 3
       gate_timeout: 4s
       health: {url: "http://127.0.0.1:@PORT@/up", body: page, sha_header: X-Revision, times: 1}
@@ -66,7 +68,10 @@ resources:
   - service: {name: shop, running: true, serves: /srv/shop/current, restart_on: [code]}
 "#;
 
-fn app() -> App {
+/// A start that leaves no trace, unlike that of the service.
+const PREFLIGHT: &str = "{command: 'exec python3 web.py $PORT'}";
+
+fn app(preflight: &str) -> App {
     let hooks: Vec<String> = STAGES
         .iter()
         .flat_map(|stage| {
@@ -77,7 +82,8 @@ fn app() -> App {
             })
         })
         .collect();
-    App::new(&ROLE.replace("@HOOKS@", &hooks.join("\n")))
+    let role = ROLE.replace("@PREFLIGHT@", preflight);
+    App::new(&role.replace("@HOOKS@", &hooks.join("\n")))
 }
 
 fn strace(app: &App) -> Command {
@@ -181,11 +187,11 @@ type Check = dyn Fn(&App, usize, &dyn Fn(&App) -> bool) + Sync;
 
 /// Kills one pass at each of the points, on several hosts in parallel, and checks the one after it.
 /// Prints where the kills hit.
-fn run_matrix(at_most: usize, least: usize, title: &str, check: &Check) {
+fn run_matrix(at_most: usize, least: usize, title: &str, preflight: &str, check: &Check) {
     if !have_strace() {
         return;
     }
-    let measured = app();
+    let measured = app(preflight);
     measured.publish_commit(GOOD, "200", "page 0");
     measured.converge(0);
     let counts = Mutex::new(BTreeMap::new());
@@ -209,7 +215,7 @@ fn run_matrix(at_most: usize, least: usize, title: &str, check: &Check) {
                         break;
                     };
                     let app = host.get_or_insert_with(|| {
-                        let app = app();
+                        let app = app(preflight);
                         app.publish_commit(GOOD, "200", "page 0");
                         app.converge(0);
                         app
@@ -266,7 +272,7 @@ fn run_matrix(at_most: usize, least: usize, title: &str, check: &Check) {
 
 #[test]
 fn deploy_killed_anywhere_is_completed_by_the_next_pass() {
-    run_matrix(110, 60, "a deploy", &|app, at, kill| {
+    run_matrix(110, 60, "a deploy", PREFLIGHT, &|app, at, kill| {
         let before = good_releases(app);
         let sha = app.publish_commit(GOOD, "200", &format!("page {at}a"));
         kill(app);
@@ -289,7 +295,7 @@ fn deploy_killed_anywhere_is_completed_by_the_next_pass() {
 
 #[test]
 fn rollback_killed_anywhere_is_completed_by_the_next_pass() {
-    run_matrix(50, 30, "a bad release", &|app, at, kill| {
+    run_matrix(50, 30, "a bad release", "null", &|app, at, kill| {
         let one = app.running();
         let bad = app.publish_commit(GOOD, "500", &format!("page {at}b"));
         kill(app);

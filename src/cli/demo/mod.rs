@@ -1,4 +1,4 @@
-//! `trueup demo`: deploys, repairs and rolls back for real in a scratch folder, without root or installation.
+//! `trueup demo`: deploys, repairs and refuses a broken commit for real in a scratch folder, without root or installation.
 
 mod app;
 mod host;
@@ -74,7 +74,7 @@ impl<'a> Demo<'a> {
         self.introduce();
         let service = self.deploy_first_commit()?;
         self.deploy_second_commit(&service)?;
-        self.roll_back_broken_commit()?;
+        self.refuse_broken_commit()?;
         self.repair_edited_file()?;
         self.print_conclusion();
         Ok(())
@@ -119,9 +119,9 @@ impl<'a> Demo<'a> {
         self.expect_page("second")
     }
 
-    fn roll_back_broken_commit(&self) -> Result<(), CommandError> {
+    fn refuse_broken_commit(&self) -> Result<(), CommandError> {
         self.print_heading(
-            "CI publishes a broken commit: the host rolls back, and stays at the second",
+            "CI publishes a broken commit: it fails beside the second, which goes on serving",
         );
         self.publish(&self.shas.broken, "broken", &[])?;
         self.run_command(&["converge"], Exit::RolledBack)?;
