@@ -270,7 +270,7 @@ impl Kind for Release {
         let away = !found.is_target_active(spec);
         if (away && found.target_sha(spec).is_some()) || found.next_sha.is_some() {
             let record = ReleaseRecord::load(host, &layout)?;
-            let find_complete = |sha: &Sha| record.find_complete(sha, host, &layout);
+            let find_complete = |sha: &Sha| release::find_complete(spec, host, &record, sha);
             found.built = found
                 .target_sha(spec)
                 .filter(|_| away)

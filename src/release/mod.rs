@@ -63,5 +63,6 @@ pub(crate) use stages::gate::{poll_gate, record_proven};
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;
 pub(crate) use stages::listener::port_conflict;
+pub(crate) use stages::resume::find_complete;
 pub(crate) use stages::rollback::{RollbackOutcome, finish_rollback, mark_bad, restore_previous};
 pub(crate) use stages::skip::describe_commands;

@@ -159,14 +159,22 @@ impl ReleaseRecord {
         &self.entries
     }
 
-    /// A complete release of this sha with an intact `REVISION`: the last activated one. Not a private one.
-    pub(crate) fn find_complete(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
+    /// A complete and usable release of this sha with an intact `REVISION`: the last activated one. Not a
+    /// private one.
+    pub(crate) fn find_complete(
+        &self,
+        sha: &Sha,
+        host: &Host,
+        layout: &Layout,
+        is_usable: impl Fn(&ReleaseEntry) -> bool,
+    ) -> Option<String> {
         let mut of_sha = self.entries.iter().rev();
         of_sha
             .find(|entry| {
                 entry.state.is_complete()
                     && entry.private_until.is_none()
                     && entry.sha == *sha
+                    && is_usable(entry)
                     && read_revision(host, layout, &entry.name).as_ref() == Some(sha)
             })
             .map(|entry| entry.name.clone())

@@ -19,6 +19,7 @@ mod owned_repository;
 mod pipeline;
 mod refs;
 mod remote;
+mod resume;
 mod retention;
 mod skip_unchanged;
 

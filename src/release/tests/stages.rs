@@ -6,17 +6,11 @@ use super::*;
 fn failed_release_resumes_at_the_failed_step() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
-    let steps = |second: &str| {
-        format!(
-            "steps:\n  - {{name: one, run: 'echo one >> ../../shared/ran'}}\n  - {{name: two, run: '{second}'}}\n  - {{name: three, run: 'echo three >> ../../shared/ran'}}\n"
-        )
-    };
-    run_pass(&bench.spec(&sha, &steps("exit 3")), &bench.host()).unwrap_err();
+    let steps = "steps:\n  - {name: one, run: 'echo one >> ../../shared/ran'}\n  - {name: two, run: 'test -e ../../shared/go || exit 3; echo two >> ../../shared/ran'}\n  - {name: three, run: 'echo three >> ../../shared/ran'}\n";
+    run_pass(&bench.spec(&sha, steps), &bench.host()).unwrap_err();
     let failed = bench.record().in_state(ReleaseStatus::Failed);
-    deploy_ok(
-        &bench.spec(&sha, &steps("echo two >> ../../shared/ran")),
-        &bench.host(),
-    );
+    std::fs::write(bench.app_path("shared/go"), "").unwrap();
+    deploy_ok(&bench.spec(&sha, steps), &bench.host());
     assert_eq!(bench.read("shared/ran"), "one\ntwo\nthree\n");
     assert_eq!(
         bench.active_name(),
