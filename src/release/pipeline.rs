@@ -15,7 +15,7 @@ use super::stages::description::BuildDescription;
 use super::stages::materialise::{self, Checkout};
 use super::stages::preflight::{PreflightPoint, preflight};
 use super::stages::resume::{self, BuildBase};
-use super::stages::{activate, assets, build, files, keep, link, migrate, rollback};
+use super::stages::{activate, active_links, assets, build, files, keep, link, migrate, rollback};
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind};
@@ -42,6 +42,7 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
     // A release that was built with other settings gets the current ones, all at once with the switch.
     let release = deployment.layout.release(&attempt.name);
     let switched = files::write_files(&deployment, &release)
+        .and_then(|()| active_links::keep_links_before_switch(&mut attempt))
         .and_then(|()| preflight(&mut attempt, PreflightPoint::BeforeMigrate))
         .and_then(|()| migrate::migrate(&mut attempt))
         .and_then(|()| preflight(&mut attempt, PreflightPoint::BeforeActivate))
@@ -79,15 +80,17 @@ pub(crate) fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<
     deployment.ensure_built().map(|(_, name)| name)
 }
 
-/// Rewrites the rendered files of a release that differ from the role.
-pub(crate) fn refresh_files(
+/// Rewrites the rendered files of the active release that differ from the role, and makes the links that are
+/// missing.
+pub(crate) fn refresh(
     spec: &ReleaseSpec,
     sha: &Sha,
     host: &Host,
     name: &str,
 ) -> Result<(), Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
-    files::write_files(&deployment, &deployment.layout.release(name))
+    files::write_files(&deployment, &deployment.layout.release(name))?;
+    active_links::keep_active_links(&deployment, name)
 }
 
 impl Deployment<'_> {

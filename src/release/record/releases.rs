@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adopt;
 use super::disk::{current, list_release_folders, read_revision};
-use super::entry::{ReleaseEntry, ReleaseStatus, StageStatus};
+use super::entry::{LINKS_STEP, ReleaseEntry, ReleaseStatus, StageEntry, StageStatus};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::state::Document;
@@ -82,6 +82,10 @@ pub(crate) struct ActiveRelease {
     /// Whether the app served before the trial: the trial follows a good release or one of another tool, or
     /// is a rollback.
     pub served_before: bool,
+    /// Whether trueup linked it, which a release of another tool is not.
+    pub is_linked: bool,
+    /// When its links were last changed, and how: see `stages::active_links`.
+    pub links: Option<StageEntry>,
     /// A pass was killed before it had removed unneeded releases, or prepared the spare.
     pub needs_cleanup: bool,
     /// What the last cleanup could not remove.
@@ -336,6 +340,10 @@ pub(crate) fn active(
         name,
         sha,
         since: meta.ctime,
+        is_linked: entry.as_ref().is_some_and(ReleaseEntry::is_linked),
+        links: entry
+            .as_ref()
+            .and_then(|entry| entry.find_stage(Stage::Link, Some(LINKS_STEP)).cloned()),
         state: entry.map(|entry| entry.state),
         trial,
         served_before,

@@ -1,6 +1,7 @@
 //! The stages of a release, one file each, with what runs and records them.
 
 pub(super) mod activate;
+pub(crate) mod active_links;
 pub(super) mod assets;
 pub(super) mod attempt;
 pub(super) mod build;

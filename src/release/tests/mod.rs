@@ -3,6 +3,7 @@
 // host.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod active_links;
 mod advertisement;
 mod assets;
 mod assets_hostile;

@@ -190,10 +190,11 @@ fn unproven_release_of_another_description_is_built_anew_and_a_proven_one_is_not
     deploy_ok(&spec(&two, "newest", "log, uploads"), &bench.host());
     assert_eq!(bench.read("current/built"), "newest\n");
     assert!(link_of(&bench, "current/uploads").is_some());
-    // Back at the proven one: it is as it was built.
+    // Back at the proven one: it is as it was built, with the links of today.
     deploy_ok(&spec(&one, "newest", "log, uploads"), &bench.host());
     assert_eq!(bench.active_name().unwrap(), first);
     assert_eq!(bench.read("current/built"), "old\n");
+    assert!(link_of(&bench, "current/uploads").is_some());
 }
 
 #[test]
