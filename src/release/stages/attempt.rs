@@ -196,7 +196,7 @@ pub(crate) fn no_retry_reason(
     if entry.given_up {
         return Some(
             Failure::new(format!("release {} was abandoned: {why}", entry.name))
-                .hint("publish another sha, or try this one again with `trueup converge --force`"),
+                .hint("publish another sha, or try this one again with `trueup converge`"),
         );
     }
     let again = entry.at + backoff(entry.failures)?;
@@ -208,7 +208,7 @@ pub(crate) fn no_retry_reason(
             entry.name, entry.failures
         ))
         .hint(format!(
-            "next retry at {again:.0}, or now with `trueup converge --force`"
+            "next retry at {again:.0}, or now with `trueup converge`"
         ))
     })
 }

@@ -62,7 +62,7 @@ fn changed_step_is_run_again_with_all_following_steps() {
 }
 
 #[test]
-fn repeatedly_failing_release_backs_off_until_forced() {
+fn repeatedly_failing_release_backs_off_until_a_retry_is_asked_for() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let mut spec = bench.spec(
@@ -77,7 +77,7 @@ fn repeatedly_failing_release_backs_off_until_forced() {
         failure.message.contains("failed 2 times in a row"),
         "{failure}"
     );
-    assert!(failure.hint.unwrap().contains("--force"));
+    assert!(failure.hint.unwrap().contains("`trueup converge`"));
     assert_eq!(bench.read("shared/ran"), "ran\nran\n");
     spec.resume_policy = ResumePolicy::Now;
     run_pass(&spec, &bench.host()).unwrap_err();
