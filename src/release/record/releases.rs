@@ -364,5 +364,6 @@ mod tests {
     #[test]
     fn example_record_survives_a_round_trip() {
         assert_round_trip::<RecordFile>(&DOCUMENT, "release-record.json");
+        assert_round_trip::<RecordFile>(&DOCUMENT, "release-record-described.json");
     }
 }

@@ -205,6 +205,10 @@ pub(crate) fn keep_links_before_switch(attempt: &mut Attempt<'_, '_>) -> Result<
             tracing::warn!("{}: {failure}", attempt.deployment.spec.app);
             Ok(())
         }
+        // Nothing has used the release yet.
+        Err(failure) if !failure.is(FailureKind::NotReady) => Err(failure.hint(
+            "a command of the build put it there, and it would be lost with this release: change the command, or leave the path out of `linked_dirs` and `linked_files`",
+        )),
         kept => kept,
     }
 }

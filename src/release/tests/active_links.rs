@@ -161,6 +161,29 @@ fn file_in_the_place_of_a_link_and_missing_target_are_named() {
 }
 
 #[test]
+fn release_whose_build_replaced_a_link_is_not_activated() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let spec = |step: &str| {
+        bench.spec(
+            &sha,
+            &format!("linked_dirs: [node_modules]\nsteps: [{{run: 'rm node_modules; {step}'}}]\n"),
+        )
+    };
+    let replaces = "mkdir node_modules; touch node_modules/x";
+    let failure = run_pass(&spec(replaces), &bench.host()).unwrap_err();
+    assert!(
+        failure.message.contains("node_modules is a folder"),
+        "{failure}"
+    );
+    assert!(failure.hint.unwrap().contains("change the command"));
+    assert_eq!(bench.active_name(), None);
+    // An empty folder gives way to the link.
+    deploy_ok(&spec("mkdir node_modules"), &bench.host());
+    assert!(std::fs::read_link(bench.app_path("current/node_modules")).is_ok());
+}
+
+#[test]
 fn links_planted_in_the_active_release_lead_no_link_outside() {
     let app = Active::deployed("");
     let outside = app.bench.dir.path().join("outside");
