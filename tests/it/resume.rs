@@ -28,12 +28,12 @@ fn only_passes_of_the_timer_wait_before_they_retry_a_failing_release() {
         assert_eq!(timed(&app).code, 1);
         assert_eq!(ran(), n);
     }
-    let waits = timed(&app);
-    assert_eq!((waits.code, ran()), (1, 2), "{waits}");
-    assert!(waits.out.contains("failed 2 times in a row"), "{waits}");
+    let delayed = timed(&app);
+    assert_eq!((delayed.code, ran()), (1, 2), "{delayed}");
+    assert!(delayed.out.contains("failed 2 times in a row"), "{delayed}");
     assert!(
-        waits.out.contains("or now with `trueup converge`"),
-        "{waits}"
+        delayed.out.contains("or now with `trueup converge`"),
+        "{delayed}"
     );
     let by_hand = app.converge(1);
     assert_eq!(ran(), 3, "{by_hand}");
@@ -78,8 +78,8 @@ fn uploads_in_the_place_of_a_link_stay_and_fail_the_pass() {
     app.role(&role_with("      linked_dirs: [uploads]\n"));
     for _ in 0..2 {
         let failed = app.converge(1);
-        let place = format!("/srv/shop/{}/uploads is a folder", app.current());
-        assert!(failed.out.contains(&place), "{failed}");
+        let named = format!("/srv/shop/{}/uploads is a folder", app.current());
+        assert!(failed.out.contains(&named), "{failed}");
         assert!(failed.out.contains("/srv/shop/shared/uploads"), "{failed}");
         assert_eq!(app.sandbox.read("/srv/shop/current/uploads/cat"), "meow");
     }

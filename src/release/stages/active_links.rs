@@ -21,9 +21,9 @@ use crate::release::record::ReleaseRecord;
 use crate::release::record::entry::{LINKS_STEP, ReleaseStatus, StageEntry, StageStatus};
 use crate::resource::{Failure, FailureKind, FieldChange, FieldValue};
 
-/// What is in the place of a link.
+/// The state of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LinkPlace {
+pub(crate) enum LinkState {
     Linked,
     Free,
     /// A link to elsewhere.
@@ -35,14 +35,14 @@ pub(crate) enum LinkPlace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ObservedLink {
     /// Or why root does not go there.
-    place: Result<LinkPlace, String>,
+    state: Result<LinkState, String>,
     /// Whether the shared folder or file exists.
     has_target: bool,
 }
 
 impl ObservedLink {
     fn is_right(&self) -> bool {
-        self.place == Ok(LinkPlace::Linked) && self.has_target
+        self.state == Ok(LinkState::Linked) && self.has_target
     }
 }
 
@@ -60,8 +60,8 @@ pub(crate) fn inspect(
     let path = layout.release(release);
     let tree = host.root.open_user_tree(&path).map_err(Failure::from);
     let observe = |shared: SharedPath<'_>| {
-        let place = match &tree {
-            Ok(Some(tree)) => observe_place(tree, &shared),
+        let state = match &tree {
+            Ok(Some(tree)) => observe_state(tree, &shared),
             Ok(None) => Err(Failure::new(format!("{} does not exist", path.display()))),
             Err(failure) => Err(failure.clone()),
         };
@@ -73,9 +73,9 @@ pub(crate) fn inspect(
             failure.is(FailureKind::PermissionDenied) && !host.root.is_privileged()
         };
         Ok(ObservedLink {
-            place: match place {
+            state: match state {
                 Err(failure) if is_fatal(&failure) => return Err(failure),
-                place => place.map_err(|failure| failure.message),
+                state => state.map_err(|failure| failure.message),
             },
             has_target: match kind.map_err(Failure::from) {
                 Err(failure) if is_fatal(&failure) => return Err(failure),
@@ -87,18 +87,18 @@ pub(crate) fn inspect(
     paths.into_iter().map(observe).collect()
 }
 
-fn observe_place(tree: &UserTree, shared: &SharedPath<'_>) -> Result<LinkPlace, Failure> {
+fn observe_state(tree: &UserTree, shared: &SharedPath<'_>) -> Result<LinkState, Failure> {
     let folder = tree.open_folder(shared.path.parent().unwrap_or(Path::new("")))?;
     let Some((folder, name)) = folder.zip(shared.path.file_name()) else {
-        return Ok(LinkPlace::Free);
+        return Ok(LinkState::Free);
     };
     Ok(match folder.find(name)?.map(|meta| meta.kind) {
-        None => LinkPlace::Free,
+        None => LinkState::Free,
         Some(FileKind::Symlink) => match PathBuf::from(folder.read_link(name)?) {
-            target if target == shared.link_target() => LinkPlace::Linked,
-            target => LinkPlace::Diverted(target),
+            target if target == shared.link_target() => LinkState::Linked,
+            target => LinkState::Diverted(target),
         },
-        Some(kind) => LinkPlace::Occupied(kind),
+        Some(kind) => LinkState::Occupied(kind),
     })
 }
 
@@ -106,13 +106,13 @@ fn observe_place(tree: &UserTree, shared: &SharedPath<'_>) -> Result<LinkPlace, 
 pub(crate) fn diff(spec: &ReleaseSpec, observed: &[ObservedLink]) -> Vec<FieldChange> {
     let mut fields = Vec::new();
     for (shared, link) in shared_paths(spec).iter().zip(observed) {
-        let from = match &link.place {
-            Ok(LinkPlace::Linked) => None,
-            Ok(LinkPlace::Free) => Some(FieldValue::Absent),
-            Ok(LinkPlace::Diverted(target)) => {
+        let from = match &link.state {
+            Ok(LinkState::Linked) => None,
+            Ok(LinkState::Free) => Some(FieldValue::Absent),
+            Ok(LinkState::Diverted(target)) => {
                 Some(FieldValue::value(format!("a link to {}", target.display())))
             }
-            Ok(LinkPlace::Occupied(kind)) => Some(FieldValue::value(kind.describe())),
+            Ok(LinkState::Occupied(kind)) => Some(FieldValue::value(kind.describe())),
             Err(why) => Some(FieldValue::value(why)),
         };
         let own = shared.path.display();
@@ -250,12 +250,12 @@ fn make_link(
         ))
         .hint("links are only made in real folders of the app's user: move it away"));
     };
-    match observe_place(tree, shared)? {
-        LinkPlace::Linked => return Ok(()),
-        LinkPlace::Free => {}
-        LinkPlace::Diverted(_) => folder.unlink(name)?,
-        LinkPlace::Occupied(FileKind::Directory) if folder.remove_empty_folder(name)? => {}
-        LinkPlace::Occupied(kind) => return Err(occupied(deployment, shared, &link, kind)),
+    match observe_state(tree, shared)? {
+        LinkState::Linked => return Ok(()),
+        LinkState::Free => {}
+        LinkState::Diverted(_) => folder.unlink(name)?,
+        LinkState::Occupied(FileKind::Directory) if folder.remove_empty_folder(name)? => {}
+        LinkState::Occupied(kind) => return Err(occupied(deployment, shared, &link, kind)),
     }
     let target = shared.link_target();
     folder.create_symlink(name, target.as_os_str(), &deployment.owner.attrs(0o777))?;

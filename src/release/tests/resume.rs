@@ -143,8 +143,11 @@ fn changed_description_ends_the_delay_of_a_failing_release() {
             run_pass(&bench.spec(&sha, before), &bench.host()).unwrap_err();
         }
         let failure = run_pass(&bench.spec(&sha, before), &bench.host()).unwrap_err();
-        let waits = failure.message.contains("2 times in a row");
-        assert!(waits || failure.message.contains("abandoned"), "{failure}");
+        let delayed = failure.message.contains("2 times in a row");
+        assert!(
+            delayed || failure.message.contains("abandoned"),
+            "{failure}"
+        );
         deploy_ok(&bench.spec(&sha, after), &bench.host());
     }
 }
@@ -166,7 +169,7 @@ fn fresh_build_that_fails_early_lets_no_old_attempt_be_taken_up() {
 }
 
 #[test]
-fn unproven_release_of_another_description_is_built_anew_and_a_proven_one_is_not() {
+fn changed_description_rebuilds_unproven_releases_but_not_proven_ones() {
     let bench = Bench::new();
     let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
     let spec = |sha: &Sha, word: &str, dirs: &str| {
@@ -198,7 +201,7 @@ fn unproven_release_of_another_description_is_built_anew_and_a_proven_one_is_not
 }
 
 #[test]
-fn private_build_of_another_description_is_begun_anew() {
+fn private_build_with_a_changed_description_starts_over() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let build = |steps: &str| {

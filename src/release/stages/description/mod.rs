@@ -97,24 +97,24 @@ impl BuildDescription {
 
     fn changed_step(&self, entry: &ReleaseEntry) -> Option<String> {
         let is_step = |made: &&StageEntry| made.stage == Stage::Build && made.step.is_some();
-        let begun: Vec<&StageEntry> = entry.stages.iter().filter(is_step).collect();
-        for (place, made) in begun.iter().enumerate() {
+        let started: Vec<&StageEntry> = entry.stages.iter().filter(is_step).collect();
+        for (index, made) in started.iter().enumerate() {
             let name = made.step.as_deref().unwrap_or_default();
             let is_same = self
                 .steps
-                .get(place)
+                .get(index)
                 .is_some_and(|(now, definition)| now == name && is_described(made, definition));
             if !is_same {
                 return Some(format!("the step `{name}`"));
             }
         }
         let is_whole = entry.state.is_complete() && entry.find_stage(Stage::Build, None).is_some();
-        let missing = self.steps.get(begun.len()).filter(|_| is_whole);
+        let missing = self.steps.get(started.len()).filter(|_| is_whole);
         missing.map(|(name, _)| format!("the step `{name}`"))
     }
 
     fn changed_assets(&self, entry: &ReleaseEntry) -> Option<String> {
-        let differs = match (begun_assets(entry), &self.assets) {
+        let differs = match (started_assets(entry), &self.assets) {
             (Some(made), Some(now)) => !is_described(made, now),
             (Some(_), None) => true,
             (None, Some(_)) => entry.state.is_complete(),
@@ -127,8 +127,8 @@ impl BuildDescription {
     /// that ran may have used the old ones.
     fn changed_files(&self, entry: &ReleaseEntry) -> Option<String> {
         let has_step = |made: &StageEntry| made.stage == Stage::Build && made.step.is_some();
-        let has_begun = entry.stages.iter().any(has_step) || begun_assets(entry).is_some();
-        if entry.state.is_complete() || !has_begun {
+        let has_started = entry.stages.iter().any(has_step) || started_assets(entry).is_some();
+        if entry.state.is_complete() || !has_started {
             return None;
         }
         let made = entry.find_stage(Stage::Link, Some(FILES_STEP));
@@ -137,7 +137,7 @@ impl BuildDescription {
     }
 }
 
-fn begun_assets(entry: &ReleaseEntry) -> Option<&StageEntry> {
+fn started_assets(entry: &ReleaseEntry) -> Option<&StageEntry> {
     let compiled = || entry.find_stage(Stage::Assets, Some(COMPILE_STEP));
     entry.find_stage(Stage::Assets, None).or_else(compiled)
 }

@@ -99,13 +99,13 @@ steps: [{run: a}], files: [{path: e, content: a}] | built 1 | steps: [{run: a}] 
 fn release_goes_on_only_if_all_that_was_begun_is_described_the_same() {
     let is_case = |line: &&str| !line.is_empty() && !line.starts_with('#');
     for line in TABLE.lines().filter(is_case) {
-        let [before, begun, after, expected] = line
+        let [before, progress, after, expected] = line
             .split('|')
             .map(str::trim)
             .collect::<Vec<_>>()
             .try_into()
             .unwrap();
-        let (state, steps) = begun.split_once(' ').unwrap();
+        let (state, steps) = progress.split_once(' ').unwrap();
         let state = match state {
             "built" => ReleaseStatus::Built,
             "failed" => ReleaseStatus::Failed,
