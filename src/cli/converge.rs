@@ -2,7 +2,7 @@
 
 use super::Output;
 use super::args::ConvergeArgs;
-use super::format::{current_user, parse_one_line};
+use super::format::{current_user, is_started_by_hand, parse_one_line};
 use super::locked::{LockRequest, LockedSession};
 use crate::apply::{Event, RESOURCE_TARGET};
 use crate::exit::Exit;
@@ -18,6 +18,7 @@ pub(super) fn run(
 ) -> Result<Exit, CommandError> {
     let options = PassOptions {
         force: args.force,
+        by_hand: is_started_by_hand(),
         ignore_holds: args.force,
         fresh: args.fresh,
         only: args.only.clone(),

@@ -70,21 +70,33 @@ pub(super) fn current_user() -> String {
 }
 
 /// Who started this process: a person or a systemd unit.
+pub(super) fn started_by() -> String {
+    person().or_else(unit).unwrap_or_else(current_user)
+}
+
+/// Whether a person started this process, and not a systemd unit.
+pub(super) fn is_started_by_hand() -> bool {
+    person().is_some() || unit().is_none()
+}
+
+/// The person who started this process, if it is known.
+fn person() -> Option<String> {
+    variable("TRUEUP_BY").or_else(|| variable("SUDO_USER"))
+}
+
+/// The unit that this process belongs to. Older systemd does not say which one.
+fn unit() -> Option<String> {
+    variable("TRIGGER_UNIT").or_else(|| variable("INVOCATION_ID").map(|_| "systemd".into()))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "cli reads the environment and passes values on"
 )]
-pub(super) fn started_by() -> String {
-    let variable = |name: &str| {
-        let value = std::env::var(name).ok()?;
-        let plain = !value.is_empty() && !value.contains(char::is_control);
-        plain.then_some(value)
-    };
-    let person = variable("TRUEUP_BY").or_else(|| variable("SUDO_USER"));
-    person
-        .or_else(|| variable("TRIGGER_UNIT"))
-        .or_else(|| variable("INVOCATION_ID").map(|_| "systemd".into()))
-        .unwrap_or_else(current_user)
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok()?;
+    let plain = !value.is_empty() && !value.contains(char::is_control);
+    plain.then_some(value)
 }
 
 #[cfg(test)]

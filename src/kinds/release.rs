@@ -6,12 +6,15 @@ use crate::desired::Sha;
 use crate::kind::{Condition, Diff, Kind, ReleaseCondition};
 use crate::ports::Host;
 use crate::problem::Problem;
+use crate::release::active_links::{self, ObservedLink};
 use crate::release::files::{self, FileDrift, ObservedFile};
 use crate::release::{
     self, ActiveRelease, DeployOutcome, Overrides, Pin, ReleaseRecord, ReleaseSpec, ReleaseStatus,
+    StageStatus,
 };
 use crate::resource::{
-    ApplyOutcome, Change, Failure, FieldValue, ResolveInputs, Stamp, Trial, Verb, Withheld,
+    ApplyOutcome, Change, Failure, FieldChange, FieldValue, ResolveInputs, Stamp, Trial, Verb,
+    Withheld,
 };
 
 pub(crate) struct Release;
@@ -29,6 +32,8 @@ pub(crate) struct ReleaseState {
     files: Vec<ObservedFile>,
     /// Whether the active release passed its gate only a moment ago.
     is_new: bool,
+    /// The described links in the active release, if it is the wanted one.
+    links: Vec<ObservedLink>,
     /// The steps to run for the wanted sha, one per line, if there is no complete release of it.
     pending_steps: String,
 }
@@ -90,6 +95,31 @@ impl ReleaseState {
         }
     }
 
+    /// The changes to the links of the active release. A pinned release keeps its own links, and one of another
+    /// tool too.
+    fn links_to_change(&self, spec: &ReleaseSpec) -> Vec<FieldChange> {
+        let active = self.active.as_ref().filter(|active| active.is_linked);
+        let Some(active) = active.filter(|_| self.effective_pin(spec).is_none()) else {
+            return Vec::new();
+        };
+        let fields = active_links::diff(spec, &self.links);
+        let unsettled = active
+            .links
+            .as_ref()
+            .filter(|links| links.status != StageStatus::Done);
+        match unsettled {
+            Some(links) if fields.is_empty() => {
+                let from = links.why.as_deref().unwrap_or("a pass was killed here");
+                vec![FieldChange::new(
+                    "links",
+                    FieldValue::value(from),
+                    FieldValue::value("as described"),
+                )]
+            }
+            _ => fields,
+        }
+    }
+
     /// What keeps the wanted release from being activated now.
     fn activation_blocker(&self, spec: &ReleaseSpec) -> Option<Withheld> {
         if let Some(pin) = self
@@ -148,14 +178,20 @@ impl ReleaseState {
 
     /// The smaller matters while the wanted sha is active.
     fn upkeep(&self, spec: &ReleaseSpec) -> Option<(ReleaseStep, Change)> {
-        let files = self.files_to_change(spec);
-        if let (false, Some(active), Some(sha)) =
-            (files.is_empty(), &self.active, self.active_sha())
-        {
+        let (files, links) = (self.files_to_change(spec), self.links_to_change(spec));
+        if let (false, Some(active), Some(sha)) = (
+            files.is_empty() && links.is_empty(),
+            &self.active,
+            self.active_sha(),
+        ) {
             let only_modes = files.iter().all(|file| !file.changes_content);
-            let mut change = Change::update(files.into_iter().map(|file| file.shown).collect())?;
-            change.keeps_stamp = only_modes;
-            let step = ReleaseStep::RefreshFiles {
+            // A link that is restored is the one that the services were started with.
+            let same_links =
+                links.is_empty() || active_links::is_known(spec, active.links.as_ref());
+            let fields = files.into_iter().map(|file| file.shown).chain(links);
+            let mut change = Change::update(fields.collect())?;
+            change.keeps_stamp = only_modes && same_links;
+            let step = ReleaseStep::Refresh {
                 release: active.name.clone(),
                 sha: sha.clone(),
             };
@@ -205,8 +241,8 @@ enum ReleaseStep {
     /// The pass settles the trial after it has restarted the services.
     AwaitTrial,
     Deploy(Sha),
-    /// Rewrite the rendered files of the active release.
-    RefreshFiles {
+    /// Rewrite the rendered files of the active release, and make its links.
+    Refresh {
         release: String,
         sha: Sha,
     },
@@ -267,6 +303,7 @@ impl Kind for Release {
             next_sha: spec.build_ahead.clone(),
             files: Vec::new(),
             is_new: false,
+            links: Vec::new(),
             pending_steps: String::new(),
         };
         if let Some(active) = &found.active {
@@ -275,9 +312,16 @@ impl Kind for Release {
             found.files = files::inspect(spec, host, &active.name)?;
         }
         let away = !found.is_target_active(spec);
+        if let Some(active) = found
+            .active
+            .as_ref()
+            .filter(|active| active.is_linked && !away)
+        {
+            found.links = active_links::inspect(spec, host, &active.name)?;
+        }
         if (away && found.target_sha(spec).is_some()) || found.next_sha.is_some() {
             let record = ReleaseRecord::load(host, &layout)?;
-            let find_complete = |sha: &Sha| record.find_complete(sha, host, &layout);
+            let find_complete = |sha: &Sha| release::find_complete(spec, host, &record, sha);
             found.built = found
                 .target_sha(spec)
                 .filter(|_| away)
@@ -325,8 +369,8 @@ impl Kind for Release {
                 DeployOutcome::Activated => {}
                 DeployOutcome::Refused(why) => return Ok(ApplyOutcome::Refused(why)),
             },
-            ReleaseStep::RefreshFiles { release, sha } => {
-                release::refresh_files(spec, sha, host, release)?;
+            ReleaseStep::Refresh { release, sha } => {
+                release::refresh(spec, sha, host, release)?;
             }
             ReleaseStep::BuildAhead(next) => {
                 release::build_ahead(spec, next, host)?;
@@ -349,16 +393,22 @@ impl Kind for Release {
     fn stamp(_spec: &ReleaseSpec, state: &ReleaseState) -> Option<Stamp> {
         let active = state.active.as_ref()?;
         let sha = active.sha.as_ref().map_or("unknown", |sha| sha.as_str());
-        let release = format!("release {} {sha}", active.name);
-        Some(match files::stamp(&state.files) {
-            Some((files, changed)) => Stamp {
-                fingerprint: format!("{release} {files}"),
-                changed_at: Some(active.since.max(changed)),
-            },
-            None => Stamp {
-                fingerprint: release,
-                changed_at: Some(active.since),
-            },
+        let mut fingerprint = format!("release {} {sha}", active.name);
+        let mut changed_at = active.since;
+        if let Some((files, changed)) = files::stamp(&state.files) {
+            fingerprint.push_str(&format!(" {files}"));
+            changed_at = changed_at.max(changed);
+        }
+        // Only from the record: a link that its user removes and trueup restores requires no restart.
+        if let Some(links) = &active.links
+            && let Some(described) = &links.definition
+        {
+            fingerprint.push_str(&format!(" {described}"));
+            changed_at = changed_at.max(links.began);
+        }
+        Some(Stamp {
+            fingerprint,
+            changed_at: Some(changed_at),
         })
     }
 
@@ -421,9 +471,10 @@ mod conformance {
     impl ConformanceProbes for Release {
         fn sandbox_example(sandbox: &Sandbox) -> Option<String> {
             let (repo, sha) = create_repository(sandbox);
+            sandbox.write("/srv/shop/shared/key", "k");
             Some(format!(
                 "release:\n  app: shop\n  repo: {repo}\n  sha: {sha}\n  deploy_to: /srv/shop\n  \
-                 linked_dirs: [log]\n  files: [{{path: .env, content: \"A=1\\n\"}}]\n  steps: [{{name: page, run: \"cp page built\"}}]\n  \
+                 linked_dirs: [log]\n  linked_files: [key]\n  files: [{{path: .env, content: \"A=1\\n\"}}]\n  steps: [{{name: page, run: \"cp page built\"}}]\n  \
                  assets: {{run: \"cp page public/assets/\", path: public/assets}}\n"
             ))
         }
@@ -448,8 +499,12 @@ mod conformance {
                 Probe::not_set("max_file", "it says which commits may be deployed"),
                 Probe::not_set("filters", built),
                 Probe::not_set("git_crypt_key", built),
-                Probe::not_set("linked_dirs", built),
-                Probe::not_set("linked_files", built),
+                Probe::drift("linked_dirs", |host| host.remove("/srv/shop/current/log"))
+                    .reported_as("log"),
+                Probe::drift("linked_files", |host| {
+                    host.link("/srv/shop/current/key", "elsewhere");
+                })
+                .reported_as("key"),
                 Probe::drift("files", |host| {
                     host.write("/srv/shop/current/.env", "A=2\n")
                 })

@@ -55,6 +55,8 @@ pub(crate) struct Paths {
 pub(crate) struct PassOptions {
     /// Fetch from the store without the cached versions, and retry failed releases at once, without backoff.
     pub force: bool,
+    /// A person started it: retry failed releases at once, too.
+    pub by_hand: bool,
     /// Apply changes that the manifest holds back, on this host and in this pass only.
     pub ignore_holds: bool,
     /// Start unfinished releases from scratch.
@@ -76,7 +78,8 @@ pub(crate) struct QuarantineLift {
 
 impl PassOptions {
     fn resume_policy(&self) -> ResumePolicy {
-        match (self.fresh, self.force || self.lift_quarantine.is_some()) {
+        let is_asked_for = self.force || self.by_hand || self.lift_quarantine.is_some();
+        match (self.fresh, is_asked_for) {
             (true, _) => ResumePolicy::FromScratch,
             (false, true) => ResumePolicy::Now,
             (false, false) => ResumePolicy::Backoff,

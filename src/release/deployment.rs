@@ -129,7 +129,7 @@ impl Deployment<'_> {
                 "it was not built within `build_deadline` ({} s)",
                 limit.as_secs()
             ))
-            .hint("nothing was activated; raise `build_deadline`, or try again with `trueup converge --force`")),
+            .hint("nothing was activated; raise `build_deadline`, or try again with `trueup converge`")),
             _ => Ok(()),
         }
     }

@@ -47,7 +47,7 @@ pub(crate) use commands::private::{build_private, resolve_ref};
 pub(crate) use commands::rollback::{RollbackTarget, lift_quarantine, pin, select_target, unpin};
 pub(crate) use commands::selection_error::SelectionError;
 pub(crate) use deployment::PrivateBuild;
-pub(crate) use pipeline::{DeployOutcome, build_ahead, deploy, refresh_files};
+pub(crate) use pipeline::{DeployOutcome, build_ahead, deploy, refresh};
 pub(crate) use record::entry::{ReleaseStatus, StageEntry, StageStatus};
 pub(crate) use record::inventory::{
     Inventory, ReleaseInfo, ReleasePhase, active_release_name, inventory, release_names,
@@ -58,11 +58,13 @@ pub(crate) use record::pin::Pin;
 pub(crate) use record::quarantine::QuarantinedSha;
 pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
+pub(crate) use stages::active_links;
 pub(crate) use stages::files;
 pub(crate) use stages::gate::{poll_gate, record_proven, repeat_trial};
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;
 pub(crate) use stages::listener::port_conflict;
+pub(crate) use stages::resume::find_complete;
 pub(crate) use stages::rollback::{
     RollbackOutcome, finish_rollback, restore_previous, undo_rollback,
 };

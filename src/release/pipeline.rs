@@ -7,15 +7,15 @@ use super::app::spec::ReleaseSpec;
 use super::app::stage::Stage;
 use super::deployment::Deployment;
 use super::record::ReleaseRecord;
-use super::record::disk::read_revision;
 use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
-use super::record::overrides::Overrides;
 use super::source::error::SourceError;
 use super::source::mirror;
-use super::stages::attempt::{self, Attempt, StageOutcome};
+use super::stages::attempt::{Attempt, StageOutcome};
+use super::stages::description::BuildDescription;
 use super::stages::materialise::{self, Checkout};
 use super::stages::preflight::{PreflightPoint, preflight};
-use super::stages::{activate, assets, build, files, keep, link, migrate, rollback};
+use super::stages::resume::{self, BuildBase};
+use super::stages::{activate, active_links, assets, build, files, keep, link, migrate, rollback};
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind};
@@ -42,6 +42,7 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
     // A release that was built with other settings gets the current ones, all at once with the switch.
     let release = deployment.layout.release(&attempt.name);
     let switched = files::write_files(&deployment, &release)
+        .and_then(|()| active_links::keep_links_before_switch(&mut attempt))
         .and_then(|()| preflight(&mut attempt, PreflightPoint::BeforeMigrate))
         .and_then(|()| migrate::migrate(&mut attempt))
         .and_then(|()| preflight(&mut attempt, PreflightPoint::BeforeActivate))
@@ -80,80 +81,49 @@ pub(crate) fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<
     deployment.ensure_built().map(|(_, name)| name)
 }
 
-/// Rewrites the rendered files of a release that differ from the role.
-pub(crate) fn refresh_files(
+/// Rewrites the rendered files of the active release that differ from the role, and makes the links that are
+/// missing.
+pub(crate) fn refresh(
     spec: &ReleaseSpec,
     sha: &Sha,
     host: &Host,
     name: &str,
 ) -> Result<(), Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
-    files::write_files(&deployment, &deployment.layout.release(name))
-}
-
-/// What a complete release of a sha is made from.
-enum BuildBase {
-    /// This release, which is complete.
-    Complete(String),
-    /// This release, whose build was interrupted or failed.
-    Unfinished(String),
-    Nothing,
-}
-
-impl BuildBase {
-    fn release(&self) -> Option<&str> {
-        match self {
-            BuildBase::Complete(name) | BuildBase::Unfinished(name) => Some(name),
-            BuildBase::Nothing => None,
-        }
-    }
+    files::write_files(&deployment, &deployment.layout.release(name))?;
+    active_links::keep_active_links(&deployment, name)
 }
 
 impl Deployment<'_> {
     /// Returns a complete release of the sha: an existing one, a resumed one or a new one.
     pub(crate) fn ensure_built(&self) -> Result<(ReleaseRecord, String), Failure> {
         self.check_stop()?;
+        let mut record = ReleaseRecord::load(self.host, &self.layout)?;
+        let mut discarded = Vec::new();
+        if self.spec.resume_policy == ResumePolicy::FromScratch {
+            // Before anything can fail.
+            discarded = resume::discard_attempts(self, &mut record)?;
+        }
         activate::check_current(self)?;
         self.prepare_folders()?;
-        let mut record = ReleaseRecord::load(self.host, &self.layout)?;
         keep::remove_unfinished(self, &mut record);
-        let name = match self.choose_base(&record)? {
+        let name = match resume::choose_base(self, &record)? {
             BuildBase::Complete(name) => {
                 self.check_refs(&mut record, &name)?;
                 name
             }
             BuildBase::Unfinished(name) => {
                 self.check_refs(&mut record, &name)?;
-                tracing::info!("{}: resuming release {name}", self.spec.app);
-                self.finish_build(&mut record, &name, None)?;
+                self.resume_build(&mut record, &name)?;
                 name
             }
-            BuildBase::Nothing => self.build_new(&mut record)?,
+            BuildBase::Nothing => {
+                discarded.extend(resume::discard_attempts(self, &mut record)?);
+                keep::remove_idle(self, &mut record, discarded);
+                self.build_new(&mut record)?
+            }
         };
         Ok((record, name))
-    }
-
-    /// Chooses what to build on. Fails while a release of this sha has to wait after its last failure.
-    fn choose_base(&self, record: &ReleaseRecord) -> Result<BuildBase, Failure> {
-        let policy = self.spec.resume_policy;
-        if policy == ResumePolicy::FromScratch {
-            return Ok(BuildBase::Nothing);
-        }
-        let complete = find_pinned(self, record)?
-            .or_else(|| record.find_complete(&self.sha, self.host, &self.layout));
-        let resumable = record.find_resumable(&self.sha);
-        let base = match (complete, resumable) {
-            (Some(name), _) => BuildBase::Complete(name),
-            (None, Some(entry)) => BuildBase::Unfinished(entry.name.clone()),
-            (None, None) => BuildBase::Nothing,
-        };
-        let entry = base.release().and_then(|name| record.find(name));
-        let no_retry =
-            entry.and_then(|entry| attempt::no_retry_reason(entry, self.host.clock.now()));
-        match no_retry.filter(|_| policy == ResumePolicy::Backoff) {
-            Some(failure) => Err(failure),
-            None => Ok(base),
-        }
     }
 
     /// Refuses an existing, unproven release unless its sha is on a ref that the current `allow_refs` allows.
@@ -271,15 +241,18 @@ impl Deployment<'_> {
         let mirror = mirror.expect("the stage ends with a mirror or with an error");
         self.check_deadline()?;
         attempt.save()?;
-        attempt.run_stage(Stage::Materialise, None, |_| {
+        let description = BuildDescription::of(self.spec);
+        let described = Some(description.materialise.as_str());
+        attempt.run_stage(Stage::Materialise, described, |_| {
             checkout = Some(self.materialise(mirror, partial)?);
             Ok(StageOutcome::Done)
         })?;
-        attempt.run_stage(Stage::Link, None, |_| {
+        attempt.run_stage(Stage::Link, Some(&description.link), |attempt| {
             link::link(self, partial)?;
             materialise::write_revision_and_chown(self, partial)?;
             assets::make_compile_folder(self, partial)?;
             files::write_files(self, partial)?;
+            attempt.put_links_and_files();
             Ok(StageOutcome::Done)
         })?;
         self.check_stop()?;
@@ -301,8 +274,25 @@ impl Deployment<'_> {
         Ok(materialise::materialise(self, &mirror, partial)?)
     }
 
+    /// Goes on with an unfinished release, at the stage where it stopped.
+    pub(crate) fn resume_build(
+        &self,
+        record: &mut ReleaseRecord,
+        name: &str,
+    ) -> Result<(), Failure> {
+        tracing::info!("{}: resuming release {name}", self.spec.app);
+        files::write_files(self, &self.layout.release(name))?;
+        let mut attempt = Attempt {
+            deployment: self,
+            record,
+            name: name.to_owned(),
+        };
+        attempt.put_links_and_files();
+        self.finish_build(record, name, None)
+    }
+
     /// Runs the stages from a checked out tree (with `checkout`, just now) to a complete release.
-    pub(crate) fn finish_build(
+    fn finish_build(
         &self,
         record: &mut ReleaseRecord,
         name: &str,
@@ -348,22 +338,4 @@ impl Deployment<'_> {
         }
         noted.err().unwrap_or(failure)
     }
-}
-
-/// The pinned release, if it is complete and of this sha: of two releases of one sha an operator may mean
-/// either.
-fn find_pinned(
-    deployment: &Deployment<'_>,
-    record: &ReleaseRecord,
-) -> Result<Option<String>, Failure> {
-    let overrides = Overrides::load(deployment.host, &deployment.layout)?;
-    let pin = overrides.effective_pin(deployment.spec.wanted.as_ref());
-    let entry = pin.and_then(|pin| record.find(&pin.release));
-    let complete = entry.filter(|entry| {
-        entry.state.is_complete()
-            && entry.sha == deployment.sha
-            && read_revision(deployment.host, &deployment.layout, &entry.name).as_ref()
-                == Some(&deployment.sha)
-    });
-    Ok(complete.map(|entry| entry.name.clone()))
 }

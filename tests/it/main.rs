@@ -59,6 +59,7 @@ mod printed;
 mod privilege;
 mod processes;
 mod release_crash;
+mod resume;
 mod roles;
 mod sandbox;
 mod scenario;

@@ -170,15 +170,15 @@ pub struct DemoAppArgs {
 #[command(
     after_help = "Waits for a running pass and shows who started it; Ctrl-C ends the wait. A pass started by a timer does not \
                   wait: it exits with 75, and the timer starts it again. Only the timer spreads hosts over time: a pass \
-                  started by hand begins at once.\n\n\
+                  started by hand begins at once, and retries a failed release at once.\n\n\
                   --force ignores caches, retry delays and holds, once and on this host only. It does not lift a \
                   quarantine (`--lift-quarantine REASON` does) or a rollback's pin (see `trueup rollback -h`)."
 )]
 pub struct ConvergeArgs {
-    /// Ignore caches, retry failed releases at once, and override a hold of the manifest
+    /// Ignore caches and retry delays, and override a hold of the manifest
     #[arg(long)]
     pub force: bool,
-    /// Rebuild a failed or interrupted release from scratch instead of resuming it
+    /// Discard a failed or interrupted release and build it from scratch
     #[arg(long)]
     pub fresh: bool,
     /// Only the resource ID, and what its change restarts, reloads or runs

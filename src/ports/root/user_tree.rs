@@ -245,6 +245,15 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes a folder of this one if it is empty. `false`: it is not, or is something else by now.
+    pub(crate) fn remove_empty_folder(&self, name: &OsStr) -> Result<bool> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(true),
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR | Errno::EBUSY) => Ok(false),
+            Err(source) => Err(self.io_error("remove", name, source)),
+        }
+    }
+
     /// Removes a file or link of the folder, never a folder that another user put in its place. A missing
     /// entry is no error.
     pub(crate) fn unlink(&self, name: &OsStr) -> Result<()> {

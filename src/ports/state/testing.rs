@@ -32,6 +32,7 @@ const EXAMPLES: &[(&str, &[u8])] = embed_examples![
     "pass-summary.json",
     "process.json",
     "record-cache.json",
+    "release-record-described.json",
     "release-record.json",
     "report.json",
     "store-liveness.json",

@@ -73,11 +73,12 @@ pub(crate) struct ReleaseSpec {
     /// replaces them.
     #[serde(default)]
     pub allow_refs: AllowedRefs,
-    /// Folders that all releases share, such as `log`: relative paths.
+    /// Folders that all releases share, such as `log`: relative paths. The active release keeps the links
+    /// to them in every pass.
     #[serde(default)]
     pub linked_dirs: Vec<PathBuf>,
     /// Files that all releases share, such as `config/master.key`: relative paths. They must be in
-    /// `shared/` before the first release.
+    /// `shared/` before the first release. The active release keeps the links to them in every pass.
     #[serde(default)]
     pub linked_files: Vec<PathBuf>,
     /// Files to render into each release before the build: its environment, say. They belong to
@@ -113,8 +114,8 @@ pub(crate) struct ReleaseSpec {
     /// How long each pass looks at a release that passed its gate for the first time: if a service that runs it crashed
     /// three times, or its health check fails, it has to pass the gate again; `5m` when not given.
     pub bake: Option<Seconds>,
-    /// Abandon a release that is not built within this time, until another sha is wanted or an
-    /// operator forces it; no limit when not given.
+    /// Abandon a release that is not built within this time, until another sha is wanted, the description
+    /// changes or an operator runs `trueup converge`; no limit when not given.
     pub build_deadline: Option<Seconds>,
     /// The environment of all steps, besides `PATH`, `HOME`, `USER`, `LANG`, `APP`, `ENVIRONMENT`,
     /// `REVISION`, `PREVIOUS_REVISION`, `RELEASE_PATH`, `CURRENT_PATH`, `SHARED_PATH` and `STAGE`.

@@ -11,6 +11,8 @@ use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::{Deployment, PrivateBuild, deployment_of_app};
 use crate::release::record::ReleaseRecord;
 use crate::release::source::mirror;
+use crate::release::stages::description::BuildDescription;
+use crate::release::stages::{keep, resume};
 use crate::resource::Failure;
 
 /// A complete private release.
@@ -35,8 +37,15 @@ pub(crate) fn build_private(
     deployment.check_stop()?;
     deployment.prepare_folders()?;
     let mut record = ReleaseRecord::load(host, &deployment.layout)?;
-    let name = match find_private(&record, sha) {
-        None => deployment.build_new(&mut record)?,
+    let found = find_private(&record, sha);
+    let outdated = found.iter().filter(|name| is_outdated(spec, &record, name));
+    let outdated: Vec<String> = outdated.cloned().collect();
+    resume::discard(&deployment, &mut record, &outdated)?;
+    let name = match found.filter(|_| outdated.is_empty()) {
+        None => {
+            keep::remove_idle(&deployment, &mut record, outdated);
+            deployment.build_new(&mut record)?
+        }
         Some(name) => {
             deployment.check_refs(&mut record, &name)?;
             let entry = record.find_mut(&name).expect("its name was taken from it");
@@ -44,8 +53,7 @@ pub(crate) fn build_private(
             if entry.state.is_complete() {
                 record.save(host, &deployment.layout)?;
             } else {
-                tracing::info!("{}: resuming release {name}", spec.app);
-                deployment.finish_build(&mut record, &name, None)?;
+                deployment.resume_build(&mut record, &name)?;
             }
             name
         }
@@ -55,6 +63,15 @@ pub(crate) fn build_private(
         path: host.root.machine_path(&deployment.layout.release(&name)),
         until: until.unwrap_or(private.until),
         name,
+    })
+}
+
+/// Whether an unfinished release was begun by another description. A complete one stays: its builder may use
+/// it, or have changed it.
+fn is_outdated(spec: &ReleaseSpec, record: &ReleaseRecord, name: &str) -> bool {
+    record.find(name).is_some_and(|entry| {
+        let difference = BuildDescription::of(spec).first_difference(entry);
+        !entry.state.is_complete() && difference.is_some()
     })
 }
 

@@ -51,6 +51,9 @@ pub(crate) enum StageStatus {
     Failed,
 }
 
+/// Recorded apart in the stage `link`: the links of the release, which also change while it is active.
+pub(crate) const LINKS_STEP: &str = "links";
+
 /// One stage of one release, or one step of the stage `build`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StageEntry {
@@ -65,7 +68,7 @@ pub(crate) struct StageEntry {
     pub took_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// A fingerprint of the command: a step that was changed since does not count as done.
+    /// A fingerprint of what describes it: a stage or step that was changed since does not count as done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
 }
@@ -105,6 +108,9 @@ pub(crate) struct ReleaseEntry {
     /// Failures in a row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
+    /// A fingerprint of what described it at its last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_as: Option<String>,
     /// trueup does not retry it by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
@@ -131,6 +137,7 @@ impl ReleaseEntry {
             reference: None,
             by: None,
             failures: 0,
+            failed_as: None,
             given_up: false,
             private_until: None,
             stages: Vec::new(),
@@ -167,8 +174,21 @@ impl ReleaseEntry {
 
     /// Whether it is unfinished and can be resumed: its files are checked out.
     pub(crate) fn is_resumable(&self) -> bool {
-        matches!(self.state, ReleaseStatus::Building | ReleaseStatus::Failed)
-            && self.is_done(Stage::Link, None, None)
+        matches!(self.state, ReleaseStatus::Building | ReleaseStatus::Failed) && self.is_linked()
+    }
+
+    /// Whether trueup checked out its files and linked them. A release of another tool is not.
+    pub(crate) fn is_linked(&self) -> bool {
+        let linked = self.find_stage(Stage::Link, None);
+        linked.is_some_and(|linked| linked.status == StageStatus::Done)
+    }
+
+    /// Ends an attempt for good: nothing of it counts as done any more.
+    pub(crate) fn discard(&mut self, why: &str) {
+        self.state = ReleaseStatus::Failed;
+        self.why = Some(why.to_owned());
+        self.stages.clear();
+        (self.failures, self.failed_as, self.given_up) = (0, None, false);
     }
 
     /// The stage in which it failed or was killed.

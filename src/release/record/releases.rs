@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adopt;
 use super::disk::{current, list_release_folders, read_revision};
-use super::entry::{ReleaseEntry, ReleaseStatus, StageStatus};
+use super::entry::{LINKS_STEP, ReleaseEntry, ReleaseStatus, StageEntry, StageStatus};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::state::Document;
@@ -101,6 +101,10 @@ pub(crate) struct ActiveRelease {
     /// Whether the app served before the trial: the trial follows a good release or one of another tool, or
     /// is a rollback.
     pub served_before: bool,
+    /// Whether trueup linked it, which a release of another tool is not.
+    pub is_linked: bool,
+    /// When its links were last changed, and how: see `stages::active_links`.
+    pub links: Option<StageEntry>,
     /// A pass was killed before it had removed unneeded releases, or prepared the spare.
     pub needs_cleanup: bool,
     /// What the last cleanup could not remove.
@@ -181,14 +185,22 @@ impl ReleaseRecord {
         &self.entries
     }
 
-    /// A complete release of this sha with an intact `REVISION`: the last activated one. Not a private one.
-    pub(crate) fn find_complete(&self, sha: &Sha, host: &Host, layout: &Layout) -> Option<String> {
+    /// A complete and usable release of this sha with an intact `REVISION`: the last activated one. Not a
+    /// private one.
+    pub(crate) fn find_complete(
+        &self,
+        sha: &Sha,
+        host: &Host,
+        layout: &Layout,
+        is_usable: impl Fn(&ReleaseEntry) -> bool,
+    ) -> Option<String> {
         let mut of_sha = self.entries.iter().rev();
         of_sha
             .find(|entry| {
                 entry.state.is_complete()
                     && entry.private_until.is_none()
                     && entry.sha == *sha
+                    && is_usable(entry)
                     && read_revision(host, layout, &entry.name).as_ref() == Some(sha)
             })
             .map(|entry| entry.name.clone())
@@ -360,6 +372,10 @@ pub(crate) fn active(
         name,
         sha,
         since: meta.ctime,
+        is_linked: entry.as_ref().is_some_and(ReleaseEntry::is_linked),
+        links: entry
+            .as_ref()
+            .and_then(|entry| entry.find_stage(Stage::Link, Some(LINKS_STEP)).cloned()),
         state: entry.map(|entry| entry.state),
         trial,
         bake_until: bake.map(|bake| bake.until),
@@ -381,5 +397,6 @@ mod tests {
     #[test]
     fn example_record_survives_a_round_trip() {
         assert_round_trip::<RecordFile>(&DOCUMENT, "release-record.json");
+        assert_round_trip::<RecordFile>(&DOCUMENT, "release-record-described.json");
     }
 }

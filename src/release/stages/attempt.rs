@@ -5,11 +5,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::description::{BuildDescription, FILES_STEP, attempt_fingerprint, links_fingerprint};
 use super::hooks::{self, HookTiming};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
 use crate::release::record::ReleaseRecord;
-use crate::release::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry, StageStatus};
+use crate::release::record::entry::{
+    LINKS_STEP, ReleaseEntry, ReleaseStatus, StageEntry, StageStatus,
+};
 use crate::resource::Failure;
 
 /// First wait after several failures in a row; each further failure doubles it.
@@ -117,6 +120,23 @@ impl Attempt<'_, '_> {
         result.map(|_| ())
     }
 
+    /// Records the links and the rendered files of the release, as they are described now.
+    pub(crate) fn put_links_and_files(&mut self) {
+        let spec = self.deployment.spec;
+        let has_links = !spec.links().is_empty();
+        let links = has_links.then(|| links_fingerprint(spec));
+        let files = BuildDescription::of(spec).files;
+        for (step, definition) in [(LINKS_STEP, links), (FILES_STEP, files)] {
+            if definition.is_some() {
+                self.put_stage(StageEntry {
+                    step: Some(step.to_owned()),
+                    definition,
+                    ..StageEntry::done(Stage::Link, self.deployment.host.clock.now())
+                });
+            }
+        }
+    }
+
     pub(crate) fn put_stage(&mut self, entry: StageEntry) {
         self.entry_mut().put_stage(entry);
     }
@@ -138,10 +158,15 @@ impl Attempt<'_, '_> {
         give_up: bool,
     ) -> Result<(), Failure> {
         let now = self.deployment.host.clock.now();
+        let attempted = attempt_fingerprint(self.deployment.spec);
         let entry = self.entry_mut();
         if !entry.state.is_complete() {
             entry.state = ReleaseStatus::Failed;
         }
+        if is_described_anew(entry, &attempted) {
+            (entry.failures, entry.given_up) = (0, false);
+        }
+        entry.failed_as = Some(attempted);
         entry.why = Some(failure.summary().to_owned());
         entry.at = now;
         entry.failures += 1;
@@ -150,13 +175,28 @@ impl Attempt<'_, '_> {
     }
 }
 
-/// Why a release is not retried now, if it is not: it failed several times in a row, or was given up.
-pub(crate) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Failure> {
+/// Whether another description than that of its last failure applies. A failure on record without one counts
+/// as of the same.
+fn is_described_anew(entry: &ReleaseEntry, attempted: &str) -> bool {
+    let before = entry.failed_as.as_deref();
+    before.is_some_and(|before| before != attempted)
+}
+
+/// Why a release is not retried now, if it is not: it failed several times in a row, or was given up, and
+/// nothing that describes it has changed since. `attempted`: the fingerprint of its description now.
+pub(crate) fn no_retry_reason(
+    entry: &ReleaseEntry,
+    attempted: &str,
+    now: Timestamp,
+) -> Option<Failure> {
+    if is_described_anew(entry, attempted) {
+        return None;
+    }
     let why = entry.why.as_deref().unwrap_or("no reason on record");
     if entry.given_up {
         return Some(
             Failure::new(format!("release {} was abandoned: {why}", entry.name))
-                .hint("publish another sha, or try this one again with `trueup converge --force`"),
+                .hint("publish another sha, or try this one again with `trueup converge`"),
         );
     }
     let again = entry.at + backoff(entry.failures)?;
@@ -168,7 +208,7 @@ pub(crate) fn no_retry_reason(entry: &ReleaseEntry, now: Timestamp) -> Option<Fa
             entry.name, entry.failures
         ))
         .hint(format!(
-            "next retry at {again:.0}, or now with `trueup converge --force`"
+            "next retry at {again:.0}, or now with `trueup converge`"
         ))
     })
 }
@@ -202,8 +242,9 @@ mod tests {
         let at: Timestamp = "2026-11-21T05:00:00Z".parse().unwrap();
         let mut entry = ReleaseEntry::new("r", &sha, at);
         entry.failures = 3;
-        let after =
-            |seconds| no_retry_reason(&entry, at + SignedDuration::from_secs(seconds)).is_some();
+        let after = |seconds| {
+            no_retry_reason(&entry, "now", at + SignedDuration::from_secs(seconds)).is_some()
+        };
         assert!(after(0) && after(119));
         assert!(!after(120) && !after(-5));
     }

@@ -3,6 +3,7 @@
 use super::assets;
 use super::attempt::{Attempt, StageOutcome};
 use super::copy::copy_from_release;
+use super::description::COMPILE_STEP;
 use super::run::{self, Task};
 use super::skip;
 use crate::digest::digest;
@@ -68,10 +69,6 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
         Ok(StageOutcome::Done)
     })
 }
-
-/// Recorded apart in the stage `assets`: a resumed release that only lacks the sharing does not compile
-/// again.
-const COMPILE_STEP: &str = "compile";
 
 /// Compiles the assets, or reuses those of another release.
 pub(crate) fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {

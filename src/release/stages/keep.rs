@@ -173,7 +173,12 @@ pub(crate) fn find_unfinished(
     Ok(unfinished)
 }
 
-fn remove_idle(deployment: &Deployment<'_>, record: &mut ReleaseRecord, names: Vec<String>) {
+/// Removes these releases, except those that a process runs in.
+pub(crate) fn remove_idle(
+    deployment: &Deployment<'_>,
+    record: &mut ReleaseRecord,
+    names: Vec<String>,
+) {
     if names.is_empty() {
         return;
     }

@@ -7,60 +7,92 @@ use std::path::{Path, PathBuf};
 
 use crate::ports::root::{Attrs, FileKind};
 use crate::release::app::layout::{SHARED_ASSETS, relative_link};
+use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 
+/// A path that all releases share.
+pub(crate) struct SharedPath<'a> {
+    /// Relative to the release, and to `shared`.
+    pub path: &'a Path,
+    /// Whether it is a folder, or else a file.
+    pub is_folder: bool,
+}
+
+impl SharedPath<'_> {
+    /// The target of its link in a release.
+    pub(crate) fn link_target(&self) -> PathBuf {
+        relative_link(self.path, &Path::new("shared").join(self.path))
+    }
+
+    pub(crate) fn kind(&self) -> FileKind {
+        match self.is_folder {
+            true => FileKind::Directory,
+            false => FileKind::File,
+        }
+    }
+
+    /// Whether this may be in `shared`. A link, to a larger disk perhaps, is not followed here.
+    pub(crate) fn accepts(&self, kind: FileKind) -> bool {
+        kind == self.kind() || kind == FileKind::Symlink
+    }
+}
+
+/// All paths that the releases of an app share, except for its assets.
+pub(crate) fn shared_paths(spec: &ReleaseSpec) -> Vec<SharedPath<'_>> {
+    let folders = spec.linked_dirs.iter().map(|path| (path, true));
+    let files = spec.linked_files.iter().map(|path| (path, false));
+    let all = folders.chain(files);
+    all.map(|(path, is_folder)| SharedPath { path, is_folder })
+        .collect()
+}
+
 /// Creates the shared folders, and links them and the shared files into the tree.
 pub(crate) fn link(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
-    ensure_shared_paths(deployment)?;
-    for (path, target) in deployment.spec.links() {
-        make_parents(deployment, tree, path)?;
-        let link = tree.join(path);
+    if deployment.spec.assets.is_some() {
+        make_shared_folder(deployment, Path::new(SHARED_ASSETS))?;
+    }
+    for shared in shared_paths(deployment.spec) {
+        make_shared_path(deployment, &shared)?;
+        make_parents(deployment, tree, shared.path)?;
+        let link = tree.join(shared.path);
+        let root = &deployment.host.root;
         // Replaces what the repository has there (a placeholder, usually).
-        deployment.host.root.remove_obstacle(&link)?;
-        deployment.host.root.replace_symlink(
-            &link,
-            &relative_link(path, &target),
-            &Attrs::default(),
-        )?;
+        root.remove_obstacle(&link)?;
+        root.replace_symlink(&link, &shared.link_target(), &Attrs::default())?;
     }
     Ok(())
 }
 
-/// Creates the shared folders; fails if a shared file, which trueup cannot create, is missing.
-fn ensure_shared_paths(deployment: &Deployment<'_>) -> Result<(), Failure> {
-    let root = &deployment.host.root;
-    let shared = deployment.layout.shared();
-    for dir in &deployment.spec.linked_dirs {
-        make_shared_folder(deployment, dir)?;
+/// Creates a shared folder; fails if a shared file, which trueup cannot create, is missing.
+pub(crate) fn make_shared_path(
+    deployment: &Deployment<'_>,
+    shared: &SharedPath<'_>,
+) -> Result<(), Failure> {
+    if shared.is_folder {
+        return make_shared_folder(deployment, shared.path);
     }
-    if deployment.spec.assets.is_some() {
-        make_shared_folder(deployment, Path::new(SHARED_ASSETS))?;
+    if let Some(folder) = shared
+        .path
+        .parent()
+        .filter(|folder| *folder != Path::new(""))
+    {
+        make_shared_folder(deployment, folder)?;
     }
-    for file in &deployment.spec.linked_files {
-        if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
-            make_shared_folder(deployment, folder)?;
-        }
-        let path = shared.join(file);
-        match root.meta(&path)?.map(|meta| meta.kind) {
-            Some(FileKind::File | FileKind::Symlink) => {}
-            None => {
-                return Err(Failure::not_ready(format!(
-                    "the linked file {} does not exist",
-                    path.display()
-                ))
-                .hint("create it, or describe it in a `file` or `template` before this release"));
-            }
-            Some(other) => {
-                return Err(Failure::new(format!(
-                    "the linked file {} is {}",
-                    path.display(),
-                    other.describe()
-                )));
-            }
-        }
+    let path = deployment.layout.shared().join(shared.path);
+    match deployment.host.root.meta(&path)?.map(|meta| meta.kind) {
+        Some(kind) if shared.accepts(kind) => Ok(()),
+        None => Err(Failure::not_ready(format!(
+            "the linked file {} does not exist",
+            path.display()
+        ))
+        .hint("create it, or describe it in a `file` or `template` before this release")),
+        Some(other) => Err(Failure::new(format!(
+            "the linked file {} is {}",
+            path.display(),
+            other.describe()
+        ))),
     }
-    Ok(())
 }
 
 /// Creates a folder of `shared`, with its parents: all of them belong to the app's user.

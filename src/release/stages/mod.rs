@@ -1,10 +1,12 @@
 //! The stages of a release, one file each, with what runs and records them.
 
 pub(super) mod activate;
+pub(crate) mod active_links;
 pub(super) mod assets;
 pub(super) mod attempt;
 pub(super) mod build;
 pub(super) mod copy;
+pub(super) mod description;
 pub(crate) mod files;
 pub(super) mod gate;
 pub(super) mod health;
@@ -15,6 +17,7 @@ pub(super) mod listener;
 pub(super) mod materialise;
 pub(super) mod migrate;
 pub(super) mod preflight;
+pub(super) mod resume;
 pub(super) mod rollback;
 pub(super) mod run;
 pub(super) mod skip;

@@ -108,8 +108,8 @@ impl<'a> Task<'a> {
         (self.stage == Stage::Build).then_some(self.name.as_str())
     }
 
-    /// A fingerprint of the command, its environment and its declared inputs: a skip by fewer inputs must not
-    /// count. It is on record, so it includes no secret.
+    /// A fingerprint of the command, its environment, and its declared inputs and outputs: a skip by fewer of
+    /// them must not count. It is on record, so it includes no secret.
     pub(crate) fn fingerprint(&self, spec: &ReleaseSpec) -> String {
         let mut text = format!(
             "{:?}",
@@ -120,6 +120,10 @@ impl<'a> Task<'a> {
         }
         if let Some(paths) = self.when_changed {
             text.push_str(&format!("{paths:?}"));
+        }
+        // A skipped step copies them.
+        if self.stage == Stage::Build && !self.outputs.is_empty() {
+            text.push_str(&format!("{:?}", self.outputs));
         }
         digest(text.as_bytes())[..16].to_owned()
     }

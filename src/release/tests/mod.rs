@@ -3,6 +3,7 @@
 // host.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod active_links;
 mod advertisement;
 mod assets;
 mod assets_hostile;
@@ -19,6 +20,7 @@ mod owned_repository;
 mod pipeline;
 mod refs;
 mod remote;
+mod resume;
 mod retention;
 mod skip_unchanged;
 

@@ -6,17 +6,11 @@ use super::*;
 fn failed_release_resumes_at_the_failed_step() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
-    let steps = |second: &str| {
-        format!(
-            "steps:\n  - {{name: one, run: 'echo one >> ../../shared/ran'}}\n  - {{name: two, run: '{second}'}}\n  - {{name: three, run: 'echo three >> ../../shared/ran'}}\n"
-        )
-    };
-    run_pass(&bench.spec(&sha, &steps("exit 3")), &bench.host()).unwrap_err();
+    let steps = "steps:\n  - {name: one, run: 'echo one >> ../../shared/ran'}\n  - {name: two, run: 'test -e ../../shared/go || exit 3; echo two >> ../../shared/ran'}\n  - {name: three, run: 'echo three >> ../../shared/ran'}\n";
+    run_pass(&bench.spec(&sha, steps), &bench.host()).unwrap_err();
     let failed = bench.record().in_state(ReleaseStatus::Failed);
-    deploy_ok(
-        &bench.spec(&sha, &steps("echo two >> ../../shared/ran")),
-        &bench.host(),
-    );
+    std::fs::write(bench.app_path("shared/go"), "").unwrap();
+    deploy_ok(&bench.spec(&sha, steps), &bench.host());
     assert_eq!(bench.read("shared/ran"), "one\ntwo\nthree\n");
     assert_eq!(
         bench.active_name(),
@@ -68,7 +62,7 @@ fn changed_step_is_run_again_with_all_following_steps() {
 }
 
 #[test]
-fn repeatedly_failing_release_backs_off_until_forced() {
+fn repeatedly_failing_release_backs_off_until_a_retry_is_asked_for() {
     let bench = Bench::new();
     let sha = bench.commit(&[("a", "1")]);
     let mut spec = bench.spec(
@@ -83,7 +77,7 @@ fn repeatedly_failing_release_backs_off_until_forced() {
         failure.message.contains("failed 2 times in a row"),
         "{failure}"
     );
-    assert!(failure.hint.unwrap().contains("--force"));
+    assert!(failure.hint.unwrap().contains("`trueup converge`"));
     assert_eq!(bench.read("shared/ran"), "ran\nran\n");
     spec.resume_policy = ResumePolicy::Now;
     run_pass(&spec, &bench.host()).unwrap_err();

@@ -361,7 +361,11 @@ impl<'a> AssetFolders<'a> {
 }
 
 /// Creates the parent folders of a path below `top`. `false`: something else blocks the path.
-fn make_parents(deployment: &Deployment<'_>, top: &UserTree, path: &Path) -> Result<bool, Failure> {
+pub(crate) fn make_parents(
+    deployment: &Deployment<'_>,
+    top: &UserTree,
+    path: &Path,
+) -> Result<bool, Failure> {
     let enters = |folder_path: &Path| match top.open_folder(folder_path) {
         Err(error) if error.is_out_of_bounds() => Ok(None),
         folder => folder,
