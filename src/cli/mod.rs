@@ -15,6 +15,7 @@ mod locked;
 mod logging;
 mod output;
 mod plan;
+mod ps;
 mod publish;
 mod releases;
 mod rollback;
@@ -69,6 +70,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Releases(args) => releases::run(&args, paths, output),
         Command::Rollback(args) => rollback::run(&args, paths, output),
         Command::Exec(args) => exec::run(args, paths),
+        Command::Ps(args) => ps::run(&args, paths, output),
         Command::Validate => validate::run(paths, output),
         Command::Publish(args) => publish::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),

@@ -20,7 +20,8 @@ use crate::ports::Host;
 use crate::problem::Problem;
 use crate::release::ReleaseSpec;
 use crate::resource::{
-    ApplyOutcome, Change, Duty, Failure, ResolveInputs, ServiceRun, Stamp, Trial, Trigger,
+    ApplyOutcome, Change, Duty, Failure, ResolveInputs, ServiceRun, ServiceSummary, Stamp, Trial,
+    Trigger,
 };
 
 pub(crate) use any::{AnyKind, AnyResource, KindEntry, Observation};
@@ -137,6 +138,15 @@ pub(crate) trait Triggered {
 
 /// The processes of a service, which perhaps run a release that is on trial.
 pub(crate) trait ServiceProcesses {
+    /// Its name in the service manager.
+    fn name(&self) -> &str;
+
+    /// Whether it runs, and whether it should.
+    fn summary(&self, host: &Host) -> Result<ServiceSummary, Failure>;
+
+    /// The ids of its processes, of at least those that have no other of them as ancestor.
+    fn process_ids(&self, host: &Host) -> Result<Vec<u32>, Failure>;
+
     /// Checks that its processes run from the release on trial.
     fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
 

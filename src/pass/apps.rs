@@ -4,7 +4,7 @@ use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, des
 use crate::plan::Selection;
 use crate::problem::{Problem, nearest};
 use crate::release::{self, ReleaseSpec};
-use crate::role::Catalog;
+use crate::role::{Catalog, Resource};
 
 /// Every app of this host, as its roles describe it, with its wanted sha.
 pub(crate) struct Apps {
@@ -87,6 +87,14 @@ impl Apps {
             None => list_some(&names),
         };
         Err(PassError::Usage(Box::new(problem.hint(hint))))
+    }
+
+    /// The services that run from the app, in the order of a pass.
+    pub(crate) fn services(&self, app: DeployedApp<'_>) -> Vec<&Resource> {
+        let dependents = self.catalog.dependents(app.id);
+        dependents
+            .filter(|dependent| dependent.body.service().is_some())
+            .collect()
     }
 
     /// The app of this name, or all of them.

@@ -38,6 +38,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use app::layout::release_in_path;
 pub(crate) use app::repo::Repo;
 pub(crate) use app::spec::ReleaseSpec;
 pub(crate) use commands::clean::{CleanResult, clean, finish_cleanup};

@@ -87,6 +87,7 @@ fn help_lists_every_command_and_explains_every_option() {
             ],
         ),
         ("exec", &["--release", "--"]),
+        ("ps", &[]),
         ("plan", &["--only", "--explain", "--accept-shrink"]),
         ("status", &[]),
         ("doctor", &[]),

@@ -11,6 +11,7 @@ pub(super) use self::init::InitArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
 use super::output::OutputArgs;
+use super::ps::PsArgs;
 use super::publish::PublishArgs;
 use crate::yaml::Seconds;
 
@@ -96,6 +97,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Run a command in the active release of an app, as its user and with its environment
     Exec(ExecArgs),
+    /// Show the processes of an app: user, memory, CPU time, age, the release that they run from
+    Ps(PsArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
     /// Show the facts of this host that templates can use

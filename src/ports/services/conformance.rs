@@ -266,6 +266,8 @@ fn service_starts_once_and_stops_completely(bench: &mut Fixture) {
     assert_eq!(first.active, ActiveState::Running);
     let pid = first.main_pid.unwrap();
     assert!(Path::new(&format!("/proc/{pid}")).exists());
+    let ids = services.process_ids(&name).unwrap();
+    assert!(ids.contains(&pid), "{pid} is not in {ids:?}");
     services.start(&name).unwrap();
     let again = services.status(&name).unwrap();
     assert_eq!((again.main_pid, &again.run_id), (Some(pid), &first.run_id));
@@ -281,6 +283,7 @@ fn service_starts_once_and_stops_completely(bench: &mut Fixture) {
         stat.is_empty() || stat.contains(") Z ")
     });
     services.stop(&name).unwrap();
+    assert_eq!(services.process_ids(&name).unwrap(), [0_u32; 0]);
 }
 
 fn restart_changes_the_run_id_and_reload_keeps_it(bench: &mut Fixture) {

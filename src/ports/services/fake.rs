@@ -291,6 +291,10 @@ impl Services for FakeServices {
         })
     }
 
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>, ServiceError> {
+        Ok(self.status(name)?.main_pid.into_iter().collect())
+    }
+
     fn log_tail(&self, name: &str) -> Vec<String> {
         let state = self.state.borrow();
         state

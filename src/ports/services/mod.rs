@@ -18,7 +18,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(super) use live_process::LiveProcess;
+pub(super) use live_process::{LiveProcess, duration_of_ticks, started_at};
 pub(crate) use process::ProcessServices;
 pub(crate) use service_manager::{ManagedBy, ServiceManager, open, supervisor, timer};
 pub(crate) use supervisor::SupervisorServices;
@@ -182,6 +182,8 @@ pub(crate) trait Services {
     fn reload(&self, name: &str) -> Result<(), ServiceError>;
     fn enable(&self, name: &str) -> Result<(), ServiceError>;
     fn disable(&self, name: &str) -> Result<(), ServiceError>;
+    /// The ids of its processes, of at least those that have no other of them as ancestor.
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>, ServiceError>;
     /// The last lines that it printed, newest last; empty if they are not available.
     fn log_tail(&self, name: &str) -> Vec<String>;
 }

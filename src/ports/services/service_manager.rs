@@ -117,6 +117,10 @@ impl Services for NoServiceManager {
         self.unreachable()
     }
 
+    fn process_ids(&self, _: &str) -> Result<Vec<u32>, ServiceError> {
+        self.unreachable()
+    }
+
     fn log_tail(&self, _: &str) -> Vec<String> {
         Vec::new()
     }

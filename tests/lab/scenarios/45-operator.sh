@@ -49,6 +49,20 @@ on web chmod 755 /etc/trueup
 code "status without root exits with 0" 0 on web setpriv --reuid nobody --regid nogroup --clear-groups trueup status
 has "status names what only root can inspect" "only root can inspect" "$output"
 has "with what is wanted" "at ${sha[v1]}, as wanted" "$output"
+
+# The processes of the app.
+code "ps of an app that runs exits with 0" 0 on web trueup ps shop
+has "it shows the main process and its user" "$(on web systemctl show -P MainPID puma-shop)  deploy" "$output"
+has "and the release" "  $(on web readlink /srv/www/shop/current | sed 's,.*/,,')  " "$output"
+same "all processes of the control group are in it" \
+  "$(on web sh -c 'cat "/sys/fs/cgroup$(systemctl show -P ControlGroup puma-shop)/cgroup.procs"' | sort -n)" \
+  "$(on web trueup ps shop --json | python3 -c 'import json, sys; [print(p["pid"]) for p in json.load(sys.stdin)["services"][0]["processes"]]' | sort -n)"
+code "ps without root exits with 0" 0 on web setpriv --reuid nobody --regid nogroup --clear-groups trueup ps shop
+on web systemctl stop puma-shop
+code "ps exits with 1 if the service is stopped" 1 on web trueup ps shop
+has "and says so" "puma-shop: it should run, and has no process" "$output"
+on web systemctl start puma-shop
+
 on web systemd-run -q --unit trueup -E HOME=/root --on-active=1h --timer-property=AccuracySec=1s trueup converge
 has "with a timer, status shows the next pass" "(in 5" "$(on web trueup status)"
 same "there is no motd on a converged host" "" "$(on web ls /run/motd.d 2>/dev/null)"

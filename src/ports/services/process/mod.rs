@@ -224,6 +224,25 @@ impl Services for ProcessServices {
         self.action("disable", name)?.enable(false)
     }
 
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>, ServiceError> {
+        let name = UnitName::new(name)?;
+        let observed = self
+            .observe(&name)
+            .map_err(|error| ServiceError::failed("status", name.short(), error.to_string()))?;
+        let Some(leader) = observed.state.run.as_ref().and_then(|run| run.pid) else {
+            return Ok(Vec::new());
+        };
+        let processes = match observed.main {
+            Some(_) => processes::list_session(leader),
+            None => {
+                let log = self.root.machine_path(&self.log_path(&name));
+                processes::list_orphaned_session(leader, &self.service_id(&name), &log)
+            }
+        };
+        let ids = processes.iter().map(|process| process.pid.cast_unsigned());
+        Ok(ids.collect())
+    }
+
     fn log_tail(&self, name: &str) -> Vec<String> {
         let log = UnitName::new(name).map(|name| self.log_path(&name));
         log.map_or(Vec::new(), |log| launch::log_tail(&self.root, &log, 0))

@@ -307,6 +307,13 @@ impl Action<'_> {
         Vec::new()
     }
 
+    /// The ids of its processes; supervisord knows none below them.
+    pub(super) fn process_ids(&self) -> Result<Vec<u32>> {
+        let processes = self.own_processes()?;
+        let ids = processes.iter().filter_map(|process| process.pid);
+        Ok(ids.map(i32::cast_unsigned).collect())
+    }
+
     /// The last lines of its first process that printed anything.
     pub(super) fn log_tail(&self) -> Vec<String> {
         let processes = self.own_processes().unwrap_or_default();

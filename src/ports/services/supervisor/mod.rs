@@ -79,6 +79,10 @@ impl Services for SupervisorServices {
         self.action("disable", name)?.require_known()
     }
 
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>> {
+        self.action("status", name)?.process_ids()
+    }
+
     fn log_tail(&self, name: &str) -> Vec<String> {
         let about = self.action("status", name);
         about.map_or(Vec::new(), |about| about.log_tail())

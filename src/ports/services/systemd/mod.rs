@@ -6,13 +6,13 @@
 
 mod bus;
 mod error;
+mod journal;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use self::bus::Bus;
 use self::state::UnitState;
 use super::name::UnitName;
 use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services, Timer};
-use crate::ports::exec::{Command, Exec};
+use crate::ports::exec::Exec;
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
 
@@ -35,10 +35,6 @@ const TIMER_STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a service without a readiness signal must stay up to count as started.
 const MIN_UPTIME: Duration = Duration::from_millis(150);
-
-const JOURNALCTL: &str = "/usr/bin/journalctl";
-
-const LOG_TAIL_LINES: usize = 10;
 
 /// The systemd of the host.
 #[derive(Debug)]
@@ -291,33 +287,6 @@ impl SystemdServices {
         }
         ServiceError::failed(verb, name.short(), why).with_log(log)
     }
-
-    fn journal_tail(&self, name: &UnitName) -> Vec<String> {
-        if !Path::new(JOURNALCTL).exists() {
-            return Vec::new();
-        }
-        let journalctl = |args: &[&str]| {
-            let argv = std::iter::once(&JOURNALCTL).chain(args).copied();
-            let command = Command::new(argv).timeout(Duration::from_secs(10));
-            self.exec.run(command).ok().filter(|done| done.success())
-        };
-        // The last output of a process may still be on its way into the journal.
-        journalctl(&["--sync"]);
-        let lines = LOG_TAIL_LINES.to_string();
-        let args = [
-            "-u",
-            name.full(),
-            "-n",
-            &lines,
-            "-o",
-            "cat",
-            "-q",
-            "--no-pager",
-        ];
-        journalctl(&args)
-            .map(|done| done.output.text().lines().map(str::to_owned).collect())
-            .unwrap_or_default()
-    }
 }
 
 impl Services for SystemdServices {
@@ -383,6 +352,19 @@ impl Services for SystemdServices {
             EnabledState::Static | EnabledState::Masked => Ok(()),
             _ => self.change_unit_files("disable", &name, &reading),
         }
+    }
+
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>, ServiceError> {
+        let name = UnitName::new(name)?;
+        let status = self.unit_state("status", &name)?.status();
+        // Also finds processes that outlived the main one. systemd answers with an error for a unit that it
+        // unloaded, which has none.
+        let listed = self.call("status", &name, CALL_TIMEOUT, async |bus| {
+            bus.list_processes(name.full()).await
+        });
+        let mut ids = listed.unwrap_or_default();
+        ids.extend(status.main_pid.filter(|main| !ids.contains(main)));
+        Ok(ids)
     }
 
     fn log_tail(&self, name: &str) -> Vec<String> {

@@ -1,0 +1,178 @@
+//! Commands for the services of an app: their processes, their logs, a restart.
+
+use std::os::unix::fs::symlink;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::app::{App, GOOD};
+use crate::gate::ROLE;
+use crate::processes::wait_until;
+
+/// A second service of the app.
+const WORKER: &str = r#"  - file:
+      path: /etc/systemd/system/worker.service
+      content: |
+        [Service]
+        WorkingDirectory={{ root }}/srv/shop/current
+        ExecStart=/bin/sh worker.sh
+        TimeoutStopSec=2
+  - service: {name: worker, running: true, serves: /srv/shop/current, restart_on: [code]}
+"#;
+
+/// An app with two services, deployed once.
+fn app_with_worker(worker: &str) -> App {
+    let app = App::new(&format!("{ROLE}{WORKER}"));
+    std::fs::write(app.repo.join("worker.sh"), worker).unwrap();
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    app
+}
+
+/// The document of `trueup ps shop`.
+fn ps(app: &App, code: i32) -> Value {
+    let ran = app.sandbox.run(&["ps", "shop", "--json"]);
+    assert_eq!(ran.code, code, "{ran}");
+    ran.json()
+}
+
+/// The id of the oldest process of the service at this place.
+fn pid(document: &Value, service: usize) -> Pid {
+    let pid = document["services"][service]["processes"][0]["pid"].as_i64();
+    Pid::from_raw(i32::try_from(pid.unwrap()).unwrap())
+}
+
+#[test]
+fn ps_shows_each_process_with_what_it_uses_and_its_release() {
+    let app = app_with_worker("sleep 1000 & exec sleep 1001");
+    let document = ps(&app, 0);
+    let release = crate::operate::release_names(&app).remove(0);
+    assert_eq!(document["release"], release.as_str());
+    let [shop, worker] = document["services"].as_array().unwrap().as_slice() else {
+        panic!("{document}");
+    };
+    assert_eq!(
+        (&shop["id"], &shop["name"], &shop["state"]),
+        (&"service:shop".into(), &"shop".into(), &"running".into())
+    );
+    let commands: Vec<&str> = worker["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|process| process["command"].as_str().unwrap())
+        .collect();
+    assert!(
+        commands.contains(&"sleep 1000") && commands.contains(&"sleep 1001"),
+        "{commands:?}"
+    );
+    let process = &shop["processes"][0];
+    assert!(
+        process["command"]
+            .as_str()
+            .unwrap()
+            .starts_with("python3 web.py "),
+        "{process}"
+    );
+    assert!(
+        process["resident_bytes"].as_u64().unwrap() > 1 << 20,
+        "{process}"
+    );
+    assert!(process["started"].as_str().unwrap() > "2", "{process}");
+    assert_eq!(
+        (&process["release"], &process["active"]),
+        (&release.as_str().into(), &true.into())
+    );
+    let text = app.sandbox.run(&["ps", "shop"]).out;
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let heading = [
+        "SERVICE", "PID", "USER", "MEMORY", "CPU", "UP", "RELEASE", "COMMAND",
+    ];
+    assert_eq!(lines[0], heading);
+    assert_eq!(&lines[1][..2], ["shop", &pid(&document, 0).to_string()]);
+    assert!(lines[1].contains(&release.as_str()), "{text}");
+    assert!(
+        text.contains("worker") && text.contains("  sleep 1000\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn ps_fails_if_a_service_that_should_run_has_no_process() {
+    let app = app_with_worker("exec sleep 1000");
+    kill(pid(&ps(&app, 0), 1), Signal::SIGKILL).unwrap();
+    assert!(wait_until(|| app.sandbox.run(&["ps", "shop"]).code == 1));
+    let document = ps(&app, 1);
+    let worker = &document["services"][1];
+    assert_eq!(
+        (&worker["state"], &worker["outcome"], &document["outcome"]),
+        (&"failed".into(), &"failed".into(), &"failed".into())
+    );
+    let text = app.sandbox.run(&["ps", "shop"]).out;
+    assert!(text.contains("(failed)"), "{text}");
+    assert!(
+        text.ends_with("worker: it should run, and has no process\n"),
+        "{text}"
+    );
+    // A service that an operator masked waits for them.
+    std::fs::remove_file(app.sandbox.at("/etc/systemd/system/worker.service")).unwrap();
+    symlink(
+        "/dev/null",
+        app.sandbox.at("/etc/systemd/system/worker.service"),
+    )
+    .unwrap();
+    let masked = app.sandbox.run(&["ps", "shop"]);
+    assert_eq!(masked.code, 3, "{masked}");
+    assert!(
+        masked.out.contains("worker: an operator masked it"),
+        "{masked}"
+    );
+}
+
+#[test]
+fn ps_marks_a_process_that_runs_from_another_release() {
+    let app = app_with_worker("exec sleep 1000");
+    let first = app.current();
+    app.publish_commit(GOOD, "200", "page two");
+    app.converge(0);
+    let active = crate::operate::release_names(&app).remove(0);
+    // By hand, without a restart.
+    std::fs::remove_file(app.sandbox.at("/srv/shop/current")).unwrap();
+    symlink(&first, app.sandbox.at("/srv/shop/current")).unwrap();
+    let process = &ps(&app, 1)["services"][0]["processes"][0];
+    assert_eq!(
+        (&process["release"], &process["active"]),
+        (&active.as_str().into(), &false.into())
+    );
+    let text = app.sandbox.run(&["ps", "shop"]).out;
+    assert!(text.contains(&format!("{active} (not active)")), "{text}");
+    assert!(text.contains("which is not active"), "{text}");
+}
+
+#[test]
+fn commands_for_services_explain_an_unknown_app_and_one_without_services() {
+    let app = App::new(&ROLE.replace(
+        "running: true, serves: /srv/shop/current, restart_on: [code]",
+        "running: false",
+    ));
+    let ran = app.sandbox.run(&["ps", "shpo"]);
+    assert_eq!(ran.code, 64, "{ran}");
+    assert!(ran.err.contains("did you mean `shop`?"), "{ran}");
+    let ran = app.sandbox.run(&["ps", "shop"]);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "no service runs from shop\n"),
+        "{ran}"
+    );
+    let nothing_yet = App::new(ROLE).sandbox.run(&["ps", "shop"]);
+    assert_eq!(nothing_yet.code, 1, "{nothing_yet}");
+    assert!(
+        nothing_yet
+            .out
+            .contains("there is no service `shop` on this host"),
+        "{nothing_yet}"
+    );
+}
