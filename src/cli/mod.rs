@@ -13,6 +13,7 @@ mod history;
 mod init;
 mod locked;
 mod logging;
+mod logs;
 mod output;
 mod plan;
 mod ps;
@@ -70,6 +71,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Releases(args) => releases::run(&args, paths, output),
         Command::Rollback(args) => rollback::run(&args, paths, output),
         Command::Exec(args) => exec::run(args, paths),
+        Command::Logs(args) => logs::run(&args, paths, output),
         Command::Ps(args) => ps::run(&args, paths, output),
         Command::Validate => validate::run(paths, output),
         Command::Publish(args) => publish::run(&args, paths, output),

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 
 use crate::ports::Host;
+use crate::ports::services::{LogRange, ServiceLog};
 use crate::problem::Problem;
 use crate::release::ReleaseSpec;
 use crate::resource::{
@@ -155,6 +156,9 @@ pub(crate) trait ServiceProcesses {
 
     /// The uids of its processes.
     fn process_uids(&self, host: &Host) -> Vec<u32>;
+
+    /// Opens what its processes print: one log, or one for each of them.
+    fn open_logs(&self, host: &Host, range: LogRange) -> Result<Vec<ServiceLog>, Failure>;
 
     /// Its last lines of output, newest last.
     fn log_tail(&self, host: &Host) -> Vec<String>;

@@ -7,6 +7,7 @@ mod error;
 pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod inventory;
+pub(crate) mod logs;
 pub(crate) mod processes;
 pub(crate) mod publish;
 pub(crate) mod release_history;

@@ -1,6 +1,8 @@
 //! Commands for the services of an app: their processes, their logs, a restart.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -175,4 +177,104 @@ fn commands_for_services_explain_an_unknown_app_and_one_without_services() {
             .contains("there is no service `shop` on this host"),
         "{nothing_yet}"
     );
+}
+
+/// What the worker prints; and it goes on for as long as there is a file `more`.
+const TALKER: &str =
+    "seq 1 200; while sleep 0.05; do test ! -e ../../shared/more || echo more; done";
+
+fn logs(app: &App, args: &[&str]) -> crate::sandbox::Ran {
+    let ran = app.sandbox.run(&[&["logs", "shop"], args].concat());
+    assert_eq!(ran.code, 0, "{ran}");
+    ran
+}
+
+/// Waits until the worker has printed its first lines.
+fn talking_app() -> App {
+    let app = app_with_worker(TALKER);
+    assert!(wait_until(|| app
+        .sandbox
+        .read("/var/log/trueup/worker.log")
+        .ends_with("200\n")));
+    app
+}
+
+#[test]
+fn logs_shows_the_last_lines_of_one_service_or_of_all() {
+    let app = talking_app();
+    let numbers = |from: usize| (from..=200).map(|n| format!("{n}\n")).collect::<String>();
+    assert_eq!(logs(&app, &["--process", "worker"]).out, numbers(101));
+    let two = logs(&app, &["--process", "service:worker", "-n", "2"]);
+    assert_eq!(two.out, numbers(199));
+    // The web server prints nothing.
+    let all = logs(&app, &["-n", "1"]);
+    assert_eq!(all.out, "worker | 200\n");
+    let silent = logs(&app, &["--process", "shop"]);
+    assert_eq!(
+        (silent.out.as_str(), silent.err.as_str()),
+        ("", "trueup: shop has printed nothing\n")
+    );
+    let documents = logs(&app, &["-n", "2", "-o", "json"]).out;
+    let lines: Vec<Value> = documents
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{documents}");
+    assert_eq!(
+        lines[1],
+        serde_json::json!({"version": 1, "app": "shop", "service": "worker", "line": "200"})
+    );
+}
+
+#[test]
+fn logs_names_the_services_if_none_has_the_given_name() {
+    let app = App::new(&format!("{ROLE}{WORKER}"));
+    for (name, hint) in [
+        ("wroker", "did you mean `worker`?"),
+        ("x", "there are `shop`, `worker`"),
+    ] {
+        let ran = app.sandbox.run(&["logs", "shop", "--process", name]);
+        assert_eq!(ran.code, 64, "{ran}");
+        assert!(
+            ran.err.contains(&format!("shop has no service `{name}`")),
+            "{ran}"
+        );
+        assert!(ran.err.contains(hint), "{ran}");
+    }
+    let ran = app.sandbox.run(&["logs", "shpo"]);
+    assert_eq!(ran.code, 64, "{ran}");
+}
+
+#[test]
+fn followed_log_ends_with_a_signal_and_with_the_pipe() {
+    let app = talking_app();
+    let follow = |out: Stdio| {
+        let mut command =
+            app.sandbox
+                .command(&["logs", "shop", "--process", "worker", "-f", "-n", "1"]);
+        command.stdout(out).spawn().unwrap()
+    };
+    let mut child = follow(Stdio::piped());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert_eq!(next(), "200");
+    app.sandbox.write("/srv/shop/shared/more", "");
+    assert_eq!(next(), "more");
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // The reader goes while the service prints, and while it does not.
+    for prints in [true, false] {
+        if !prints {
+            std::fs::remove_file(app.sandbox.at("/srv/shop/shared/more")).unwrap();
+        }
+        let mut child = follow(Stdio::piped());
+        let mut pipe = BufReader::new(child.stdout.take().unwrap());
+        pipe.read_line(&mut String::new()).unwrap();
+        drop(pipe);
+        assert!(
+            wait_until(|| child.try_wait().unwrap().is_some()),
+            "{prints}"
+        );
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{prints}");
+    }
 }

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use self::init::InitArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
+use super::logs::LogsArgs;
 use super::output::OutputArgs;
 use super::ps::PsArgs;
 use super::publish::PublishArgs;
@@ -97,6 +98,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Run a command in the active release of an app, as its user and with its environment
     Exec(ExecArgs),
+    /// Show what the services of an app print: the last lines, and on with --follow
+    Logs(LogsArgs),
     /// Show the processes of an app: user, memory, CPU time, age, the release that they run from
     Ps(PsArgs),
     /// Check settings, roles and templates without touching the host

@@ -4,7 +4,7 @@ use super::{
     Service, ServiceSpec, active_state_text, is_masked_but_wanted, running_release, service_manager,
 };
 use crate::kind::{Kind, ServiceProcesses};
-use crate::ports::services::ActiveState;
+use crate::ports::services::{ActiveState, LogRange, ServiceLog};
 use crate::ports::{Host, processes};
 use crate::resource::{ExpectedState, Failure, ServiceSummary, Trial};
 
@@ -74,6 +74,10 @@ impl ServiceProcesses for ServiceSpec {
         let family = family.into_iter().flatten();
         // A socket belongs to the effective uid of the process.
         family.map(|process| process.uids[1]).collect()
+    }
+
+    fn open_logs(&self, host: &Host, range: LogRange) -> Result<Vec<ServiceLog>, Failure> {
+        Ok(service_manager(self, host).open_logs(&self.name, range)?)
     }
 
     fn log_tail(&self, host: &Host) -> Vec<String> {

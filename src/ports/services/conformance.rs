@@ -14,8 +14,8 @@ use jiff::Timestamp;
 
 use super::supervisor::tests::Supervisord;
 use super::{
-    ActiveState, EnabledState, ServiceError, ServiceStatus, Services, SupervisorServices,
-    SystemdServices,
+    ActiveState, EnabledState, LogRange, LogRead, ServiceError, ServiceStatus, Services,
+    SupervisorServices, SystemdServices,
 };
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
@@ -198,6 +198,23 @@ impl Fixture {
             }
         }
         panic!("no reload of {name} was ever noted");
+    }
+
+    /// What its logs contain in the last lines, one log after the other.
+    pub(super) fn read_logs(&self, name: &str, lines: u32) -> String {
+        let follow = false;
+        let range = LogRange { lines, follow };
+        let mut text = Vec::new();
+        for mut log in self.services.open_logs(name, range).unwrap() {
+            loop {
+                match log.reader.read().unwrap() {
+                    LogRead::Bytes(bytes) => text.extend(bytes),
+                    LogRead::Pending => std::thread::sleep(Duration::from_millis(5)),
+                    LogRead::End => break,
+                }
+            }
+        }
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     fn run_id(&self, name: &str) -> String {
@@ -383,6 +400,9 @@ fn failed_start_carries_the_log_tail(bench: &mut Fixture) {
         words.iter().any(|line| line == "no config here"),
         "{words:?}"
     );
+    let log = bench.read_logs(&name, 100);
+    assert!(log.contains("no config here\n"), "{log}");
+    assert!(!bench.read_logs(&name, 0).contains("no config here"));
     assert_eq!(bench.services.log_tail("nobody-knows-this"), [""; 0]);
     let missing = bench.define_service("/no/such/program");
     let error = bench.services.start(&missing).unwrap_err();

@@ -35,6 +35,9 @@ has "it runs in its release, and from that one's own virtual environment" "/srv/
 code "ps shows its processes" 0 on web trueup ps shop
 has "that of supervisor, and its user" "shop:shop_1  $(in_shop pid)" "$output"
 has "and the worker, in the release" "$(page_line web pid)" "$(grep "$(on web readlink /srv/www/shop/current | sed 's,.*/,,')" <<<"$output")"
+code "logs shows what gunicorn printed" 0 on web trueup logs shop -n 1000
+has "from supervisor's file" "Listening at" "$output"
+check "a followed log ends when its reader goes" on web bash -c 'set -o pipefail; timeout 20 trueup logs shop -f | head -n 1'
 has "supervisor comes up with the host" enabled "$(on web systemctl is-enabled supervisor)"
 
 on web touch /run/before

@@ -52,12 +52,22 @@ has "with what is wanted" "at ${sha[v1]}, as wanted" "$output"
 
 # The processes of the app.
 code "ps of an app that runs exits with 0" 0 on web trueup ps shop
-has "it shows the main process and its user" "$(on web systemctl show -P MainPID puma-shop)  deploy" "$output"
-has "and the release" "  $(on web readlink /srv/www/shop/current | sed 's,.*/,,')  " "$output"
+output=$(tr -s ' ' <<<"$output")
+has "it shows the main process and its user" "puma-shop $(on web systemctl show -P MainPID puma-shop) deploy " "$output"
+has "and the release" " $(on web readlink /srv/www/shop/current | sed 's,.*/,,') " "$output"
 same "all processes of the control group are in it" \
   "$(on web sh -c 'cat "/sys/fs/cgroup$(systemctl show -P ControlGroup puma-shop)/cgroup.procs"' | sort -n)" \
   "$(on web trueup ps shop --json | python3 -c 'import json, sys; [print(p["pid"]) for p in json.load(sys.stdin)["services"][0]["processes"]]' | sort -n)"
 code "ps without root exits with 0" 0 on web setpriv --reuid nobody --regid nogroup --clear-groups trueup ps shop
+
+# What it prints.
+code "logs of the app exits with 0" 0 on web trueup logs shop
+has "it shows what puma printed" "Puma starting" "$output"
+has "and what systemd says about the unit" "Started puma-shop" "$output"
+same "-n limits the lines" 1 "$(on web trueup logs shop -n 1 | wc -l)"
+check "a followed log ends when its reader goes" on web bash -c 'set -o pipefail; timeout 20 trueup logs shop -f | head -n 1'
+check "and with a signal" on web timeout --preserve-status 2 trueup logs shop -f
+has "logs without root names the remedy" sudo "$(on web setpriv --reuid nobody --regid nogroup --clear-groups trueup logs shop 2>&1 ||:)"
 on web systemctl stop puma-shop
 code "ps exits with 1 if the service is stopped" 1 on web trueup ps shop
 has "and says so" "puma-shop: it should run, and has no process" "$output"

@@ -26,8 +26,12 @@ use std::time::Duration;
 use self::processes::LiveProcess;
 use self::state::SavedState;
 use self::unit::Unit;
+use super::log_file::FileLog;
 use super::name::UnitName;
-use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services, kernel_clock};
+use super::{
+    ActiveState, EnabledState, LogRange, ServiceError, ServiceLog, ServiceStatus, Services,
+    kernel_clock,
+};
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
 use crate::ports::root::{Root, RootError};
@@ -241,6 +245,15 @@ impl Services for ProcessServices {
         };
         let ids = processes.iter().map(|process| process.pid.cast_unsigned());
         Ok(ids.collect())
+    }
+
+    fn open_logs(&self, name: &str, range: LogRange) -> Result<Vec<ServiceLog>, ServiceError> {
+        let name = UnitName::new(name)?;
+        let reader = FileLog::open(&self.root, &self.log_path(&name), name.short(), range)?;
+        Ok(vec![ServiceLog {
+            name: name.short().to_owned(),
+            reader: Box::new(reader),
+        }])
     }
 
     fn log_tail(&self, name: &str) -> Vec<String> {

@@ -98,7 +98,7 @@ impl Action<'_> {
             .map_err(|error| self.service_error(error, CALL_TIMEOUT))
     }
 
-    fn own_processes(&self) -> Result<Vec<ProcessInfo>> {
+    pub(super) fn own_processes(&self) -> Result<Vec<ProcessInfo>> {
         Ok(self.name.select(&self.all_processes()?))
     }
 

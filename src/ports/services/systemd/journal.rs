@@ -4,14 +4,72 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::SystemdServices;
-use crate::ports::exec::Command;
+use crate::ports::exec::{Command, ExitReason, PipedChild};
 use crate::ports::services::name::UnitName;
+use crate::ports::services::{LogRange, LogRead, LogReader, ServiceError, ServiceLog};
 
 const JOURNALCTL: &str = "/usr/bin/journalctl";
 
 const LOG_TAIL_LINES: usize = 10;
 
+/// Maximum time of the start of a journalctl that prints for as long as it is read.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The lines of a unit, as journalctl prints them.
+struct JournalLog {
+    /// Killed when dropped.
+    journalctl: PipedChild,
+    unit: String,
+}
+
+impl LogReader for JournalLog {
+    fn read(&mut self) -> Result<LogRead, ServiceError> {
+        let failed = |why: String| ServiceError::failed("logs", &self.unit, why);
+        match self.journalctl.read_available() {
+            Ok(Some(bytes)) if bytes.is_empty() => Ok(LogRead::Pending),
+            Ok(Some(bytes)) => Ok(LogRead::Bytes(bytes)),
+            Ok(None) => match self.journalctl.finish() {
+                (ExitReason::Exited(0), _) => Ok(LogRead::End),
+                (ended, message) => Err(failed(format!("journalctl {ended}: {}", message.trim()))),
+            },
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
 impl SystemdServices {
+    /// Opens the journal of the unit: the lines of its processes, and those of systemd about it.
+    pub(super) fn open_journal(
+        &self,
+        name: &UnitName,
+        range: LogRange,
+    ) -> Result<ServiceLog, ServiceError> {
+        let lines = range.lines.to_string();
+        let mut argv = vec![
+            JOURNALCTL,
+            "-u",
+            name.full(),
+            "-n",
+            &lines,
+            "-o",
+            "short-iso",
+        ];
+        // With all characters: trueup escapes them, and journalctl would leave out the line.
+        argv.extend(["--no-hostname", "--all", "--quiet", "--no-pager"]);
+        argv.extend(range.follow.then_some("--follow"));
+        let command = Command::new(argv).env("LANG", "C.UTF-8");
+        let started = self.exec.spawn_piped(&command, START_TIMEOUT.into());
+        let journalctl = started
+            .map_err(|error| ServiceError::failed("logs", name.short(), error.to_string()))?;
+        Ok(ServiceLog {
+            name: name.short().to_owned(),
+            reader: Box::new(JournalLog {
+                journalctl,
+                unit: name.short().to_owned(),
+            }),
+        })
+    }
+
     /// The last lines of the unit, newest last.
     pub(super) fn journal_tail(&self, name: &UnitName) -> Vec<String> {
         if !Path::new(JOURNALCTL).exists() {

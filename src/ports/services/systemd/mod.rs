@@ -19,7 +19,9 @@ use std::time::Duration;
 use self::bus::Bus;
 use self::state::UnitState;
 use super::name::UnitName;
-use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services, Timer};
+use super::{
+    ActiveState, EnabledState, LogRange, ServiceError, ServiceLog, ServiceStatus, Services, Timer,
+};
 use crate::ports::exec::Exec;
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
@@ -365,6 +367,11 @@ impl Services for SystemdServices {
         let mut ids = listed.unwrap_or_default();
         ids.extend(status.main_pid.filter(|main| !ids.contains(main)));
         Ok(ids)
+    }
+
+    fn open_logs(&self, name: &str, range: LogRange) -> Result<Vec<ServiceLog>, ServiceError> {
+        let name = UnitName::new(name)?;
+        Ok(vec![self.open_journal(&name, range)?])
     }
 
     fn log_tail(&self, name: &str) -> Vec<String> {
