@@ -5,6 +5,7 @@
 
 mod duties;
 mod readiness;
+mod restart;
 mod rollback;
 mod trial;
 mod validation;
@@ -19,6 +20,7 @@ use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
 use crate::role::{Catalog, Resource};
+pub(crate) use restart::{AppRestart, RestartParams, ServiceRestart, restart};
 use validation::ValidatedSets;
 pub(crate) use validation::{recover_interrupted, run_check};
 use view::HostView;
@@ -151,15 +153,7 @@ pub(crate) fn apply(
     let resources = catalog.resources.iter();
     let resources = resources.filter(|resource| params.selection.contains(&resource.id));
     let resources: Vec<&Resource> = resources.collect();
-    let mut applier = Applier {
-        catalog,
-        host,
-        view: HostView::new(host, params.plan.stamps.clone()),
-        validation: ValidatedSets::new(catalog),
-        records: RecordStore::new(&host.root),
-        results: BTreeMap::new(),
-        on_event: params.on_event,
-    };
+    let mut applier = Applier::new(catalog, params.plan, host, params.on_event);
     applier.record_running_services(params.plan)?;
     for resource in &resources {
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
@@ -209,6 +203,23 @@ struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
+    fn new(
+        catalog: &'a Catalog,
+        plan: &Plan,
+        host: &'a Host,
+        on_event: &'a mut dyn FnMut(Event<'_>),
+    ) -> Applier<'a> {
+        Applier {
+            catalog,
+            host,
+            view: HostView::new(host, plan.stamps.clone()),
+            validation: ValidatedSets::new(catalog),
+            records: RecordStore::new(&host.root),
+            results: BTreeMap::new(),
+            on_event,
+        }
+    }
+
     /// Records what each running service runs with, before any of its dependencies changes.
     fn record_running_services(&self, plan: &Plan) -> Result<(), RootError> {
         for step in plan.steps.iter().filter(|step| step.run.is_some()) {

@@ -15,6 +15,7 @@
 use super::readiness::TrialReadiness;
 use super::{Applier, Event, LIFT_HINT, ResourceResult};
 use crate::kind::ServiceProcesses;
+use crate::ports::Host;
 use crate::ports::exec::block_quote;
 use crate::ports::root::RootError;
 use crate::release::{self, ReleaseSpec};
@@ -168,7 +169,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Adds the log tail of each service that uses the release, before a restart loses it.
-    fn with_log_tails(&self, resource: &Resource, failure: Failure) -> Failure {
+    pub(super) fn with_log_tails(&self, resource: &Resource, failure: Failure) -> Failure {
         // The failure of a service that did not start contains its output already.
         if failure.quotes_output {
             return failure;
@@ -193,7 +194,7 @@ impl<'a> Applier<'a> {
     }
 
     /// The services that run from a release.
-    fn services(
+    pub(super) fn services(
         &self,
         resource: &Resource,
     ) -> impl Iterator<Item = (&'a Resource, &'a dyn ServiceProcesses)> {
@@ -202,23 +203,9 @@ impl<'a> Applier<'a> {
     }
 
     fn run_gate(&mut self, on_trial: &OnTrial<'a>) -> Result<TrialOutcome, Failure> {
-        let trial = &on_trial.trial;
-        let services: Vec<_> = self.services(on_trial.resource).collect();
+        let services = self.services(on_trial.resource).collect();
         let (catalog, host) = (self.catalog, self.host);
-        let crashes_before: Vec<u32> = services.iter().map(|(_, s)| s.crashes(host)).collect();
-        let mut check_services = || {
-            for ((dependent, service), before) in services.iter().zip(&crashes_before) {
-                let crashes = service.crashes(host).saturating_sub(*before);
-                if crashes >= MAX_CRASHES {
-                    return Err(Failure::permanent(format!(
-                        "{} crashed {crashes} times during its trial",
-                        dependent.id
-                    )));
-                }
-                service.check_runs_from(host, trial)?;
-            }
-            Ok(())
-        };
+        let mut check_services = service_checks(services, &on_trial.trial, host);
         let runs_as = || catalog.runs_as(&on_trial.resource.id, host);
         release::poll_gate(on_trial.spec, host, &mut check_services, &runs_as)
     }
@@ -234,12 +221,34 @@ impl<'a> Applier<'a> {
 
     /// Marks a restart as owed to each dependent: a service that met a conflict may run without what it could not
     /// get (a port, say), so the next pass restarts it.
-    fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
+    pub(super) fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
         for dependent in self.catalog.dependents(&resource.id) {
             if let Some(mut record) = self.records.read(&dependent.id) {
                 record.mark_owed(Duty::Restart, &resource.id);
                 self.records.write(&dependent.id, &record)?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// A check that services run from a release, and that none crashes repeatedly from now on.
+pub(super) fn service_checks<'a>(
+    services: Vec<(&'a Resource, &'a dyn ServiceProcesses)>,
+    trial: &'a Trial,
+    host: &'a Host,
+) -> impl FnMut() -> Result<(), Failure> {
+    let crashes_before: Vec<u32> = services.iter().map(|(_, s)| s.crashes(host)).collect();
+    move || {
+        for ((dependent, service), before) in services.iter().zip(&crashes_before) {
+            let crashes = service.crashes(host).saturating_sub(*before);
+            if crashes >= MAX_CRASHES {
+                return Err(Failure::permanent(format!(
+                    "{} crashed {crashes} times since its start",
+                    dependent.id
+                )));
+            }
+            service.check_runs_from(host, trial)?;
         }
         Ok(())
     }

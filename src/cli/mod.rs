@@ -19,6 +19,7 @@ mod plan;
 mod ps;
 mod publish;
 mod releases;
+mod restart;
 mod rollback;
 mod status;
 mod target;
@@ -71,6 +72,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Releases(args) => releases::run(&args, paths, output),
         Command::Rollback(args) => rollback::run(&args, paths, output),
         Command::Exec(args) => exec::run(args, paths),
+        Command::Restart(args) => restart::run(&args, paths, output),
         Command::Logs(args) => logs::run(&args, paths, output),
         Command::Ps(args) => ps::run(&args, paths, output),
         Command::Validate => validate::run(paths, output),

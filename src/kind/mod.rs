@@ -142,6 +142,9 @@ pub(crate) trait ServiceProcesses {
     /// Its name in the service manager.
     fn name(&self) -> &str;
 
+    /// Whether it names the path of an app that it runs from.
+    fn serves(&self) -> bool;
+
     /// Whether it runs, and whether it should.
     fn summary(&self, host: &Host) -> Result<ServiceSummary, Failure>;
 

@@ -11,6 +11,7 @@ pub(crate) mod logs;
 pub(crate) mod processes;
 pub(crate) mod publish;
 pub(crate) mod release_history;
+pub(crate) mod restart;
 pub(crate) mod rollback;
 pub(crate) mod status;
 

@@ -8,7 +8,7 @@ use crate::role::{Catalog, Resource};
 
 /// Every app of this host, as its roles describe it, with its wanted sha.
 pub(crate) struct Apps {
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
 }
 
 /// One app.

@@ -60,7 +60,7 @@ pub(crate) use record::quarantine::QuarantinedSha;
 pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::files;
-pub(crate) use stages::gate::{poll_gate, record_proven};
+pub(crate) use stages::gate::{poll_gate, poll_restarted, record_proven};
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;
 pub(crate) use stages::listener::port_conflict;

@@ -88,6 +88,7 @@ fn help_lists_every_command_and_explains_every_option() {
         ),
         ("exec", &["--release", "--"]),
         ("ps", &[]),
+        ("restart", &["--process", "--wait", "--no-wait"]),
         ("logs", &["--process", "--follow", "--lines"]),
         ("plan", &["--only", "--explain", "--accept-shrink"]),
         ("status", &[]),

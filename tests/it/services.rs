@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::app::{App, GOOD};
 use crate::gate::ROLE;
 use crate::processes::wait_until;
+use crate::sandbox::Ran;
 
 /// A second service of the app.
 const WORKER: &str = r#"  - file:
@@ -183,7 +184,7 @@ fn commands_for_services_explain_an_unknown_app_and_one_without_services() {
 const TALKER: &str =
     "seq 1 200; while sleep 0.05; do test ! -e ../../shared/more || echo more; done";
 
-fn logs(app: &App, args: &[&str]) -> crate::sandbox::Ran {
+fn logs(app: &App, args: &[&str]) -> Ran {
     let ran = app.sandbox.run(&[&["logs", "shop"], args].concat());
     assert_eq!(ran.code, 0, "{ran}");
     ran
@@ -277,4 +278,202 @@ fn followed_log_ends_with_a_signal_and_with_the_pipe() {
         );
         assert_eq!(child.wait().unwrap().code(), Some(0), "{prints}");
     }
+}
+
+fn restart(app: &App, args: &[&str], code: i32) -> Ran {
+    let ran = app.sandbox.run(&[&["restart", "shop"], args].concat());
+    assert_eq!(ran.code, code, "{ran}");
+    ran
+}
+
+/// How often the web server was started.
+fn starts(app: &App) -> usize {
+    app.sandbox.read("/srv/shop/shared/starts").lines().count()
+}
+
+#[test]
+fn restart_restarts_the_services_once_and_no_pass_repeats_it() {
+    let app = app_with_worker("exec sleep 1000");
+    let before = ps(&app, 0);
+    let ran = restart(&app, &[], 0);
+    let release = crate::operate::release_names(&app).remove(0);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert!(
+        lines[0].starts_with("restarted service:shop (because of a request of "),
+        "{ran}"
+    );
+    assert!(
+        lines[1].starts_with("restarted service:worker (because of a request of "),
+        "{ran}"
+    );
+    assert_eq!(
+        lines[2..],
+        [format!("shop serves release {release}")],
+        "{ran}"
+    );
+    let after = ps(&app, 0);
+    for service in [0, 1] {
+        assert_ne!(pid(&before, service), pid(&after, service));
+    }
+    assert_eq!(starts(&app), 2);
+    app.sandbox.assert_converged(&[]);
+    assert_eq!(
+        (
+            ps(&app, 0)["services"][0]["processes"][0]["pid"].clone(),
+            starts(&app)
+        ),
+        (after["services"][0]["processes"][0]["pid"].clone(), 2)
+    );
+    let document = restart(&app, &["--process", "worker", "--json"], 0).json();
+    assert_eq!(document["release"], release.as_str());
+    assert_eq!(
+        (&document["serves"], &document["on_trial"]),
+        (&true.into(), &false.into())
+    );
+    let services = serde_json::json!([{"id": "service:worker", "result": "restarted", "why": null, "hint": null}]);
+    assert_eq!(document["services"], services);
+    let last = ps(&app, 0);
+    assert_eq!(pid(&last, 0), pid(&after, 0));
+    assert_ne!(pid(&last, 1), pid(&after, 1));
+}
+
+#[test]
+fn restart_deploys_nothing_and_ignores_a_hold() {
+    let app = app_with_worker("exec sleep 1000");
+    let first = app.current();
+    let second = app.publish_commit(GOOD, "200", "page two");
+    restart(&app, &[], 0);
+    assert_eq!((app.current(), starts(&app)), (first, 2));
+    app.sandbox.manifest(format!(
+        "production:\n  shop: {{sha: {second}, hold: {{reason: maintenance, by: ana}}}}\n"
+    ));
+    app.converge(3);
+    restart(&app, &[], 0);
+    app.publish(&second);
+    app.converge(0);
+    assert_eq!((app.running(), starts(&app)), (second, 4));
+}
+
+#[test]
+fn restarted_app_that_does_not_serve_fails_without_a_rollback() {
+    let app = app_with_worker("exec sleep 1000");
+    app.publish_commit(GOOD, "200", "page two");
+    app.converge(0);
+    let active = app.current();
+    app.sandbox
+        .write(&format!("/srv/shop/{active}/status"), "500");
+    let ran = restart(&app, &[], 1);
+    assert!(ran.out.contains("shop does not serve: "), "{ran}");
+    assert!(ran.out.contains("answered 500 instead of 200"), "{ran}");
+    assert_eq!(app.current(), active);
+    assert!(!app.sandbox.run(&["releases"]).out.contains("quarantined"));
+    // A service that does not start.
+    app.sandbox
+        .write(&format!("/srv/shop/{active}/status"), "200");
+    app.sandbox.write(
+        &format!("/srv/shop/{active}/run.sh"),
+        "echo no database; exit 1",
+    );
+    let ran = restart(&app, &["--process", "shop"], 1);
+    assert!(
+        ran.out
+            .contains("failed service:shop: restart of shop failed"),
+        "{ran}"
+    );
+    assert!(ran.out.contains("| no database"), "{ran}");
+}
+
+#[test]
+fn restart_starts_what_should_run_and_leaves_alone_what_should_not() {
+    let app = app_with_worker("exec sleep 1000");
+    let unit = app.sandbox.at("/etc/systemd/system/worker.service");
+    let before = ps(&app, 0);
+    kill(pid(&before, 1), Signal::SIGKILL).unwrap();
+    assert!(wait_until(|| app.sandbox.run(&["ps", "shop"]).code == 1));
+    restart(&app, &[], 0);
+    let started = ps(&app, 0);
+    // By an operator.
+    let text = std::fs::read_to_string(&unit).unwrap();
+    std::fs::remove_file(&unit).unwrap();
+    symlink("/dev/null", &unit).unwrap();
+    let ran = restart(&app, &[], 3);
+    assert!(
+        ran.out
+            .contains("waiting service:worker: an operator masked it"),
+        "{ran}"
+    );
+    assert!(ran.out.contains("restarted service:shop"), "{ran}");
+    let ran = restart(&app, &["--process", "worker"], 3);
+    assert!(ran.out.ends_with("shop: nothing was restarted\n"), "{ran}");
+    std::fs::remove_file(&unit).unwrap();
+    std::fs::write(&unit, text).unwrap();
+    assert_eq!(
+        pid(&ps(&app, 0), 1),
+        pid(&started, 1),
+        "the masked one was restarted"
+    );
+    // By its role.
+    app.role(&format!(
+        "{ROLE}{}",
+        WORKER.replace("running: true", "running: false")
+    ));
+    app.converge(0);
+    let ran = restart(&app, &[], 0);
+    assert!(
+        ran.out
+            .contains("skipped service:worker: its role says that it is stopped"),
+        "{ran}"
+    );
+    assert_eq!(ps(&app, 0)["services"][1]["state"], "stopped");
+}
+
+#[test]
+fn restart_leaves_a_trial_to_the_next_pass() {
+    let app = App::new(ROLE);
+    let none = restart(&app, &[], 64);
+    assert!(
+        none.err.contains("no release of shop is active yet"),
+        "{none}"
+    );
+    app.publish_commit(GOOD, "500", "page one");
+    app.converge(1);
+    let ran = restart(&app, &[], 1);
+    assert!(
+        ran.out
+            .contains("is on trial: the next pass decides whether it stays"),
+        "{ran}"
+    );
+    let active = app.current();
+    app.sandbox
+        .write(&format!("/srv/shop/{active}/status"), "200");
+    let ran = restart(&app, &["--json"], 0).json();
+    assert_eq!(
+        (&ran["serves"], &ran["on_trial"]),
+        (&true.into(), &true.into())
+    );
+    app.converge(0);
+    assert_eq!(restart(&app, &["--json"], 0).json()["on_trial"], false);
+}
+
+#[test]
+fn restart_waits_for_a_running_pass() {
+    let app = app_with_worker("exec sleep 1000");
+    let slow = "  - command: {id: slow, run: \"touch begun; until test -e go; do sleep 0.02; done; touch slow\", cwd: /srv, creates: /srv/slow, timeout: 60s}\n";
+    app.role(&format!("{ROLE}{WORKER}{slow}"));
+    let mut pass = app.sandbox.command(&["converge"]);
+    let mut pass = pass.stdout(Stdio::null()).spawn().unwrap();
+    assert!(wait_until(|| app.sandbox.at("/srv/begun").exists()));
+    let ran = restart(&app, &["--no-wait"], 75);
+    assert!(ran.err.contains("trueup converge"), "{ran}");
+    assert_eq!(starts(&app), 1);
+    let mut waiting = app.sandbox.command(&["restart", "shop"]);
+    let waiting = waiting
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    app.sandbox.write("/srv/go", "");
+    assert_eq!(pass.wait().unwrap().code(), Some(0));
+    let ran = Ran::of(&waiting.wait_with_output().unwrap(), &app.sandbox);
+    assert_eq!((ran.code, starts(&app)), (0, 2), "{ran}");
 }

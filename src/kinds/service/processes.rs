@@ -13,6 +13,10 @@ impl ServiceProcesses for ServiceSpec {
         &self.name
     }
 
+    fn serves(&self) -> bool {
+        self.serves.is_some()
+    }
+
     fn summary(&self, host: &Host) -> Result<ServiceSummary, Failure> {
         let status = Service::inspect(self, host)?;
         let expected = match self.running {

@@ -38,6 +38,12 @@ has "and the worker, in the release" "$(page_line web pid)" "$(grep "$(on web re
 code "logs shows what gunicorn printed" 0 on web trueup logs shop -n 1000
 has "from supervisor's file" "Listening at" "$output"
 check "a followed log ends when its reader goes" on web bash -c 'set -o pipefail; timeout 20 trueup logs shop -f | head -n 1'
+pid=$(in_shop pid)
+under_load web
+code "restart restarts the app" 0 on web trueup restart shop
+has "and says that it serves" "shop serves release" "$output"
+end_load
+differs "another gunicorn runs" "$pid" "$(in_shop pid)"
 has "supervisor comes up with the host" enabled "$(on web systemctl is-enabled supervisor)"
 
 on web touch /run/before

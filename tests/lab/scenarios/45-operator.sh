@@ -71,7 +71,28 @@ has "logs without root names the remedy" sudo "$(on web setpriv --reuid nobody -
 on web systemctl stop puma-shop
 code "ps exits with 1 if the service is stopped" 1 on web trueup ps shop
 has "and says so" "puma-shop: it should run, and has no process" "$output"
-on web systemctl start puma-shop
+
+# A restart.
+pid=$(on web systemctl show -P MainPID puma-shop)
+code "restart starts the stopped service" 0 on web env TRUEUP_BY=ana trueup --log journal restart shop
+has "it says on whose request" "restarted service:puma-shop (because of a request of ana)" "$output"
+has "and that the app serves" "shop serves release $(on web readlink /srv/www/shop/current | sed 's,.*/,,')" "$output"
+differs "another process runs" "$pid" "$(on web systemctl show -P MainPID puma-shop)"
+pid=$(on web systemctl show -P MainPID puma-shop)
+code "a pass after it converges" 0 on web trueup converge
+has "and restarts nothing" "0 changes" "$output"
+same "the process is the same" "$pid" "$(on web systemctl show -P MainPID puma-shop)"
+on web journalctl --sync
+has "the journal has the restart among what concerns the app" "restart service:puma-shop" \
+  "$(on web journalctl -q -o cat _UID=0 TRUEUP_APP=shop)"
+under_load web
+check "a restart under load succeeds" on web trueup restart shop
+end_load
+on web systemctl mask --now puma-shop
+code "restart leaves a masked service alone" 3 on web trueup restart shop
+has "and says why" "an operator masked it" "$output"
+on web systemctl unmask puma-shop
+check "restart starts it after unmask" on web trueup restart shop
 
 on web systemd-run -q --unit trueup -E HOME=/root --on-active=1h --timer-property=AccuracySec=1s trueup converge
 has "with a timer, status shows the next pass" "(in 5" "$(on web trueup status)"
