@@ -20,9 +20,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 #[command(
     after_help = "From the journal of systemd, from the log files of supervisord or, in a sandbox, from those of trueup. \
-                  With several services each line begins with the name of its service. Characters that control a \
-                  terminal are escaped, and the app's secrets are redacted. Ctrl-C ends `--follow`, which then exits \
-                  with 0. With `-o json` each line is a document."
+                  With several services each line begins with the name of its service, and the last lines come one \
+                  service after the other. Characters that control a terminal are escaped, and the app's secrets are \
+                  redacted. Ctrl-C ends `--follow`, which then exits with 0. With `-o json` each line is a document."
 )]
 pub struct LogsArgs {
     /// Which app

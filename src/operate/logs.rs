@@ -23,6 +23,7 @@ pub(crate) struct AppLogs {
     logs: Vec<OpenLog>,
     /// Whether lines of several services or processes come out of it.
     pub has_several: bool,
+    follow: bool,
 }
 
 struct OpenLog {
@@ -48,10 +49,10 @@ impl AppLogs {
                 found.extend(service.open_logs(&session.host, range).map_err(explain)?);
             }
         }
-        Ok(AppLogs::new(found))
+        Ok(AppLogs::new(found, range.follow))
     }
 
-    fn new(logs: Vec<ServiceLog>) -> AppLogs {
+    fn new(logs: Vec<ServiceLog>, follow: bool) -> AppLogs {
         let first = logs.first().map(|log| log.name.clone());
         let has_several = logs.iter().any(|log| Some(&log.name) != first.as_ref());
         let open = |log: ServiceLog| OpenLog {
@@ -62,11 +63,12 @@ impl AppLogs {
         AppLogs {
             logs: logs.into_iter().map(open).collect(),
             has_several,
+            follow,
         }
     }
 
-    /// The next lines, without waiting for more; `None` once all logs have ended. Logs that end come one after the
-    /// other.
+    /// The next lines, without waiting for more; `None` once all logs have ended. Reads one log after the other to its
+    /// end, or, to follow them, a piece of each.
     pub(crate) fn read(&mut self) -> Result<Option<Vec<LogLine>>, CommandError> {
         let mut lines = Vec::new();
         for log in &mut self.logs {
@@ -76,7 +78,8 @@ impl AppLogs {
             let read = reader.read().map_err(|error| explain(error.into()))?;
             let texts = match read {
                 LogRead::Bytes(bytes) => log.lines.push(&bytes),
-                LogRead::Pending => continue,
+                LogRead::Pending if self.follow => continue,
+                LogRead::Pending => return Ok(Some(lines)),
                 LogRead::End => {
                     log.reader = None;
                     log.lines.finish()
@@ -86,12 +89,13 @@ impl AppLogs {
                 service: log.name.clone(),
                 line,
             }));
-            if !lines.is_empty() {
+            // The next log begins when this one has ended.
+            if !self.follow && log.reader.is_some() {
                 return Ok(Some(lines));
             }
         }
         let is_open = self.logs.iter().any(|log| log.reader.is_some());
-        Ok(is_open.then_some(lines))
+        Ok((is_open || !lines.is_empty()).then_some(lines))
     }
 }
 
@@ -199,34 +203,52 @@ mod tests {
         }
     }
 
-    fn logs(all: Vec<(&str, Vec<LogRead>)>) -> AppLogs {
+    fn logs(follow: bool, all: Vec<(&str, Vec<LogRead>)>) -> AppLogs {
         let log = |(name, pieces): (&str, Vec<LogRead>)| ServiceLog {
             name: name.to_owned(),
             reader: Box::new(Pieces(pieces)),
         };
-        AppLogs::new(all.into_iter().map(log).collect())
+        AppLogs::new(all.into_iter().map(log).collect(), follow)
+    }
+
+    fn read_all(logs: &mut AppLogs) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(more) = logs.read().unwrap() {
+            let text = |line: LogLine| format!("{} {}", line.service, line.line);
+            lines.extend(more.into_iter().map(text));
+        }
+        lines
     }
 
     #[test]
-    fn logs_that_end_come_one_after_the_other_and_none_waits_for_another() {
+    fn logs_that_end_are_shown_one_after_the_other() {
         let bytes = |text: &str| LogRead::Bytes(text.as_bytes().to_vec());
-        let mut logs = logs(vec![
-            ("web", vec![bytes("a\nb"), LogRead::Pending, bytes("c\n")]),
-            ("worker", vec![bytes("d\n"), bytes("e")]),
-        ]);
+        let web = vec![
+            LogRead::Pending,
+            bytes("a\nb"),
+            LogRead::Pending,
+            bytes("c"),
+            bytes("\n"),
+        ];
+        let all = vec![("web", web), ("worker", vec![bytes("d\n"), bytes("e")])];
+        let mut logs = logs(false, all);
         assert!(logs.has_several);
-        let mut lines = Vec::new();
-        while let Some(more) = logs.read().unwrap() {
-            lines.extend(
-                more.into_iter()
-                    .map(|line| format!("{} {}", line.service, line.line)),
-            );
-        }
-        assert_eq!(lines, ["web a", "worker d", "web bc", "worker e"]);
+        let expected = ["web a", "web bc", "worker d", "worker e"];
+        assert_eq!(read_all(&mut logs), expected);
+    }
+
+    #[test]
+    fn followed_log_that_never_pauses_does_not_starve_another() {
+        let bytes = |text: &str| LogRead::Bytes(text.as_bytes().to_vec());
+        let web = vec![bytes("a\n"), bytes("b\n"), bytes("c\n")];
+        let worker = vec![LogRead::Pending, bytes("d\n"), bytes("e")];
+        let mut logs = logs(true, vec![("web", web), ("worker", worker)]);
+        let expected = ["web a", "web b", "worker d", "web c", "worker e"];
+        assert_eq!(read_all(&mut logs), expected);
     }
 
     #[test]
     fn two_files_of_one_service_need_no_name() {
-        assert!(!logs(vec![("web", Vec::new()), ("web", Vec::new())]).has_several);
+        assert!(!logs(false, vec![("web", Vec::new()), ("web", Vec::new())]).has_several);
     }
 }

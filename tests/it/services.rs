@@ -477,3 +477,25 @@ fn restart_waits_for_a_running_pass() {
     let ran = Ran::of(&waiting.wait_with_output().unwrap(), &app.sandbox);
     assert_eq!((ran.code, starts(&app)), (0, 2), "{ran}");
 }
+
+#[test]
+fn unprivileged_ps_shows_processes_and_logs_names_the_remedy() {
+    if !crate::privilege::is_root("files of root") {
+        return;
+    }
+    let app = app_with_worker("exec sleep 1000");
+    let unprivileged = |args: &[&str]| {
+        let mut command = app.sandbox.command(args);
+        crate::privilege::as_nobody(&mut command);
+        app.sandbox.run_command(command)
+    };
+    let ran = unprivileged(&["ps", "shop"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.out.contains("  sleep 1000\n"), "{ran}");
+    let ran = unprivileged(&["logs", "shop"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran}");
+    assert!(
+        ran.err.contains("hint: only root can read it: use `sudo`"),
+        "{ran}"
+    );
+}
