@@ -70,7 +70,7 @@ impl<'a> Applier<'a> {
             entry.fail(failure);
             return Vec::new();
         }
-        match self.perform(resource, obligation) {
+        match self.perform_recorded(resource, obligation) {
             Ok(done) => done,
             Err(failure) => {
                 let entry = self.result_mut(resource);
@@ -81,32 +81,36 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Restarts, reloads or runs a resource on the host; returns the duties that are done by it.
-    pub(super) fn perform(
+    /// [`Applier::perform`] as a part of a pass, which reports it.
+    pub(super) fn perform_recorded(
         &mut self,
         resource: &Resource,
         obligation: Obligation,
     ) -> Result<Vec<Duty>, Failure> {
-        let duty = obligation.duty;
+        let result = self.perform(resource, &obligation);
+        let entry = self.result_mut(resource);
+        match &result {
+            Ok(_) => entry.fulfilled.push(obligation),
+            Err(failure) => entry.owed.push((obligation, failure.message.clone())),
+        }
+        result
+    }
+
+    /// Restarts, reloads or runs a resource on the host; returns the duties that are done by it.
+    pub(super) fn perform(
+        &mut self,
+        resource: &Resource,
+        obligation: &Obligation,
+    ) -> Result<Vec<Duty>, Failure> {
         (self.on_event)(Event::DutyStarted {
             id: &resource.id,
-            obligation: &obligation,
+            obligation,
         });
-        let result = resource.fulfill(duty, self.host);
+        let result = resource.fulfill(obligation.duty, self.host);
         self.view.forget();
-        let entry = self.result_mut(resource);
-        match result {
-            Ok(()) => {
-                entry.fulfilled.push(obligation);
-                Ok(match duty {
-                    Duty::Restart => vec![Duty::Restart, Duty::Reload],
-                    duty => vec![duty],
-                })
-            }
-            Err(failure) => {
-                entry.owed.push((obligation, failure.message.clone()));
-                Err(failure)
-            }
-        }
+        result.map(|()| match obligation.duty {
+            Duty::Restart => vec![Duty::Restart, Duty::Reload],
+            duty => vec![duty],
+        })
     }
 }

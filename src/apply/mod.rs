@@ -6,6 +6,8 @@
 mod bake;
 mod duties;
 mod readiness;
+mod restart;
+mod result;
 mod rollback;
 mod trial;
 mod validation;
@@ -21,6 +23,8 @@ use crate::ports::root::RootError;
 use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
+pub(crate) use restart::{AppRestart, RestartParams, ServiceRestart, restart};
+pub(crate) use result::{AppliedResource, ResourceResult};
 use validation::ValidatedSets;
 pub(crate) use validation::{recover_interrupted, run_check};
 use view::HostView;
@@ -50,105 +54,6 @@ pub(crate) fn resource_span(
     let app = catalog.app_of(resource);
     let sha = app.and_then(|app| shas.get(app)).map(String::as_str);
     tracing::info_span!("resource", resource = resource.id, app, sha)
-}
-
-/// The result of one resource.
-#[derive(Debug)]
-pub(crate) enum ResourceResult {
-    Unchanged,
-    Changed(Change),
-    Waiting(Change, String),
-    /// It failed its trial and the earlier release is back, it failed its preflight, or the wanted sha failed earlier
-    /// and is quarantined.
-    RolledBack(Change, Failure),
-    Failed(Option<Change>, Failure),
-    /// Not inspected or not changed, for this reason.
-    Skipped(String),
-}
-
-impl ResourceResult {
-    /// Whether it is not in its desired state, so that nothing that depends on it may act.
-    fn is_broken(&self) -> bool {
-        matches!(
-            self,
-            ResourceResult::Failed(..) | ResourceResult::Skipped(_)
-        )
-    }
-
-    /// trueup was asked to stop before it came to the resource, or to the end of its trial.
-    fn stopped() -> ResourceResult {
-        ResourceResult::Skipped("stopped on request; the next pass continues from here".into())
-    }
-
-    fn into_change(self) -> Option<Change> {
-        match self {
-            ResourceResult::Changed(change)
-            | ResourceResult::Waiting(change, _)
-            | ResourceResult::RolledBack(change, _)
-            | ResourceResult::Failed(Some(change), _) => Some(change),
-            ResourceResult::Unchanged
-            | ResourceResult::Skipped(_)
-            | ResourceResult::Failed(None, _) => None,
-        }
-    }
-}
-
-/// The result of one resource and of its duties.
-#[derive(Debug)]
-pub(crate) struct AppliedResource {
-    pub id: String,
-    pub result: ResourceResult,
-    /// Fulfilled in this pass.
-    pub fulfilled: Vec<Obligation>,
-    /// Still owed, each with the failure or the reason to wait.
-    pub owed: Vec<(Obligation, String)>,
-    /// The failure of a restart, reload or run itself, not of what prevented it.
-    duty_failure: Option<Failure>,
-}
-
-impl AppliedResource {
-    fn new(id: &str, result: ResourceResult) -> AppliedResource {
-        AppliedResource {
-            id: id.to_owned(),
-            result,
-            fulfilled: Vec::new(),
-            owed: Vec::new(),
-            duty_failure: None,
-        }
-    }
-
-    /// Marks it as failed; keeps the change that was made.
-    fn fail(&mut self, failure: Failure) {
-        let change = self.take_result().into_change();
-        self.result = ResourceResult::Failed(change, failure);
-    }
-
-    /// Why it could not be started or restarted, as opposed to a failure that says nothing about what runs in it.
-    fn start_failure(&self) -> Option<&Failure> {
-        match &self.result {
-            ResourceResult::Failed(Some(change), failure) if change.sets_running => Some(failure),
-            ResourceResult::Failed(..) => self.duty_failure.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// Replaces the result of an earlier start by that of another one. A failure of another cause stays.
-    fn record_restart(&mut self, failure: Option<Failure>) {
-        let is_result_of_start = self.start_failure().is_some();
-        self.duty_failure = failure.clone();
-        self.result = match (failure, self.take_result()) {
-            (Some(failure), _) => ResourceResult::Failed(None, failure),
-            (None, other @ ResourceResult::Failed(..)) if !is_result_of_start => other,
-            (None, before) => before
-                .into_change()
-                .map_or(ResourceResult::Unchanged, ResourceResult::Changed),
-        };
-    }
-
-    /// Takes the result out, to put another in its place.
-    fn take_result(&mut self) -> ResourceResult {
-        std::mem::replace(&mut self.result, ResourceResult::Unchanged)
-    }
 }
 
 /// Progress to report during a pass.
@@ -183,15 +88,7 @@ pub(crate) fn apply(
     let resources = catalog.resources.iter();
     let resources = resources.filter(|resource| params.selection.contains(&resource.id));
     let resources: Vec<&Resource> = resources.collect();
-    let mut applier = Applier {
-        catalog,
-        host,
-        view: HostView::new(host, params.plan.stamps.clone()),
-        validation: ValidatedSets::new(catalog),
-        records: RecordStore::new(&host.root),
-        results: BTreeMap::new(),
-        on_event: params.on_event,
-    };
+    let mut applier = Applier::new(catalog, params.plan, host, params.on_event);
     applier.record_running_services(params.plan)?;
     for resource in &resources {
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
@@ -241,6 +138,23 @@ struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
+    fn new(
+        catalog: &'a Catalog,
+        plan: &Plan,
+        host: &'a Host,
+        on_event: &'a mut dyn FnMut(Event<'_>),
+    ) -> Applier<'a> {
+        Applier {
+            catalog,
+            host,
+            view: HostView::new(host, plan.stamps.clone()),
+            validation: ValidatedSets::new(catalog),
+            records: RecordStore::new(&host.root),
+            results: BTreeMap::new(),
+            on_event,
+        }
+    }
+
     /// Records what each running service runs with, before any of its dependencies changes.
     fn record_running_services(&self, plan: &Plan) -> Result<(), RootError> {
         for step in plan.steps.iter().filter(|step| step.run.is_some()) {

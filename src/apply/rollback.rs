@@ -156,7 +156,7 @@ impl<'a> Applier<'a> {
                 duty: trigger.duty,
                 causes: vec![restored.id.clone()],
             };
-            match self.perform(dependent, obligation) {
+            match self.perform_recorded(dependent, obligation) {
                 Ok(done) => fulfilled.extend(done),
                 Err(failure) => failed = Some(failure),
             }

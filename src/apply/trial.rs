@@ -16,6 +16,7 @@ use super::bake::MAX_CRASHES_OF_NEW;
 use super::readiness::TrialReadiness;
 use super::{Applier, Event, LIFT_HINT, ResourceResult};
 use crate::kind::ServiceProcesses;
+use crate::ports::Host;
 use crate::ports::exec::block_quote;
 use crate::ports::root::RootError;
 use crate::release::{self, ReleaseSpec};
@@ -179,7 +180,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Adds the log tail of each service that uses the release, before a restart loses it.
-    fn with_log_tails(&self, resource: &Resource, failure: Failure) -> Failure {
+    pub(super) fn with_log_tails(&self, resource: &Resource, failure: Failure) -> Failure {
         // The failure of a service that did not start contains its output already.
         if failure.quotes_output {
             return failure;
@@ -204,32 +205,9 @@ impl<'a> Applier<'a> {
     }
 
     fn run_gate(&mut self, on_trial: &OnTrial<'a>) -> Result<TrialOutcome, Failure> {
-        let trial = &on_trial.trial;
         let (catalog, host) = (self.catalog, self.host);
-        let services: Vec<_> = services_of(catalog, on_trial.resource).collect();
-        // Those of a new release count from its start.
-        let max_crashes = match trial.is_repeated {
-            true => MAX_CRASHES_OF_NEW,
-            false => MAX_CRASHES,
-        };
-        let crashes_before = |service: &dyn ServiceProcesses| match trial.is_repeated {
-            true => 0,
-            false => service.crashes(host),
-        };
-        let crashes_before: Vec<u32> = services.iter().map(|(_, s)| crashes_before(*s)).collect();
-        let mut check_services = || {
-            for ((dependent, service), before) in services.iter().zip(&crashes_before) {
-                let crashes = service.crashes(host).saturating_sub(*before);
-                if crashes >= max_crashes {
-                    return Err(Failure::permanent(format!(
-                        "{} crashed {crashes} times since the release was activated",
-                        dependent.id
-                    )));
-                }
-                service.check_runs_from(host, trial)?;
-            }
-            Ok(())
-        };
+        let services = services_of(catalog, on_trial.resource).collect();
+        let mut check_services = service_checks(services, &on_trial.trial, host);
         let runs_as = || catalog.runs_as(&on_trial.resource.id, host);
         release::poll_gate(on_trial.spec, host, &mut check_services, &runs_as)
     }
@@ -245,12 +223,43 @@ impl<'a> Applier<'a> {
 
     /// Marks a restart as owed to each dependent: a service that met a conflict may run without what it could not
     /// get (a port, say), so the next pass restarts it.
-    fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
+    pub(super) fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
         for dependent in self.catalog.dependents(&resource.id) {
             if let Some(mut record) = self.records.read(&dependent.id) {
                 record.mark_owed(Duty::Restart, &resource.id);
                 self.records.write(&dependent.id, &record)?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// A check that services run from a release, and that none crashes repeatedly from now on.
+pub(super) fn service_checks<'a>(
+    services: Vec<(&'a Resource, &'a dyn ServiceProcesses)>,
+    trial: &'a Trial,
+    host: &'a Host,
+) -> impl FnMut() -> Result<(), Failure> {
+    // Those of a new release count from its start.
+    let max_crashes = match trial.is_repeated {
+        true => MAX_CRASHES_OF_NEW,
+        false => MAX_CRASHES,
+    };
+    let crashes_before = |service: &dyn ServiceProcesses| match trial.is_repeated {
+        true => 0,
+        false => service.crashes(host),
+    };
+    let crashes_before: Vec<u32> = services.iter().map(|(_, s)| crashes_before(*s)).collect();
+    move || {
+        for ((dependent, service), before) in services.iter().zip(&crashes_before) {
+            let crashes = service.crashes(host).saturating_sub(*before);
+            if crashes >= max_crashes {
+                return Err(Failure::permanent(format!(
+                    "{} crashed {crashes} times since its start",
+                    dependent.id
+                )));
+            }
+            service.check_runs_from(host, trial)?;
         }
         Ok(())
     }

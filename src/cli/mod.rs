@@ -13,10 +13,13 @@ mod history;
 mod init;
 mod locked;
 mod logging;
+mod logs;
 mod output;
 mod plan;
+mod ps;
 mod publish;
 mod releases;
+mod restart;
 mod rollback;
 mod status;
 mod target;
@@ -69,6 +72,9 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Releases(args) => releases::run(&args, paths, output),
         Command::Rollback(args) => rollback::run(&args, paths, output),
         Command::Exec(args) => exec::run(args, paths),
+        Command::Restart(args) => restart::run(&args, paths, output),
+        Command::Logs(args) => logs::run(&args, paths, output),
+        Command::Ps(args) => ps::run(&args, paths, output),
         Command::Validate => validate::run(paths, output),
         Command::Publish(args) => publish::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
@@ -117,6 +117,20 @@ impl Output {
     pub(crate) fn print_logged(&self, text: impl AsRef<str>) {
         if !self.is_document() && !self.to_journal {
             self.print_line(text);
+        }
+    }
+
+    /// Prints one of many lines of text of others; fails once nobody reads them.
+    pub(crate) fn stream_line(&self, text: &str) -> io::Result<()> {
+        writeln!(std::io::stdout(), "{}", self.sanitize(text))
+    }
+
+    /// Prints one of many documents: JSON in one line each; fails once nobody reads them.
+    pub(crate) fn stream_document(&self, document: &impl Serialize) -> io::Result<()> {
+        let value = serde_json::to_value(document)?;
+        match self.format {
+            OutputFormat::Yaml => write!(std::io::stdout(), "---\n{}", yaml::serialize(value)),
+            _ => writeln!(std::io::stdout(), "{}", printable::json(&value.to_string())),
         }
     }
 

@@ -17,10 +17,12 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 
 use crate::ports::Host;
+use crate::ports::services::{LogRange, ServiceLog};
 use crate::problem::Problem;
 use crate::release::ReleaseSpec;
 use crate::resource::{
-    ApplyOutcome, Change, Duty, Failure, ResolveInputs, ServiceRun, Stamp, Trial, Trigger,
+    ApplyOutcome, Change, Duty, Failure, ResolveInputs, ServiceRun, ServiceSummary, Stamp, Trial,
+    Trigger,
 };
 
 pub(crate) use any::{AnyKind, AnyResource, KindEntry, Observation};
@@ -137,6 +139,18 @@ pub(crate) trait Triggered {
 
 /// The processes of a service, which perhaps run a release that is on trial.
 pub(crate) trait ServiceProcesses {
+    /// Its name in the service manager.
+    fn name(&self) -> &str;
+
+    /// Whether it names the path of an app that it runs from.
+    fn serves(&self) -> bool;
+
+    /// Whether it runs, and whether it should.
+    fn summary(&self, host: &Host) -> Result<ServiceSummary, Failure>;
+
+    /// The ids of its processes, of at least those that have no other of them as ancestor.
+    fn process_ids(&self, host: &Host) -> Result<Vec<u32>, Failure>;
+
     /// Checks that its processes run from the release on trial.
     fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure>;
 
@@ -145,6 +159,9 @@ pub(crate) trait ServiceProcesses {
 
     /// The uids of its processes.
     fn process_uids(&self, host: &Host) -> Vec<u32>;
+
+    /// Opens what its processes print: one log, or one for each of them.
+    fn open_logs(&self, host: &Host, range: LogRange) -> Result<Vec<ServiceLog>, Failure>;
 
     /// Its last lines of output, newest last.
     fn log_tail(&self, host: &Host) -> Vec<String>;

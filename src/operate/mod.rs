@@ -7,8 +7,11 @@ mod error;
 pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod inventory;
+pub(crate) mod logs;
+pub(crate) mod processes;
 pub(crate) mod publish;
 pub(crate) mod release_history;
+pub(crate) mod restart;
 pub(crate) mod rollback;
 pub(crate) mod status;
 

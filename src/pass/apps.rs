@@ -4,11 +4,11 @@ use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, des
 use crate::plan::Selection;
 use crate::problem::{Problem, nearest};
 use crate::release::{self, ReleaseSpec};
-use crate::role::Catalog;
+use crate::role::{Catalog, Resource};
 
 /// Every app of this host, as its roles describe it, with its wanted sha.
 pub(crate) struct Apps {
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
 }
 
 /// One app.
@@ -84,6 +84,50 @@ impl Apps {
         let hint = match nearest(name, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => "its roles deploy no app".into(),
+            None => list_some(&names),
+        };
+        Err(PassError::Usage(Box::new(problem.hint(hint))))
+    }
+
+    /// The services that run from the app, in the order of a pass.
+    pub(crate) fn services(&self, app: DeployedApp<'_>) -> Vec<&Resource> {
+        let dependents = self.catalog.dependents(app.id);
+        dependents
+            .filter(|dependent| dependent.body.service().is_some())
+            .collect()
+    }
+
+    /// The service of this name, by its own name or by that of its resource, or all that run from the app;
+    /// [`PassError::Usage`] if there is none.
+    pub(crate) fn select_services(
+        &self,
+        app: DeployedApp<'_>,
+        name: Option<&str>,
+    ) -> Result<Vec<&Resource>, PassError> {
+        let services = self.services(app);
+        let app = &app.spec.app;
+        if services.is_empty() {
+            let problem = Problem::new(format!("no service runs from {app}"));
+            let hint =
+                "it only has files; what serves them, such as nginx, is no service of its own";
+            return Err(PassError::Usage(Box::new(problem.hint(hint))));
+        }
+        let Some(name) = name else {
+            return Ok(services);
+        };
+        let name_of = |resource: &&Resource| {
+            let service = resource.body.service();
+            service.map_or("", |service| service.name()).to_owned()
+        };
+        let wanted = |service: &&Resource| service.id == name || name_of(service) == name;
+        if let Some(service) = services.iter().copied().find(wanted) {
+            return Ok(vec![service]);
+        }
+        let names: Vec<String> = services.iter().map(name_of).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let problem = Problem::new(format!("{app} has no service `{name}`"));
+        let hint = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
             None => list_some(&names),
         };
         Err(PassError::Usage(Box::new(problem.hint(hint))))

@@ -10,6 +10,7 @@ mod error;
 mod exposed_secrets;
 mod log;
 mod record;
+mod restart;
 mod status;
 
 use std::cell::OnceCell;
@@ -36,7 +37,7 @@ use crate::role::{self, Catalog};
 use crate::settings::{self, Settings};
 
 pub(crate) use announce::announce_no_session;
-pub(crate) use apps::DeployedApp;
+pub(crate) use apps::{Apps, DeployedApp};
 pub(crate) use error::PassError;
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 

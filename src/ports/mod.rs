@@ -19,6 +19,8 @@ pub(crate) mod listeners;
 pub(crate) mod lock;
 pub(crate) mod machine;
 pub(crate) mod packages;
+pub(crate) mod pipe;
+pub(crate) mod process_usage;
 pub(crate) mod processes;
 pub(crate) mod random;
 pub(crate) mod root;

@@ -49,9 +49,14 @@ pub(super) fn program_name(pid: u32) -> Option<String> {
 
 /// A process with all its descendants.
 pub(crate) fn process_tree(main: u32) -> Option<Vec<Process>> {
+    process_trees(&[main])
+}
+
+/// Several processes with all their descendants, each once.
+pub(crate) fn process_trees(roots: &[u32]) -> Option<Vec<Process>> {
     let all = list()?;
     let mut family: Vec<Process> = Vec::new();
-    let mut wanted = vec![main];
+    let mut wanted = roots.to_vec();
     // Ids that are reused during the read could form a cycle.
     let mut visited = HashSet::new();
     while let Some(pid) = wanted.pop() {
@@ -108,7 +113,7 @@ pub(crate) fn own_user_name() -> String {
 }
 
 /// The machine's name for a user id, or the number.
-pub(super) fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }

@@ -38,6 +38,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use app::layout::release_in_path;
 pub(crate) use app::repo::Repo;
 pub(crate) use app::spec::ReleaseSpec;
 pub(crate) use commands::clean::{CleanResult, clean, finish_cleanup};
@@ -60,7 +61,7 @@ pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::active_links;
 pub(crate) use stages::files;
-pub(crate) use stages::gate::{poll_gate, record_proven, repeat_trial};
+pub(crate) use stages::gate::{poll_gate, poll_restarted, record_proven, repeat_trial};
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;
 pub(crate) use stages::listener::port_conflict;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ports::services::ActiveState;
 use crate::problem::Problem;
 
 pub(crate) use crate::yaml::{Seconds, Size};
@@ -111,4 +112,24 @@ pub(crate) struct ServiceRun {
     pub reloaded_at: Option<Timestamp>,
     /// Identifies that reload.
     pub reload_id: Option<String>,
+}
+
+/// Whether a service runs, and whether it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ServiceSummary {
+    pub active: ActiveState,
+    pub expected: ExpectedState,
+}
+
+/// What the role says about a running service, and who overrides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExpectedState {
+    Running,
+    /// It should run, but there is no release to run from yet.
+    AwaitsRelease,
+    /// It should run, but an operator masked it.
+    Masked,
+    Stopped,
+    /// The role leaves it as it is.
+    Any,
 }

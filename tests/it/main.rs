@@ -20,6 +20,7 @@
 //! - [`doctor`]: faults around a pass, each with a remedy
 //! - [`secrets`]: secrets in program output and in state files
 //! - [`status`]: the status of a host, its login message and metrics
+//! - [`services`]: the commands for the services of an app: processes, logs, restart
 //! - [`waiting`]: waiting for another pass, and holds
 //! - [`cli`]: exit codes, help, JSON and colours of every command
 //! - [`package`]: man pages and completions
@@ -64,6 +65,7 @@ mod roles;
 mod sandbox;
 mod scenario;
 mod secrets;
+mod services;
 mod status;
 mod terminal;
 mod tidy;

@@ -110,6 +110,27 @@ fn service_output_and_answers_cannot_control_the_terminal() {
 }
 
 #[test]
+fn logs_cannot_control_the_terminal() {
+    let app = App::new(ROLE);
+    let run = format!("printf '{PRINTF}\\n'; exec python3 web.py $1");
+    app.publish_commit(&run, "200", "page one");
+    app.converge(0);
+    for format in ["text", "json", "yaml"] {
+        assert_shown_plain(&app.sandbox, &["logs", "shop", "-o", format]);
+    }
+}
+
+#[test]
+fn command_lines_cannot_control_the_terminal() {
+    let app = App::new(ROLE);
+    let run = format!("exec python3 web.py $1 \"$(printf '{PRINTF}')\"");
+    app.publish_commit(&run, "200", "page one");
+    app.converge(0);
+    assert_shown_plain(&app.sandbox, &["ps", "shop"]);
+    assert_shown_plain(&app.sandbox, &["ps", "shop", "-o", "yaml"]);
+}
+
+#[test]
 fn peer_records_and_replaced_files_cannot_control_the_terminal() {
     let sandbox = Sandbox::of(&format!(
         "  - file: {{path: /there, content: \"new\\n\"}}\n  - file: {{path: /new, content: \"{HOSTILE}\\n\"}}\n"

@@ -57,6 +57,9 @@ fn secrets_in_program_output_are_neither_shown_nor_stored() {
     for name in crate::operate::release_names(&app) {
         shown.push(app.sandbox.run(&["history", "--release", &name]));
     }
+    let logs = app.sandbox.run(&["logs", "shop"]);
+    assert!(logs.out.contains("my token is (secret)\n"), "{logs}");
+    shown.push(logs);
     for ran in &shown {
         let text = ran.to_string();
         assert!(!text.contains(CANARY), "{text}");

@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use self::init::InitArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
+use super::logs::LogsArgs;
 use super::output::OutputArgs;
+use super::ps::PsArgs;
 use super::publish::PublishArgs;
 use crate::yaml::Seconds;
 
@@ -96,6 +98,12 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Run a command in the active release of an app, as its user and with its environment
     Exec(ExecArgs),
+    /// Restart the services of an app, and wait until it serves
+    Restart(RestartArgs),
+    /// Show what the services of an app print: the last lines, and on with --follow
+    Logs(LogsArgs),
+    /// Show the processes of an app: user, memory, CPU time, age, the release that they run from
+    Ps(PsArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
     /// Show the facts of this host that templates can use
@@ -319,6 +327,25 @@ pub struct RollbackArgs {
     /// End the pin, and deploy the sha that the manifest wants
     #[arg(long, conflicts_with_all = ["to", "reason", "force"])]
     pub unpin: bool,
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Restarts what a new release restarts, in the same order, and then waits until the processes run from the \
+                  active release and the health check passes. Deploys and rolls back nothing; no later pass restarts \
+                  it again. A service that a new release only reloads, such as a web server, is reloaded. \
+                  Leaves services alone that should not run, and those that an operator masked (exit code 3). A hold or \
+                  a pin does not prevent a restart."
+)]
+pub struct RestartArgs {
+    /// Which app
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// Only this service, as `trueup ps` shows it [default: all that run from the app]
+    #[arg(long, value_name = "SERVICE")]
+    pub process: Option<String>,
     #[command(flatten)]
     pub wait: WaitArgs,
 }

@@ -1,5 +1,6 @@
 //! The `service` kind: enabled, running, and restarted or reloaded when a dependency changed.
 
+mod processes;
 mod running_release;
 
 use std::path::PathBuf;
@@ -9,10 +10,9 @@ use serde::Deserialize;
 
 use crate::kind::{self, Condition, Diff, Kind, ServiceCondition, Triggered};
 use crate::ports::Host;
-use crate::ports::processes;
 use crate::ports::services::{ActiveState, EnabledState, ManagedBy, ServiceStatus, Services};
 use crate::resource::{
-    ApplyOutcome, Change, Duty, Failure, FieldChange, FieldValue, ServiceRun, Trial, Trigger, Verb,
+    ApplyOutcome, Change, Duty, Failure, FieldChange, FieldValue, ServiceRun, Trigger, Verb,
     Withheld,
 };
 
@@ -224,56 +224,6 @@ impl Triggered for ServiceSpec {
             _ => service_manager(self, host).restart(&self.name)?,
         }
         Ok(())
-    }
-}
-
-impl kind::ServiceProcesses for ServiceSpec {
-    fn check_runs_from(&self, host: &Host, trial: &Trial) -> Result<(), Failure> {
-        let status = service_manager(self, host).status(&self.name)?;
-        let name = &self.name;
-        match status.active {
-            ActiveState::Running => {}
-            // The role does not require it to run, so there is nothing to check.
-            _ if self.running != Some(true) => return Ok(()),
-            other => {
-                let masked = match is_masked_but_wanted(self, &status) {
-                    true => ", and an operator masked it",
-                    false => "",
-                };
-                let state = match other {
-                    ActiveState::Starting => "still starting",
-                    other => active_state_text(other),
-                };
-                let message = format!("{name} is {state}{masked}");
-                return Err(match other {
-                    // Nobody starts it again.
-                    ActiveState::Failed => Failure::permanent(message),
-                    _ => Failure::new(message),
-                });
-            }
-        }
-        let serves = self.serves.as_deref() == Some(&trial.current);
-        match status.main_pid {
-            Some(main) => running_release::check_processes(name, main, serves, trial, host),
-            None => Ok(()),
-        }
-    }
-
-    fn crashes(&self, host: &Host) -> u32 {
-        let status = service_manager(self, host).status(&self.name);
-        status.map_or(0, |status| status.restarts)
-    }
-
-    fn process_uids(&self, host: &Host) -> Vec<u32> {
-        let status = service_manager(self, host).status(&self.name).ok();
-        let family = status.and_then(|status| processes::process_tree(status.main_pid?));
-        let family = family.into_iter().flatten();
-        // A socket belongs to the effective uid of the process.
-        family.map(|process| process.uids[1]).collect()
-    }
-
-    fn log_tail(&self, host: &Host) -> Vec<String> {
-        service_manager(self, host).log_tail(&self.name)
     }
 }
 

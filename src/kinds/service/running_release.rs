@@ -3,11 +3,9 @@
 //! A restart that returned 0 proves nothing: after a phased restart, or under a supervisor that resolved its
 //! working folder once, the processes stay in the old release.
 
-use std::ffi::OsStr;
-use std::path::Path;
-
 use crate::ports::Host;
 use crate::ports::processes::{self, Process};
+use crate::release::release_in_path;
 use crate::resource::{Failure, Trial};
 
 /// Checks the service's main process and its descendants. None may be in another release of the app, and, if
@@ -79,21 +77,6 @@ fn find_mismatch(
         )));
     }
     Ok(())
-}
-
-/// The release of the app that a path is in. Matches only the last parts of the path: links, bind mounts and
-/// mount namespaces may spell its beginning in other ways.
-fn release_in_path(path: &Path, deploy_to: &Path) -> Option<String> {
-    let app = deploy_to.file_name()?;
-    let parts: Vec<&OsStr> = path.iter().collect();
-    let found = parts
-        .windows(3)
-        .find(|parts| parts[0] == app && parts[1] == "releases")?;
-    let name = found[2].to_str()?;
-    // The kernel marks a folder that was removed under a process like this.
-    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
-    let name = name.strip_prefix('.').unwrap_or(name);
-    Some(name.strip_suffix(".removed").unwrap_or(name).to_owned())
 }
 
 #[cfg(test)]

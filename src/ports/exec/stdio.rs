@@ -112,6 +112,13 @@ impl PipedChild {
         (ended, self.stderr_output.text())
     }
 
+    /// The output that is there, without waiting for more and regardless of the deadline; `None` at its end.
+    pub(crate) fn read_available(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.poll_pipes(false, Duration::ZERO)?;
+        let bytes = std::mem::take(&mut self.stdout_buffer);
+        Ok((!bytes.is_empty() || self.stdout.is_some()).then_some(bytes))
+    }
+
     /// Waits until a pipe is readable or writable, and reads what arrived. Returns whether anything did.
     fn poll_pipes(&mut self, writing: bool, wait: Duration) -> io::Result<bool> {
         let room = self.stdout_buffer.len() < MAX_BUFFERED_BYTES;
@@ -222,5 +229,32 @@ fn read_available(pipe: &mut Option<File>, buffer: &mut [u8]) -> io::Result<usiz
             Ok(0)
         }
         answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::exec::Exec;
+
+    #[test]
+    fn output_is_read_as_it_comes_without_waiting_for_more() {
+        let command = Command::shell("echo a; read x; echo $x; echo b; exit 3");
+        let mut child = Exec
+            .spawn_piped(&command, Duration::from_secs(30).into())
+            .unwrap();
+        let mut output = Vec::new();
+        let mut empty_reads = 0;
+        while let Some(bytes) = child.read_available().unwrap() {
+            empty_reads += usize::from(bytes.is_empty() && output == b"a\n");
+            output.extend(bytes);
+            if empty_reads == 3 {
+                empty_reads += 1;
+                child.write_all(b"c\n").unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(output, b"a\nc\nb\n");
+        assert_eq!(child.finish().0, ExitReason::Exited(3));
     }
 }

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 
 use super::supervisor::tests::Supervisord;
 use super::{
-    ActiveState, EnabledState, ServiceError, ServiceStatus, Services, SupervisorServices,
-    SystemdServices,
+    ActiveState, EnabledState, LogRange, LogRead, ServiceError, ServiceStatus, Services,
+    SupervisorServices, SystemdServices,
 };
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
@@ -200,6 +200,23 @@ impl Fixture {
         panic!("no reload of {name} was ever noted");
     }
 
+    /// What its logs contain in the last lines, one log after the other.
+    pub(super) fn read_logs(&self, name: &str, lines: u32) -> String {
+        let follow = false;
+        let range = LogRange { lines, follow };
+        let mut text = Vec::new();
+        for mut log in self.services.open_logs(name, range).unwrap() {
+            loop {
+                match log.reader.read().unwrap() {
+                    LogRead::Bytes(bytes) => text.extend(bytes),
+                    LogRead::Pending => std::thread::sleep(Duration::from_millis(5)),
+                    LogRead::End => break,
+                }
+            }
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     fn run_id(&self, name: &str) -> String {
         let status = self.services.status(name).unwrap();
         assert_eq!(status.active, ActiveState::Running, "{status:?}");
@@ -266,6 +283,8 @@ fn service_starts_once_and_stops_completely(bench: &mut Fixture) {
     assert_eq!(first.active, ActiveState::Running);
     let pid = first.main_pid.unwrap();
     assert!(Path::new(&format!("/proc/{pid}")).exists());
+    let ids = services.process_ids(&name).unwrap();
+    assert!(ids.contains(&pid), "{pid} is not in {ids:?}");
     services.start(&name).unwrap();
     let again = services.status(&name).unwrap();
     assert_eq!((again.main_pid, &again.run_id), (Some(pid), &first.run_id));
@@ -281,6 +300,7 @@ fn service_starts_once_and_stops_completely(bench: &mut Fixture) {
         stat.is_empty() || stat.contains(") Z ")
     });
     services.stop(&name).unwrap();
+    assert_eq!(services.process_ids(&name).unwrap(), [0_u32; 0]);
 }
 
 fn restart_changes_the_run_id_and_reload_keeps_it(bench: &mut Fixture) {
@@ -380,6 +400,9 @@ fn failed_start_carries_the_log_tail(bench: &mut Fixture) {
         words.iter().any(|line| line == "no config here"),
         "{words:?}"
     );
+    let log = bench.read_logs(&name, 100);
+    assert!(log.contains("no config here\n"), "{log}");
+    assert!(!bench.read_logs(&name, 0).contains("no config here"));
     assert_eq!(bench.services.log_tail("nobody-knows-this"), [""; 0]);
     let missing = bench.define_service("/no/such/program");
     let error = bench.services.start(&missing).unwrap_err();

@@ -9,7 +9,10 @@ use std::rc::Rc;
 
 use jiff::Timestamp;
 
-use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services};
+use super::{
+    ActiveState, EnabledState, LogRange, LogRead, LogReader, ServiceError, ServiceLog,
+    ServiceStatus, Services,
+};
 use crate::ports::clock::Clock;
 
 /// A supervisor whose services exist only in memory.
@@ -212,6 +215,18 @@ impl FakeService {
     }
 }
 
+/// The rest of a log.
+struct FakeLog(Vec<u8>);
+
+impl LogReader for FakeLog {
+    fn read(&mut self) -> Result<LogRead, ServiceError> {
+        Ok(match std::mem::take(&mut self.0) {
+            bytes if bytes.is_empty() => LogRead::End,
+            bytes => LogRead::Bytes(bytes),
+        })
+    }
+}
+
 impl Services for FakeServices {
     fn status(&self, name: &str) -> Result<ServiceStatus, ServiceError> {
         let state = self.state.borrow();
@@ -289,6 +304,19 @@ impl Services for FakeServices {
             }
             Ok(())
         })
+    }
+
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>, ServiceError> {
+        Ok(self.status(name)?.main_pid.into_iter().collect())
+    }
+
+    fn open_logs(&self, name: &str, _: LogRange) -> Result<Vec<ServiceLog>, ServiceError> {
+        let lines = self.log_tail(name).into_iter();
+        let text: String = lines.map(|line| line + "\n").collect();
+        Ok(vec![ServiceLog {
+            name: name.to_owned(),
+            reader: Box::new(FakeLog(text.into_bytes())),
+        }])
     }
 
     fn log_tail(&self, name: &str) -> Vec<String> {

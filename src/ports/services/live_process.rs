@@ -40,7 +40,7 @@ impl LiveProcess {
 /// The kernel rounds start times down to a tick (1/100 s). This returns the *end* of that tick, so that a
 /// service started after a file was written is never older than the file, which would cause a restart in
 /// every pass. The price: a file written within the same tick, after the start, goes unnoticed.
-pub(super) fn started_at(start: u64) -> Option<Timestamp> {
+pub(in crate::ports) fn started_at(start: u64) -> Option<Timestamp> {
     let nanos = (u128::from(start) + 1) * 1_000_000_000 / u128::from(ticks_per_second());
     kernel_clock::from_boottime(Duration::from_nanos(u64::try_from(nanos).ok()?))
 }
@@ -55,6 +55,12 @@ pub(super) fn boot_id() -> String {
 pub(super) fn ticks_since_boot() -> u64 {
     let second = u128::from(ticks_per_second());
     u64::try_from(kernel_clock::uptime().as_nanos() * second / 1_000_000_000).unwrap_or(u64::MAX)
+}
+
+/// CPU times are counted in the same ticks.
+pub(in crate::ports) fn duration_of_ticks(ticks: u64) -> Duration {
+    let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(ticks_per_second());
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 fn ticks_per_second() -> u64 {

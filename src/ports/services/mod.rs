@@ -6,6 +6,7 @@ mod conformance;
 pub(crate) mod fake;
 mod kernel_clock;
 mod live_process;
+mod log_file;
 mod name;
 mod process;
 mod service_manager;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exec::Command;
 
-pub(super) use live_process::LiveProcess;
+pub(super) use live_process::{LiveProcess, duration_of_ticks, started_at};
 pub(crate) use process::ProcessServices;
 pub(crate) use service_manager::{ManagedBy, ServiceManager, open, supervisor, timer};
 pub(crate) use supervisor::SupervisorServices;
@@ -173,6 +174,37 @@ impl ServiceError {
     }
 }
 
+/// What to read of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogRange {
+    /// How many of the lines that are there.
+    pub lines: u32,
+    /// Also what is printed from now on.
+    pub follow: bool,
+}
+
+/// The log of one process of a service, or of all.
+pub(crate) struct ServiceLog {
+    /// Whose it is, in the service manager.
+    pub name: String,
+    pub reader: Box<dyn LogReader>,
+}
+
+/// What one read of a log brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum LogRead {
+    Bytes(Vec<u8>),
+    /// Nothing new yet.
+    Pending,
+    End,
+}
+
+/// An open log.
+pub(crate) trait LogReader {
+    /// Reads what is there, without waiting for more.
+    fn read(&mut self) -> Result<LogRead, ServiceError>;
+}
+
 /// A supervisor of services. Every method returns only when the supervisor reports that the action is
 /// complete (a started service is up, a stopped one has ended) or has failed, and always within a deadline.
 ///
@@ -186,6 +218,10 @@ pub(crate) trait Services {
     fn reload(&self, name: &str) -> Result<(), ServiceError>;
     fn enable(&self, name: &str) -> Result<(), ServiceError>;
     fn disable(&self, name: &str) -> Result<(), ServiceError>;
+    /// The ids of its processes, of at least those that have no other of them as ancestor.
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>, ServiceError>;
+    /// Opens what its processes print: one log, or one for each of them.
+    fn open_logs(&self, name: &str, range: LogRange) -> Result<Vec<ServiceLog>, ServiceError>;
     /// The last lines that it printed, newest last; empty if they are not available.
     fn log_tail(&self, name: &str) -> Vec<String>;
 

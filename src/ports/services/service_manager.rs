@@ -6,8 +6,8 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ProcessServices, ServiceError, ServiceStatus, Services, SupervisorServices, SystemdServices,
-    Timer,
+    LogRange, ProcessServices, ServiceError, ServiceLog, ServiceStatus, Services,
+    SupervisorServices, SystemdServices, Timer,
 };
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
@@ -114,6 +114,14 @@ impl Services for NoServiceManager {
         self.unreachable()
     }
     fn disable(&self, _: &str) -> Result<(), ServiceError> {
+        self.unreachable()
+    }
+
+    fn process_ids(&self, _: &str) -> Result<Vec<u32>, ServiceError> {
+        self.unreachable()
+    }
+
+    fn open_logs(&self, _: &str, _: LogRange) -> Result<Vec<ServiceLog>, ServiceError> {
         self.unreachable()
     }
 

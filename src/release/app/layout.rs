@@ -1,5 +1,6 @@
 //! The paths of one app on the host: Capistrano's layout, and trueup's own files.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -194,6 +195,21 @@ pub(crate) fn stays_inside(path: &Path) -> bool {
     parts.peek().is_some()
         && parts.all(|part| matches!(part, Component::Normal(_)))
         && !path.as_os_str().as_encoded_bytes().contains(&0)
+}
+
+/// The release of the app that a path is in. Matches only the last parts of the path: links, bind mounts and
+/// mount namespaces may spell its beginning in other ways.
+pub(crate) fn release_in_path(path: &Path, deploy_to: &Path) -> Option<String> {
+    let app = deploy_to.file_name()?;
+    let parts: Vec<&OsStr> = path.iter().collect();
+    let found = parts
+        .windows(3)
+        .find(|parts| parts[0] == app && parts[1] == "releases")?;
+    let name = found[2].to_str()?;
+    // The kernel marks a folder that was removed under a process like this.
+    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
+    let name = name.strip_prefix('.').unwrap_or(name);
+    Some(name.strip_suffix(".removed").unwrap_or(name).to_owned())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::hooks::{self, HookTiming};
 use super::keep;
 use super::listener::{self, ServiceUids};
 use super::spare::prepare_spare;
+use crate::desired::Sha;
 use crate::ports::{Host, backoff};
 use crate::release::app::spec::{POLL_INTERVAL, ReleaseSpec};
 use crate::release::app::stage::Stage;
@@ -38,11 +39,35 @@ pub(crate) fn poll_gate(
         }
         None => None,
     };
-    let mut check = || match check_services() {
-        Ok(()) => spec.check_health(sha.as_ref(), host, runs_as),
-        Err(failure) => Err(listener::port_conflict(spec, host, runs_as).unwrap_or(failure)),
-    };
+    let mut check = || poll_once(spec, host, sha.as_ref(), check_services, runs_as);
     Ok(poll_until_proven(spec, host, &mut check))
+}
+
+/// The same after a restart of the active release, at `sha`: runs no hook, and leaves a trial as it is.
+pub(crate) fn poll_restarted(
+    spec: &ReleaseSpec,
+    host: &Host,
+    sha: Option<&Sha>,
+    check_services: &mut dyn FnMut() -> Result<(), Failure>,
+    runs_as: ServiceUids<'_>,
+) -> TrialOutcome {
+    poll_until_proven(spec, host, &mut || {
+        poll_once(spec, host, sha, check_services, runs_as)
+    })
+}
+
+/// Checks the services, and then the health of the app.
+fn poll_once(
+    spec: &ReleaseSpec,
+    host: &Host,
+    sha: Option<&Sha>,
+    check_services: &mut dyn FnMut() -> Result<(), Failure>,
+    runs_as: ServiceUids<'_>,
+) -> Result<(), Failure> {
+    match check_services() {
+        Ok(()) => spec.check_health(sha, host, runs_as),
+        Err(failure) => Err(listener::port_conflict(spec, host, runs_as).unwrap_or(failure)),
+    }
 }
 
 /// Polls `check` until it succeeded often enough in a row, failed for good, or the time limit has passed.

@@ -32,6 +32,18 @@ same "a worker of the gunicorn that supervisor started answers" "$(in_shop pid)"
   "$(on web ps -o ppid= -p "$(page_line web pid)" | tr -d ' ')"
 has "it runs in its release, and from that one's own virtual environment" "/srv/www/shop/releases/" \
   "$(on web readlink "/proc/$(in_shop pid)/cwd")"
+code "ps shows its processes" 0 on web trueup ps shop
+has "that of supervisor, and its user" "shop:shop_1  $(in_shop pid)" "$output"
+has "and the worker, in the release" "$(page_line web pid)" "$(grep "$(on web readlink /srv/www/shop/current | sed 's,.*/,,')" <<<"$output")"
+code "logs shows what gunicorn printed" 0 on web trueup logs shop -n 1000
+has "from supervisor's file" "Listening at" "$output"
+check "a followed log ends when its reader goes" on web bash -c 'set -o pipefail; timeout 20 trueup logs shop -f | head -n 1'
+pid=$(in_shop pid)
+under_load web
+code "restart restarts the app" 0 on web trueup restart shop
+has "and says that it serves" "shop serves release" "$output"
+end_load
+differs "another gunicorn runs" "$pid" "$(in_shop pid)"
 has "supervisor comes up with the host" enabled "$(on web systemctl is-enabled supervisor)"
 
 on web touch /run/before

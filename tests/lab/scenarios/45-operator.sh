@@ -49,6 +49,51 @@ on web chmod 755 /etc/trueup
 code "status without root exits with 0" 0 on web setpriv --reuid nobody --regid nogroup --clear-groups trueup status
 has "status names what only root can inspect" "only root can inspect" "$output"
 has "with what is wanted" "at ${sha[v1]}, as wanted" "$output"
+
+# The processes of the app.
+code "ps of an app that runs exits with 0" 0 on web trueup ps shop
+output=$(tr -s ' ' <<<"$output")
+has "it shows the main process and its user" "puma-shop $(on web systemctl show -P MainPID puma-shop) deploy " "$output"
+has "and the release" " $(on web readlink /srv/www/shop/current | sed 's,.*/,,') " "$output"
+same "all processes of the control group are in it" \
+  "$(on web sh -c 'cat "/sys/fs/cgroup$(systemctl show -P ControlGroup puma-shop)/cgroup.procs"' | sort -n)" \
+  "$(on web trueup ps shop --json | python3 -c 'import json, sys; [print(p["pid"]) for p in json.load(sys.stdin)["services"][0]["processes"]]' | sort -n)"
+code "ps without root exits with 0" 0 on web setpriv --reuid nobody --regid nogroup --clear-groups trueup ps shop
+
+# What it prints.
+code "logs of the app exits with 0" 0 on web trueup logs shop
+has "it shows what puma printed" "Puma starting" "$output"
+has "and what systemd says about the unit" "Started puma-shop" "$output"
+same "-n limits the lines" 1 "$(on web trueup logs shop -n 1 | wc -l)"
+check "a followed log ends when its reader goes" on web bash -c 'set -o pipefail; timeout 20 trueup logs shop -f | head -n 1'
+check "and with a signal" on web timeout --preserve-status 2 trueup logs shop -f
+has "logs without root names the remedy" sudo "$(on web setpriv --reuid nobody --regid nogroup --clear-groups trueup logs shop 2>&1 ||:)"
+on web systemctl stop puma-shop
+code "ps exits with 1 if the service is stopped" 1 on web trueup ps shop
+has "and says so" "puma-shop: it should run, and has no process" "$output"
+
+# A restart.
+pid=$(on web systemctl show -P MainPID puma-shop)
+code "restart starts the stopped service" 0 on web env TRUEUP_BY=ana trueup --log journal restart shop
+has "it says on whose request" "restarted service:puma-shop (because of a request of ana)" "$output"
+has "and that the app serves" "shop serves release $(on web readlink /srv/www/shop/current | sed 's,.*/,,')" "$output"
+differs "another process runs" "$pid" "$(on web systemctl show -P MainPID puma-shop)"
+pid=$(on web systemctl show -P MainPID puma-shop)
+code "a pass after it converges" 0 on web trueup converge
+has "and restarts nothing" "0 changes" "$output"
+same "the process is the same" "$pid" "$(on web systemctl show -P MainPID puma-shop)"
+on web journalctl --sync
+has "the journal has the restart among what concerns the app" "restart service:puma-shop" \
+  "$(on web journalctl -q -o cat _UID=0 TRUEUP_APP=shop)"
+under_load web
+check "a restart under load succeeds" on web trueup restart shop
+end_load
+on web systemctl mask --now puma-shop
+code "restart leaves a masked service alone" 3 on web trueup restart shop
+has "and says why" "an operator masked it" "$output"
+on web systemctl unmask puma-shop
+check "restart starts it after unmask" on web trueup restart shop
+
 on web systemd-run -q --unit trueup -E HOME=/root --on-active=1h --timer-property=AccuracySec=1s trueup converge
 has "with a timer, status shows the next pass" "(in 5" "$(on web trueup status)"
 same "there is no motd on a converged host" "" "$(on web ls /run/motd.d 2>/dev/null)"

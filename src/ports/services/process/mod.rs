@@ -26,8 +26,12 @@ use std::time::Duration;
 use self::processes::LiveProcess;
 use self::state::SavedState;
 use self::unit::Unit;
+use super::log_file::FileLog;
 use super::name::UnitName;
-use super::{ActiveState, EnabledState, ServiceError, ServiceStatus, Services, kernel_clock};
+use super::{
+    ActiveState, EnabledState, LogRange, ServiceError, ServiceLog, ServiceStatus, Services,
+    kernel_clock,
+};
 use crate::ports::accounts::Accounts;
 use crate::ports::exec::Exec;
 use crate::ports::root::{Root, RootError};
@@ -222,6 +226,34 @@ impl Services for ProcessServices {
 
     fn disable(&self, name: &str) -> Result<(), ServiceError> {
         self.action("disable", name)?.enable(false)
+    }
+
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>, ServiceError> {
+        let name = UnitName::new(name)?;
+        let observed = self
+            .observe(&name)
+            .map_err(|error| ServiceError::failed("status", name.short(), error.to_string()))?;
+        let Some(leader) = observed.state.run.as_ref().and_then(|run| run.pid) else {
+            return Ok(Vec::new());
+        };
+        let processes = match observed.main {
+            Some(_) => processes::list_session(leader),
+            None => {
+                let log = self.root.machine_path(&self.log_path(&name));
+                processes::list_orphaned_session(leader, &self.service_id(&name), &log)
+            }
+        };
+        let ids = processes.iter().map(|process| process.pid.cast_unsigned());
+        Ok(ids.collect())
+    }
+
+    fn open_logs(&self, name: &str, range: LogRange) -> Result<Vec<ServiceLog>, ServiceError> {
+        let name = UnitName::new(name)?;
+        let reader = FileLog::open(&self.root, &self.log_path(&name), name.short(), range)?;
+        Ok(vec![ServiceLog {
+            name: name.short().to_owned(),
+            reader: Box::new(reader),
+        }])
     }
 
     fn log_tail(&self, name: &str) -> Vec<String> {

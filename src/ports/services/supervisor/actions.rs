@@ -98,7 +98,7 @@ impl Action<'_> {
             .map_err(|error| self.service_error(error, CALL_TIMEOUT))
     }
 
-    fn own_processes(&self) -> Result<Vec<ProcessInfo>> {
+    pub(super) fn own_processes(&self) -> Result<Vec<ProcessInfo>> {
         Ok(self.name.select(&self.all_processes()?))
     }
 
@@ -305,6 +305,13 @@ impl Action<'_> {
             }
         }
         Vec::new()
+    }
+
+    /// The ids of its processes; supervisord knows none below them.
+    pub(super) fn process_ids(&self) -> Result<Vec<u32>> {
+        let processes = self.own_processes()?;
+        let ids = processes.iter().filter_map(|process| process.pid);
+        Ok(ids.map(i32::cast_unsigned).collect())
     }
 
     /// The last lines of its first process that printed anything.

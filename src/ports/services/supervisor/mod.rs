@@ -11,6 +11,7 @@
 
 mod actions;
 mod endpoint;
+mod logs;
 mod rpc;
 mod state;
 #[cfg(test)]
@@ -21,19 +22,21 @@ use std::rc::Rc;
 use self::actions::{Action, Result};
 use self::rpc::RpcClient;
 use self::state::Namespec;
-use super::{ServiceStatus, Services};
+use super::{LogRange, ServiceLog, ServiceStatus, Services};
 use crate::ports::root::Root;
 
 /// The supervisord of a host.
 #[derive(Debug)]
 pub(crate) struct SupervisorServices {
     client: RpcClient,
+    root: Rc<Root>,
 }
 
 impl SupervisorServices {
     pub(crate) fn new(root: Rc<Root>) -> SupervisorServices {
         SupervisorServices {
-            client: RpcClient::new(root),
+            client: RpcClient::new(root.clone()),
+            root,
         }
     }
 
@@ -77,6 +80,14 @@ impl Services for SupervisorServices {
     /// Like a unit that cannot be enabled: there is nothing to undo.
     fn disable(&self, name: &str) -> Result {
         self.action("disable", name)?.require_known()
+    }
+
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>> {
+        self.action("status", name)?.process_ids()
+    }
+
+    fn open_logs(&self, name: &str, range: LogRange) -> Result<Vec<ServiceLog>> {
+        logs::open(&self.action("logs", name)?, &self.root, range)
     }
 
     fn log_tail(&self, name: &str) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Maps supervisord's process states to the port's types.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use dxr::{Error, TryFromValue, Value};
 
@@ -95,6 +96,8 @@ pub(super) struct ProcessInfo {
     pub(super) pid: Option<i32>,
     /// Why it is not up, in supervisord's words; may be empty.
     pub(super) spawn_error: String,
+    /// The files that supervisord writes its output to, by the machine's paths; empty where it writes to none.
+    pub(super) log_files: Vec<PathBuf>,
 }
 
 /// As in supervisord's documentation, "Process States".
@@ -177,8 +180,23 @@ impl TryFromValue for ProcessInfo {
             },
             pid: (pid > 0).then_some(pid),
             spawn_error: String::try_from_value(field("spawnerr")?)?,
+            log_files: log_files(&fields),
         })
     }
+}
+
+/// The log of standard output, and that of standard error if it is another file.
+fn log_files(fields: &HashMap<String, Value>) -> Vec<PathBuf> {
+    let files = ["stdout_logfile", "stderr_logfile"].into_iter();
+    let files = files.filter_map(|field| String::try_from_value(fields.get(field)?).ok());
+    let mut found: Vec<PathBuf> = Vec::new();
+    for file in files.map(PathBuf::from) {
+        // Not `syslog`, and not what may be read only once.
+        if file.is_absolute() && !file.starts_with("/dev") && !found.contains(&file) {
+            found.push(file);
+        }
+    }
+    found
 }
 
 /// The status of several processes as one service. It runs when all of them do; its start is that of the

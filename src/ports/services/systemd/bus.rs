@@ -66,6 +66,14 @@ impl Bus {
             .deserialize()
     }
 
+    /// The ids of the processes in the control group of a loaded unit.
+    pub(super) async fn list_processes(&self, name: &str) -> zbus::Result<Vec<u32>> {
+        let reply = self.call_manager("GetUnitProcesses", &name).await?;
+        // Each with its control group and its command line.
+        let processes: Vec<(String, u32, String)> = reply.body().deserialize()?;
+        Ok(processes.into_iter().map(|(_, pid, _)| pid).collect())
+    }
+
     pub(super) async fn get_properties(
         &self,
         unit: &OwnedObjectPath,

@@ -6,7 +6,7 @@
 
 mod bus;
 mod error;
-mod log;
+mod journal;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,8 +21,8 @@ use self::bus::Bus;
 use self::state::UnitState;
 use super::name::UnitName;
 use super::{
-    ActiveState, EnabledState, ServiceError, ServiceStatus, Services, Timer, TransientEnd,
-    TransientUnit,
+    ActiveState, EnabledState, LogRange, ServiceError, ServiceLog, ServiceStatus, Services, Timer,
+    TransientEnd, TransientUnit,
 };
 use crate::ports::exec::{Command, Exec};
 use crate::ports::runtime::block_on;
@@ -338,6 +338,24 @@ impl Services for SystemdServices {
             EnabledState::Static | EnabledState::Masked => Ok(()),
             _ => self.change_unit_files("disable", &name, &reading),
         }
+    }
+
+    fn process_ids(&self, name: &str) -> Result<Vec<u32>, ServiceError> {
+        let name = UnitName::new(name)?;
+        let status = self.unit_state("status", &name)?.status();
+        // Also finds processes that outlived the main one. systemd answers with an error for a unit that it
+        // unloaded, which has none.
+        let listed = self.call("status", &name, CALL_TIMEOUT, async |bus| {
+            bus.list_processes(name.full()).await
+        });
+        let mut ids = listed.unwrap_or_default();
+        ids.extend(status.main_pid.filter(|main| !ids.contains(main)));
+        Ok(ids)
+    }
+
+    fn open_logs(&self, name: &str, range: LogRange) -> Result<Vec<ServiceLog>, ServiceError> {
+        let name = UnitName::new(name)?;
+        Ok(vec![self.open_journal(&name, range)?])
     }
 
     fn log_tail(&self, name: &str) -> Vec<String> {

@@ -1,0 +1,254 @@
+//! What the services of an app print, line by line: the last lines, and on as they come.
+
+use serde::Serialize;
+
+use crate::operate::CommandError;
+use crate::pass::Session;
+use crate::ports::secrets::Redactor;
+use crate::ports::services::{LogRange, LogRead, LogReader, ServiceLog};
+use crate::resource::{Failure, FailureKind};
+
+/// Longest line, in bytes; a longer one continues in the next.
+const MAX_LINE_BYTES: usize = 32 << 10;
+
+/// A line of a log. Text of others.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct LogLine {
+    pub service: String,
+    pub line: String,
+}
+
+/// The open logs of an app.
+pub(crate) struct AppLogs {
+    logs: Vec<OpenLog>,
+    /// Whether lines of several services or processes come out of it.
+    pub has_several: bool,
+    follow: bool,
+}
+
+struct OpenLog {
+    name: String,
+    /// `None` at its end.
+    reader: Option<Box<dyn LogReader>>,
+    lines: LineSplitter,
+}
+
+impl AppLogs {
+    /// Opens the log of the service `process` of an app, or those of all its services.
+    pub(crate) fn open(
+        session: &Session,
+        app: &str,
+        process: Option<&str>,
+        range: LogRange,
+    ) -> Result<AppLogs, CommandError> {
+        let apps = session.apps()?;
+        let app = apps.find(app)?;
+        let mut found = Vec::new();
+        for resource in apps.select_services(app, process)? {
+            if let Some(service) = resource.body.service() {
+                found.extend(service.open_logs(&session.host, range).map_err(explain)?);
+            }
+        }
+        Ok(AppLogs::new(found, range.follow))
+    }
+
+    fn new(logs: Vec<ServiceLog>, follow: bool) -> AppLogs {
+        let first = logs.first().map(|log| log.name.clone());
+        let has_several = logs.iter().any(|log| Some(&log.name) != first.as_ref());
+        let open = |log: ServiceLog| OpenLog {
+            name: log.name,
+            reader: Some(log.reader),
+            lines: LineSplitter::new(),
+        };
+        AppLogs {
+            logs: logs.into_iter().map(open).collect(),
+            has_several,
+            follow,
+        }
+    }
+
+    /// The next lines, without waiting for more; `None` once all logs have ended. Reads one log after the other to its
+    /// end, or, to follow them, a piece of each.
+    pub(crate) fn read(&mut self) -> Result<Option<Vec<LogLine>>, CommandError> {
+        let mut lines = Vec::new();
+        for log in &mut self.logs {
+            let Some(reader) = &mut log.reader else {
+                continue;
+            };
+            let read = reader.read().map_err(|error| explain(error.into()))?;
+            let texts = match read {
+                LogRead::Bytes(bytes) => log.lines.push(&bytes),
+                LogRead::Pending if self.follow => continue,
+                LogRead::Pending => return Ok(Some(lines)),
+                LogRead::End => {
+                    log.reader = None;
+                    log.lines.finish()
+                }
+            };
+            lines.extend(texts.into_iter().map(|line| LogLine {
+                service: log.name.clone(),
+                line,
+            }));
+            // The next log begins when this one has ended.
+            if !self.follow && log.reader.is_some() {
+                return Ok(Some(lines));
+            }
+        }
+        let is_open = self.logs.iter().any(|log| log.reader.is_some());
+        Ok((is_open || !lines.is_empty()).then_some(lines))
+    }
+}
+
+/// An error with what to do about it.
+fn explain(failure: Failure) -> CommandError {
+    // As the kernel and as journalctl say it.
+    let denials = ["Permission denied", "insufficient permissions"];
+    let is_denied = denials.iter().any(|word| failure.message.contains(word));
+    let failure = match is_denied || failure.is(FailureKind::PermissionDenied) {
+        true => failure.hint("only root can read it: use `sudo`"),
+        false => failure,
+    };
+    failure.into()
+}
+
+/// Cuts a stream into lines, without secrets.
+struct LineSplitter {
+    redactor: Redactor,
+    /// The beginning of a line.
+    partial_line: Vec<u8>,
+}
+
+impl LineSplitter {
+    /// Covers the secrets that are registered by now.
+    fn new() -> LineSplitter {
+        LineSplitter {
+            redactor: Redactor::new(),
+            partial_line: Vec::new(),
+        }
+    }
+
+    /// Takes the next piece, and returns the lines that end in it.
+    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let shown = self.redactor.push(bytes);
+        self.split(&shown)
+    }
+
+    /// Ends the stream, and returns the rest.
+    fn finish(&mut self) -> Vec<String> {
+        let rest = self.redactor.finish();
+        let mut lines = self.split(&rest);
+        if !self.partial_line.is_empty() {
+            lines.push(self.take_line());
+        }
+        lines
+    }
+
+    fn split(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ends) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                _ => (piece, false),
+            };
+            for part in text.chunks(MAX_LINE_BYTES) {
+                if self.partial_line.len() + part.len() > MAX_LINE_BYTES {
+                    lines.push(self.take_line());
+                }
+                self.partial_line.extend_from_slice(part);
+            }
+            if ends {
+                lines.push(self.take_line());
+            }
+        }
+        lines
+    }
+
+    fn take_line(&mut self) -> String {
+        let line = std::mem::take(&mut self.partial_line);
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        String::from_utf8_lossy(line).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::secrets;
+
+    #[test]
+    fn stream_is_cut_into_bounded_lines_without_secrets() {
+        secrets::add_secret("canary-of-a-log");
+        let mut splitter = LineSplitter::new();
+        let long = "x".repeat(MAX_LINE_BYTES + 1);
+        let text = format!("one\r\n\nkey canary-of-a-log.\n{long}\nü\u{fffd}");
+        let expected = ["one", "", "key (secret).", &long[1..], "x", "ü\u{fffd}"];
+        for size in [1, 7, 1 << 20] {
+            let pieces = text.as_bytes().chunks(size);
+            let mut lines: Vec<String> = pieces.flat_map(|piece| splitter.push(piece)).collect();
+            lines.extend(splitter.finish());
+            assert_eq!(lines, expected, "by {size}");
+        }
+        assert_eq!(splitter.push(b"\xff\n"), ["\u{fffd}"]);
+    }
+
+    /// A log that has these pieces, one for each read.
+    struct Pieces(Vec<LogRead>);
+
+    impl LogReader for Pieces {
+        fn read(&mut self) -> Result<LogRead, crate::ports::services::ServiceError> {
+            Ok(match self.0.is_empty() {
+                true => LogRead::End,
+                false => self.0.remove(0),
+            })
+        }
+    }
+
+    fn logs(follow: bool, all: Vec<(&str, Vec<LogRead>)>) -> AppLogs {
+        let log = |(name, pieces): (&str, Vec<LogRead>)| ServiceLog {
+            name: name.to_owned(),
+            reader: Box::new(Pieces(pieces)),
+        };
+        AppLogs::new(all.into_iter().map(log).collect(), follow)
+    }
+
+    fn read_all(logs: &mut AppLogs) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(more) = logs.read().unwrap() {
+            let text = |line: LogLine| format!("{} {}", line.service, line.line);
+            lines.extend(more.into_iter().map(text));
+        }
+        lines
+    }
+
+    #[test]
+    fn logs_that_end_are_shown_one_after_the_other() {
+        let bytes = |text: &str| LogRead::Bytes(text.as_bytes().to_vec());
+        let web = vec![
+            LogRead::Pending,
+            bytes("a\nb"),
+            LogRead::Pending,
+            bytes("c"),
+            bytes("\n"),
+        ];
+        let all = vec![("web", web), ("worker", vec![bytes("d\n"), bytes("e")])];
+        let mut logs = logs(false, all);
+        assert!(logs.has_several);
+        let expected = ["web a", "web bc", "worker d", "worker e"];
+        assert_eq!(read_all(&mut logs), expected);
+    }
+
+    #[test]
+    fn followed_log_that_never_pauses_does_not_starve_another() {
+        let bytes = |text: &str| LogRead::Bytes(text.as_bytes().to_vec());
+        let web = vec![bytes("a\n"), bytes("b\n"), bytes("c\n")];
+        let worker = vec![LogRead::Pending, bytes("d\n"), bytes("e")];
+        let mut logs = logs(true, vec![("web", web), ("worker", worker)]);
+        let expected = ["web a", "web b", "worker d", "web c", "worker e"];
+        assert_eq!(read_all(&mut logs), expected);
+    }
+
+    #[test]
+    fn two_files_of_one_service_need_no_name() {
+        assert!(!logs(false, vec![("web", Vec::new()), ("web", Vec::new())]).has_several);
+    }
+}
