@@ -1,16 +1,12 @@
 //! New releases: one that passed its gate only a moment ago is watched, and has to pass it again if it becomes
 //! unhealthy.
 
-use super::trial::services_of;
-use crate::desired::Sha;
+use super::trial::{MAX_CRASHES_OF_NEW, services_of};
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::release::{self, ReleaseSpec};
 use crate::resource::Failure;
 use crate::role::{Catalog, Resource};
-
-/// A service that crashes this often while its release is new cannot run it. Once or twice may have another cause.
-pub(super) const MAX_CRASHES_OF_NEW: u32 = 3;
 
 /// Puts the new releases on trial again that are unhealthy now. Returns whether there are any.
 pub(crate) fn repeat_trials(
@@ -25,7 +21,7 @@ pub(crate) fn repeat_trials(
         let Some(spec) = resource.body.release() else {
             continue;
         };
-        let Some(why) = unhealthy_reason(resource, spec, catalog, plan, host) else {
+        let Err(why) = check(resource, spec, catalog, host) else {
             continue;
         };
         tracing::warn!("{}: the new release is unhealthy: {why}", resource.id);
@@ -37,22 +33,19 @@ pub(crate) fn repeat_trials(
     repeats
 }
 
-fn unhealthy_reason(
+fn check(
     resource: &Resource,
     spec: &ReleaseSpec,
     catalog: &Catalog,
-    plan: &Plan,
     host: &Host,
-) -> Option<Failure> {
+) -> Result<(), Failure> {
     for (dependent, service) in services_of(catalog, resource) {
         let crashes = service.crashes(host);
         if crashes >= MAX_CRASHES_OF_NEW {
             let why = format!("{} crashed {crashes} times since its start", dependent.id);
-            return Some(Failure::new(why));
+            return Err(Failure::new(why));
         }
     }
-    let sha = plan.deployed_shas.get(&spec.app).cloned().flatten();
-    let sha = sha.and_then(|sha| Sha::parse(&sha).ok());
     let runs_as = || catalog.runs_as(&resource.id, host);
-    release::check_health(spec, sha.as_ref(), host, &runs_as)?.err()
+    release::check_active(spec, host, &runs_as)
 }

@@ -12,7 +12,6 @@
 //! service that could not be restarted for a reason of its own (a config that failed its check, say) leaves
 //! the trial open, because that says nothing about the release.
 
-use super::bake::MAX_CRASHES_OF_NEW;
 use super::readiness::TrialReadiness;
 use super::{Applier, Event, LIFT_HINT, ResourceResult};
 use crate::kind::ServiceProcesses;
@@ -25,6 +24,9 @@ use crate::role::{Catalog, Resource};
 
 /// A service that crashes this often in a trial does not boot. Once may be a race with what it needs.
 const MAX_CRASHES: u32 = 2;
+
+/// A service that crashes this often while its release is new cannot run it. Once or twice may have another cause.
+pub(super) const MAX_CRASHES_OF_NEW: u32 = 3;
 
 /// What a trial shows, for a new release and for one that was restored.
 pub(super) enum Verdict {

@@ -9,8 +9,8 @@ pub(super) mod overrides;
 pub(super) mod pin;
 pub(super) mod quarantine;
 pub(super) mod releases;
+pub(super) mod trial;
 
 pub(super) use disk::current;
-pub(crate) use releases::{
-    ActiveRelease, FailedRemoval, RecordedBake, RecordedTrial, ReleaseRecord, active,
-};
+pub(crate) use releases::{ActiveRelease, FailedRemoval, ReleaseRecord, active};
+pub(crate) use trial::{RecordedBake, RecordedTrial};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::adopt;
 use super::disk::{current, list_release_folders, read_revision};
 use super::entry::{LINKS_STEP, ReleaseEntry, ReleaseStatus, StageEntry, StageStatus};
+use super::trial::{RecordedBake, RecordedTrial};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::state::Document;
@@ -23,33 +24,6 @@ const VERSION: u32 = 2;
 const MAX_RECORD: usize = 8 << 20;
 
 const DOCUMENT: Document = Document::new(VERSION, MAX_RECORD);
-
-/// The record of a trial: a switch of `current` on which the gate has not decided yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RecordedTrial {
-    /// The release on trial.
-    pub name: String,
-    /// The release that was active before, to which a failed trial rolls back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// The switch is itself a rollback; if it fails, there is no further one.
-    #[serde(rename = "back", default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_rollback: bool,
-    /// The release had passed its gate, and became unhealthy while it was new.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_repeated: bool,
-}
-
-/// The record of a release that passed its gate for the first time, and is watched for a while.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RecordedBake {
-    /// The new release.
-    pub name: String,
-    /// The release that was active before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    pub until: Timestamp,
-}
 
 /// All releases of one app that are on disk, in the order of their last activation.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -210,6 +210,17 @@ pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failu
     Ok(())
 }
 
+/// Asks the health check of the active release, as one poll of the gate does.
+pub(crate) fn check_active(
+    spec: &ReleaseSpec,
+    host: &Host,
+    runs_as: ServiceUids<'_>,
+) -> Result<(), Failure> {
+    let active = record::active(host, &spec.layout(), spec.keep_releases)?;
+    let sha = active.and_then(|active| active.sha);
+    spec.check_health(sha.as_ref(), host, runs_as)
+}
+
 /// Puts the active release on trial again, after it became unhealthy while it was new.
 pub(crate) fn repeat_trial(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let layout = spec.layout();

@@ -363,7 +363,7 @@ impl Services for SystemdServices {
     }
 
     fn in_transient_unit(&self, command: Command, unit: &TransientUnit) -> Command {
-        transient::systemd_run(command, unit)
+        Self::systemd_run(command, unit)
     }
 
     fn stop_transient(&self, name: &str) -> Result<TransientEnd, ServiceError> {

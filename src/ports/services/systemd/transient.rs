@@ -12,32 +12,32 @@ use crate::ports::services::{ActiveState, ServiceError, TransientEnd, TransientU
 const START_TIMEOUT: u32 = 30;
 const STOP_TIMEOUT: u32 = 5;
 
-/// The command that runs `command` in a transient unit.
-///
-/// Properties of a unit are readable by everybody, so the environment with its secrets and the arguments (in which systemd
-/// would also expand variables) are a script on standard input.
-pub(super) fn systemd_run(command: Command, unit: &TransientUnit) -> Command {
-    let mut argv: Vec<OsString> = ["systemd-run", "--quiet", "--pipe", "--wait"]
-        .map(OsString::from)
-        .into();
-    let mut option = |text: String| argv.push(text.into());
-    option(format!("--unit={}.service", unit.name));
-    option(format!("--description={}", unit.description));
-    for property in properties(&command, unit) {
-        option(format!("--property={property}"));
-    }
-    argv.extend(["--", "/bin/sh", "-s"].map(OsString::from));
-    Command {
-        input: script(&command),
-        argv,
-        cwd: None,
-        env: BTreeMap::new(),
-        identity: None,
-        ..command
-    }
-}
-
 impl SystemdServices {
+    /// The command that runs `command` in a transient unit.
+    ///
+    /// Properties of a unit are readable by everybody, so the environment with its secrets and the arguments (in which systemd
+    /// would also expand variables) are a script on standard input.
+    pub(super) fn systemd_run(command: Command, unit: &TransientUnit) -> Command {
+        let mut argv: Vec<OsString> = ["systemd-run", "--quiet", "--pipe", "--wait"]
+            .map(OsString::from)
+            .into();
+        let mut option = |text: String| argv.push(text.into());
+        option(format!("--unit={}.service", unit.name));
+        option(format!("--description={}", unit.description));
+        for property in properties(&command, unit) {
+            option(format!("--property={property}"));
+        }
+        argv.extend(["--", "/bin/sh", "-s"].map(OsString::from));
+        Command {
+            input: script(&command),
+            argv,
+            cwd: None,
+            env: BTreeMap::new(),
+            identity: None,
+            ..command
+        }
+    }
+
     /// Stops a transient unit with all of its processes, if it still exists.
     pub(super) fn stop_transient_unit(
         &self,
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn secrets_of_a_transient_unit_are_in_no_argument() {
         let command = Command::shell("exec app --port $PORT").env("SECRET", "hunter2");
-        let started = systemd_run(command, &unit());
+        let started = SystemdServices::systemd_run(command, &unit());
         let line = started.command_line();
         assert!(!line.contains("hunter2") && !line.contains("app"), "{line}");
         assert!(started.env.is_empty());
