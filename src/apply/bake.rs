@@ -1,12 +1,23 @@
 //! New releases: one that passed its gate only a moment ago is watched, and has to pass it again if it becomes
 //! unhealthy.
 
-use super::trial::{MAX_CRASHES_OF_NEW, services_of};
+use super::trial::total_crashes;
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::release::{self, ReleaseSpec};
 use crate::resource::Failure;
 use crate::role::{Catalog, Resource};
+
+/// Services that crash this often while their release is new cannot run it. Once or twice may have another cause.
+const MAX_CRASHES: u32 = 3;
+
+/// What a look at a new release found.
+enum Health {
+    Good,
+    Unhealthy(Failure),
+    /// Its services crashed too often.
+    Crashed(String),
+}
 
 /// Puts the new releases on trial again that are unhealthy now. Returns whether there are any.
 pub(crate) fn repeat_trials(
@@ -21,11 +32,13 @@ pub(crate) fn repeat_trials(
         let Some(spec) = resource.body.release() else {
             continue;
         };
-        let Err(why) = check(resource, spec, catalog, host) else {
-            continue;
+        let (why, crashed) = match look_at(resource, spec, catalog, host) {
+            Health::Good => continue,
+            Health::Unhealthy(failure) => (failure.message, None),
+            Health::Crashed(how) => (how.clone(), Some(how)),
         };
         tracing::warn!("{}: the new release is unhealthy: {why}", resource.id);
-        match release::repeat_trial(spec, host) {
+        match release::repeat_trial(spec, host, crashed) {
             Ok(()) => repeats = true,
             Err(failure) => tracing::warn!("{}: {failure}", resource.id),
         }
@@ -33,19 +46,20 @@ pub(crate) fn repeat_trials(
     repeats
 }
 
-fn check(
-    resource: &Resource,
-    spec: &ReleaseSpec,
-    catalog: &Catalog,
-    host: &Host,
-) -> Result<(), Failure> {
-    for (dependent, service) in services_of(catalog, resource) {
-        let crashes = service.crashes(host);
-        if crashes >= MAX_CRASHES_OF_NEW {
-            let why = format!("{} crashed {crashes} times since its start", dependent.id);
-            return Err(Failure::new(why));
-        }
+fn look_at(resource: &Resource, spec: &ReleaseSpec, catalog: &Catalog, host: &Host) -> Health {
+    let before = match release::crashes_at_gate(spec, host) {
+        Ok(before) => before,
+        Err(failure) => return Health::Unhealthy(failure),
+    };
+    let crashes = total_crashes(catalog, resource, host).saturating_sub(before);
+    if crashes >= MAX_CRASHES {
+        return Health::Crashed(format!(
+            "its services crashed {crashes} times since it passed its gate"
+        ));
     }
     let runs_as = || catalog.runs_as(&resource.id, host);
-    release::check_active(spec, host, &runs_as)
+    match release::check_active(spec, host, &runs_as) {
+        Ok(()) => Health::Good,
+        Err(failure) => Health::Unhealthy(failure),
+    }
 }

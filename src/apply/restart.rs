@@ -58,7 +58,7 @@ pub(crate) struct AppRestart {
 pub(crate) fn restart(params: RestartParams<'_>, host: &Host) -> Result<AppRestart, RootError> {
     let trial = Trial {
         release: params.release.name.clone(),
-        is_repeated: false,
+        crashed: None,
         deploy_to: params.spec.layout().deploy_to().to_owned(),
         current: params.spec.layout().current(),
     };

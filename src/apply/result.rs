@@ -1,7 +1,7 @@
 //! The results of a pass, by resource.
 
 use crate::owed::Obligation;
-use crate::resource::{Change, Failure};
+use crate::resource::{Change, Failure, FailureKind};
 
 /// The result of one resource.
 #[derive(Debug)]
@@ -20,10 +20,11 @@ pub(crate) enum ResourceResult {
 impl ResourceResult {
     /// Whether it is not in its desired state, so that nothing that depends on it may act.
     pub(super) fn is_broken(&self) -> bool {
-        matches!(
-            self,
-            ResourceResult::Failed(..) | ResourceResult::Skipped(_)
-        )
+        match self {
+            ResourceResult::Failed(_, failure) => !failure.is(FailureKind::Degraded),
+            ResourceResult::Skipped(_) => true,
+            _ => false,
+        }
     }
 
     /// trueup was asked to stop before it came to the resource, or to the end of its trial.

@@ -32,10 +32,13 @@ impl<'a> Applier<'a> {
                 "{bad} failed, and there is no good release to go back to: {}",
                 why.message
             ),
-            Ok(RollbackOutcome::RestoredIsUnhealthy) => format!(
-                "{bad}, which was restored, is unhealthy too: {}",
-                why.message
-            ),
+            Ok(RollbackOutcome::RestoredIsUnhealthy) => {
+                let message = format!(
+                    "{bad}, which was restored, is unhealthy too: {}",
+                    why.message
+                );
+                return self.end_without_good_release(on_trial, &message, why);
+            }
             Err(failure) => {
                 let message = format!(
                     "{}; and it cannot be rolled back: {}",
@@ -59,7 +62,7 @@ impl<'a> Applier<'a> {
         let on_trial = OnTrial {
             trial: Trial {
                 release: restored,
-                is_repeated: false,
+                crashed: None,
                 ..failed.trial.clone()
             },
             ..*failed
@@ -85,7 +88,12 @@ impl<'a> Applier<'a> {
                 Err(failure) => TrialEnd::Unresolved(failure),
             },
             Verdict::Failed(failure) => {
-                self.end_without_good_release(failed, restored, why, &failure)?
+                let message = format!(
+                    "{bad} failed ({}), and {restored}, to which it was rolled back, is unhealthy too: {}",
+                    why.summary(),
+                    failure.message
+                );
+                self.end_without_good_release(&on_trial, &message, &failure)?
             }
             Verdict::Stopped => undecided("trueup was asked to stop"),
             Verdict::Waiting(why) => undecided(&why),
@@ -93,33 +101,26 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// Ends a trial after which the restored release fails as well, with `failure`. A new release that had passed its
-    /// gate becomes active again, because both seem to miss something else.
+    /// Ends the trial of a restored release that fails as well. A new release that had passed its gate before becomes
+    /// active again, because both seem to miss something else.
     fn end_without_good_release(
         &mut self,
-        failed: &OnTrial<'a>,
-        restored: &str,
-        why: &Failure,
+        restored: &OnTrial<'a>,
+        message: &str,
         failure: &Failure,
     ) -> Result<TrialEnd, RootError> {
-        let bad = &failed.trial.release;
-        let message = format!(
-            "{bad} failed ({}), and {restored}, to which it was rolled back, is unhealthy too: {}",
-            why.summary(),
-            failure.message
-        );
-        let unresolved = Failure::new(message).hint(after_hint(failure, STAYS_ON_TRIAL));
-        if failed.trial.is_repeated {
-            match release::undo_rollback(failed.spec, self.host, bad) {
-                Ok(()) => {
-                    let progress = format!("goes forward to {bad} again: {restored} fails as well");
-                    self.announce(failed.resource, &progress);
-                    self.restart_after_rollback(failed.resource)?;
-                }
-                Err(failure) => tracing::warn!("{bad} cannot be activated again: {failure}"),
+        match release::undo_rollback(restored.spec, self.host) {
+            Ok(None) => {}
+            Ok(Some(newer)) => {
+                let fails = &restored.trial.release;
+                let progress = format!("goes forward to {newer} again: {fails} fails as well");
+                self.announce(restored.resource, &progress);
+                self.restart_after_rollback(restored.resource)?;
             }
+            Err(failure) => tracing::warn!("the rollback cannot be undone: {failure}"),
         }
-        Ok(TrialEnd::Unresolved(unresolved))
+        let hint = after_hint(failure, STAYS_ON_TRIAL);
+        Ok(TrialEnd::Unresolved(Failure::new(message).hint(hint)))
     }
 
     /// Restarts every dependent from the restored release, whether it runs, crash-loops or never started; not one that

@@ -25,9 +25,6 @@ use crate::role::{Catalog, Resource};
 /// A service that crashes this often in a trial does not boot. Once may be a race with what it needs.
 const MAX_CRASHES: u32 = 2;
 
-/// A service that crashes this often while its release is new cannot run it. Once or twice may have another cause.
-pub(super) const MAX_CRASHES_OF_NEW: u32 = 3;
-
 /// What a trial shows, for a new release and for one that was restored.
 pub(super) enum Verdict {
     Passed,
@@ -102,6 +99,12 @@ pub(super) fn services_of<'c>(
     dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
 }
 
+/// How often the services that run from a release crashed since they were started.
+pub(super) fn total_crashes(catalog: &Catalog, release: &Resource, host: &Host) -> u32 {
+    let services = services_of(catalog, release);
+    services.map(|(_, service)| service.crashes(host)).sum()
+}
+
 impl<'a> Applier<'a> {
     /// Runs the trial of a resource to its end, if it is on one.
     pub(super) fn finish_trial(&mut self, resource: &'a Resource) -> Result<(), RootError> {
@@ -164,7 +167,10 @@ impl<'a> Applier<'a> {
     fn confirm(&mut self, on_trial: &OnTrial<'a>) -> TrialEnd {
         let proven = format!("{} is proven", on_trial.trial.release);
         self.announce(on_trial.resource, &proven);
-        if let Err(failure) = release::record_proven(on_trial.spec, self.host) {
+        let crashes = total_crashes(self.catalog, on_trial.resource, self.host);
+        let recorded = release::record_proven(on_trial.spec, self.host)
+            .and_then(|()| release::record_crashes(on_trial.spec, self.host, crashes));
+        if let Err(failure) = recorded {
             return TrialEnd::Unresolved(failure);
         }
         self.view.forget();
@@ -207,6 +213,9 @@ impl<'a> Applier<'a> {
     }
 
     fn run_gate(&mut self, on_trial: &OnTrial<'a>) -> Result<TrialOutcome, Failure> {
+        if let Some(crashed) = &on_trial.trial.crashed {
+            return Ok(TrialOutcome::Failed(Failure::permanent(crashed)));
+        }
         let (catalog, host) = (self.catalog, self.host);
         let services = services_of(catalog, on_trial.resource).collect();
         let mut check_services = service_checks(services, &on_trial.trial, host);
@@ -242,20 +251,11 @@ pub(super) fn service_checks<'a>(
     trial: &'a Trial,
     host: &'a Host,
 ) -> impl FnMut() -> Result<(), Failure> {
-    // Those of a new release count from its start.
-    let max_crashes = match trial.is_repeated {
-        true => MAX_CRASHES_OF_NEW,
-        false => MAX_CRASHES,
-    };
-    let crashes_before = |service: &dyn ServiceProcesses| match trial.is_repeated {
-        true => 0,
-        false => service.crashes(host),
-    };
-    let crashes_before: Vec<u32> = services.iter().map(|(_, s)| crashes_before(*s)).collect();
+    let crashes_before: Vec<u32> = services.iter().map(|(_, s)| s.crashes(host)).collect();
     move || {
         for ((dependent, service), before) in services.iter().zip(&crashes_before) {
             let crashes = service.crashes(host).saturating_sub(*before);
-            if crashes >= max_crashes {
+            if crashes >= MAX_CRASHES {
                 return Err(Failure::permanent(format!(
                     "{} crashed {crashes} times since its start",
                     dependent.id

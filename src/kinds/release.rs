@@ -308,7 +308,7 @@ impl Kind for Release {
         };
         if let Some(active) = &found.active {
             let bake = active.bake_until.filter(|_| active.trial.is_none());
-            found.is_new = bake.is_some_and(|until| host.clock.now() < until);
+            found.is_new = bake.is_some_and(|until| spec.is_baking(until, host.clock.now()));
             found.files = files::inspect(spec, host, &active.name)?;
         }
         let away = !found.is_target_active(spec);
@@ -417,7 +417,7 @@ impl Kind for Release {
         let layout = spec.layout();
         let trial = state.trial(spec).map(|trial| Trial {
             release: trial.name.clone(),
-            is_repeated: trial.is_repeated,
+            crashed: trial.crashed.clone(),
             deploy_to: layout.deploy_to().to_owned(),
             current: layout.current(),
         });

@@ -119,7 +119,7 @@ impl Session {
         let serving = active.as_ref().map(|active| {
             let trial = Trial {
                 release: active.name.clone(),
-                is_repeated: false,
+                crashed: None,
                 deploy_to: layout.deploy_to().to_owned(),
                 current: layout.current(),
             };

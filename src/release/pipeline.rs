@@ -91,7 +91,11 @@ pub(crate) fn refresh(
 ) -> Result<(), Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
     files::write_files(&deployment, &deployment.layout.release(name))?;
-    active_links::keep_active_links(&deployment, name)
+    // A place that is occupied must not keep a service from its restart.
+    active_links::keep_active_links(&deployment, name).map_err(|failure| Failure {
+        kind: FailureKind::Degraded,
+        ..failure
+    })
 }
 
 impl Deployment<'_> {

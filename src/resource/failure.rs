@@ -33,6 +33,8 @@ pub(crate) enum FailureKind {
     /// A poll of a trial found what does not pass by waiting: the app is up and answers wrongly, or its processes
     /// ended for good.
     Permanent,
+    /// The resource is not as described, but what depends on it may go on.
+    Degraded,
     /// Another program on the host is in the way, so it says nothing about the release on trial.
     Conflict,
 }

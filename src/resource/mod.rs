@@ -49,8 +49,8 @@ pub(crate) enum ApplyOutcome {
 pub(crate) struct Trial {
     /// The name of the release.
     pub release: String,
-    /// It passed its gate before, and became unhealthy while it was new.
-    pub is_repeated: bool,
+    /// How often its services crashed since it passed its gate, if that was too often.
+    pub crashed: Option<String>,
     /// The folder that contains the app's `releases`.
     pub deploy_to: PathBuf,
     /// The link through which the app uses the release.

@@ -52,8 +52,12 @@ impl App {
         app
     }
 
-    /// How many processes of this host have this command line.
+    /// How many processes of this host have a command line that begins like this.
     pub fn processes(&self, line: &str) -> usize {
+        self.process_ids(line).len()
+    }
+
+    pub fn process_ids(&self, line: &str) -> Vec<i32> {
         let ids = std::fs::read_dir("/proc").unwrap().flatten();
         let root = self.sandbox.at("/");
         let is_here = |id: &std::path::Path| {
@@ -65,7 +69,9 @@ impl App {
                         .starts_with(line.as_bytes())
                 })
         };
-        ids.filter(|id| is_here(&id.path())).count()
+        ids.filter(|id| is_here(&id.path()))
+            .filter_map(|id| id.file_name().to_str()?.parse().ok())
+            .collect()
     }
 
     pub fn with_port(&self, text: &str) -> String {

@@ -37,10 +37,10 @@ fn bad_release_is_never_activated_and_its_sha_quarantined() {
             "did not listen on port",
         ),
         (
-            "sleep 1; kill -KILL $$",
+            "sleep 1; kill -SEGV $$",
             "200",
             "page five",
-            "was killed by SIGKILL",
+            "was killed by SIGSEGV",
         ),
     ] {
         let sha = app.publish_commit(run, status, page);
@@ -106,6 +106,42 @@ fn app_that_ignores_its_port_is_deployed_with_a_warning() {
         assert!(ran.err.contains("ignores the port in `PORT`"), "{ran}");
         assert_eq!(app.running(), sha);
     }
+}
+
+#[test]
+fn app_that_the_kernel_may_have_killed_is_neither_activated_nor_quarantined() {
+    let app = app();
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    let first = app.current();
+    app.publish_commit("sleep 1; kill -KILL $$", "200", "page two");
+    let ran = app.converge(1);
+    assert!(ran.out.contains("was killed by SIGKILL"), "{ran}");
+    assert!(ran.out.contains("short of memory"), "{ran}");
+    assert_eq!(app.current(), first);
+    assert!(!app.sandbox.at("/var/lib/trueup/orders/shop.json").exists());
+}
+
+#[test]
+fn app_that_never_passed_a_preflight_here_is_left_to_the_gate() {
+    let once = "[ -z \"$TRUEUP_PREFLIGHT\" ] || { echo already running; exit 1; }; ";
+    let app = App::new(ROLE);
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    app.role(&role("timeout: 3s"));
+    let sha = app.publish_commit(&format!("{once}{GOOD}"), "200", "page two");
+    let ran = app.converge(0);
+    assert!(
+        ran.err.contains("exited with 1 before it answered"),
+        "{ran}"
+    );
+    assert!(ran.err.contains("`preflight: null`"), "{ran}");
+    assert_eq!(app.running(), sha);
+    let first = app.current();
+    app.publish_commit(&format!("{once}{GOOD}"), "500", "page three");
+    let ran = app.converge(4);
+    assert!(ran.out.contains("rolls back to"), "{ran}");
+    assert_eq!(app.current(), first);
 }
 
 #[test]

@@ -96,7 +96,7 @@ mod tests {
     fn processes_outside_the_trial_release_are_reported() {
         let trial = Trial {
             release: "20261121050000-4f2c9d0".into(),
-            is_repeated: false,
+            crashed: None,
             deploy_to: "/srv/www/shop".into(),
             current: "/srv/www/shop/current".into(),
         };

@@ -1,7 +1,6 @@
 //! Commands that run beside the services for a while, such as a trial start of an app.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::ports::exec::Command;
@@ -16,8 +15,6 @@ pub(crate) struct TransientUnit {
     pub memory: Option<u64>,
     /// The unit ends after this time even if trueup was killed.
     pub max_runtime: Duration,
-    /// Folders that are empty for the command, and that only it sees.
-    pub private_dirs: Vec<PathBuf>,
 }
 
 /// How a command in a transient unit ended, other than by [`Services::stop_transient`](super::Services::stop_transient).
@@ -25,8 +22,13 @@ pub(crate) struct TransientUnit {
 pub(crate) enum TransientEnd {
     /// It ran, and there is nothing more to say than its exit status.
     Exited,
-    /// It ran and failed: for example `its main process was killed by signal 9`.
-    Failed(String),
+    /// It ran and failed, for this reason.
+    Failed {
+        /// For example `its main process was killed by signal 9`.
+        why: String,
+        /// By SIGKILL or for want of memory, which may have a cause outside.
+        was_killed: bool,
+    },
     /// The unit was not started.
     NotStarted,
 }

@@ -1,7 +1,6 @@
 //! The preflight of a release, as a role declares it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::{Error, Unexpected, Visitor};
@@ -40,8 +39,8 @@ fn deserialize_rendered_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
     deserializer.deserialize_any(RenderedBool)
 }
 
-/// How long an app may boot without a `timeout`.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an app may boot at least without a `timeout`.
+const MIN_DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A trial start of a release beside the running one, before it is activated.
 #[derive(Debug, Deserialize)]
@@ -64,14 +63,10 @@ pub(crate) struct PreflightSpec {
     /// Added to the environment of all steps.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// How long it may boot; `60s` when not given.
+    /// How long it may boot; as long as `gate_timeout`, at least `60s`, when not given.
     pub timeout: Option<Seconds>,
     /// How much memory the host must have available. Under systemd the instance gets no more.
     pub memory: Option<Size>,
-    /// Folders of `linked_dirs` that hold pidfiles and sockets of the running app: under systemd the instance sees
-    /// empty ones of its own.
-    #[serde(default)]
-    pub private_dirs: Vec<PathBuf>,
     /// What to do when it has less.
     #[serde(default)]
     pub when_short: WhenShort,
@@ -107,8 +102,10 @@ pub(crate) enum PreflightTiming {
 }
 
 impl PreflightSpec {
-    pub(in crate::release) fn timeout(&self) -> Duration {
-        self.timeout.map_or(DEFAULT_TIMEOUT, |seconds| seconds.0)
+    /// `gate`: the time limit of the gate.
+    pub(in crate::release) fn timeout(&self, gate: Duration) -> Duration {
+        let default = gate.max(MIN_DEFAULT_TIMEOUT);
+        self.timeout.map_or(default, |seconds| seconds.0)
     }
 
     pub(in crate::release) fn runs_before_migrate(&self) -> bool {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::allowed_refs::AllowedRefs;
@@ -256,6 +257,11 @@ impl ReleaseSpec {
     /// How long a release is new after its gate.
     pub(in crate::release) fn bake(&self) -> Duration {
         self.bake.map_or(DEFAULT_BAKE, |seconds| seconds.0)
+    }
+
+    /// Whether a release is new that is so `until` then. Not if the clock was set back since.
+    pub(crate) fn is_baking(&self, until: Timestamp, now: Timestamp) -> bool {
+        now < until && until.duration_since(now).unsigned_abs() <= self.bake()
     }
 
     /// Every path in a release that becomes a link, with its target in `deploy_to`.

@@ -174,6 +174,7 @@ mod tests {
             from: None,
             is_rollback: false,
             is_repeated: false,
+            crashed: None,
         };
         assert_eq!(release_phase(&entry, false, None), ReleasePhase::Building);
         entry.state = ReleaseStatus::Built;

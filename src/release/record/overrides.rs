@@ -73,6 +73,22 @@ impl Overrides {
         Ok(DOCUMENT.save(&host.root, &path, &file)?)
     }
 
+    /// Takes a sha out of the quarantine of an app. Writes only if it is there.
+    pub(in crate::release) fn lift_quarantine(
+        host: &Host,
+        layout: &Layout,
+        sha: &Sha,
+    ) -> Result<(), Failure> {
+        let mut overrides = Overrides::load(host, layout)?;
+        if overrides.find_quarantined(sha).is_none() {
+            return Ok(());
+        }
+        overrides
+            .quarantine
+            .retain(|quarantined| quarantined.sha != *sha);
+        overrides.save(host, layout)
+    }
+
     /// Whether the file is from an older trueup, which stored service output there, readable by everybody.
     pub(crate) fn has_multiline_reason(&self) -> bool {
         self.quarantine

@@ -47,6 +47,7 @@ pub(crate) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
         from: from.filter(|from| *from != attempt.name),
         is_rollback: false,
         is_repeated: false,
+        crashed: None,
     }));
     attempt.record.set_bake(None);
     attempt.record.set_last_activated(&attempt.name);

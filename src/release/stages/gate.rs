@@ -17,6 +17,7 @@ use crate::release::app::spec::{POLL_INTERVAL, ReleaseSpec};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
 use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
+use crate::release::record::overrides::Overrides;
 use crate::release::record::{self, RecordedBake, RecordedTrial, ReleaseRecord};
 use crate::resource::{Failure, FailureKind, TrialOutcome};
 
@@ -28,8 +29,13 @@ pub(crate) fn poll_gate(
     check_services: &mut dyn FnMut() -> Result<(), Failure>,
     runs_as: ServiceUids<'_>,
 ) -> Result<TrialOutcome, Failure> {
+    let mut fail_after = spec.fail_after();
     let sha = match load_trial(spec, host)? {
         Some((deployment, _, trial)) => {
+            if trial.is_repeated {
+                // It answered rightly before, so what it needs may come back: it has the whole time.
+                fail_after = spec.gate_timing().0;
+            }
             // Its hooks have run.
             let is_first = !trial.is_rollback && !trial.is_repeated;
             if is_first && let Some(failure) = run_before_hooks(&deployment, &trial) {
@@ -40,7 +46,7 @@ pub(crate) fn poll_gate(
         None => None,
     };
     let mut check = || poll_once(spec, host, sha.as_ref(), check_services, runs_as);
-    Ok(poll_until_proven(spec, host, &mut check))
+    Ok(poll_until_proven(spec, host, fail_after, &mut check))
 }
 
 /// The same after a restart of the active release, at `sha`: runs no hook, and leaves a trial as it is.
@@ -51,7 +57,7 @@ pub(crate) fn poll_restarted(
     check_services: &mut dyn FnMut() -> Result<(), Failure>,
     runs_as: ServiceUids<'_>,
 ) -> TrialOutcome {
-    poll_until_proven(spec, host, &mut || {
+    poll_until_proven(spec, host, spec.fail_after(), &mut || {
         poll_once(spec, host, sha, check_services, runs_as)
     })
 }
@@ -74,13 +80,14 @@ fn poll_once(
 fn poll_until_proven(
     spec: &ReleaseSpec,
     host: &Host,
+    fail_after: Duration,
     check: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> TrialOutcome {
     let (deadline, times, every) = spec.gate_timing();
     let started = host.clock.monotonic_now();
     let mut in_a_row = 0;
     let mut conflict = None;
-    let mut permanent = PermanentFailures::new(spec.fail_after());
+    let mut permanent = PermanentFailures::new(fail_after);
     loop {
         if host.stop.is_set() {
             return TrialOutcome::Stopped;
@@ -170,6 +177,8 @@ fn run_before_hooks(deployment: &Deployment<'_>, trial: &RecordedTrial) -> Optio
 pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
     let (deployment, mut record, trial) = load_trial(spec, host)?.ok_or_else(trial_lost)?;
     record.set_trial(None);
+    // A pass that was killed while it rolled back may have left it.
+    Overrides::lift_quarantine(host, &deployment.layout, &deployment.sha)?;
     if trial.is_repeated {
         return record.save(host, &deployment.layout);
     }
@@ -179,6 +188,7 @@ pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failu
         name: trial.name.clone(),
         from: trial.from.clone(),
         until: host.clock.now() + spec.bake(),
+        crashes: 0,
     }));
     let mut attempt = Attempt {
         deployment: &deployment,
@@ -221,8 +231,34 @@ pub(crate) fn check_active(
     spec.check_health(sha.as_ref(), host, runs_as)
 }
 
-/// Puts the active release on trial again, after it became unhealthy while it was new.
-pub(crate) fn repeat_trial(spec: &ReleaseSpec, host: &Host) -> Result<(), Failure> {
+/// How often the services of the new release had crashed when it passed its gate.
+pub(crate) fn crashes_at_gate(spec: &ReleaseSpec, host: &Host) -> Result<u32, Failure> {
+    let record = ReleaseRecord::load(host, &spec.layout())?;
+    Ok(record.bake().map_or(0, |bake| bake.crashes))
+}
+
+/// Records how often the services of the new release have crashed by now.
+pub(crate) fn record_crashes(spec: &ReleaseSpec, host: &Host, crashes: u32) -> Result<(), Failure> {
+    let layout = spec.layout();
+    let mut record = ReleaseRecord::load(host, &layout)?;
+    let Some(bake) = record
+        .bake()
+        .filter(|bake| bake.crashes != crashes)
+        .cloned()
+    else {
+        return Ok(());
+    };
+    record.set_bake(Some(RecordedBake { crashes, ..bake }));
+    record.save(host, &layout)
+}
+
+/// Puts the active release on trial again, after it became unhealthy while it was new. `crashed`: if its services
+/// crashed too often, how often.
+pub(crate) fn repeat_trial(
+    spec: &ReleaseSpec,
+    host: &Host,
+    crashed: Option<String>,
+) -> Result<(), Failure> {
     let layout = spec.layout();
     let mut record = ReleaseRecord::load(host, &layout)?;
     let Some(bake) = record.bake().cloned() else {
@@ -233,6 +269,7 @@ pub(crate) fn repeat_trial(spec: &ReleaseSpec, host: &Host) -> Result<(), Failur
         from: bake.from,
         is_rollback: false,
         is_repeated: true,
+        crashed,
     }));
     record.save(host, &layout)
 }

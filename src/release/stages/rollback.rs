@@ -50,29 +50,41 @@ pub(crate) fn restore_previous(
     };
     record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
     let Some(to) = to else {
+        // It stays, so its crashes so far do not count any more.
+        attempt.record.set_trial(Some(RecordedTrial {
+            crashed: None,
+            ..trial
+        }));
         attempt.save()?;
         return Ok(RollbackOutcome::NoTarget);
     };
     quarantine(&deployment, &attempt.name, why)?;
     write_to_log(&deployment, &attempt.name, &why.message)?;
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
-    restore(&deployment, &mut record, &trial.name, &to)?;
+    restore(
+        &deployment,
+        &mut record,
+        &trial.name,
+        &to,
+        trial.is_repeated,
+    )?;
     Ok(RollbackOutcome::RolledBack(to))
 }
 
-/// Goes forward again to `release`, which had passed its gate and was taken back, because the restored release fails
+/// Goes forward again to the release that had passed its gate and was taken back, because the restored release fails
 /// as well: the cause is something that both need. It is on trial, nothing is quarantined, and nothing more is tried.
-pub(crate) fn undo_rollback(spec: &ReleaseSpec, host: &Host, release: &str) -> Result<(), Failure> {
+/// Returns its name; `None`: the release that was taken back had never passed.
+pub(crate) fn undo_rollback(spec: &ReleaseSpec, host: &Host) -> Result<Option<String>, Failure> {
     let (deployment, mut record, trial) = load_trial(spec, host)?.ok_or_else(trial_lost)?;
-    let entry = record.find_mut(release).ok_or_else(trial_lost)?;
+    let proven = trial.from.as_deref().filter(|_| trial.is_rollback);
+    let Some(entry) = proven.and_then(|name| record.find_mut(name)) else {
+        return Ok(None);
+    };
     (entry.state, entry.why) = (ReleaseStatus::Good, None);
-    let sha = entry.sha.clone();
-    let mut overrides = Overrides::load(host, &deployment.layout)?;
-    overrides
-        .quarantine
-        .retain(|quarantined| quarantined.sha != sha);
-    overrides.save(host, &deployment.layout)?;
-    restore(&deployment, &mut record, &trial.name, release)
+    let name = entry.name.clone();
+    Overrides::lift_quarantine(host, &deployment.layout, &entry.sha)?;
+    restore(&deployment, &mut record, &trial.name, &name, false)?;
+    Ok(Some(name))
 }
 
 /// Finishes a rollback in which an earlier pass was killed: a bad release is still active. Returns whether there
@@ -93,7 +105,7 @@ pub(crate) fn finish_rollback(
         record.save(host, &layout)?;
         return Ok(false);
     };
-    restore(&deployment, &mut record, name, &to)?;
+    restore(&deployment, &mut record, name, &to, false)?;
     Ok(true)
 }
 
@@ -106,19 +118,22 @@ fn write_to_log(deployment: &Deployment<'_>, release: &str, why: &str) -> Result
     Ok(())
 }
 
-/// Switches from the release `bad` to the release `to`, which is on trial from then on.
+/// Switches from the release `bad` to the release `to`, which is on trial from then on. `was_proven`: `bad` had passed
+/// its gate before.
 fn restore(
     deployment: &Deployment<'_>,
     record: &mut ReleaseRecord,
     bad: &str,
     to: &str,
+    was_proven: bool,
 ) -> Result<(), Failure> {
     let (host, layout) = (deployment.host, &deployment.layout);
     record.set_trial(Some(RecordedTrial {
         name: to.to_owned(),
-        from: None,
+        from: was_proven.then(|| bad.to_owned()),
         is_rollback: true,
         is_repeated: false,
+        crashed: None,
     }));
     record.set_bake(None);
     record.save(host, layout)?;

@@ -433,6 +433,74 @@ fn first_release_on_trial_is_distinguished_from_later_ones() {
 }
 
 #[test]
+fn rollback_of_a_proven_release_is_undone_also_by_a_later_pass() {
+    let bench = Bench::new();
+    let host = bench.host();
+    let bad = Failure::new("answered 500");
+    let first = bench.spec(&bench.commit(&[("a", "1")]), "");
+    deploy_ok(&first, &host);
+    let second = bench.spec(&bench.commit(&[("a", "2")]), "");
+    deploy_ok(&second, &host);
+    let active = || record::active(&host, &first.layout(), 5).unwrap().unwrap();
+    let new = active().name;
+    repeat_trial(&second, &host, None).unwrap();
+    restore_previous(&second, &host, &bad).unwrap();
+    let quarantined = |spec: &ReleaseSpec| {
+        let overrides = record::overrides::Overrides::load(&host, &spec.layout()).unwrap();
+        overrides.quarantine.len()
+    };
+    assert_eq!(quarantined(&second), 1);
+    // The pass was killed here; the next one finds that the restored release fails as well.
+    assert_eq!(
+        restore_previous(&second, &host, &bad).unwrap(),
+        RollbackOutcome::RestoredIsUnhealthy
+    );
+    assert_eq!(undo_rollback(&second, &host).unwrap(), Some(new.clone()));
+    assert_eq!(quarantined(&second), 0);
+    assert_eq!(active().name, new);
+    assert_eq!(active().state, Some(ReleaseStatus::Good));
+    // Once, and never for a release that had not passed.
+    assert_eq!(undo_rollback(&second, &host).unwrap(), None);
+    record_proven(&second, &host).unwrap();
+    let third = bench.spec(&bench.commit(&[("a", "3")]), "");
+    crate::release::deploy(&third, third.wanted.as_ref().unwrap(), &host).unwrap();
+    restore_previous(&third, &host, &bad).unwrap();
+    assert_eq!(undo_rollback(&third, &host).unwrap(), None);
+}
+
+#[test]
+fn proven_release_leaves_the_quarantine() {
+    let bench = Bench::new();
+    let host = bench.host();
+    let spec = bench.spec(&bench.commit(&[("a", "1")]), "");
+    deploy_ok(&spec, &host);
+    let second = bench.spec(&bench.commit(&[("a", "2")]), "");
+    crate::release::deploy(&second, second.wanted.as_ref().unwrap(), &host).unwrap();
+    // A pass was killed between the quarantine and the record.
+    let mut overrides = record::overrides::Overrides::default();
+    overrides.quarantine(crate::release::QuarantinedSha {
+        sha: second.wanted.clone().unwrap(),
+        release: "r".into(),
+        at: host.clock.now(),
+        why: "answered 500".into(),
+    });
+    overrides.save(&host, &second.layout()).unwrap();
+    record_proven(&second, &host).unwrap();
+    let overrides = record::overrides::Overrides::load(&host, &second.layout()).unwrap();
+    assert_eq!(overrides.quarantine.len(), 0);
+}
+
+#[test]
+fn release_is_new_for_its_bake_whatever_the_clock_showed_before() {
+    let bench = Bench::new();
+    let spec = bench.spec(&bench.commit(&[("a", "1")]), "");
+    let now = bench.host().clock.now();
+    let is_new = |seconds: i64| spec.is_baking(now + jiff::SignedDuration::from_secs(seconds), now);
+    assert!(is_new(1) && is_new(300));
+    assert!(!is_new(0) && !is_new(-1) && !is_new(301) && !is_new(31_536_000));
+}
+
+#[test]
 fn restored_release_that_fails_stays_on_trial_and_gives_way_to_another_sha() {
     let bench = Bench::new();
     let host = bench.host();

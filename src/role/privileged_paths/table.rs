@@ -147,11 +147,6 @@ pub(super) const FORMATS: &[Format] = &[
                 "nginx's workers open the files that visitors request; the master opens nothing there. They follow the links of a release: see below",
             ),
             directive(
-                &["if"],
-                User("www-data"),
-                "nginx's workers look whether there is a release, and open nothing",
-            ),
-            directive(
                 &[
                     "ssl_certificate",
                     "ssl_certificate_key",

@@ -11,7 +11,7 @@ at_boot() { sed -i "/^VERSION = /i $1" config.ru; }
 health() { sed -i "s|when \"/health\" then .*|when \"/health\" then $1|" config.ru; }
 # What makes the last good version bad; the exit code of its pass; what the report says.
 kinds=(crash late killed error word hang redirect migration assets)
-declare -A code=([migration]=1 [assets]=1) words
+declare -A code=([killed]=1 [migration]=1 [assets]=1) words
 make_crash() { at_boot 'raise "this version does not boot"'; }
 words[crash]="before it answered"
 make_late() { at_boot 'sleep 2; exit! 3'; }
@@ -30,7 +30,7 @@ make_migration() { touch bad-migration; }
 words[migration]="step \`migrate\`"
 make_assets() { echo 'exit 1' >bin/build; }
 words[assets]="step \`assets\`"
-make_waiting() { at_boot 'File.write("tmp/pids/trial", Process.pid); sleep 600'; }
+make_waiting() { at_boot 'sleep 600'; }
 make_dies() { at_boot 'Thread.new { sleep 4; Process.kill(:KILL, Process.pid) }'; }
 make_good() { :; }
 # commit NAME KIND: the version NAME is a good one made bad in this way
@@ -62,7 +62,6 @@ apps:
   shop:
     repo: "git@$git_address:shop.git"
     port: 3000
-    linked_dirs: [log, tmp/pids]
     steps: [{name: install, run: bundle check}]
     assets: {run: bin/build}
     migrate: {run: "[ ! -e bad-migration ]", when_changed: null}
@@ -102,7 +101,7 @@ check "the host converges to it" on web trueup converge
 died() { [ "$(shown web puma-shop NRestarts)" -ge 3 ]; }
 wait_for 60 "it dies again and again" died
 code "the next pass takes it back" 4 on web trueup converge
-has "because it died" "service:puma-shop crashed" "$output"
+has "because it died" "its services crashed" "$output"
 page_has web "version $version" || fail "visitors get $version" "$(page web)"
 code "it stays quarantined" 4 on web trueup converge
 has "with the reason" "quarantined" "$output"
@@ -113,13 +112,12 @@ check "a version that never boots is published" publish "${sha[waiting]}"
 on web sh -c 'trueup converge >/run/output 2>&1 & echo $!' >"$SCRATCH/pid"
 # The process of the trial start that has the app's environment.
 trial() { on web sh -c 'grep -l TRUEUP_PREFLIGHT=1 /proc/[0-9]*/environ 2>/dev/null' | head -n 1 | cut -d/ -f3; }
-boots() { on web test -e "/proc/$(trial)/root/srv/www/shop/shared/tmp/pids/trial"; }
+boots() { [ -n "$(trial)" ]; }
 wait_for 30 "it is started beside the running one" boots
 process=$(trial)
 same "as the app's user" deploy "$(shown web "$unit" User)"
 same "without new privileges" yes "$(shown web "$unit" NoNewPrivileges)"
 same "and it is the first to be killed when memory is short" 1000 "$(on web cat "/proc/$process/oom_score_adj")"
-code "its pidfile is not where the running app has its own" 1 on web test -e /srv/www/shop/shared/tmp/pids/trial
 code "no property of its unit has the app's secret" 1 on web sh -c "systemctl show $unit | grep hunter2"
 code "and no argument of a process" 1 on web sh -c "ps -eo args | grep 'hunte[r]2'"
 on web kill -KILL "$(cat "$SCRATCH/pid")"

@@ -140,6 +140,17 @@ impl UnitState {
         })
     }
 
+    /// Whether the main process was ended by SIGKILL, or a process for want of memory.
+    pub(super) fn was_killed(&self) -> bool {
+        const SIGKILL: i32 = 9;
+        let status = i32_property(&self.service, "ExecMainStatus");
+        match string_property(&self.service, "Result") {
+            "oom-kill" => true,
+            "signal" => status == Some(SIGKILL),
+            _ => false,
+        }
+    }
+
     pub(super) fn conditions_met(&self) -> bool {
         // A unit that was never started has no result and no time of the check.
         u64_property(&self.unit, "ConditionTimestampMonotonic").unwrap_or(0) == 0

@@ -168,7 +168,6 @@ pub(crate) fn attempt_fingerprint(spec: &ReleaseSpec) -> String {
             &preflight.env,
             preflight.timeout.map(|timeout| timeout.0),
             (preflight.memory, preflight.when_short, preflight.when),
-            &preflight.private_dirs,
             health.map(|health| &health.url),
         )
     });

@@ -24,6 +24,8 @@ use crate::resource::{Failure, FailureKind};
 /// Time that the app gets beyond its boot: to answer wrongly, and to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
+const SIGKILL: i32 = 9;
+
 /// Starts the app, polls its health check until the outcome is known, and stops the app. Returns what it printed,
 /// too.
 pub(super) fn run_instance(
@@ -31,6 +33,7 @@ pub(super) fn run_instance(
     spec: &PreflightSpec,
 ) -> Result<(Verdict, CompletedCommand), Failure> {
     let deployment = attempt.deployment;
+    let (gate_timeout, ..) = deployment.spec.gate_timing();
     let (exec, services) = (&*deployment.host.exec, &*deployment.host.services);
     let port = listeners::free_port().map_err(|error| {
         Failure::new(format!("there is no free port for the preflight: {error}"))
@@ -42,7 +45,7 @@ pub(super) fn run_instance(
         health: health_at(deployment, spec, port)?,
         user: user.unwrap_or_else(|| deployment.host.root.current_uid()),
         address: (Ipv4Addr::LOCALHOST, port).into(),
-        limit: spec.timeout(),
+        limit: spec.timeout(gate_timeout),
     };
     let unit = transient_unit(deployment, spec);
     // One that a killed pass left.
@@ -61,7 +64,7 @@ pub(super) fn run_instance(
     // A unit whose start was under way when it was to be stopped.
     services.stop_transient(&unit.name)?;
     let verdict = match verdict {
-        Verdict::Ended(_) => ended_verdict(end, &completed)?,
+        Verdict::Ended { .. } => ended_verdict(end, &completed)?,
         verdict => verdict,
     };
     Ok((verdict, completed))
@@ -69,12 +72,15 @@ pub(super) fn run_instance(
 
 /// The verdict on an app that ended by itself.
 fn ended_verdict(end: TransientEnd, completed: &CompletedCommand) -> Result<Verdict, Failure> {
-    Ok(Verdict::Ended(match (end, completed.exit_reason) {
-        (TransientEnd::Failed(why), _) => format!("failed before it answered: {why}"),
+    let (how, was_killed) = match (end, completed.exit_reason) {
+        (TransientEnd::Failed { why, was_killed }, _) => {
+            (format!("failed before it answered: {why}"), was_killed)
+        }
         // systemd forgets a unit that ended well.
         (TransientEnd::Exited, reason)
         | (TransientEnd::NotStarted, reason @ ExitReason::Exited(0)) => {
-            format!("{reason} before it answered")
+            let was_killed = reason == ExitReason::Signalled(SIGKILL);
+            (format!("{reason} before it answered"), was_killed)
         }
         (TransientEnd::NotStarted, reason) => {
             let output = completed.output.tail(run::MAX_SHOWN_LINES);
@@ -83,22 +89,18 @@ fn ended_verdict(end: TransientEnd, completed: &CompletedCommand) -> Result<Verd
             ))
             .with_log_tail(&output));
         }
-    }))
+    };
+    Ok(Verdict::Ended { how, was_killed })
 }
 
 fn transient_unit(deployment: &Deployment<'_>, spec: &PreflightSpec) -> TransientUnit {
     let release = deployment.spec;
-    let shared = deployment.layout.shared();
-    let private = spec.private_dirs.iter();
-    let private = private.filter(|dir| release.linked_dirs.contains(dir));
+    let (gate_timeout, ..) = release.gate_timing();
     TransientUnit {
         name: format!("trueup-preflight-{}", release.app),
         description: format!("Preflight of the app {}", release.app),
         memory: spec.memory.map(|size| size.0),
-        max_runtime: spec.timeout() + STOP_TIMEOUT,
-        private_dirs: private
-            .map(|dir| deployment.host.root.machine_path(&shared.join(dir)))
-            .collect(),
+        max_runtime: spec.timeout(gate_timeout) + STOP_TIMEOUT,
     }
 }
 
@@ -122,7 +124,8 @@ fn command(attempt: &Attempt<'_, '_>, spec: &PreflightSpec, port: u16) -> Result
     command.cwd = Some(root.machine_path(&release));
     command.identity = identity.filter(|_| root.is_privileged());
     command.umask = deployment.spec.umask();
-    command.timeout = spec.timeout() + STOP_TIMEOUT;
+    let (gate_timeout, ..) = deployment.spec.gate_timing();
+    command.timeout = spec.timeout(gate_timeout) + STOP_TIMEOUT;
     command.stop = Some(StopFlag::default());
     let mut log = run::open_log(deployment, &attempt.name)?;
     let now = deployment.host.clock.now();
@@ -172,10 +175,17 @@ fn instance_url(url: &str, port: u16) -> Option<(String, Option<String>)> {
 pub(super) enum Verdict {
     Passed,
     Stopped,
-    /// The app ended before it answered, in this way.
-    Ended(String),
+    /// The app ended before it answered.
+    Ended {
+        how: String,
+        /// By SIGKILL or for want of memory, which may have a cause outside.
+        was_killed: bool,
+    },
     /// Nothing listened on this port while the app could boot.
-    NeverListened(u16),
+    NeverListened {
+        port: u16,
+        limit: Duration,
+    },
     Failed(Failure),
 }
 
@@ -207,7 +217,10 @@ impl Instance<'_> {
                 return Verdict::Stopped;
             }
             if has_ended() {
-                return Verdict::Ended(String::new());
+                return Verdict::Ended {
+                    how: String::new(),
+                    was_killed: false,
+                };
             }
             let wrong = match self.check() {
                 Ok(Poll::NotListening) => None,
@@ -222,7 +235,10 @@ impl Instance<'_> {
             last = wrong.or(last);
             if now >= deadline {
                 let Some(failure) = last else {
-                    return Verdict::NeverListened(self.address.port());
+                    return Verdict::NeverListened {
+                        port: self.address.port(),
+                        limit: self.limit,
+                    };
                 };
                 let context = format!("not healthy within {} s", self.limit.as_secs());
                 return Verdict::Failed(Failure {

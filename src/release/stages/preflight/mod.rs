@@ -19,6 +19,9 @@ use crate::resource::{Failure, FailureKind};
 /// Lines of the app's output in which trueup looks for a port that is taken.
 const MAX_SEARCHED_LINES: usize = 200;
 
+/// How many ports an instance gets while other users take them.
+const MAX_PORTS: usize = 3;
+
 /// Where in the deployment a preflight runs; its name in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PreflightPoint {
@@ -54,8 +57,8 @@ pub(crate) fn preflight(
                 Ok(StageOutcome::Skipped(why))
             }
             None => {
-                let (verdict, completed) = run_instance(attempt, spec)?;
-                judge(attempt, spec, verdict, &completed)
+                let (verdict, completed) = run_on_free_port(attempt, spec)?;
+                judge(attempt, verdict, &completed)
                     .map_err(|failure| spare_if_host_is_unhealthy(deployment, failure))
             }
         }
@@ -110,49 +113,79 @@ fn check_memory(spec: &PreflightSpec) -> Result<Option<String>, Failure> {
     }
 }
 
+/// Runs an instance on another port while other users take the one that it got.
+fn run_on_free_port(
+    attempt: &Attempt<'_, '_>,
+    spec: &PreflightSpec,
+) -> Result<(Verdict, CompletedCommand), Failure> {
+    for _ in 1..MAX_PORTS {
+        match run_instance(attempt, spec)? {
+            (Verdict::Failed(failure), _) if failure.is(FailureKind::Conflict) => {
+                tracing::warn!("{}: {failure}", attempt.deployment.spec.app);
+            }
+            other => return Ok(other),
+        }
+    }
+    run_instance(attempt, spec)
+}
+
 /// What a verdict means for the deployment.
 fn judge(
     attempt: &Attempt<'_, '_>,
-    spec: &PreflightSpec,
     verdict: Verdict,
     completed: &CompletedCommand,
 ) -> Result<StageOutcome, Failure> {
     let deployment = attempt.deployment;
+    deployment.check_stop()?;
+    // Until then the app may be one that cannot run twice on a host, and the gate decides.
     let has_passed_before = attempt.record.has_done(Stage::Preflight);
+    let is_first_release = deployment.previous.is_none();
     let failure = match verdict {
         Verdict::Passed => return Ok(StageOutcome::Done),
         Verdict::Stopped => return Err(Failure::stopped()),
         Verdict::Failed(failure) => failure,
-        Verdict::Ended(_) if !has_passed_before && met_a_taken_port(completed) => {
-            return Ok(skip_ignored_port(deployment, "it met a port that is taken"));
+        Verdict::Ended { .. } if !has_passed_before && met_a_taken_port(completed) => {
+            return Ok(skip(
+                deployment,
+                "it ignores the port in `PORT`: it met a port that is taken",
+            ));
         }
-        Verdict::NeverListened(_) if !has_passed_before => {
-            return Ok(skip_ignored_port(deployment, "it did not listen there"));
+        Verdict::NeverListened { .. } if !has_passed_before => {
+            return Ok(skip(
+                deployment,
+                "it ignores the port in `PORT`: it did not listen there",
+            ));
         }
-        Verdict::Ended(how) => Failure::permanent(format!("the app {how}")),
-        Verdict::NeverListened(port) => Failure::permanent(format!(
+        Verdict::Ended { how, .. } if !has_passed_before && !is_first_release => {
+            return Ok(skip(deployment, &format!("it {how}")));
+        }
+        Verdict::Ended {
+            how,
+            was_killed: true,
+        } => Failure::new(format!("the app {how}")).hint(
+            "nothing is quarantined: the host may be short of memory; the next pass tries again",
+        ),
+        Verdict::Ended { how, .. } => Failure::permanent(format!("the app {how}")),
+        Verdict::NeverListened { port, limit } => Failure::permanent(format!(
             "the app did not listen on port {port} (`PORT`) within {} s",
-            spec.timeout().as_secs()
+            limit.as_secs()
         )),
     };
     let failure = match completed.output.tail(MAX_SHOWN_LINES) {
         tail if tail.is_empty() => failure,
         tail => failure.with_log_tail(&tail),
     };
-    Err(match has_passed_before {
-        true => failure,
-        false => failure.hint("no release has passed a preflight here yet: if the app cannot run twice on a host, set `preflight: null`"),
-    })
+    Err(failure)
 }
 
-/// The app does not take its port from `PORT`, so a preflight says nothing about it.
-fn skip_ignored_port(deployment: &Deployment<'_>, symptom: &str) -> StageOutcome {
-    let why = format!("the app ignores the port in `PORT`: {symptom}");
+/// No release of the app ever passed a preflight here, so a preflight says nothing about it.
+fn skip(deployment: &Deployment<'_>, symptom: &str) -> StageOutcome {
     tracing::warn!(
-        "{}: deployed without preflight: {why}; let `preflight.command` listen on that port, or set `preflight: null`",
+        "{}: deployed without a preflight that passed, as none has passed here yet: {symptom}; let `preflight.command` \
+         start the app a second time on the port in `PORT`, or set `preflight: null`",
         deployment.spec.app
     );
-    StageOutcome::Skipped(why)
+    StageOutcome::Skipped(symptom.to_owned())
 }
 
 /// Whether the app met a port that is taken: then it did not listen on the one in `PORT`. Only the text of its
