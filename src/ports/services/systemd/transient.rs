@@ -8,8 +8,7 @@ use super::{CALL_TIMEOUT, SystemdServices, UnitName};
 use crate::ports::exec::Command;
 use crate::ports::services::{ActiveState, ServiceError, TransientEnd, TransientUnit};
 
-/// How long systemd may take to start the unit, and how long it may take to end after SIGTERM, in seconds.
-const START_TIMEOUT: u32 = 30;
+/// How long the app may take to end after SIGTERM, in seconds.
 const STOP_TIMEOUT: u32 = 5;
 
 impl SystemdServices {
@@ -79,9 +78,7 @@ fn unless_gone(result: Result<(), ServiceError>) -> Result<(), ServiceError> {
 
 fn properties(command: &Command, unit: &TransientUnit) -> Vec<String> {
     let mut all = vec![
-        "Type=exec".to_owned(),
         format!("UMask={:04o}", command.umask),
-        format!("TimeoutStartSec={START_TIMEOUT}"),
         format!("TimeoutStopSec={STOP_TIMEOUT}"),
         format!("RuntimeMaxSec={}", unit.max_runtime.as_secs().max(1)),
         // The kernel ends this instance before anything that visitors use.
