@@ -85,12 +85,14 @@ pub(crate) fn restart(params: RestartParams<'_>, host: &Host) -> Result<AppResta
         true => None,
         false => {
             let _span = resource_span(params.resource, params.catalog, &shas).entered();
+            let resources: Vec<&Resource> =
+                restarted.iter().map(|(resource, _)| *resource).collect();
             let mut check_services = service_checks(restarted, &trial, host);
             let runs_as = || params.catalog.runs_as(&params.resource.id, host);
             let sha = params.release.sha.as_ref();
             let outcome =
                 release::poll_restarted(params.spec, host, sha, &mut check_services, &runs_as);
-            Some(applier.settle(params.resource, outcome)?)
+            Some(applier.settle(params.resource, &resources, outcome)?)
         }
     };
     Ok(AppRestart {
@@ -122,7 +124,7 @@ impl<'a> Applier<'a> {
             ExpectedState::Stopped => {
                 return Ok(ServiceRestart::Skipped("its role says that it is stopped"));
             }
-            ExpectedState::Any if !runs => {
+            ExpectedState::Any if summary.active == ActiveState::Stopped => {
                 return Ok(ServiceRestart::Skipped(
                     "it is stopped, and its role leaves it so",
                 ));
@@ -158,6 +160,7 @@ impl<'a> Applier<'a> {
     fn settle(
         &self,
         resource: &Resource,
+        restarted: &[&Resource],
         outcome: TrialOutcome,
     ) -> Result<TrialOutcome, RootError> {
         Ok(match outcome {
@@ -165,7 +168,9 @@ impl<'a> Applier<'a> {
                 TrialOutcome::Failed(self.with_log_tails(resource, failure))
             }
             TrialOutcome::Conflict(failure) => {
-                self.record_owed_restarts(resource)?;
+                for service in restarted {
+                    self.record_owed_restart(service, resource)?;
+                }
                 TrialOutcome::Conflict(failure)
             }
             outcome => outcome,

@@ -234,14 +234,23 @@ impl<'a> Applier<'a> {
 
     /// Marks a restart as owed to each dependent: a service that met a conflict may run without what it could not
     /// get (a port, say), so the next pass restarts it.
-    pub(super) fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
+    fn record_owed_restarts(&self, resource: &Resource) -> Result<(), RootError> {
         for dependent in self.catalog.dependents(&resource.id) {
-            if let Some(mut record) = self.records.read(&dependent.id) {
-                record.mark_owed(Duty::Restart, &resource.id);
-                self.records.write(&dependent.id, &record)?;
-            }
+            self.record_owed_restart(dependent, resource)?;
         }
         Ok(())
+    }
+
+    pub(super) fn record_owed_restart(
+        &self,
+        dependent: &Resource,
+        cause: &Resource,
+    ) -> Result<(), RootError> {
+        let Some(mut record) = self.records.read(&dependent.id) else {
+            return Ok(());
+        };
+        record.mark_owed(Duty::Restart, &cause.id);
+        self.records.write(&dependent.id, &record)
     }
 }
 

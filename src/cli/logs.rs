@@ -13,6 +13,7 @@ use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::services::LogRange;
 use crate::ports::{backoff, pipe, signals};
+use crate::printable;
 
 /// Interval at which logs without news are read again.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -57,19 +58,30 @@ pub(super) fn run(args: &LogsArgs, paths: &Paths, output: &Output) -> Result<Exi
         follow: args.follow,
     };
     let mut logs = AppLogs::open(&session, &args.app, args.process.as_deref(), range)?;
-    let mut is_empty = true;
-    while let Some(lines) = logs.read()? {
+    let (mut is_empty, mut outcome) = (true, Exit::Converged);
+    loop {
+        let read = logs.read();
+        for failure in logs.take_failures() {
+            output.print_error(&format!("trueup: {failure}"));
+            outcome = Exit::Failed;
+        }
+        let Some(lines) = read else { break };
         if stop.is_set() || pipe::has_no_reader(std::io::stdout()) {
-            return Ok(Exit::Converged);
+            return Ok(outcome);
         }
         if lines.is_empty() {
             backoff::sleep(POLL_INTERVAL);
         }
         is_empty &= lines.is_empty();
         for line in &lines {
-            // The reader is gone.
-            if print_line(&args.app, line, logs.has_several, output).is_err() {
-                return Ok(Exit::Converged);
+            match print_line(&args.app, line, logs.has_several, output) {
+                Ok(()) => {}
+                // The reader is gone.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(outcome),
+                Err(error) => {
+                    let why = format!("cannot write the lines: {error}");
+                    return Err(CommandError::failed(why));
+                }
             }
         }
     }
@@ -83,7 +95,7 @@ pub(super) fn run(args: &LogsArgs, paths: &Paths, output: &Output) -> Result<Exi
             args.app
         ));
     }
-    Ok(Exit::Converged)
+    Ok(outcome)
 }
 
 fn print_line(
@@ -99,11 +111,13 @@ fn print_line(
             line,
         });
     }
+    // Without the colours of the program, which would go on into trueup's own text.
+    let text = printable::text(&line.line);
     match has_several {
         true => {
             let name = output.paint.faint(&format!("{} |", line.service));
-            output.stream_line(&format!("{name} {}", line.line))
+            output.stream_line(&format!("{name} {text}"))
         }
-        false => output.stream_line(&line.line),
+        false => output.stream_line(&text),
     }
 }

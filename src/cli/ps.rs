@@ -11,6 +11,7 @@ use crate::operate::processes::{self, ProcessReport, ProcessReportRow, ServiceRe
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::services::ActiveState;
+use crate::printable;
 use crate::report::Paint;
 
 #[derive(Debug, Args)]
@@ -84,12 +85,12 @@ fn row(
     vec![
         service.name.clone(),
         process.pid.to_string(),
-        process.user.clone(),
+        printable::line(&process.user).into_owned(),
         format_bytes(process.resident_bytes),
         format_duration(process.cpu_ms),
         process.started.map_or_else(none, |at| format_age(at, now)),
         release,
-        shorten(&process.command),
+        shorten(&printable::line(&process.command)),
     ]
 }
 

@@ -54,6 +54,9 @@ fn print_report(report: &RestartReport, output: &Output) {
                 paint.changed("stopped on request, before it was known to serve")
             )
         }
+        (None, _) if report.services.iter().any(|row| row.result.is_done()) => {
+            format!("{app}: {}", paint.bad("restarted in part"))
+        }
         (None, _) => format!("{app}: nothing was restarted"),
     };
     output.print_line(text);

@@ -24,6 +24,8 @@ pub(crate) struct AppLogs {
     /// Whether lines of several services or processes come out of it.
     pub has_several: bool,
     follow: bool,
+    /// Why logs cannot be read, or not any further, since [`AppLogs::take_failures`].
+    failures: Vec<Failure>,
 }
 
 struct OpenLog {
@@ -43,13 +45,22 @@ impl AppLogs {
     ) -> Result<AppLogs, CommandError> {
         let apps = session.apps()?;
         let app = apps.find(app)?;
-        let mut found = Vec::new();
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
         for resource in apps.select_services(app, process)? {
             if let Some(service) = resource.body.service() {
-                found.extend(service.open_logs(&session.host, range).map_err(explain)?);
+                match service.open_logs(&session.host, range) {
+                    Ok(logs) => found.extend(logs),
+                    Err(failure) => failures.push(explain(failure)),
+                }
             }
         }
-        Ok(AppLogs::new(found, range.follow))
+        if let (true, Some(first)) = (found.is_empty(), failures.first()) {
+            return Err(first.clone().into());
+        }
+        Ok(AppLogs {
+            failures,
+            ..AppLogs::new(found, range.follow)
+        })
     }
 
     fn new(logs: Vec<ServiceLog>, follow: bool) -> AppLogs {
@@ -64,22 +75,30 @@ impl AppLogs {
             logs: logs.into_iter().map(open).collect(),
             has_several,
             follow,
+            failures: Vec::new(),
         }
+    }
+
+    pub(crate) fn take_failures(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.failures)
     }
 
     /// The next lines, without waiting for more; `None` once all logs have ended. Reads one log after the other to its
     /// end, or, to follow them, a piece of each.
-    pub(crate) fn read(&mut self) -> Result<Option<Vec<LogLine>>, CommandError> {
+    pub(crate) fn read(&mut self) -> Option<Vec<LogLine>> {
         let mut lines = Vec::new();
         for log in &mut self.logs {
             let Some(reader) = &mut log.reader else {
                 continue;
             };
-            let read = reader.read().map_err(|error| explain(error.into()))?;
+            let read = reader.read().unwrap_or_else(|error| {
+                self.failures.push(explain(error.into()));
+                LogRead::End
+            });
             let texts = match read {
                 LogRead::Bytes(bytes) => log.lines.push(&bytes),
                 LogRead::Pending if self.follow => continue,
-                LogRead::Pending => return Ok(Some(lines)),
+                LogRead::Pending => return Some(lines),
                 LogRead::End => {
                     log.reader = None;
                     log.lines.finish()
@@ -91,24 +110,23 @@ impl AppLogs {
             }));
             // The next log begins when this one has ended.
             if !self.follow && log.reader.is_some() {
-                return Ok(Some(lines));
+                return Some(lines);
             }
         }
         let is_open = self.logs.iter().any(|log| log.reader.is_some());
-        Ok((is_open || !lines.is_empty()).then_some(lines))
+        (is_open || !lines.is_empty()).then_some(lines)
     }
 }
 
 /// An error with what to do about it.
-fn explain(failure: Failure) -> CommandError {
+fn explain(failure: Failure) -> Failure {
     // As the kernel and as journalctl say it.
     let denials = ["Permission denied", "insufficient permissions"];
     let is_denied = denials.iter().any(|word| failure.message.contains(word));
-    let failure = match is_denied || failure.is(FailureKind::PermissionDenied) {
+    match is_denied || failure.is(FailureKind::PermissionDenied) {
         true => failure.hint("only root can read it: use `sudo`"),
         false => failure,
-    };
-    failure.into()
+    }
 }
 
 /// Cuts a stream into lines, without secrets.
@@ -213,7 +231,7 @@ mod tests {
 
     fn read_all(logs: &mut AppLogs) -> Vec<String> {
         let mut lines = Vec::new();
-        while let Some(more) = logs.read().unwrap() {
+        while let Some(more) = logs.read() {
             let text = |line: LogLine| format!("{} {}", line.service, line.line);
             lines.extend(more.into_iter().map(text));
         }
@@ -245,6 +263,40 @@ mod tests {
         let mut logs = logs(true, vec![("web", web), ("worker", worker)]);
         let expected = ["web a", "web b", "worker d", "web c", "worker e"];
         assert_eq!(read_all(&mut logs), expected);
+    }
+
+    /// A log that cannot be read.
+    struct Unreadable;
+
+    impl LogReader for Unreadable {
+        fn read(&mut self) -> Result<LogRead, crate::ports::services::ServiceError> {
+            Err(crate::ports::services::ServiceError::TimedOut {
+                verb: "logs",
+                name: "worker".into(),
+                seconds: 1,
+            })
+        }
+    }
+
+    #[test]
+    fn unreadable_log_hides_no_other_and_is_reported() {
+        let web = vec![LogRead::Bytes(b"a\n".to_vec())];
+        let mut logs = logs(false, vec![("web", web)]);
+        logs.logs.insert(
+            0,
+            OpenLog {
+                name: "worker".into(),
+                reader: Some(Box::new(Unreadable)),
+                lines: LineSplitter::new(),
+            },
+        );
+        assert_eq!(read_all(&mut logs), ["web a"]);
+        let failures = logs.take_failures();
+        assert_eq!(failures.len(), 1);
+        assert!(
+            failures[0].message.contains("worker timed out"),
+            "{failures:?}"
+        );
     }
 
     #[test]

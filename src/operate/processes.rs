@@ -161,6 +161,9 @@ fn evaluate(report: &ServiceReport, summary: ServiceSummary) -> (Exit, Option<St
         ExpectedState::AwaitsRelease => {
             (Exit::Converged, because("it starts with the first release"))
         }
+        ExpectedState::Any if summary.active == ActiveState::Failed => {
+            (Exit::Failed, because("it failed"))
+        }
         ExpectedState::Stopped | ExpectedState::Any => (Exit::Converged, None),
     }
 }
@@ -209,6 +212,7 @@ mod tests {
             (Stopped, AwaitsRelease, Exit::Converged),
             (Stopped, ExpectedState::Stopped, Exit::Converged),
             (Stopped, Any, Exit::Converged),
+            (Failed, Any, Exit::Failed),
             // A socket has no process.
             (Running, should, Exit::Converged),
         ] {

@@ -86,7 +86,14 @@ impl RestartReport {
                 (Exit::Failed, Some(failure))
             }
         };
-        let is_known = is_polled && outcome != Exit::Stopped;
+        // Those that came up say nothing about the others.
+        let is_whole = services
+            .iter()
+            .all(|row| row.result.outcome() == Exit::Converged);
+        let is_known = match outcome {
+            Exit::Converged => is_polled && is_whole,
+            outcome => outcome != Exit::Stopped,
+        };
         let serves = is_known.then_some(outcome == Exit::Converged);
         let outcomes = services.iter().map(|row| row.result.outcome());
         let (why, hint) = failure.map(text_of).unzip();
@@ -127,6 +134,10 @@ impl RestartRow {
 }
 
 impl RestartResult {
+    pub(crate) fn is_done(self) -> bool {
+        matches!(self, RestartResult::Restarted | RestartResult::Reloaded)
+    }
+
     fn outcome(self) -> Exit {
         match self {
             RestartResult::Restarted | RestartResult::Reloaded | RestartResult::Skipped => {
@@ -171,13 +182,13 @@ mod tests {
                 vec![restarted.clone(), Waiting("")],
                 passed(),
                 Exit::Waiting,
-                Some(true),
+                None,
             ),
             (
                 vec![restarted.clone(), Failed(broken())],
                 passed(),
                 Exit::Failed,
-                Some(true),
+                None,
             ),
             (
                 vec![restarted.clone()],

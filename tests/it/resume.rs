@@ -79,7 +79,9 @@ fn uploads_in_the_place_of_a_link_stay_and_fail_the_pass() {
     app.publish_commit(GOOD, "200", "page one");
     app.converge(0);
     app.sandbox.write("/srv/shop/current/uploads/cat", "meow");
-    app.role(&role_with("      linked_dirs: [uploads]\n"));
+    app.role(&role_with("      linked_dirs: [uploads]\n      bake: 1s\n"));
+    // A new release whose service is down would be on trial again first.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     for _ in 0..2 {
         let failed = app.converge(1);
         let named = format!("/srv/shop/{}/uploads is a folder", app.current());
