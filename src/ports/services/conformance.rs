@@ -235,8 +235,11 @@ impl Drop for Fixture {
             let _ = self.services.disable(file);
             let _ = std::fs::remove_file(self.definitions_dir.join(file));
         }
-        if self.definitions_dir.starts_with("/run") {
-            for verb in [&["daemon-reload"][..], &["reset-failed", "trueup-suite-*"]] {
+        if self.definitions_dir.starts_with("/run") && !self.definition_files.is_empty() {
+            // Only its own: other tests wait for their units to fail.
+            let own = self.definition_files.iter().map(String::as_str);
+            let reset: Vec<&str> = std::iter::once("reset-failed").chain(own).collect();
+            for verb in [&["daemon-reload"][..], &reset] {
                 let _ = std::process::Command::new("systemctl").args(verb).status();
             }
         }
