@@ -32,6 +32,11 @@ pub(crate) fn repeat_trials(
         let Some(spec) = resource.body.release() else {
             continue;
         };
+        // What the pass repairs may be the cause; the next one looks again.
+        let mut own = std::iter::once(resource).chain(catalog.dependents(&resource.id));
+        if own.any(|resource| plan.acts_on(&resource.id)) {
+            continue;
+        }
         let (why, crashed) = match look_at(resource, spec, catalog, host) {
             Health::Good => continue,
             Health::Unhealthy(failure) => (failure.message, None),

@@ -176,8 +176,11 @@ impl ReleaseState {
         }
     }
 
-    /// The smaller matters while the wanted sha is active.
-    fn upkeep(&self, spec: &ReleaseSpec) -> Option<(ReleaseStep, Change)> {
+    /// What brings the files and links of the active release up to their description, if it is the wanted one.
+    fn refresh(&self, spec: &ReleaseSpec) -> Option<(ReleaseStep, Change)> {
+        if !self.is_target_active(spec) {
+            return None;
+        }
         let (files, links) = (self.files_to_change(spec), self.links_to_change(spec));
         if let (false, Some(active), Some(sha)) = (
             files.is_empty() && links.is_empty(),
@@ -196,6 +199,14 @@ impl ReleaseState {
                 sha: sha.clone(),
             };
             return Some((step, change));
+        }
+        None
+    }
+
+    /// The smaller matters while the wanted sha is active.
+    fn upkeep(&self, spec: &ReleaseSpec) -> Option<(ReleaseStep, Change)> {
+        if let Some(refresh) = self.refresh(spec) {
+            return Some(refresh);
         }
         if let Some(pin) = self.effective_pin(spec) {
             let why = Withheld::OnHold(pin.describe());
@@ -341,7 +352,12 @@ impl Kind for Release {
     }
 
     fn diff(spec: &ReleaseSpec, state: &ReleaseState) -> Option<Diff<ReleaseAction>> {
-        let (step, change) = if let Some(trial) = state.trial(spec) {
+        let trial = state.trial(spec);
+        // What it lacks may be why it does not pass.
+        let refresh = trial.and_then(|_| state.refresh(spec));
+        let (step, change) = if let Some(refresh) = refresh {
+            refresh
+        } else if let Some(trial) = trial {
             let to = FieldValue::Unknown("its services and its health check have shown it".into());
             let change = Change::new(Verb::Prove).keeping_stamp();
             let change = change.with_field("release", FieldValue::value(&trial.name), to);

@@ -75,6 +75,18 @@ impl Plan {
         self.steps.iter().all(PlanStep::is_unchanged)
     }
 
+    /// Whether a pass would change this resource, or restart, reload or run it.
+    pub(crate) fn acts_on(&self, id: &str) -> bool {
+        let step = self.steps.iter().find(|step| step.id == id);
+        step.is_some_and(|step| {
+            let is_quiet = matches!(
+                step.outcome,
+                PlannedOutcome::Unchanged | PlannedOutcome::Failed(_)
+            );
+            !is_quiet || !step.obligations.is_empty()
+        })
+    }
+
     /// Whether a pass would at least bring its own records up to date.
     pub(crate) fn has_outdated_records(&self) -> bool {
         self.steps.iter().any(|step| step.record_outdated)

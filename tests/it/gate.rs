@@ -492,3 +492,25 @@ fn restored_release_that_fails_as_well_is_asked_again_and_not_quarantined() {
     assert!(ran.out.contains("is quarantined on this host"), "{ran}");
     assert_eq!(app.running(), one);
 }
+
+#[test]
+fn first_release_on_trial_gets_the_settings_that_it_lacked() {
+    let files = |word: &str| {
+        let line = format!("      files: [{{path: settings, content: '{word}'}}]\n      hooks:");
+        ROLE.replace("      hooks:", &line)
+    };
+    let app = App::new(&files("wrong"));
+    let run = format!("grep -q right settings || printf 500 > status; {GOOD}");
+    let sha = app.publish_commit(&run, "200", "page one");
+    let ran = app.converge(1);
+    assert!(ran.out.contains("answered 500"), "{ran}");
+    std::fs::write(app.sandbox.at("/srv/shop/current/status"), "200").unwrap();
+    app.role(&files("right"));
+    let ran = app.converge(0);
+    assert!(
+        ran.out.contains("restarted") && ran.out.contains("is proven"),
+        "{ran}"
+    );
+    assert_eq!(app.running(), sha);
+    app.sandbox.assert_converged(&[]);
+}
