@@ -72,7 +72,8 @@ END
 answer() { curl -s -o /dev/null --max-time 5 -w '%{http_code}' "http://$(address web)/"; }
 check "the first version of all cannot be built" publish "${sha[assets]}" --create
 code "so the pass fails" 1 on web trueup converge
-same "visitors are told so at once" 503 "$(answer)"
+answers_503() { [ "$(answer)" = 503 ]; }
+wait_for 5 "visitors are told so, once nginx has its new workers" answers_503
 code "the app's port is closed" 3 on web systemctl is-active -q puma-shop.socket
 check "v1 is published" publish "${sha[v1]}"
 check "the host converges" on web trueup converge
