@@ -127,3 +127,13 @@ check "the next pass converges to it" on web trueup converge
 page_has web "version v2" || fail "which visitors get" "$(page web)"
 same "nothing is left of the trial start" "" "$(on web systemctl list-units --all --plain --no-legend "$unit")"
 same "and no process" "" "$(trial)"
+
+# A unit of the operator's has the name.
+on web sh -c "printf '[Service]\nExecStart=/bin/true\n' >/etc/systemd/system/$unit; systemctl daemon-reload"
+check "a new version is published" publish "${sha[v3]}"
+code "the pass fails" 1 on web trueup converge
+has "and says why" "systemd did not start the preflight" "$output"
+page_has web "version v2" || fail "visitors get v2" "$(page web)"
+on web sh -c "rm /etc/systemd/system/$unit; systemctl daemon-reload"
+check "without it the next pass converges" on web trueup converge
+page_has web "version v3" || fail "visitors get v3" "$(page web)"

@@ -140,6 +140,11 @@ impl UnitState {
         })
     }
 
+    /// Whether a program defined it, and no file does.
+    pub(super) fn is_transient(&self) -> bool {
+        bool_property(&self.unit, "Transient")
+    }
+
     /// Whether the main process was ended by SIGKILL, or a process for want of memory.
     pub(super) fn was_killed(&self) -> bool {
         const SIGKILL: i32 = 9;

@@ -43,7 +43,8 @@ impl SystemdServices {
         name: &UnitName,
     ) -> Result<TransientEnd, ServiceError> {
         let state = self.unit_state("stop", name)?;
-        if !state.is_known() {
+        // A unit of an operator that has this name is not trueup's to stop, and keeps systemd from starting one.
+        if !state.is_known() || !state.is_transient() {
             return Ok(TransientEnd::NotStarted);
         }
         let end = match state.failure_reason() {
