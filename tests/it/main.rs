@@ -59,6 +59,7 @@ mod preflight;
 mod printed;
 mod privilege;
 mod processes;
+mod python_role;
 mod release_crash;
 mod resume;
 mod roles;

@@ -29,7 +29,7 @@ pub(crate) use command::{Command, DEFAULT_TIMEOUT, DEFAULT_UMASK, Identity, PATH
 pub(crate) use error::ExecError;
 pub(crate) use exit::{CompletedCommand, ExitReason};
 pub(crate) use memfd::MemFile;
-pub(crate) use output::{LOG_HEADING, LOG_LIMIT, block_quote, without_output};
+pub(crate) use output::{LOG_HEADING, LOG_LIMIT, Output, block_quote, without_output};
 pub(crate) use stdio::PipedChild;
 pub(crate) use stop_flag::StopFlag;
 

@@ -49,7 +49,8 @@ impl Hooks {
             }
         }
         if let Some((name, _)) = self.0.iter().find(|(_, steps)| {
-            let conditional = |step: &Step| step.when_changed.is_some() || !step.outputs.is_empty();
+            let conditional =
+                |step: &Step| step.when_changed.is_some() || !step.outputs.paths().is_empty();
             steps.0.iter().any(conditional)
         }) {
             return Err(Problem::new(format!(

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::layout::stays_inside;
+use super::outputs::{Outputs, SharedOutputs};
 use super::step::{AssetsSpec, MigrationSpec, Step};
 use crate::problem::Problem;
 
@@ -67,17 +68,24 @@ fn validate_inputs(field: &str, paths: &[PathBuf]) -> Result<(), Problem> {
 }
 
 fn validate_outputs(field: &str, step: &Step, links: &[(&Path, PathBuf)]) -> Result<(), Problem> {
-    if !step.outputs.is_empty() && step.when_changed.is_none() {
-        return Err(Problem::new("`outputs` needs a step that can be skipped")
-            .field(field)
-            .hint("set `when_changed` to the paths that the step depends on, or omit `outputs`"));
+    match &step.outputs {
+        Outputs::Copied(paths) if !paths.is_empty() && step.when_changed.is_none() => {
+            return Err(Problem::new("`outputs` needs a step that can be skipped")
+                .field(field)
+                .hint(
+                    "set `when_changed` to the paths that the step depends on, or omit `outputs`",
+                ));
+        }
+        Outputs::Copied(_) => {}
+        Outputs::Shared(shared) => validate_shared(field, step, shared)?,
     }
-    for (n, path) in step.outputs.iter().enumerate() {
+    let paths = step.outputs.paths();
+    for (n, path) in paths.iter().enumerate() {
         if !stays_inside(path) || path.starts_with(".git") || path.starts_with("REVISION") {
             return Err(path_outside(path, "the release").field(field));
         }
         let covers = |other: &Path| path.starts_with(other) || other.starts_with(path);
-        if let Some(other) = step.outputs[..n].iter().find(|other| covers(other)) {
+        if let Some(other) = paths[..n].iter().find(|other| covers(other)) {
             return Err(Problem::new(format!(
                 "`{}` and `{}` overlap: list only one of them",
                 path.display(),
@@ -93,6 +101,30 @@ fn validate_outputs(field: &str, step: &Step, links: &[(&Path, PathBuf)]) -> Res
             ))
             .field(field));
         }
+    }
+    Ok(())
+}
+
+fn validate_shared(field: &str, step: &Step, shared: &SharedOutputs) -> Result<(), Problem> {
+    if step.when_changed.is_some() {
+        return Err(Problem::new(
+            "expected only one of `when_changed` and `by`: both say when it runs",
+        )
+        .field(field)
+        .hint("list the inputs in `by`, and omit `when_changed`"));
+    }
+    let is_pattern = |pattern: &String| !pattern.is_empty() && !pattern.contains('\0');
+    if shared.by.is_empty() || !shared.by.iter().all(is_pattern) {
+        return Err(Problem::new(
+            "expected the files that decide what the step makes, such as `package-lock.json`",
+        )
+        .field(format!("{field}.by")));
+    }
+    if shared.paths.is_empty() {
+        return Err(
+            Problem::new("expected a path that the step makes, such as `node_modules`")
+                .field(format!("{field}.path")),
+        );
     }
     Ok(())
 }

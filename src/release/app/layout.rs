@@ -59,6 +59,11 @@ impl Layout {
         self.releases().join(format!(".{name}{REMOVED}"))
     }
 
+    /// The shared outputs of steps.
+    pub(crate) fn outputs(&self) -> PathBuf {
+        self.deploy_to.join(OUTPUTS)
+    }
+
     /// The folder of the spares: beside the releases, so that one rename turns a spare into a release, and
     /// accessible only to root.
     pub(crate) fn spares(&self) -> PathBuf {
@@ -122,6 +127,9 @@ impl Layout {
 }
 
 pub(in crate::release) const SHARED_ASSETS: &str = "assets";
+
+/// The folder of the shared outputs in `deploy_to`.
+pub(in crate::release) const OUTPUTS: &str = "outputs";
 
 const PARTIAL: &str = ".partial";
 const REMOVED: &str = ".removed";

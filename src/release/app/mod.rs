@@ -7,6 +7,7 @@ pub(super) mod health;
 pub(super) mod hooks;
 pub(super) mod inputs;
 pub(super) mod layout;
+pub(super) mod outputs;
 pub(super) mod preflight;
 pub(super) mod repo;
 pub(super) mod spec;

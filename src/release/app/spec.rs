@@ -119,7 +119,8 @@ pub(crate) struct ReleaseSpec {
     /// changes or an operator runs `trueup converge`; no limit when not given.
     pub build_deadline: Option<Seconds>,
     /// The environment of all steps, besides `PATH`, `HOME`, `USER`, `LANG`, `APP`, `ENVIRONMENT`,
-    /// `REVISION`, `PREVIOUS_REVISION`, `RELEASE_PATH`, `CURRENT_PATH`, `SHARED_PATH` and `STAGE`.
+    /// `REVISION`, `PREVIOUS_REVISION`, `RELEASE_PATH`, `CURRENT_PATH`, `SHARED_PATH`, `STAGE` and, for steps
+    /// with outputs `by` inputs, `OUTPUTS_PATH`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Secret environment variables: never shown, and redacted from the errors of steps. Changing

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::outputs::Outputs;
 use crate::resource::{Argv, Seconds};
 
 /// Time limit of a step without a `timeout`.
@@ -36,11 +37,16 @@ pub(crate) struct Step {
     /// path that is in neither counts as equal, but one must exist. `.` is the whole repository,
     /// and `"!spec"` excludes a path. Not given: always run.
     pub when_changed: Option<Vec<PathBuf>>,
-    /// Paths that it creates in the release, such as `vendor/bundle` or `node_modules`: copied
-    /// from that release when the step is skipped, which requires that all of them exist there.
-    /// Not for files that contain their own path, such as a virtualenv.
+    /// What it creates in the release, in one of two forms. A list of paths, such as `[vendor/bundle]`: copied
+    /// from that release when the step is skipped, which requires that all of them exist there; not for files
+    /// that contain their own path. Or `{path: node_modules, by: [package.json, package-lock.json], key: node
+    /// --version}`: made once for all releases in which the files `by`, the definition of the step, the
+    /// operating system and what the command `key` prints are equal, kept in `outputs/` of `deploy_to`,
+    /// read-only, and linked into each. `by` are git patterns (`*` also matches `/`, `.` is everything). The
+    /// step finds the folder that stays in `OUTPUTS_PATH`; what it creates in the release instead is moved
+    /// there. With `by` there is no `when_changed`.
     #[serde(default)]
-    pub outputs: Vec<PathBuf>,
+    pub outputs: Outputs,
 }
 
 /// How to compile assets.

@@ -66,6 +66,7 @@ pub(crate) fn clean(
     }
     if !dry_run {
         keep::remove_leftovers(&deployment, &mut record)?;
+        keep::sweep_shared(&deployment, &record);
         record.save_if_changed(host, &deployment.layout)?;
     }
     Ok(CleanResult {

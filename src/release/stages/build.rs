@@ -4,6 +4,7 @@ use super::assets;
 use super::attempt::{Attempt, StageOutcome};
 use super::copy::copy_from_release;
 use super::description::COMPILE_STEP;
+use super::outputs;
 use super::run::{self, Task};
 use super::skip;
 use crate::digest::digest;
@@ -43,6 +44,10 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                     tasks.len(),
                     task.name
                 );
+                if let Some(shared) = task.shared_outputs {
+                    tracing::info!(target: "progress", "{progress}");
+                    return outputs::provide(attempt, task, shared);
+                }
                 if let Some(basis) = skip::find_basis(attempt, task)? {
                     let mut outputs = task.outputs.iter();
                     let carried = outputs.try_for_each(|output| {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::assets;
+use super::outputs;
 use crate::ports::processes::{self, FileId};
 use crate::ports::root::RootError;
 use crate::release::app::layout::is_leftover;
@@ -30,7 +31,7 @@ pub(crate) fn prune(
 ) -> Result<(), Failure> {
     let names = find_unneeded(deployment, record, KeepFailed::Latest)?;
     remove_idle(deployment, record, names);
-    sweep_assets(deployment, record);
+    sweep_shared(deployment, record);
     Ok(())
 }
 
@@ -66,14 +67,17 @@ pub(crate) fn prune_failed(
 ) -> Result<(), Failure> {
     let names = find_failed(deployment, record, KeepFailed::Latest)?;
     remove_idle(deployment, record, names);
-    sweep_assets(deployment, record);
+    sweep_shared(deployment, record);
     Ok(())
 }
 
-/// Removes unneeded assets. Those that stay do no harm, so a failure is only logged.
-fn sweep_assets(deployment: &Deployment<'_>, record: &ReleaseRecord) {
+/// Removes unneeded assets and outputs. Those that stay do no harm, so a failure is only logged.
+pub(crate) fn sweep_shared(deployment: &Deployment<'_>, record: &ReleaseRecord) {
     if let Err(failure) = assets::sweep(deployment, record) {
         tracing::warn!("{}: clearing up assets: {failure}", deployment.spec.app);
+    }
+    if let Err(failure) = outputs::sweep(deployment) {
+        tracing::warn!("{}: clearing up outputs: {failure}", deployment.spec.app);
     }
 }
 

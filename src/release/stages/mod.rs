@@ -16,6 +16,7 @@ pub(super) mod link;
 pub(super) mod listener;
 pub(super) mod materialise;
 pub(super) mod migrate;
+pub(super) mod outputs;
 pub(super) mod preflight;
 pub(super) mod resume;
 pub(super) mod rollback;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::digest;
-use crate::ports::exec::{CompletedCommand, ExitReason, Identity, LOG_LIMIT};
+use crate::ports::exec::{CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output};
 use crate::ports::root::Attrs;
+use crate::release::app::outputs::{Outputs, SharedOutputs};
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::app::step::{DEFAULT_STEP_TIMEOUT, Step};
@@ -33,8 +34,12 @@ pub(crate) struct Task<'a> {
     pub user: Option<&'a str>,
     /// The paths that decide whether it runs; `None`: it always runs.
     pub when_changed: Option<&'a [PathBuf]>,
-    /// What it produces in the release.
+    /// What it produces in the release; a skipped one copies it.
     pub outputs: &'a [PathBuf],
+    /// What it produces for all releases with the same inputs.
+    pub shared_outputs: Option<&'a SharedOutputs>,
+    /// The folder of its shared outputs.
+    pub outputs_path: Option<&'a Path>,
     /// Whether a stop request kills it: nothing uses its outputs yet, and the next pass runs it again. A
     /// migration, and a hook from there on, change what is in use.
     pub may_stop: bool,
@@ -55,7 +60,15 @@ impl<'a> Task<'a> {
             timeout: timeout_or_default(step.timeout),
             user: step.user.as_deref().or(spec.user.as_deref()),
             when_changed: step.when_changed.as_deref(),
-            outputs: &step.outputs,
+            outputs: match &step.outputs {
+                Outputs::Copied(paths) => paths,
+                Outputs::Shared(_) => &[],
+            },
+            shared_outputs: match &step.outputs {
+                Outputs::Copied(_) => None,
+                Outputs::Shared(shared) => Some(shared),
+            },
+            outputs_path: None,
             may_stop: false,
         }
     }
@@ -78,6 +91,8 @@ impl<'a> Task<'a> {
             user: spec.user.as_deref(),
             when_changed: assets.when_changed.as_deref(),
             outputs: std::slice::from_ref(&assets.path),
+            shared_outputs: None,
+            outputs_path: None,
             may_stop: true,
         })
     }
@@ -92,6 +107,8 @@ impl<'a> Task<'a> {
             user: spec.user.as_deref(),
             when_changed: migrate.when_changed.as_deref(),
             outputs: &[],
+            shared_outputs: None,
+            outputs_path: None,
             may_stop: false,
         })
     }
@@ -125,6 +142,10 @@ impl<'a> Task<'a> {
         if self.stage == Stage::Build && !self.outputs.is_empty() {
             text.push_str(&format!("{:?}", self.outputs));
         }
+        if let Some(shared) = self.shared_outputs {
+            let key = shared.key.as_ref().map(Argv::to_string);
+            text.push_str(&format!("{:?}", (&shared.paths, &shared.by, key)));
+        }
         digest(text.as_bytes())[..16].to_owned()
     }
 }
@@ -133,11 +154,16 @@ fn timeout_or_default(configured: Option<Seconds>) -> Duration {
     configured.map_or(DEFAULT_STEP_TIMEOUT, |seconds| seconds.0)
 }
 
-/// Runs a command in the release's folder (until that exists, in the app's) and fails unless it succeeds.
-pub(crate) fn run(deployment: &Deployment<'_>, name: &str, task: &Task<'_>) -> Result<(), Failure> {
+/// Runs a command in the release's folder (until that exists, in the app's), returns its output, and fails
+/// unless it succeeds.
+pub(crate) fn run(
+    deployment: &Deployment<'_>,
+    name: &str,
+    task: &Task<'_>,
+) -> Result<Output, Failure> {
     let done = execute(deployment, name, task)?;
     match done.exit_reason {
-        ExitReason::Exited(0) => Ok(()),
+        ExitReason::Exited(0) => Ok(done.output),
         ExitReason::Stopped => Err(Failure::stopped()),
         _ => Err(step_failure(deployment, name, task, &done)),
     }
@@ -162,6 +188,10 @@ fn execute(
         task.env,
         identity.as_ref(),
     );
+    if let Some(folder) = task.outputs_path {
+        let folder = root.machine_path(folder);
+        command.env.insert("OUTPUTS_PATH".into(), folder.into());
+    }
     let cwd = match root.meta(&release)? {
         Some(_) => release,
         None => layout.deploy_to().to_owned(),

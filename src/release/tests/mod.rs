@@ -25,6 +25,7 @@ mod retention;
 mod skip_unchanged;
 
 mod secrets;
+mod shared_outputs;
 mod spare;
 mod ssh;
 mod stages;

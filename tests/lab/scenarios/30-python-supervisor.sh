@@ -30,7 +30,7 @@ has "and its own home" "home /home/deploy" "$(page web)"
 has "nginx serves the files of the release" "Disallow" "$(page web /robots.txt)"
 same "a worker of the gunicorn that supervisor started answers" "$(in_shop pid)" \
   "$(on web ps -o ppid= -p "$(page_line web pid)" | tr -d ' ')"
-has "it runs in its release, and from that one's own virtual environment" "/srv/www/shop/releases/" \
+has "it runs in its release" "/srv/www/shop/releases/" \
   "$(on web readlink "/proc/$(in_shop pid)/cwd")"
 code "ps shows its processes" 0 on web trueup ps shop
 has "that of supervisor, and its user" "shop:shop_1  $(in_shop pid)" "$output"
@@ -58,6 +58,10 @@ check "v2 is published" publish "${sha[v2]}"
 check "the host converges" on web trueup converge
 has "a visitor gets v2" "version v2" "$(page web)"
 end_load
+has "with the virtual environment of v1, because the requirements are the same" "inputs equal to ${sha[v1]:0:7}" \
+  "$(on web cat /var/lib/trueup/releases/shop.json)"
+has "which the deploy user cannot change" "Permission denied" \
+  "$(on web runuser -u deploy -- touch /srv/www/shop/current/.venv/bin/x 2>&1 || true)"
 differs "gunicorn was restarted" "$pid" "$(in_shop pid)"
 same "what holds its port was not" "$holder" "$(on web supervisorctl pid shop:shop_0)"
 same "nginx was neither reloaded nor restarted" "$workers" "$(on web pgrep -d, nginx)"

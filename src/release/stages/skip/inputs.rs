@@ -109,7 +109,10 @@ pub(super) fn is_path_equal(old: &Tree<'_>, new: &Tree<'_>, path: &Path) -> bool
 }
 
 /// The tree of a commit, if the mirror has it.
-pub(super) fn find_tree<'r>(mirror: &'r Repository, sha: &Sha) -> Option<Tree<'r>> {
+pub(in crate::release::stages) fn find_tree<'r>(
+    mirror: &'r Repository,
+    sha: &Sha,
+) -> Option<Tree<'r>> {
     let id = Oid::from_str(sha.as_str()).ok()?;
     mirror.find_commit(id).ok()?.tree().ok()
 }

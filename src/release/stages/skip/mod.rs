@@ -5,12 +5,14 @@
 //! because their outputs are copied from there. A migration is compared with the active release, because the
 //! database is in the state that this release needs. In case of doubt a task runs.
 
-mod inputs;
+pub(super) mod basis;
+pub(super) mod inputs;
 
 use std::path::PathBuf;
 
 use super::assets;
 use super::attempt::Attempt;
+use super::outputs::forecast::{Forecast, forecast};
 use super::run::Task;
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
@@ -20,21 +22,8 @@ use crate::release::record::entry::{ReleaseEntry, ReleaseStatus};
 use crate::release::record::{self, ReleaseRecord};
 use crate::release::source::mirror;
 use crate::resource::Failure;
+use basis::SkipBasis;
 use inputs::{InputPaths, find_tree, is_path_equal};
-
-/// The release whose run makes another one unnecessary, because the inputs are equal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SkipBasis {
-    pub name: String,
-    pub sha: Sha,
-}
-
-impl SkipBasis {
-    /// For messages.
-    pub(crate) fn describe(&self) -> String {
-        format!("inputs equal to {}", self.sha.short())
-    }
-}
 
 /// Whether a task has to run.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,6 +81,21 @@ pub(crate) fn describe_commands(
     let preflight = preflight.map(|preflight| Ok(format!("preflight: {}\n", preflight.command)));
     let lines = Task::all(spec).into_iter().map(|task| {
         let (name, run) = (&task.name, task.run);
+        if let Some(shared) = task.shared_outputs {
+            return Ok(match forecast(spec, host, &task, shared, sha)? {
+                Forecast::Run => format!("{name}: {run}\n"),
+                Forecast::Link(release) => {
+                    let why = SkipBasis::describe_release(record, &release);
+                    format!("{name}: skipped, {why}\n")
+                }
+                Forecast::LinkByKey => format!(
+                    "{name}: {run} (or skipped, unless its `key` prints something else now)\n"
+                ),
+                Forecast::Unknown => format!(
+                    "{name}: {run} (or skipped, if a release has the same inputs: unknown until it is fetched)\n"
+                ),
+            });
+        }
         Ok(match context.decide(&task)? {
             Decision::Run => format!("{name}: {run}\n"),
             Decision::Skip(basis) => format!("{name}: skipped, {}\n", basis.describe()),
@@ -119,10 +123,7 @@ impl SkipContext<'_> {
         let Some(entry) = entry.filter(|entry| self.has_outputs(entry, task)) else {
             return Ok(Decision::Run);
         };
-        let basis = SkipBasis {
-            name: entry.name.clone(),
-            sha: entry.sha.clone(),
-        };
+        let basis = SkipBasis::of(entry);
         Ok(
             match self.are_inputs_equal(&entry.sha, inputs, task.outputs) {
                 Some(true) => Decision::Skip(basis),

@@ -1,0 +1,187 @@
+//! What identifies a shared output: everything that decides what a step makes.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use git2::{Pathspec, PathspecFlags, Tree};
+
+use crate::desired::Sha;
+use crate::digest::digest;
+use crate::ports::Host;
+use crate::ports::root::Root;
+use crate::release::app::outputs::SharedOutputs;
+use crate::release::app::spec::ReleaseSpec;
+use crate::release::source::mirror;
+use crate::release::stages::run::Task;
+use crate::release::stages::skip::inputs::find_tree;
+use crate::resource::Failure;
+
+/// Digits of the digests in a key.
+const INPUTS_LENGTH: usize = 16;
+const PROGRAMS_LENGTH: usize = 8;
+
+/// The pattern that stands for the whole repository.
+const EVERYTHING: &str = ".";
+
+/// The key of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutputKey {
+    inputs: String,
+    programs: String,
+}
+
+/// What the repository and the host contribute to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OutputInputs {
+    Digest(String),
+    /// None of the files exists, so the step cannot depend on them.
+    None,
+    /// The mirror lacks the commit.
+    Unknown,
+}
+
+impl OutputKey {
+    /// `programs`: what the command `key` printed.
+    pub(crate) fn new(inputs: String, programs: &str) -> OutputKey {
+        let mut programs = digest(programs.trim().as_bytes());
+        programs.truncate(PROGRAMS_LENGTH);
+        OutputKey { inputs, programs }
+    }
+
+    /// The key as a file name.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.inputs, self.programs)
+    }
+
+    /// Whether a file name is that of a key.
+    pub(crate) fn is_name(name: &str) -> bool {
+        let is_digest = |text: &str, length| {
+            text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        name.split_once('-').is_some_and(|(inputs, programs)| {
+            is_digest(inputs, INPUTS_LENGTH) && is_digest(programs, PROGRAMS_LENGTH)
+        })
+    }
+}
+
+/// The folder of a step's outputs: its name, as far as it is a file name.
+pub(crate) fn folder_of_step(name: &str) -> String {
+    let usable = |c: char| match c.is_ascii_alphanumeric() || "_-".contains(c) {
+        true => c,
+        false => '-',
+    };
+    name.chars().take(32).map(usable).collect()
+}
+
+/// The inputs of a step: the files that it names, its definition, and the operating system.
+pub(crate) fn find_inputs(
+    spec: &ReleaseSpec,
+    host: &Host,
+    task: &Task<'_>,
+    outputs: &SharedOutputs,
+    sha: &Sha,
+) -> Result<OutputInputs, Failure> {
+    let Some(mirror) = mirror::open_existing(spec, host) else {
+        return Ok(OutputInputs::Unknown);
+    };
+    let Some(tree) = find_tree(&mirror, sha) else {
+        return Ok(OutputInputs::Unknown);
+    };
+    let files = describe_files(spec, outputs, &tree);
+    let files = files.map_err(|error| {
+        let why = format!("cannot compare the inputs of `{}`: {error}", task.name);
+        Failure::new(why)
+    })?;
+    if files.is_empty() {
+        return Ok(OutputInputs::None);
+    }
+    let text = format!(
+        "{} {} {files}",
+        task.fingerprint(spec),
+        operating_system(&host.root)
+    );
+    let mut inputs = digest(text.as_bytes());
+    inputs.truncate(INPUTS_LENGTH);
+    Ok(OutputInputs::Digest(inputs))
+}
+
+/// A line for each input file, with its content's id. Empty: none exists.
+fn describe_files(
+    spec: &ReleaseSpec,
+    outputs: &SharedOutputs,
+    tree: &Tree<'_>,
+) -> Result<String, git2::Error> {
+    let mut lines = Vec::new();
+    let mut add = |path: &Path| -> Result<(), git2::Error> {
+        let entry = tree.get_path(path)?;
+        let (mode, id) = (entry.filemode(), entry.id());
+        lines.push(format!("{mode:o} {id} {path:?}\n"));
+        Ok(())
+    };
+    let patterns = Pathspec::new(&outputs.by)?;
+    let matching = patterns.match_tree(tree, PathspecFlags::DEFAULT)?;
+    for path in matching.entries() {
+        add(Path::new(OsStr::from_bytes(path)))?;
+    }
+    if outputs.by.iter().any(|pattern| pattern == EVERYTHING) {
+        lines.push(format!("{}\n", tree.id()));
+    }
+    // trueup renders these into the release; secrets stay out of a name that everybody can read.
+    for file in &spec.files {
+        let is_input = patterns.matches_path(&file.path, PathspecFlags::DEFAULT);
+        if is_input && !file.secret {
+            lines.push(format!(
+                "{:?} {}\n",
+                file.path,
+                digest(file.body.as_bytes())
+            ));
+        }
+    }
+    if lines.is_empty() {
+        return Ok(String::new());
+    }
+    // What the repository has in the place of an output influences it.
+    for path in &outputs.paths {
+        if let Ok(entry) = tree.get_path(path) {
+            lines.push(format!("{} {path:?}\n", entry.id()));
+        }
+    }
+    lines.sort();
+    Ok(lines.concat())
+}
+
+/// What an upgrade of the distribution changes: programs that were built before may not run after it.
+fn operating_system(root: &Root) -> String {
+    let path = Path::new("/etc/os-release");
+    let text = root.read(path, 1 << 16).ok().flatten().unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.retain(|line| line.starts_with("ID=") || line.starts_with("VERSION_ID="));
+    format!("{} {}", lines.join(" "), std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_are_recognized_as_names_of_outputs() {
+        let key = OutputKey::new("0123456789abcdef".into(), "Python 3.11\n");
+        assert!(OutputKey::is_name(&key.name()));
+        assert_eq!(
+            key,
+            OutputKey::new("0123456789abcdef".into(), "Python 3.11")
+        );
+        for name in [
+            "",
+            "-",
+            "0123456789abcdef",
+            "0123456789abcdef-",
+            "0123456789abcdeg-01234567",
+        ] {
+            assert!(!OutputKey::is_name(name), "{name}");
+        }
+        assert_eq!(folder_of_step("../install the gems"), "---install-the-gems");
+    }
+}

@@ -1,0 +1,236 @@
+//! Shared outputs: what a step makes from the same inputs is made once and linked into each release.
+//!
+//! A step works at the path where its output stays (`OUTPUTS_PATH`), because virtual environments and native
+//! extensions contain their own path. What it makes in the release instead is moved there afterwards. Then the
+//! output loses its write permissions: a later step that added to it would change it under other releases.
+
+mod check;
+pub(super) mod forecast;
+mod key;
+mod store;
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::assets::make_parents;
+use super::attempt::{Attempt, StageOutcome};
+use super::run::{self, Task};
+use super::skip::basis::SkipBasis;
+use crate::desired::ResumePolicy;
+use crate::ports::exec::Command;
+use crate::ports::root::{Attrs, FileKind};
+use crate::release::app::layout::relative_link;
+use crate::release::app::outputs::SharedOutputs;
+use crate::release::deployment::Deployment;
+use crate::resource::Failure;
+use check::find_outward_link;
+use key::{OutputInputs, OutputKey, find_inputs, folder_of_step};
+use store::{OutputStore, SharedOutput};
+
+/// Time limit of a command `key`.
+const KEY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time to take the write permissions from an output.
+const SEAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// Links the outputs of a step into the release; runs the step if they do not exist yet.
+pub(crate) fn provide(
+    attempt: &mut Attempt<'_, '_>,
+    task: &Task<'_>,
+    outputs: &SharedOutputs,
+) -> Result<StageOutcome, Failure> {
+    let deployment = attempt.deployment;
+    let job = OutputJob {
+        deployment,
+        release: &attempt.name,
+        task,
+        outputs,
+        store: store_of(deployment),
+        step: folder_of_step(&task.name),
+    };
+    let Some(key) = job.find_key()? else {
+        job.run_at(&deployment.layout.release(job.release))?;
+        return Ok(StageOutcome::Done);
+    };
+    let existing = match deployment.spec.resume_policy {
+        ResumePolicy::FromScratch => None,
+        _ => job.store.find(&job.step, &key.name())?,
+    };
+    if let Some((output, user)) = existing {
+        job.use_output(&output)?;
+        return Ok(StageOutcome::Skipped(SkipBasis::describe_release(
+            attempt.record,
+            &user,
+        )));
+    }
+    // What a killed or failed build left must not pile up.
+    job.store.sweep()?;
+    let output = job.store.create(&job.step, &key)?;
+    job.make(&output)?;
+    Ok(StageOutcome::Done)
+}
+
+/// Removes the outputs that no release uses any more.
+pub(crate) fn sweep(deployment: &Deployment<'_>) -> Result<(), Failure> {
+    store_of(deployment).sweep()
+}
+
+fn store_of<'a>(deployment: &'a Deployment<'_>) -> OutputStore<'a> {
+    OutputStore {
+        root: &deployment.host.root,
+        layout: &deployment.layout,
+    }
+}
+
+/// A step with shared outputs, in one release.
+struct OutputJob<'a> {
+    deployment: &'a Deployment<'a>,
+    release: &'a str,
+    task: &'a Task<'a>,
+    outputs: &'a SharedOutputs,
+    store: OutputStore<'a>,
+    /// The folder of the step's outputs.
+    step: String,
+}
+
+impl OutputJob<'_> {
+    /// The key of the output. `None`: nothing identifies it, so it is not shared.
+    fn find_key(&self) -> Result<Option<OutputKey>, Failure> {
+        let deployment = self.deployment;
+        let inputs = find_inputs(
+            deployment.spec,
+            deployment.host,
+            self.task,
+            self.outputs,
+            &deployment.sha,
+        )?;
+        let OutputInputs::Digest(inputs) = inputs else {
+            return Ok(None);
+        };
+        let Some(run) = &self.outputs.key else {
+            return Ok(Some(OutputKey::new(inputs, "")));
+        };
+        let task = Task {
+            name: format!("{} (key)", self.task.name),
+            run,
+            timeout: KEY_TIMEOUT,
+            ..*self.task
+        };
+        let printed = run::run(deployment, self.release, &task)?.text();
+        Ok(Some(OutputKey::new(inputs, &printed)))
+    }
+
+    /// Runs the step with this folder as `OUTPUTS_PATH`.
+    fn run_at(&self, folder: &Path) -> Result<(), Failure> {
+        let task = Task {
+            name: self.task.name.clone(),
+            outputs_path: Some(folder),
+            ..*self.task
+        };
+        run::run(self.deployment, self.release, &task).map(|_| ())
+    }
+
+    /// Makes the output. One that cannot be shared stays in the release.
+    fn make(&self, output: &SharedOutput) -> Result<(), Failure> {
+        let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
+        let tree = layout.deploy_to().join(output.tree());
+        let identity = run::identity(self.deployment, self.task.user)?;
+        let identity = identity.filter(|_| root.is_privileged());
+        root.set_attrs(
+            &tree,
+            &Attrs {
+                mode: Some(0o755),
+                uid: identity.as_ref().map(|user| user.uid),
+                gid: identity.as_ref().map(|user| user.gid),
+            },
+        )?;
+        self.run_at(&tree)?;
+        if let Err(why) = self.collect(output) {
+            tracing::warn!(
+                "{}: the outputs of `{}` stay in the release and are made again for the next one: {why}",
+                self.deployment.spec.app,
+                self.task.name
+            );
+            return self.store.sweep();
+        }
+        if let Some(link) = find_outward_link(self.deployment, &tree, Path::new(""), self.outputs)?
+        {
+            return Err(link.failure(&self.task.name));
+        }
+        if root.is_privileged() {
+            let mut command = Command::new(["chmod", "-R", "a-w", "--"]).timeout(SEAL_TIMEOUT);
+            command.argv.push(root.machine_path(&tree).into());
+            command.identity = identity;
+            self.deployment.host.exec.run_checked(command)?;
+        }
+        root.set_attrs(&tree, &self.store.root_owned())?;
+        // The first file in `releases` says that it is complete: also after a power cut.
+        root.sync_filesystem(&tree)?;
+        self.use_output(output)
+    }
+
+    /// Moves what the step made in the release to the output.
+    fn collect(&self, output: &SharedOutput) -> Result<(), Failure> {
+        let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
+        let (tree, release) = (
+            layout.deploy_to().join(output.tree()),
+            layout.release(self.release),
+        );
+        let is_made = |path: &Path| -> Result<bool, Failure> {
+            let kind = root.meta(&release.join(path))?.map(|meta| meta.kind);
+            let is_kept = root.meta(&tree.join(path))?.is_some();
+            Ok(!is_kept && matches!(kind, Some(FileKind::Directory | FileKind::File)))
+        };
+        let mut made = Vec::new();
+        for path in &self.outputs.paths {
+            if is_made(path)? {
+                made.push(path);
+                if let Some(link) =
+                    find_outward_link(self.deployment, &release, path, self.outputs)?
+                {
+                    return Err(link.failure(&self.task.name));
+                }
+            }
+        }
+        let folder = root.open_user_tree(&tree)?;
+        let folder = folder.ok_or_else(|| Failure::new("the folder of the outputs disappeared"))?;
+        for path in made {
+            make_parents(self.deployment, &folder, path)?;
+            root.rename(&release.join(path), &tree.join(path))?;
+        }
+        Ok(())
+    }
+
+    /// Links the paths of an output into the release.
+    fn use_output(&self, output: &SharedOutput) -> Result<(), Failure> {
+        let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
+        // First, so that nothing removes it meanwhile.
+        self.store.add_user(output, self.release)?;
+        let release = layout.release(self.release);
+        let top = root.open_user_tree(&release)?;
+        let top = top.ok_or_else(|| Failure::new(format!("{} disappeared", release.display())))?;
+        for path in &self.outputs.paths {
+            if root
+                .meta(&layout.deploy_to().join(output.tree()).join(path))?
+                .is_none()
+            {
+                continue;
+            }
+            root.remove_tree(&release.join(path))?;
+            let folder = match make_parents(self.deployment, &top, path)? {
+                true => top.open_folder(path.parent().unwrap_or(Path::new("")))?,
+                false => None,
+            };
+            let Some((folder, name)) = folder.zip(path.file_name()) else {
+                return Err(Failure::new(format!(
+                    "cannot link {}: a folder on its path is a link, a file, a mount or another user's",
+                    release.join(path).display()
+                )));
+            };
+            let target = relative_link(path, &output.tree().join(path));
+            let attrs = self.deployment.owner.attrs(0o777);
+            folder.create_symlink(name, target.as_os_str(), &attrs)?;
+        }
+        Ok(())
+    }
+}
