@@ -124,7 +124,7 @@ fn later_step_cannot_write_to_a_shared_output() {
 }
 
 #[test]
-fn changed_input_makes_the_output_anew() {
+fn changed_input_causes_a_new_output() {
     let bench = Bench::new();
     let mut expected = 0;
     let mut check = |why: &str, files: &[(&str, &str)], more: &str, is_new: bool| {
