@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::known::known;
-use crate::ports::machine;
 use crate::ports::root::Root;
+use crate::ports::{machine, os_release};
 
 /// From `/etc/os-release`; fields that it lacks are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -25,23 +25,8 @@ pub(super) struct Os {
 }
 
 pub(super) fn probe(root: &Root) -> Os {
-    let text = root
-        .read(Path::new("/etc/os-release"), 1 << 16)
-        .ok()
-        .flatten()
-        .or_else(|| {
-            root.read(Path::new("/usr/lib/os-release"), 1 << 16)
-                .ok()
-                .flatten()
-        })
-        .unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let value = |key: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-            .map(|value| value.trim_matches(['"', '\'']).to_owned())
-            .unwrap_or_default()
-    };
+    let text = os_release::read(root);
+    let value = |key| os_release::value(&text, key).to_owned();
     Os {
         id: value("ID"),
         version: value("VERSION_ID"),

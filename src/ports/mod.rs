@@ -18,6 +18,7 @@ pub(crate) mod journal;
 pub(crate) mod listeners;
 pub(crate) mod lock;
 pub(crate) mod machine;
+pub(crate) mod os_release;
 pub(crate) mod packages;
 pub(crate) mod pipe;
 pub(crate) mod process_usage;

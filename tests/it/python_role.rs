@@ -3,17 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-/// The command that tells virtual environments apart, as in the role.
-fn key_command() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("roles/python.yml");
-    let role: serde_yaml::Value =
-        serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let key = role["defaults"]["steps"][0]["outputs"]["key"].as_str();
-    key.unwrap().replace("{{ app.python }}", "echo")
-}
-
-/// Whether the whole commit counts as an input of a repository with these files.
-fn depends_on_the_commit(files: &[(&str, &str)]) -> bool {
+/// Whether the virtual environment of a release with these files is its own.
+fn is_not_shared(files: &[(&str, &str)], environment: &[(&str, &str)]) -> bool {
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in files {
         let path = folder.path().join(path);
@@ -23,63 +14,78 @@ fn depends_on_the_commit(files: &[(&str, &str)]) -> bool {
             None => std::fs::write(path, text).unwrap(),
         }
     }
-    let ran = Command::new("/bin/sh")
-        .args(["-e", "-c", &key_command()])
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/python/dependencies.py");
+    let ran = Command::new("python3")
+        .arg(script)
         .current_dir(folder.path())
-        .env("REVISION", "the-commit")
-        .env("PIP_NO_INDEX", "1")
+        .env("RELEASE_PATH", "its-own-path")
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     assert!(ran.status.success(), "{files:?}: {ran:?}");
-    String::from_utf8_lossy(&ran.stdout).contains("the-commit")
+    String::from_utf8_lossy(&ran.stdout).contains("its-own-path")
 }
 
 #[test]
-fn virtual_environment_of_published_packages_depends_on_requirements_alone() {
+fn virtual_environment_of_published_packages_is_shared() {
     for requirements in [
+        "",
         "flask==3.1\n",
-        " flask\n\tdjango ; python_version < \"3.9\"\n",
+        " flask\n\tdjango[argon2, bcrypt] ~=5.0 ; python_version < \"3.13\"\r\n",
         "# ./not/used\nflask # see a/b\n",
-        "--index-url https://pypi.example/simple\nflask\n",
+        "--index-url https://pypi.example/simple\n--pre\nflask\n",
         "git+https://git.example/x/y@1#egg=y\nz @ https://a.example/z.whl\n",
         "-c constraints.txt\n--constraint=constraints.txt\nflask\n",
-        "flask \\\n  --hash=sha256:abc\n",
+        "-r requirements/base.txt\n-rrequirements/base.txt\n",
+        "flask==3.1 \\\n  --hash=sha256:abc \\\n  --hash=sha256:def\n",
     ] {
-        let files = [("requirements.txt", requirements), ("lib/setup.py", "")];
-        assert!(!depends_on_the_commit(&files), "{requirements}");
+        let files = [
+            ("requirements.txt", requirements),
+            ("requirements/base.txt", "-c ../constraints.txt\nflask\n"),
+            ("constraints.txt", "flask<4,>=3\n"),
+            ("lib/setup.py", ""),
+        ];
+        assert!(!is_not_shared(&files, &[]), "{requirements}");
     }
-    let nested = [
-        ("requirements.txt", "-r requirements/base.txt\n"),
-        ("requirements/base.txt", "flask\n"),
-    ];
-    assert!(!depends_on_the_commit(&nested));
-    assert!(!depends_on_the_commit(&[("app.py", "")]));
+    let flask = [("requirements.txt", "flask\n")];
+    assert!(!is_not_shared(&flask, &[("PIP_FIND_LINKS", "/srv/wheels")]));
+    assert!(!is_not_shared(&[("app.py", "")], &[]));
 }
 
 #[test]
-fn virtual_environment_with_files_of_the_repository_depends_on_the_commit() {
+fn virtual_environment_that_may_contain_files_of_the_release_is_its_own() {
     for requirements in [
         "-e .\n",
+        "\t-e .\n",
         ".\n",
         "./lib\n",
         "lib/shop\n",
-        "shop-1.0.whl\n",
-        "shop-1.0.tar.gz\n",
-        "-r prod.txt\n",
-        "-rprod.txt\n",
-        "--requirement=prod.txt\n",
+        "lib/shop # note: ours\n",
+        "shop-1.0.tar.xz\n",
+        "-r missing.txt\n",
+        "-r ../other.txt\n",
+        "-r linked/requirements.txt\n",
+        "-r requirements/base.txt\n",
         "shop @ file:///srv/shop\n",
         "shop @ ./shop\n",
-        "--find-links wheels/\nflask\n",
+        "--find-links wheels\nflask\n",
+        "-f wheels\nflask\n",
+        "flask\0\n-e .\n",
+        "fl\u{e4}sk\n",
         "-> deps.txt",
     ] {
-        let files = [("requirements.txt", requirements), ("deps.txt", "flask\n")];
-        assert!(depends_on_the_commit(&files), "{requirements}");
+        let files = [
+            ("requirements.txt", requirements),
+            ("requirements/base.txt", "flask\n-e ../lib"),
+            ("linked", "-> lib"),
+            ("lib/requirements.txt", "flask\n"),
+            ("shop-1.0.tar.xz", ""),
+            ("deps.txt", "flask\n"),
+        ];
+        assert!(is_not_shared(&files, &[]), "{requirements}");
     }
-    let nested = [
-        ("requirements.txt", "-r requirements/base.txt\n"),
-        ("requirements/base.txt", "-e ../lib\n"),
-    ];
-    assert!(depends_on_the_commit(&nested));
-    assert!(depends_on_the_commit(&[("pyproject.toml", "")]));
+    let flask = ("requirements.txt", "flask\n");
+    assert!(is_not_shared(&[flask], &[("PIP_FIND_LINKS", "wheels")]));
+    assert!(is_not_shared(&[flask, ("uv.toml", "")], &[]));
+    assert!(is_not_shared(&[("pyproject.toml", "")], &[]));
 }

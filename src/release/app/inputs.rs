@@ -113,10 +113,17 @@ fn validate_shared(field: &str, step: &Step, shared: &SharedOutputs) -> Result<(
         .field(field)
         .hint("list the inputs in `by`, and omit `when_changed`"));
     }
-    let is_pattern = |pattern: &String| !pattern.is_empty() && !pattern.contains('\0');
+    // As git reads them, these match nothing.
+    let is_outside = |pattern: &str| {
+        ["./", "../", "/", "!"]
+            .iter()
+            .any(|start| pattern.starts_with(start))
+    };
+    let is_pattern =
+        |pattern: &String| !pattern.is_empty() && !pattern.contains('\0') && !is_outside(pattern);
     if shared.by.is_empty() || !shared.by.iter().all(is_pattern) {
         return Err(Problem::new(
-            "expected the files that decide what the step makes, such as `package-lock.json`",
+            "expected the files of the repository that decide what the step makes, such as `package-lock.json`",
         )
         .field(format!("{field}.by")));
     }

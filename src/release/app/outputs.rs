@@ -23,6 +23,21 @@ impl Default for Outputs {
 }
 
 impl Outputs {
+    pub(crate) fn shared(&self) -> Option<&SharedOutputs> {
+        match self {
+            Outputs::Copied(_) => None,
+            Outputs::Shared(shared) => Some(shared),
+        }
+    }
+
+    /// The paths that a skipped step copies.
+    pub(crate) fn copied(&self) -> &[PathBuf] {
+        match self {
+            Outputs::Copied(paths) => paths,
+            Outputs::Shared(_) => &[],
+        }
+    }
+
     /// All paths, relative to the release.
     pub(crate) fn paths(&self) -> &[PathBuf] {
         match self {

@@ -344,7 +344,11 @@ impl ReleaseSpec {
         let files = self.linked_files.iter().map(|path| ("linked_files", path));
         let assets = self.assets.iter().map(|a| ("assets.path", &a.path));
         let rendered = self.files.iter().map(|file| ("files", &file.path));
-        let all: Vec<(&str, &PathBuf)> = dirs.chain(files).chain(assets).chain(rendered).collect();
+        let mut all: Vec<(&str, &PathBuf)> =
+            dirs.chain(files).chain(assets).chain(rendered).collect();
+        // Those of one step are compared with each other elsewhere.
+        let outputs = self.steps.iter().filter_map(|step| step.outputs.shared());
+        all.extend(outputs.flat_map(|outputs| outputs.paths.iter().map(|path| ("steps", path))));
         for (i, (field, path)) in all.iter().enumerate() {
             let bad =
                 |why: &str| Err(Problem::new(format!("`{}` {why}", path.display())).field(*field));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::digest::digest;
 use crate::ports::exec::{CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output};
 use crate::ports::root::Attrs;
-use crate::release::app::outputs::{Outputs, SharedOutputs};
+use crate::release::app::outputs::SharedOutputs;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::app::step::{DEFAULT_STEP_TIMEOUT, Step};
@@ -60,14 +60,8 @@ impl<'a> Task<'a> {
             timeout: timeout_or_default(step.timeout),
             user: step.user.as_deref().or(spec.user.as_deref()),
             when_changed: step.when_changed.as_deref(),
-            outputs: match &step.outputs {
-                Outputs::Copied(paths) => paths,
-                Outputs::Shared(_) => &[],
-            },
-            shared_outputs: match &step.outputs {
-                Outputs::Copied(_) => None,
-                Outputs::Shared(shared) => Some(shared),
-            },
+            outputs: step.outputs.copied(),
+            shared_outputs: step.outputs.shared(),
             outputs_path: None,
             may_stop: false,
         }

@@ -30,6 +30,7 @@ mod spare;
 mod ssh;
 mod stages;
 mod tree;
+mod unshared_outputs;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

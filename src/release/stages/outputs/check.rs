@@ -45,7 +45,11 @@ pub(super) fn find_outward_link(
     let Some(tree) = tree.subtree(path)? else {
         return Ok(None);
     };
-    let releases = root.machine_path(&deployment.layout.releases());
+    let layout = &deployment.layout;
+    let is_of_the_app = |target: &Path| {
+        let is_below = |folder: &Path| target.starts_with(root.machine_path(folder));
+        is_below(layout.deploy_to()) && !is_below(&layout.outputs()) && !is_below(&layout.shared())
+    };
     for (below, entry) in tree.walk(WALK_LIMITS)? {
         if entry.kind != FileKind::Symlink {
             continue;
@@ -57,7 +61,7 @@ pub(super) fn find_outward_link(
         let target = PathBuf::from(folder.read_link(name)?);
         let own = path.join(&below);
         let is_inside = match target.is_absolute() {
-            true => !target.starts_with(&releases),
+            true => !is_of_the_app(&target),
             false => resolve(&own, &target)
                 .is_some_and(|end| outputs.paths.iter().any(|path| end.starts_with(path))),
         };

@@ -9,6 +9,7 @@ use git2::{Pathspec, PathspecFlags, Tree};
 use crate::desired::Sha;
 use crate::digest::digest;
 use crate::ports::Host;
+use crate::ports::os_release;
 use crate::ports::root::Root;
 use crate::release::app::outputs::SharedOutputs;
 use crate::release::app::spec::ReleaseSpec;
@@ -35,7 +36,7 @@ pub(crate) struct OutputKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutputInputs {
     Digest(String),
-    /// None of the files exists, so the step cannot depend on them.
+    /// Nothing can identify the output: none of the files exists, or the repository has files in its place.
     None,
     /// The mirror lacks the commit.
     Unknown,
@@ -71,7 +72,10 @@ pub(crate) fn folder_of_step(name: &str) -> String {
         true => c,
         false => '-',
     };
-    name.chars().take(32).map(usable).collect()
+    match name.chars().take(32).map(usable).collect::<String>() {
+        folder if folder.is_empty() => "step".into(),
+        folder => folder,
+    }
 }
 
 /// The inputs of a step: the files that it names, its definition, and the operating system.
@@ -97,8 +101,9 @@ pub(crate) fn find_inputs(
         return Ok(OutputInputs::None);
     }
     let text = format!(
-        "{} {} {files}",
+        "{} {:?} {} {files}",
         task.fingerprint(spec),
+        spec.group,
         operating_system(&host.root)
     );
     let mut inputs = digest(text.as_bytes());
@@ -106,7 +111,7 @@ pub(crate) fn find_inputs(
     Ok(OutputInputs::Digest(inputs))
 }
 
-/// A line for each input file, with its content's id. Empty: none exists.
+/// A line for each input file, with its content's id. Empty: nothing can identify the output.
 fn describe_files(
     spec: &ReleaseSpec,
     outputs: &SharedOutputs,
@@ -138,14 +143,9 @@ fn describe_files(
             ));
         }
     }
-    if lines.is_empty() {
+    // What the repository has in the place of an output is not all made by the step.
+    if outputs.paths.iter().any(|path| tree.get_path(path).is_ok()) {
         return Ok(String::new());
-    }
-    // What the repository has in the place of an output influences it.
-    for path in &outputs.paths {
-        if let Ok(entry) = tree.get_path(path) {
-            lines.push(format!("{} {path:?}\n", entry.id()));
-        }
     }
     lines.sort();
     Ok(lines.concat())
@@ -153,12 +153,14 @@ fn describe_files(
 
 /// What an upgrade of the distribution changes: programs that were built before may not run after it.
 fn operating_system(root: &Root) -> String {
-    let path = Path::new("/etc/os-release");
-    let text = root.read(path, 1 << 16).ok().flatten().unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let mut lines: Vec<&str> = text.lines().collect();
-    lines.retain(|line| line.starts_with("ID=") || line.starts_with("VERSION_ID="));
-    format!("{} {}", lines.join(" "), std::env::consts::ARCH)
+    let text = os_release::read(root);
+    let value = |key| os_release::value(&text, key);
+    format!(
+        "{} {} {}",
+        value("ID"),
+        value("VERSION_ID"),
+        std::env::consts::ARCH
+    )
 }
 
 #[cfg(test)]
@@ -183,5 +185,6 @@ mod tests {
             assert!(!OutputKey::is_name(name), "{name}");
         }
         assert_eq!(folder_of_step("../install the gems"), "---install-the-gems");
+        assert_eq!(folder_of_step(""), "step");
     }
 }

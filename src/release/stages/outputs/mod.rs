@@ -9,6 +9,7 @@ pub(super) mod forecast;
 mod key;
 mod store;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,18 +18,22 @@ use super::attempt::{Attempt, StageOutcome};
 use super::run::{self, Task};
 use super::skip::basis::SkipBasis;
 use crate::desired::ResumePolicy;
-use crate::ports::exec::Command;
+use crate::ports::exec::{Command, Identity};
 use crate::ports::root::{Attrs, FileKind};
 use crate::release::app::layout::relative_link;
 use crate::release::app::outputs::SharedOutputs;
 use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 use check::find_outward_link;
+use forecast::is_proper;
 use key::{OutputInputs, OutputKey, find_inputs, folder_of_step};
 use store::{OutputStore, SharedOutput};
 
 /// Time limit of a command `key`.
 const KEY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest output of a command `key`, in bytes.
+const MAX_KEY_OUTPUT: u64 = 64 << 10;
 
 /// Time to take the write permissions from an output.
 const SEAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -52,20 +57,25 @@ pub(crate) fn provide(
         job.run_at(&deployment.layout.release(job.release))?;
         return Ok(StageOutcome::Done);
     };
+    let record = &*attempt.record;
     let existing = match deployment.spec.resume_policy {
         ResumePolicy::FromScratch => None,
-        _ => job.store.find(&job.step, &key.name())?,
+        _ => job.store.find(&job.step, &key.name(), |release| {
+            release == job.release || is_proper(record, release)
+        })?,
     };
     if let Some((output, user)) = existing {
         job.use_output(&output)?;
-        return Ok(StageOutcome::Skipped(SkipBasis::describe_release(
-            attempt.record,
-            &user,
-        )));
+        let why = SkipBasis::describe_release(record, &user);
+        return Ok(StageOutcome::Skipped(why));
     }
-    // What a killed or failed build left must not pile up.
-    job.store.sweep()?;
-    let output = job.store.create(&job.step, &key)?;
+    // What a killed build left must not pile up.
+    if let Err(failure) = job.store.sweep() {
+        tracing::warn!("{}: clearing up outputs: {failure}", deployment.spec.app);
+    }
+    let output = job
+        .store
+        .create(&job.step, &key, deployment.host.clock.now())?;
     job.make(&output)?;
     Ok(StageOutcome::Done)
 }
@@ -116,8 +126,16 @@ impl OutputJob<'_> {
             timeout: KEY_TIMEOUT,
             ..*self.task
         };
-        let printed = run::run(deployment, self.release, &task)?.text();
-        Ok(Some(OutputKey::new(inputs, &printed)))
+        let printed = run::run(deployment, self.release, &task)?;
+        if printed.total() > MAX_KEY_OUTPUT {
+            return Err(Failure::new(format!(
+                "the command `key` of `{}` printed {} bytes: expected at most {MAX_KEY_OUTPUT}",
+                self.task.name,
+                printed.total()
+            ))
+            .hint("let it end in `| sha256sum`"));
+        }
+        Ok(Some(OutputKey::new(inputs, &printed.text())))
     }
 
     /// Runs the step with this folder as `OUTPUTS_PATH`.
@@ -130,7 +148,7 @@ impl OutputJob<'_> {
         run::run(self.deployment, self.release, &task).map(|_| ())
     }
 
-    /// Makes the output. One that cannot be shared stays in the release.
+    /// Makes the output. What depends on its place in the release stays there.
     fn make(&self, output: &SharedOutput) -> Result<(), Failure> {
         let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
         let tree = layout.deploy_to().join(output.tree());
@@ -145,28 +163,77 @@ impl OutputJob<'_> {
             },
         )?;
         self.run_at(&tree)?;
-        if let Err(why) = self.collect(output) {
+        if let Err(why) = self.check_release(output) {
+            // Nothing was moved yet. What was made in the other place would be missing in the release.
+            if !root.list(&tree)?.unwrap_or_default().is_empty() {
+                return Err(why);
+            }
             tracing::warn!(
                 "{}: the outputs of `{}` stay in the release and are made again for the next one: {why}",
                 self.deployment.spec.app,
                 self.task.name
             );
-            return self.store.sweep();
+            return Ok(());
         }
+        self.collect(output)?;
         if let Some(link) = find_outward_link(self.deployment, &tree, Path::new(""), self.outputs)?
         {
             return Err(link.failure(&self.task.name));
         }
-        if root.is_privileged() {
-            let mut command = Command::new(["chmod", "-R", "a-w", "--"]).timeout(SEAL_TIMEOUT);
-            command.argv.push(root.machine_path(&tree).into());
-            command.identity = identity;
-            self.deployment.host.exec.run_checked(command)?;
+        if let Some(user) = identity {
+            self.take_write_permissions(&tree, user)?;
         }
-        root.set_attrs(&tree, &self.store.root_owned())?;
         // The first file in `releases` says that it is complete: also after a power cut.
         root.sync_filesystem(&tree)?;
         self.use_output(output)
+    }
+
+    /// Makes an output read-only for its owner, as its owner: root would follow a link that he puts there
+    /// meanwhile. Files with other names are left out: they belong to a cache as well, such as that of uv or
+    /// pnpm.
+    fn take_write_permissions(&self, tree: &Path, user: Identity) -> Result<(), Failure> {
+        let tree = self.deployment.host.root.machine_path(tree);
+        let mut command = Command::new(["find"]).timeout(SEAL_TIMEOUT);
+        command.argv.push(tree.into());
+        let chosen = "( -type d -o -type f -links 1 ) -exec chmod a-w {} +";
+        command.argv.extend(chosen.split(' ').map(OsString::from));
+        command.identity = Some(user);
+        self.deployment.host.exec.run_checked(command)?;
+        Ok(())
+    }
+
+    /// Whether a path has to be moved from the release.
+    fn is_in_release(&self, output: &SharedOutput, path: &Path) -> Result<bool, Failure> {
+        let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
+        Ok(root
+            .meta(&layout.deploy_to().join(output.tree()).join(path))?
+            .is_none())
+    }
+
+    /// Fails unless the step made all its outputs, and what it made in the release can be moved.
+    fn check_release(&self, output: &SharedOutput) -> Result<(), Failure> {
+        let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
+        let release = layout.release(self.release);
+        for path in &self.outputs.paths {
+            if !self.is_in_release(output, path)? {
+                continue;
+            }
+            let kind = root.meta(&release.join(path))?.map(|meta| meta.kind);
+            // Another user's folder is not root's to move.
+            let is_own = self.task.user == self.deployment.spec.user.as_deref();
+            if !is_own || !matches!(kind, Some(FileKind::Directory | FileKind::File)) {
+                return Err(Failure::new(format!(
+                    "the step `{}` did not make its output {}",
+                    self.task.name,
+                    path.display()
+                ))
+                .hint("it has to be in the folder `$OUTPUTS_PATH`, or in the release"));
+            }
+            if let Some(link) = find_outward_link(self.deployment, &release, path, self.outputs)? {
+                return Err(link.failure(&self.task.name));
+            }
+        }
+        Ok(())
     }
 
     /// Moves what the step made in the release to the output.
@@ -176,27 +243,21 @@ impl OutputJob<'_> {
             layout.deploy_to().join(output.tree()),
             layout.release(self.release),
         );
-        let is_made = |path: &Path| -> Result<bool, Failure> {
-            let kind = root.meta(&release.join(path))?.map(|meta| meta.kind);
-            let is_kept = root.meta(&tree.join(path))?.is_some();
-            Ok(!is_kept && matches!(kind, Some(FileKind::Directory | FileKind::File)))
-        };
-        let mut made = Vec::new();
+        let top = root.open_user_tree(&tree)?;
+        let top = top.ok_or_else(|| Failure::new(format!("{} disappeared", tree.display())))?;
         for path in &self.outputs.paths {
-            if is_made(path)? {
-                made.push(path);
-                if let Some(link) =
-                    find_outward_link(self.deployment, &release, path, self.outputs)?
-                {
-                    return Err(link.failure(&self.task.name));
-                }
+            if !self.is_in_release(output, path)? {
+                continue;
             }
-        }
-        let folder = root.open_user_tree(&tree)?;
-        let folder = folder.ok_or_else(|| Failure::new("the folder of the outputs disappeared"))?;
-        for path in made {
-            make_parents(self.deployment, &folder, path)?;
-            root.rename(&release.join(path), &tree.join(path))?;
+            if !make_parents(self.deployment, &top, path)? {
+                return Err(blocked(&tree.join(path)));
+            }
+            let (from, to) = (release.join(path), tree.join(path));
+            // A release may be a subvolume, out of which nothing can be renamed.
+            if root.rename(&from, &to).is_err() {
+                root.copy_tree(&from, &to, &self.deployment.host.stop)?;
+                root.remove_tree(&from)?;
+            }
         }
         Ok(())
     }
@@ -222,10 +283,7 @@ impl OutputJob<'_> {
                 false => None,
             };
             let Some((folder, name)) = folder.zip(path.file_name()) else {
-                return Err(Failure::new(format!(
-                    "cannot link {}: a folder on its path is a link, a file, a mount or another user's",
-                    release.join(path).display()
-                )));
+                return Err(blocked(&release.join(path)));
             };
             let target = relative_link(path, &output.tree().join(path));
             let attrs = self.deployment.owner.attrs(0o777);
@@ -233,4 +291,11 @@ impl OutputJob<'_> {
         }
         Ok(())
     }
+}
+
+fn blocked(path: &Path) -> Failure {
+    Failure::new(format!(
+        "cannot make {}: a folder on its path is a link, a file, a mount or another user's",
+        path.display()
+    ))
 }

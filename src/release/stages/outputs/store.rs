@@ -9,6 +9,8 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::key::OutputKey;
 use crate::ports::root::{Attrs, FileKind, Root};
 use crate::release::app::layout::{Layout, OUTPUTS, is_release_name};
@@ -39,11 +41,13 @@ impl SharedOutput {
 }
 
 impl OutputStore<'_> {
-    /// The newest complete output of a step whose name begins with this key, and a release that uses it.
+    /// The newest complete output of a step whose name begins with this key, and a release that uses it and
+    /// `is_proper`.
     pub(crate) fn find(
         &self,
         step: &str,
         key_prefix: &str,
+        is_proper: impl Fn(&str) -> bool,
     ) -> Result<Option<(SharedOutput, String)>, Failure> {
         let mut named = self.list(step)?;
         named.retain(|(name, _)| name.starts_with(key_prefix));
@@ -51,27 +55,44 @@ impl OutputStore<'_> {
         named.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
         for (name, _) in named {
             let output = self.output(step, &name);
-            if let Some(release) = self.users(&output)?.into_iter().next() {
+            let mut users = self.users(&output)?.into_iter();
+            if let Some(release) = users.find(|release| is_proper(release)) {
                 return Ok(Some((output, release)));
             }
         }
         Ok(None)
     }
 
-    /// Creates the folder of a new output. No other build, not even one that was left running by a killed
-    /// pass, works in it.
-    pub(crate) fn create(&self, step: &str, key: &OutputKey) -> Result<SharedOutput, Failure> {
-        let last = self.list(step)?.into_iter().map(|(_, number)| number).max();
-        let name = format!("{}.{}", key.name(), last.unwrap_or(0) + 1);
-        let output = self.output(step, &name);
-        let folder = self.layout.deploy_to().join(&output.folder);
-        let folders = folder.ancestors().take(3).map(PathBuf::from);
-        let mut folders: Vec<PathBuf> = folders.collect();
-        folders.reverse();
-        folders.push(self.layout.deploy_to().join(output.releases()));
-        folders.push(self.layout.deploy_to().join(output.tree()));
+    /// Creates the folder of a new output, with the time in its name: no process that a killed build left
+    /// works in it.
+    pub(crate) fn create(
+        &self,
+        step: &str,
+        key: &OutputKey,
+        now: Timestamp,
+    ) -> Result<SharedOutput, Failure> {
+        let numbers = self.list(step)?.into_iter().map(|(_, number)| number);
+        let now = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        let number = numbers.max().map_or(now, |last| now.max(last + 1));
+        let output = self.output(step, &format!("{}.{number}", key.name()));
+        let folders = [
+            self.layout.outputs(),
+            self.layout.outputs().join(step),
+            self.layout.deploy_to().join(&output.folder),
+            self.layout.deploy_to().join(output.releases()),
+            self.layout.deploy_to().join(output.tree()),
+        ];
         for folder in folders {
-            self.root.create_dir(&folder, &self.root_owned())?;
+            if !self.root.is_in_trusted_folder(&folder)? {
+                return Err(Failure::new(format!(
+                    "users other than root could change {}",
+                    folder.display()
+                ))
+                .hint("trueup keeps the outputs of steps there: move the folder away"));
+            }
+            if self.root.meta(&folder)?.is_none() {
+                self.root.create_dir(&folder, &self.root_owned())?;
+            }
         }
         Ok(output)
     }
@@ -83,23 +104,39 @@ impl OutputStore<'_> {
         Ok(self.root.write_atomic(&file, b"", &Attrs::mode(0o644))?)
     }
 
-    /// Removes the outputs that no existing release uses: also those of builds that did not end.
+    /// Removes the outputs that no existing release uses: also those of builds that did not end. Fails with the
+    /// first one that stays, after it tried all.
     pub(crate) fn sweep(&self) -> Result<(), Failure> {
+        let mut failed = None;
         let steps = self.root.list(&self.layout.outputs())?;
         for step in steps.unwrap_or_default() {
             let Some(step) = step.to_str() else { continue };
             for (name, _) in self.list(step)? {
                 let output = self.output(step, &name);
-                if self.users(&output)?.is_empty() {
-                    let folder = self.layout.deploy_to().join(&output.folder);
-                    self.root.remove_tree_idle(&folder)?;
+                if let Err(failure) = self.remove_unused(&output) {
+                    failed.get_or_insert(failure);
                 }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn remove_unused(&self, output: &SharedOutput) -> Result<(), Failure> {
+        let users = self.users(output)?;
+        if users.is_empty() {
+            let folder = self.layout.deploy_to().join(&output.folder);
+            return Ok(self.root.remove_tree_idle(&folder)?);
+        }
+        let folder = self.layout.deploy_to().join(output.releases());
+        for name in self.root.list(&folder)?.unwrap_or_default() {
+            if !users.iter().any(|user| name == **user) {
+                self.root.remove_file(&folder.join(name))?;
             }
         }
         Ok(())
     }
 
-    pub(crate) fn root_owned(&self) -> Attrs {
+    fn root_owned(&self) -> Attrs {
         let root = self.root.is_privileged().then_some(0);
         Attrs {
             mode: Some(0o755),

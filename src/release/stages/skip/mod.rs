@@ -82,7 +82,7 @@ pub(crate) fn describe_commands(
     let lines = Task::all(spec).into_iter().map(|task| {
         let (name, run) = (&task.name, task.run);
         if let Some(shared) = task.shared_outputs {
-            return Ok(match forecast(spec, host, &task, shared, sha)? {
+            return Ok(match forecast(spec, host, record, &task, shared, sha)? {
                 Forecast::Run => format!("{name}: {run}\n"),
                 Forecast::Link(release) => {
                     let why = SkipBasis::describe_release(record, &release);
