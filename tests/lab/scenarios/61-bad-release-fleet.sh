@@ -1,0 +1,92 @@
+#!/bin/bash
+# 61-bad-release-fleet: three hosts behind haproxy meet bad shas all at once: no request fails with a preflight, few without
+# timeout: 300
+# packages: haproxy
+# shellcheck source=tests/lab/lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/lab/versions.sh
+. "$(dirname "$0")/../versions.sh"
+
+give_git_server
+clone_versions
+kinds=(crash error word)
+for kind in "${kinds[@]}"; do
+  commit "$kind" "$kind"
+  commit "$kind-again" "$kind"
+done
+commit good good
+give_versions
+give_s3
+hosts=(app1 app2 app3)
+app_host() {
+  give_versioned_server "$1" "preflight: {timeout: 10s}"
+  on "$1" systemctl -q mask --now haproxy
+  write "$1:/etc/trueup/node.d/tags.yml" <<<'tags: {tier: front}'
+}
+for each in "${hosts[@]}"; do app_host "$each"; done
+host lb
+give_keys lb
+give_trueup lb
+write lb:/etc/trueup/node.yml <<END
+environment: production
+roles: [haproxy]
+store: {url: "s3://$bucket", region: $AWS_REGION, endpoint: "$endpoint", path_style: true}
+attributes:
+  packages: []
+  backends:
+    shop:
+      hosts: [shop.example.com, _]
+      tag: tier=front
+      check: {path: /health}
+      check_every: 500ms
+END
+on lb systemctl -q mask --now nginx
+
+# passes CODE: a pass of each host at the same time, which all end with CODE
+passes() {
+  local each pids=() code
+  for each in "${hosts[@]}"; do
+    (code=0; on "$each" trueup converge >"$SCRATCH/$each.pass" 2>&1 || code=$?; echo $code >"$SCRATCH/$each.code") & pids+=($!)
+  done
+  wait "${pids[@]}"
+  for each in "${hosts[@]}"; do
+    [ "$(cat "$SCRATCH/$each.code")" = "$1" ] || { cat "$SCRATCH/$each.pass" "$SCRATCH/$each.code"; return 1; }
+  done
+}
+check "v1 is published" publish "${sha[v1]}" --create
+check "three hosts converge" passes 0
+check "the balancer converges" on lb trueup converge
+serves() { [ "$(curl -sS -o /dev/null -w '%{http_code}' "http://$(address lb)/")" = 200 ]; }
+wait_for 10 "it serves" serves
+
+table="kind   preflight  asked  failed  slowest"
+row() { table+=$'\n'$(sed -nE "s/^asked ([0-9]+) failed ([0-9]+) slowest (.*)/$1 $2 \1 \2 \3/p" "$SCRATCH/load" |
+  awk '{printf "%-6s %-10s %5s  %6s  %s s", $1, $2, $3, $4, $5}'); }
+for kind in "${kinds[@]}"; do
+  under_load lb
+  check "a version with this fault is published: $kind" publish "${sha[$kind]}"
+  check "all three refuse it" passes 4
+  has "and say why" "${words[$kind]}" "$(cat "$SCRATCH/app2.pass")"
+  end_load
+  row "$kind" yes
+done
+
+for each in "${hosts[@]}"; do
+  write "$each:/etc/trueup/node.d/shop.yml" <<<'attributes: {apps: {shop: {preflight: {enabled: false}}}}'
+done
+for kind in "${kinds[@]}"; do
+  under_load lb
+  started=$SECONDS
+  check "without a preflight, a version with this fault is published: $kind" publish "${sha[$kind-again]}"
+  check "all three take it back" passes 4
+  touch "$SCRATCH/stop"; wait "$visitors"
+  row "$kind" no
+  check "within 20 s" [ $((SECONDS - started)) -lt 20 ]
+  page_has lb "version v1" || fail "visitors get v1" "$(page lb)"
+done
+printf '%s\n' "$table" | sed 's/^/  /'
+under_load lb
+check "a good version is published" publish "${sha[good]}"
+check "all three converge to it" passes 0
+end_load
+page_has lb "version good" || fail "visitors get it" "$(page lb)"
