@@ -297,6 +297,7 @@ impl Kind for Release {
     }
 
     fn resolve(spec: &mut ReleaseSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        spec.add_config_files();
         spec.validate()?;
         for file in &mut spec.files {
             file.resolve(inputs)?;
@@ -490,7 +491,7 @@ mod conformance {
             sandbox.write("/srv/shop/shared/key", "k");
             Some(format!(
                 "release:\n  app: shop\n  repo: {repo}\n  sha: {sha}\n  deploy_to: /srv/shop\n  \
-                 linked_dirs: [log]\n  linked_files: [key]\n  files: [{{path: .env, content: \"A=1\\n\"}}]\n  steps: [{{name: page, run: \"cp page built\"}}]\n  \
+                 linked_dirs: [log]\n  linked_files: [key]\n  files: [{{path: .env, content: \"A=1\\n\"}}]\n  config_files: {{config/shop.yml: {{content: \"b: 1\\n\"}}}}\n  steps: [{{name: page, run: \"cp page built\"}}]\n  \
                  assets: {{run: \"cp page public/assets/\", path: public/assets}}\n"
             ))
         }
@@ -525,6 +526,10 @@ mod conformance {
                     host.write("/srv/shop/current/.env", "A=2\n")
                 })
                 .reported_as(".env"),
+                Probe::drift("config_files", |host| {
+                    host.write("/srv/shop/current/config/shop.yml", "b: 2\n")
+                })
+                .reported_as("config/shop.yml"),
                 Probe::not_set("steps", built),
                 Probe::not_set("assets", built),
                 Probe::not_set("migrate", built),

@@ -1,5 +1,6 @@
 //! A resource of a role before it is checked against the others.
 
+use super::schema::Role;
 use super::template_syntax::plain_reference;
 use crate::kind::{AnyKind, AnyResource};
 use crate::kinds;
@@ -62,11 +63,69 @@ pub(super) struct Draft {
     pub item: Option<String>,
     /// Rendered, without the common fields.
     pub node: Node,
+    pub parameters: FieldParameters,
     pub body: Box<dyn AnyResource>,
     /// As written, each with the item in whose scope it resolves.
     pub requires: Vec<(Option<String>, String)>,
     /// Its scope, as an index.
     pub scope: usize,
+}
+
+/// The fields of a resource whose value is that of a parameter, with its name as an operator writes it.
+pub(super) struct FieldParameters(Vec<(String, String)>);
+
+impl FieldParameters {
+    pub(super) fn find(fields: &Node, role: &Role, item: Option<&str>) -> FieldParameters {
+        let entries = fields.as_map().unwrap_or_default().iter();
+        let parameters = entries.filter_map(|entry| {
+            let path = plain_reference(entry.value.as_text()?)?;
+            let of_item = path.strip_prefix(&format!("{}.", role.item));
+            let parameter = match (of_item, item, &role.for_each) {
+                (Some(setting), Some(item), Some(list)) => format!("{list}.{item}.{setting}"),
+                _ => path.to_owned(),
+            };
+            Some((entry.key.clone(), parameter))
+        });
+        FieldParameters(parameters.collect())
+    }
+
+    /// For a mistake in a value that an operator wrote: its place, and its name there. `at` is the resource's place.
+    pub(super) fn blame(&self, problem: Problem, rendered: &Node, at: &Location) -> Problem {
+        let Some(field) = &problem.field else {
+            return problem;
+        };
+        let parameter = self.0.iter().find_map(|(name, parameter)| {
+            let rest = field.strip_prefix(name.as_str())?;
+            (rest.is_empty() || rest.starts_with(['.', '[']))
+                .then(|| (name, format!("{parameter}{rest}")))
+        });
+        let Some((name, shown)) = parameter else {
+            return problem;
+        };
+        let place = rendered.at_path(field).or_else(|| {
+            let file = field
+                .rsplit_once('.')
+                .map_or(field.as_str(), |(file, _)| file);
+            rendered.at_path(file).or_else(|| rendered.get(name))
+        });
+        let at_value = place
+            .map(|node| &node.at)
+            .filter(|place| place.file != at.file);
+        let is_there = |place: &Location| {
+            problem
+                .at
+                .as_ref()
+                .is_none_or(|found| found.file == place.file)
+        };
+        match at_value {
+            Some(place) if is_there(place) => Problem {
+                field: Some(shown),
+                ..problem
+            }
+            .at(place),
+            _ => problem,
+        }
+    }
 }
 
 /// For a field that is empty because its parameter has no value: names the parameter to set.

@@ -6,19 +6,20 @@ use std::rc::Rc;
 
 use super::catalog::Catalog;
 use super::context::node_scope;
-use super::draft::{Draft, ResourceNode, name_unset_parameter};
-use super::parameters::{fill_scope, has_template, items, merge_layers, unknown_attributes};
+use super::draft::{Draft, FieldParameters, ResourceNode, name_unset_parameter};
+use super::parameters::{Item, complete_values, items, merge_layers, unknown_attributes};
 use super::ports::RolePorts;
 use super::render::Renderer;
 use super::schema::{Role, load_with_included};
 use super::scope::Scope;
+use super::value_check::ValueCheck;
 use crate::desired::DesiredState;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
-use crate::problem::{Location, Problem, Problems};
+use crate::problem::{Problem, Problems};
 use crate::resource::{Argv, ResolveInputs};
 use crate::settings::Settings;
-use crate::yaml::{self, Node};
+use crate::yaml::{self, Node, NodeKind};
 
 /// Fields that every resource may have and that no kind reads.
 const COMMON_FIELDS: &[&str] = &["id", "when", "requires"];
@@ -60,7 +61,12 @@ pub(crate) fn expand<'a, 'p>(
     let mut problems = Vec::new();
     for role in &roles {
         if let Err(Problems(found)) = expanded.expand_role(role, settings, &outermost) {
-            problems.extend(found);
+            // Roles that share a parameter find the same mistake in it.
+            let new = found
+                .into_iter()
+                .filter(|problem| !problems.contains(problem));
+            let new: Vec<Problem> = new.collect();
+            problems.extend(new);
         }
     }
     if problems.is_empty() {
@@ -94,6 +100,7 @@ impl RoleExpansion<'_, '_> {
                 scope: &self.scopes[draft.scope],
             };
             if let Err(problem) = draft.body.resolve(&inputs) {
+                let problem = draft.parameters.blame(problem, &draft.node, &draft.at);
                 problems.push(problem.at(&draft.at).resource(draft.id.clone()));
             }
             if let Some(release) = draft.body.release_mut() {
@@ -117,7 +124,18 @@ impl RoleExpansion<'_, '_> {
     ) -> Result<(), Problems> {
         let parameters = merge_layers(role, settings)?;
         let mut scope = Scope::nested_in(outermost);
-        fill_scope(&mut scope, &parameters, role, &mut self.renderer)?;
+        let check = ValueCheck::of_parameters(role, &settings.locations.roles);
+        complete_values(
+            &parameters,
+            &check,
+            &mut self.renderer,
+            &mut scope,
+            &mut |scope, entries| {
+                for entry in entries {
+                    scope.insert_node(&entry.key, entry.value);
+                }
+            },
+        )?;
         self.collect_checks(role, &scope)?;
         self.collect_ports(role, &scope)?;
         let scope = Rc::new(scope);
@@ -128,19 +146,29 @@ impl RoleExpansion<'_, '_> {
         let items = items(role, list, &parameters)?;
         let mut rendered_items = Vec::new();
         for item in &items {
-            let values = self
-                .render_item(&scope, role, &item.values)
-                .map_err(|problem| problem.resource(format!("{list}.{}", item.name)))?;
-            rendered_items.push(serde_json::Value::Object(values));
+            match self.render_item(&scope, role, list, item) {
+                Ok(values) => rendered_items.push(values),
+                Err(Problems(found)) => {
+                    let of_item = |problem: Problem| match problem.field {
+                        Some(_) => problem,
+                        None => problem.resource(format!("{list}.{}", item.name)),
+                    };
+                    problems.extend(found.into_iter().map(of_item));
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Problems(problems));
         }
         // From here on the list itself has its rendered items, for a file about all of them.
         let mut scope = Scope::nested_in(&scope);
         let names = items.iter().map(|item| item.name.clone());
-        scope.insert(list, names.zip(rendered_items.iter().cloned()).collect());
+        let values = rendered_items.iter().map(Node::to_json);
+        scope.insert(list, names.zip(values).collect());
         let scope = Rc::new(scope);
         for (item, values) in items.iter().zip(rendered_items) {
             let mut inner = Scope::nested_in(&scope);
-            inner.insert(&role.item, values);
+            inner.insert_node(&role.item, values);
             let inner = Rc::new(inner);
             if let Err(Problems(found)) = self.expand_resources(role, Some(&item.name), inner) {
                 problems.extend(found);
@@ -158,27 +186,24 @@ impl RoleExpansion<'_, '_> {
         &mut self,
         outer: &Rc<Scope>,
         role: &Role,
-        values: &Node,
-    ) -> Result<serde_json::Map<String, serde_json::Value>, Problem> {
-        let is_of_role = |at: &Location| role.contains(at);
-        let entries = values.as_map().unwrap_or_default();
-        let (templates, plain): (Vec<_>, Vec<_>) =
-            entries.iter().partition(|entry| has_template(&entry.value));
-        let mut item: serde_json::Map<_, _> = plain
-            .iter()
-            .map(|entry| (entry.key.clone(), entry.value.to_json()))
-            .collect();
-        let mut scope = Scope::nested_in(outer);
-        scope.insert(&role.item, serde_json::Value::Object(item.clone()));
-        for entry in templates {
-            let value = self
-                .renderer
-                .render_tree(&entry.value, &scope, &is_of_role)
-                .map_err(|p| p.field(entry.key.clone()))?;
-            item.insert(entry.key.clone(), value.to_json());
-            scope.insert(&role.item, serde_json::Value::Object(item.clone()));
-        }
-        Ok(item)
+        list: &str,
+        item: &Item,
+    ) -> Result<Node, Problems> {
+        let check = ValueCheck::of_item(role, list, &item.name, &item.at);
+        let mut rendered = Node::synthetic(&item.at, NodeKind::Map(Vec::new()));
+        complete_values(
+            &item.values,
+            &check,
+            &mut self.renderer,
+            &mut Scope::nested_in(outer),
+            &mut |scope, entries| {
+                for entry in entries {
+                    rendered.set(&entry.key, entry.value);
+                }
+                scope.insert_node(&role.item, rendered.clone());
+            },
+        )?;
+        Ok(rendered)
     }
 
     fn collect_ports(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
@@ -258,10 +283,12 @@ impl RoleExpansion<'_, '_> {
             .renderer
             .render_fields(fields, COMMON_FIELDS, scope)
             .map_err(|p| p.resource(label.clone()))?;
-        let body = resource
-            .kind
-            .decode(&rendered)
-            .map_err(|p| name_unset_parameter(p, fields, &rendered).resource(label))?;
+        let parameters = FieldParameters::find(fields, role, item);
+        let body = resource.kind.decode(&rendered).map_err(|p| {
+            let problem = name_unset_parameter(p, fields, &rendered);
+            let problem = parameters.blame(problem, &rendered, resource.at);
+            problem.resource(label)
+        })?;
         let item = item.map(str::to_owned);
         Ok(Some(Draft {
             explicit_id: id.is_some(),
@@ -269,6 +296,7 @@ impl RoleExpansion<'_, '_> {
             at: resource.at.clone(),
             role: role.name.clone(),
             node: rendered,
+            parameters,
             body,
             requires: requires
                 .into_iter()

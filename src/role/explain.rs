@@ -30,17 +30,13 @@ pub(crate) fn explain(settings: &Settings, key: &str) -> Result<Explanation, Pro
         .map_err(|problem| problem.at(&settings.locations.roles))?;
     let mut layers = Vec::new();
     for role in &roles {
-        let mut add = |layer: String, node: Option<&Node>| {
-            layers.extend(node.map(|node| Layer {
-                layer,
-                at: node.at.clone(),
-                value: redact(key, node),
-            }));
+        let mut add = |layer: String, shown: Option<(Location, serde_json::Value)>| {
+            layers.extend(shown.map(|(at, value)| Layer { layer, at, value }));
         };
         let parameters = &role.parameters;
-        add(format!("role {}", role.name), get_path(parameters, key));
+        add(format!("role {}", role.name), shown_value(parameters, key));
         let defaults = role.map_field("defaults")?;
-        let inner = item_key(role, key).and_then(|inner| get_path(&defaults, inner));
+        let inner = item_key(role, key).and_then(|inner| shown_value(&defaults, inner));
         add(
             format!("role {} (defaults of each {})", role.name, role.item),
             inner,
@@ -53,11 +49,8 @@ pub(crate) fn explain(settings: &Settings, key: &str) -> Result<Explanation, Pro
         ),
         ("node".to_owned(), &settings.attributes),
     ] {
-        layers.extend(get_path(node, key).map(|node| Layer {
-            layer,
-            at: node.at.clone(),
-            value: redact(key, node),
-        }));
+        let shown = shown_value(node, key);
+        layers.extend(shown.map(|(at, value)| Layer { layer, at, value }));
     }
     if layers.is_empty() {
         return Err(Problem::new(format!("nothing sets a parameter `{key}`"))
@@ -77,30 +70,53 @@ fn item_key<'k>(role: &Role, key: &'k str) -> Option<&'k str> {
     rest.split_once('.').map(|(_, inner)| inner)
 }
 
-fn get_path<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    key.split('.').try_fold(node, |node, part| node.get(part))
+/// The value at a key of a layer, with secrets hidden.
+fn shown_value(layer: &Node, key: &str) -> Option<(Location, serde_json::Value)> {
+    let node = layer.at_path(key)?;
+    let (above, last) = key.rsplit_once('.').unwrap_or(("", key));
+    let in_secrets = above.split('.').any(|part| part == "secrets");
+    let in_secret_file = layer.at_path(above).is_some_and(is_secret_file);
+    let hidden = in_secrets || sounds_secret(last) || in_secret_file && is_content(last);
+    Some((node.at.clone(), redact(node, hidden)))
 }
 
-/// Hides a value that is probably a secret, which does not belong in a terminal's scroll-back.
-fn redact(key: &str, node: &Node) -> serde_json::Value {
-    fn hide(key: &str, value: serde_json::Value) -> serde_json::Value {
-        use serde_json::Value;
-        let secret = ["secret", "password", "token", "private", "credential"];
-        match value {
-            Value::Object(map) => Value::Object(
-                map.into_iter()
-                    .map(|(key, value)| (key.clone(), hide(&key, value)))
-                    .collect(),
-            ),
-            value if secret.iter().any(|word| key.to_lowercase().contains(word)) => {
-                if value.is_null() {
-                    value
-                } else {
-                    Value::String(PLACEHOLDER.into())
-                }
-            }
+/// Hides what is probably a secret, which does not belong in a terminal's scroll-back.
+fn redact(node: &Node, hidden: bool) -> serde_json::Value {
+    use serde_json::Value;
+    let Some(entries) = node.as_map() else {
+        return match node.to_json() {
+            value if hidden && !value.is_null() => Value::String(PLACEHOLDER.into()),
             value => value,
-        }
-    }
-    hide(key.rsplit('.').next().unwrap_or(key), node.to_json())
+        };
+    };
+    let is_secret_file = is_secret_file(node);
+    let redacted = entries.iter().map(|entry| {
+        let key = &entry.key;
+        let hidden = hidden || sounds_secret(key) || is_secret_file && is_content(key);
+        // Whether a file is secret is none.
+        let hidden = hidden && !(key == "secret" && entry.value.as_text().is_some_and(is_boolean));
+        (key.clone(), redact(&entry.value, hidden))
+    });
+    Value::Object(redacted.collect())
+}
+
+fn is_boolean(text: &str) -> bool {
+    text == "true" || text == "false"
+}
+
+fn sounds_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    let words = ["secret", "password", "token", "private", "credential"];
+    words.iter().any(|word| key.contains(word))
+}
+
+/// Whether a node describes a file whose content is secret.
+fn is_secret_file(node: &Node) -> bool {
+    let secret = node.get("secret").and_then(Node::as_text);
+    secret == Some("true")
+}
+
+/// Whether a key of a file holds its content, or a part of it.
+fn is_content(key: &str) -> bool {
+    key == "content" || key == "vars"
 }

@@ -27,6 +27,8 @@ mod scope;
 mod template_syntax;
 #[cfg(test)]
 mod tests;
+mod value_check;
+mod value_schema;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use expand::expand;

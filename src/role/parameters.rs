@@ -5,9 +5,10 @@ use super::render::Renderer;
 use super::schema::Role;
 use super::scope::Scope;
 use super::template_syntax::is_template;
-use crate::problem::Problem;
+use super::value_check::ValueCheck;
+use crate::problem::{Location, Problem, Problems};
 use crate::settings::{Settings, is_name, merge};
-use crate::yaml::{Node, NodeKind};
+use crate::yaml::{Entry, Node, NodeKind};
 
 /// The parameters of one role with all layers merged. Templates in the role's defaults are not rendered yet.
 pub(super) fn merge_layers(role: &Role, settings: &Settings) -> Result<Node, Problem> {
@@ -67,26 +68,41 @@ pub(super) fn unknown_attributes(
         .collect())
 }
 
-/// Adds a map of values to a scope. String leaves from the role itself are templates, rendered after all
-/// plain ones and in their order; values that operators set are not rendered.
-pub(super) fn fill_scope(
-    scope: &mut Scope,
+/// Renders and checks a map of values. `add` puts them into the scope in which the next ones are rendered: first all
+/// plain ones, then one by one those from the role itself that are templates, in their order. Values that operators
+/// set are not rendered.
+pub(super) fn complete_values(
     values: &Node,
-    role: &Role,
+    check: &ValueCheck<'_>,
     renderer: &mut Renderer<'_, '_>,
-) -> Result<(), Problem> {
-    let is_of_role = |at: &crate::problem::Location| role.contains(at);
+    scope: &mut Scope,
+    add: &mut dyn FnMut(&mut Scope, Vec<Entry>),
+) -> Result<(), Problems> {
+    let is_of_role = |at: &Location| check.role().contains(at);
+    let mut problems = Vec::new();
     let entries = values.as_map().unwrap_or_default();
     let (templates, plain): (Vec<_>, Vec<_>) =
         entries.iter().partition(|entry| has_template(&entry.value));
+    let mut checked = Vec::new();
     for entry in plain {
-        scope.insert(&entry.key, entry.value.to_json());
+        match check.check(entry) {
+            Ok(entry) => checked.push(entry),
+            Err(problem) => problems.push(problem),
+        }
     }
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    add(scope, checked);
     for entry in templates {
         let value = renderer
             .render_tree(&entry.value, scope, &is_of_role)
-            .map_err(|problem| problem.field(entry.key.clone()))?;
-        scope.insert(&entry.key, value.to_json());
+            .map_err(|problem| problem.field(check.shown(&entry.key)))?;
+        let rendered = Entry {
+            value,
+            ..entry.clone()
+        };
+        add(scope, vec![check.check(&rendered)?]);
     }
     Ok(())
 }
@@ -102,6 +118,8 @@ pub(super) fn has_template(node: &Node) -> bool {
 /// One item of a role's `for_each`: its name and its values, including the role's `defaults`.
 pub(super) struct Item {
     pub name: String,
+    /// Where an operator added it.
+    pub at: Location,
     pub values: Node,
 }
 
@@ -154,6 +172,7 @@ pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<It
         values.set("name", Node::text(&entry.key_at, entry.key.clone()));
         items.push(Item {
             name: entry.key.clone(),
+            at: entry.key_at.clone(),
             values,
         });
     }
@@ -165,7 +184,7 @@ pub(super) fn items(role: &Role, list: &str, parameters: &Node) -> Result<Vec<It
 fn check_unknown_keys(
     role: &Role,
     list: &str,
-    item: &crate::yaml::Entry,
+    item: &Entry,
     defaults: &Node,
 ) -> Result<(), Problem> {
     let known = defaults.as_map().unwrap_or_default();

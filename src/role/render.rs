@@ -135,11 +135,19 @@ impl<'a, 'p> Renderer<'a, 'p> {
     /// A leaf that is a single plain reference yields the value itself, list or map; any other yields text.
     fn render_leaf(&mut self, node: &Node, text: &str, scope: &Scope) -> Result<Node, Problem> {
         if let Some(path) = plain_reference(text) {
-            return match self.lookup(path, scope) {
-                Some(Value::String(value)) => Ok(rendered_node(&node.at, value.clone())),
-                Some(value) => Ok(Node::from_json(&node.at, value)),
-                None => Err(self.undefined_name(path, scope).at(&node.at)),
+            let mut value = match self.lookup(path, scope) {
+                Some(Value::String(value)) => rendered_node(&node.at, value.clone()),
+                Some(value) => Node::from_json(&node.at, value),
+                None => return Err(self.undefined_name(path, scope).at(&node.at)),
             };
+            // A mistake in it is where an operator wrote it, not where the role uses it.
+            match scope.origin(path) {
+                Some(origin) if origin.at.file != node.at.file && !origin.is_null() => {
+                    value.place_like(origin);
+                }
+                _ => {}
+            }
+            return Ok(value);
         }
         let mut render = |text: &str| self.render_text(text, scope).map_err(|p| p.at(&node.at));
         if let Some(as_json) = single_call_as_json(text) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::value_schema::{RoleSchema, ValueSchema};
 use crate::problem::{Location, Problem};
 use crate::settings::{Lookup, merge};
 use crate::yaml::{self, Node, ParseLimits};
@@ -27,6 +28,9 @@ pub(super) struct RoleFile {
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, String>"))]
     parameters: serde_json::Value,
+    /// What values parameters may have, by the name of the parameter, or as `app.port` for a setting of an item.
+    #[serde(default)]
+    schema: RoleSchema,
     /// Repeat the resources for each item of this parameter (a map).
     pub for_each: Option<String>,
     /// The name of an item in the role; the parameter's name without its last `s` when not given.
@@ -72,6 +76,8 @@ pub(super) struct Role {
     pub item: String,
     /// Its own parameters on top of those of the roles that it includes.
     pub parameters: Node,
+    /// What the values may be, including those of inherited parameters.
+    pub schema: RoleSchema,
     /// Its file and those of the roles that it includes: text from them may be a template.
     pub files: Vec<Arc<str>>,
 }
@@ -100,8 +106,40 @@ impl Role {
             item: item.unwrap_or_default(),
             files: vec![tree.at.file.clone()],
             parameters,
+            schema: written.schema,
             tree,
         })
+    }
+
+    /// Refuses a schema of something that the role does not have.
+    fn validate_schema(&self) -> Result<(), Problem> {
+        let defaults = self.map_field("defaults")?;
+        let mut known: Vec<String> = Vec::new();
+        let names = self.parameters.as_map().unwrap_or_default().iter();
+        known.extend(names.map(|entry| entry.key.clone()));
+        let settings = defaults.as_map().unwrap_or_default().iter();
+        known.extend(settings.map(|entry| format!("{}.{}", self.item, entry.key)));
+        let Some(entries) = self.tree.get("schema").and_then(Node::as_map) else {
+            return Ok(());
+        };
+        for entry in entries {
+            if !known.contains(&entry.key) {
+                return Err(
+                    Problem::new(format!("the role has no parameter `{}`", entry.key))
+                        .at(&entry.key_at)
+                        .field("schema")
+                        .suggest(&entry.key, known.iter().map(String::as_str)),
+                );
+            }
+            if let Some(schema) = self.schema.get(&entry.key) {
+                schema.validate().map_err(|problem| {
+                    problem
+                        .at(&entry.key_at)
+                        .field(format!("schema.{}", entry.key))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds the parameters of an included role below its own.
@@ -109,6 +147,11 @@ impl Role {
         let own = std::mem::replace(&mut self.parameters, included.parameters.clone());
         merge(&mut self.parameters, own);
         self.files.extend(included.files.iter().cloned());
+        let is_parameter = |(name, _): &(&String, &ValueSchema)| !name.contains('.');
+        for (name, schema) in included.schema.iter().filter(is_parameter) {
+            let own = self.schema.entry(name.clone());
+            own.or_insert_with(|| schema.clone());
+        }
     }
 
     /// Whether a location is in this role or in one that it includes.
@@ -181,6 +224,7 @@ fn load_included(
         }
     }
     open.pop();
+    role.validate_schema()?;
     done.push(role);
     Ok(())
 }

@@ -1,14 +1,19 @@
 //! Template values in nested layers: item over role over node.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
+
+use crate::yaml::Node;
 
 /// Values by name. A layer sees those of the layers around it.
 #[derive(Debug, Default)]
 pub(crate) struct Scope {
     values: Map<String, Value>,
+    /// Where people wrote the values, for those that they did write.
+    origins: BTreeMap<String, Node>,
     outer: Option<Rc<Scope>>,
     /// For Tera; built only when a text needs more than plain references.
     context: OnceCell<tera::Context>,
@@ -25,7 +30,23 @@ impl Scope {
 
     pub(crate) fn insert(&mut self, name: &str, value: Value) {
         self.context.take();
+        self.origins.remove(name);
         self.values.insert(name.to_owned(), value);
+    }
+
+    /// Adds a value that remembers where it was written.
+    pub(crate) fn insert_node(&mut self, name: &str, node: Node) {
+        self.insert(name, node.to_json());
+        self.origins.insert(name.to_owned(), node);
+    }
+
+    /// Where the value at a dotted path was written.
+    pub(crate) fn origin(&self, path: &str) -> Option<&Node> {
+        let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+        if self.values.contains_key(name) {
+            return self.origins.get(name)?.at_path(rest);
+        }
+        self.outer.as_ref()?.origin(path)
     }
 
     /// The value at a dotted path.

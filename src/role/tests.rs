@@ -269,13 +269,13 @@ fn an_explanation_shows_every_layer_with_its_place_and_no_secret() {
     std::fs::create_dir_all(dir.path().join("environments")).unwrap();
     std::fs::write(
         dir.path().join("roles/web.yml"),
-        "parameters: {keep: 5, apps: {}}\nfor_each: apps\ndefaults: {port: 3000, secrets: {}}",
+        "parameters: {keep: 5, apps: {}}\nfor_each: apps\ndefaults: {port: 3000, secrets: {}, files: {}}",
     )
     .unwrap();
     std::fs::write(dir.path().join("environments/production.yml"), "keep: 6").unwrap();
     std::fs::write(
         dir.path().join("node.yml"),
-        "environment: production\nroles: [web]\nstore: {url: \"dir:/s\"}\nattributes:\n  keep: 7\n  apps: {shop: {port: 1, secrets: {api_token: abc}}}\n",
+        "environment: production\nroles: [web]\nstore: {url: \"dir:/s\"}\nattributes:\n  keep: 7\n  apps: {shop: {port: 1, secrets: {DB: abc}, files: {.key: {content: abc, secret: true}}}}\n",
     )
     .unwrap();
     let settings = settings::load(&dir.path().join("node.yml"), Path::new("/nonexistent")).unwrap();
@@ -294,16 +294,15 @@ fn an_explanation_shows_every_layer_with_its_place_and_no_secret() {
         .map(|layer| layer.layer.as_str())
         .collect();
     assert_eq!(layers, ["role web (defaults of each app)", "node"]);
-    let token = explain(&settings, "apps.shop").unwrap();
-    assert!(
-        !token
-            .layers
-            .last()
-            .unwrap()
-            .value
-            .to_string()
-            .contains("abc")
-    );
+    for key in [
+        "apps.shop",
+        "apps.shop.secrets.DB",
+        "apps.shop.files..key.content",
+    ] {
+        let secret = explain(&settings, key).unwrap();
+        let shown = secret.layers.last().unwrap().value.to_string();
+        assert!(!shown.contains("abc"), "{key}: {shown}");
+    }
     assert!(explain(&settings, "nothing").is_err());
 }
 

@@ -26,9 +26,14 @@ pub(super) fn exposure_warning(
     })
 }
 
-/// Whether the settings hold a parameter `secrets`, a private key as text, or a URL with a password.
+/// Whether the settings hold a parameter `secrets`, a secret file with its content, a private key as text, or a URL
+/// with a password.
 fn holds_secret(node: &Node) -> bool {
     if let Some(entries) = node.as_map() {
+        let is_true = |value: &Node| value.as_text() == Some("true");
+        if node.get("secret").is_some_and(is_true) && node.get("content").is_some() {
+            return true;
+        }
         return entries.iter().any(|entry| {
             let filled = entry.value.as_map().is_some_and(|map| !map.is_empty());
             entry.key == "secrets" && filled || holds_secret(&entry.value)
@@ -67,6 +72,9 @@ mod tests {
                 false,
             ),
             ("attributes: {lists: [{secrets: {a: b}}]}", true),
+            ("files: {k: {content: abc, secret: true}}", true),
+            ("files: {k: {content: abc, secret: false}}", false),
+            ("files: {k: {source: abc, secret: true}}", false),
         ] {
             let tree = yaml::parse("node.yml", text.as_bytes(), ParseLimits::default()).unwrap();
             assert_eq!(holds_secret(&tree), secret, "{text}");

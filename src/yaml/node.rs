@@ -1,5 +1,6 @@
 //! A YAML tree whose nodes keep their place in the text.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::problem::{Location, Problem};
@@ -95,6 +96,45 @@ impl Node {
         self.as_map()?.iter().find(|entry| entry.key == key)
     }
 
+    /// The node at a dotted path such as `apps.shop.files.config/database.yml`, whose keys may contain dots.
+    pub fn at_path(&self, path: &str) -> Option<&Node> {
+        if path.is_empty() {
+            return Some(self);
+        }
+        self.as_map()?.iter().find_map(|entry| {
+            let rest = path.strip_prefix(&entry.key)?;
+            match rest.strip_prefix('.') {
+                Some(rest) => entry.value.at_path(rest),
+                None => rest.is_empty().then_some(&entry.value),
+            }
+        })
+    }
+
+    /// Takes over the places of an equal tree, as far as both have the same parts.
+    pub fn place_like(&mut self, origin: &Node) {
+        self.at = origin.at.clone();
+        match (&mut self.kind, &origin.kind) {
+            (NodeKind::List(items), NodeKind::List(origins)) => {
+                for (item, origin) in items.iter_mut().zip(origins) {
+                    item.place_like(origin);
+                }
+            }
+            (NodeKind::Map(entries), NodeKind::Map(origins)) => {
+                let origins: BTreeMap<&str, &Entry> = origins
+                    .iter()
+                    .map(|entry| (entry.key.as_str(), entry))
+                    .collect();
+                for entry in entries {
+                    if let Some(origin) = origins.get(entry.key.as_str()) {
+                        entry.key_at = origin.key_at.clone();
+                        entry.value.place_like(&origin.value);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Sets a key of this map, replacing an existing value. Does nothing on other nodes.
     pub fn set(&mut self, key: &str, value: Node) {
         if let NodeKind::Map(entries) = &mut self.kind {
@@ -146,6 +186,15 @@ impl Node {
                     _ => format!("the text `{text}`"),
                 }
             }
+        }
+    }
+
+    /// Names what it is without showing it.
+    pub fn kind_name(&self) -> &'static str {
+        match &self.kind {
+            NodeKind::List(_) => "a list",
+            NodeKind::Map(_) => "a map",
+            NodeKind::Scalar { .. } => "text",
         }
     }
 

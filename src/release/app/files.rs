@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::layout::stays_inside;
 use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{FieldValue, Mode, ResolveInputs};
@@ -36,9 +35,67 @@ pub(crate) struct ReleaseFile {
     pub secret: bool,
     #[serde(skip)]
     pub(in crate::release) body: String,
+    /// Whether it comes from `config_files`.
+    #[serde(skip)]
+    is_config: bool,
+}
+
+/// A configuration file of an app; its path is the key.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConfigFile {
+    /// The template, a path below `templates/`; this or `content`.
+    pub source: Option<String>,
+    /// The text as it is; this or `source`.
+    pub content: Option<String>,
+    /// More variables for the template, over the role's parameters.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// Quoted octal; `"0640"` when not given. It belongs to the release's user and group.
+    pub mode: Option<Mode>,
+    /// Never show the content in a plan, a report or a log.
+    #[serde(default)]
+    pub secret: bool,
+}
+
+impl ConfigFile {
+    fn at_path(self, path: PathBuf) -> ReleaseFile {
+        ReleaseFile {
+            path,
+            source: self.source,
+            content: self.content,
+            vars: self.vars,
+            mode: self.mode,
+            secret: self.secret,
+            body: String::new(),
+            is_config: true,
+        }
+    }
+}
+
+/// The release files for the configuration files of an app, without those that are `null`.
+pub(crate) fn from_config(files: BTreeMap<PathBuf, Option<ConfigFile>>) -> Vec<ReleaseFile> {
+    let described = files.into_iter();
+    described
+        .filter_map(|(path, file)| Some(file?.at_path(path)))
+        .collect()
 }
 
 impl ReleaseFile {
+    /// The field that describes it.
+    pub(in crate::release) fn field(&self) -> String {
+        match self.is_config {
+            true => format!("config_files.{}", self.path.display()),
+            false => "files".to_owned(),
+        }
+    }
+
+    pub(in crate::release) fn is_config(&self) -> bool {
+        self.is_config
+    }
+
     pub(in crate::release) fn mode(&self) -> u32 {
         self.mode.map_or(0o640, |mode| mode.0)
     }
@@ -49,14 +106,8 @@ impl ReleaseFile {
         }
     }
 
-    /// Renders the file, and checks what the types cannot express.
+    /// Renders the file.
     pub(crate) fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
-        let shown = self.path.display();
-        if !stays_inside(&self.path) || self.path.starts_with(".git") {
-            let problem = Problem::new(format!("`{shown}` is not a path inside a release"));
-            let problem = problem.hint("expected a relative one without `..`");
-            return Err(problem.field("files"));
-        }
         self.body = match (&self.source, &self.content) {
             (Some(source), None) => {
                 let vars = std::mem::take(&mut self.vars);
@@ -64,14 +115,22 @@ impl ReleaseFile {
                 let given = vars.as_object().is_some_and(|vars| !vars.is_empty());
                 inputs
                     .render_template(source, given.then_some(&vars))
-                    .map_err(|problem| problem.field("files"))?
+                    .map_err(|problem| match self.is_config {
+                        true => problem.field(format!("{}.source", self.field())),
+                        false => problem.field(self.field()),
+                    })?
             }
             (None, Some(content)) => content.clone(),
-            _ => {
+            (source, _) => {
+                let found = match source {
+                    Some(_) => "both",
+                    None => "neither",
+                };
+                let path = self.path.display();
                 return Err(Problem::new(format!(
-                    "expected either `source` or `content` for {shown}"
+                    "expected either `source` or `content` for {path}, found {found}"
                 ))
-                .field("files"));
+                .field(self.field()));
             }
         };
         Ok(())

@@ -8,6 +8,7 @@ pub(super) mod hooks;
 pub(super) mod inputs;
 pub(super) mod layout;
 pub(super) mod outputs;
+mod paths;
 pub(super) mod preflight;
 pub(super) mod repo;
 pub(super) mod spec;

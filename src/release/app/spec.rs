@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::allowed_refs::AllowedRefs;
-use super::files::ReleaseFile;
+use super::files::{self, ConfigFile, ReleaseFile};
 use super::filters::FilterPolicy;
 use super::health::{DEFAULT_FAIL_AFTER, HealthCheck};
 use super::hooks::Hooks;
 use super::inputs;
-use super::layout::{Layout, stays_inside};
+use super::layout::Layout;
 use super::preflight::PreflightSpec;
 use super::repo::Repo;
 use super::step::{AssetsSpec, MigrationSpec, Step, deserialize_enabled_steps};
@@ -86,6 +86,10 @@ pub(crate) struct ReleaseSpec {
     /// the release, so a rollback restores them too.
     #[serde(default)]
     pub files: Vec<ReleaseFile>,
+    /// The app's own configuration files, by their paths in the release, such as `config/database.yml`. As
+    /// those of `files`, which they cannot replace: neither can any path below `.trueup`. `null`: none.
+    #[serde(default)]
+    pub config_files: BTreeMap<PathBuf, Option<ConfigFile>>,
     /// Commands that build the release, in this order, in its folder.
     #[serde(default, deserialize_with = "deserialize_enabled_steps")]
     pub steps: Vec<Step>,
@@ -275,6 +279,12 @@ impl ReleaseSpec {
         links
     }
 
+    /// Makes the configuration files of the app files of its releases.
+    pub(crate) fn add_config_files(&mut self) {
+        let described = std::mem::take(&mut self.config_files);
+        self.files.extend(files::from_config(described));
+    }
+
     /// Checks what the types cannot express.
     pub(crate) fn validate(&self) -> Result<(), Problem> {
         let usable = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -329,7 +339,7 @@ impl ReleaseSpec {
         if let Some(preflight) = self.preflight() {
             preflight.validate(self.health.as_ref())?;
         }
-        self.validate_links()
+        self.validate_paths()
     }
 
     /// The preflight, unless it is disabled.
@@ -337,41 +347,5 @@ impl ReleaseSpec {
         self.preflight
             .as_ref()
             .filter(|preflight| preflight.enabled)
-    }
-
-    fn validate_links(&self) -> Result<(), Problem> {
-        let dirs = self.linked_dirs.iter().map(|path| ("linked_dirs", path));
-        let files = self.linked_files.iter().map(|path| ("linked_files", path));
-        let assets = self.assets.iter().map(|a| ("assets.path", &a.path));
-        let rendered = self.files.iter().map(|file| ("files", &file.path));
-        let mut all: Vec<(&str, &PathBuf)> =
-            dirs.chain(files).chain(assets).chain(rendered).collect();
-        // Those of one step are compared with each other elsewhere.
-        let outputs = self.steps.iter().filter_map(|step| step.outputs.shared());
-        all.extend(outputs.flat_map(|outputs| outputs.paths.iter().map(|path| ("steps", path))));
-        for (i, (field, path)) in all.iter().enumerate() {
-            let bad =
-                |why: &str| Err(Problem::new(format!("`{}` {why}", path.display())).field(*field));
-            if !stays_inside(path) {
-                return bad("is not a path inside a release: expected a relative one without `..`");
-            }
-            if path.starts_with("REVISION") || path.starts_with(".git") {
-                return bad("is reserved: trueup or git writes it");
-            }
-            for (_, other) in &all[..i] {
-                if path.starts_with(other) || other.starts_with(path) {
-                    return bad(&format!(
-                        "and `{}` overlap: list only one of them",
-                        other.display()
-                    ));
-                }
-            }
-        }
-        if self.assets.is_some() && self.linked_dirs.iter().any(|dir| dir.starts_with("assets")) {
-            return Err(Problem::new("`shared/assets` is for the compiled assets")
-                .field("linked_dirs")
-                .hint("remove `assets` from `linked_dirs`, or omit `assets:`"));
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@ use super::assets;
 use super::attempt::{Attempt, StageOutcome};
 use super::copy::copy_from_release;
 use super::description::COMPILE_STEP;
+use super::files;
 use super::outputs;
 use super::run::{self, Task};
 use super::skip;
@@ -55,6 +56,8 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                     });
                     match carried {
                         Ok(()) => {
+                            // The copied folders have the rendered files of the other release.
+                            files::write_files(deployment, &deployment.layout.release(&attempt.name))?;
                             tracing::info!(target: "progress", "{progress}: skipped, {}", basis.describe());
                             return Ok(StageOutcome::Skipped(basis.describe()));
                         }

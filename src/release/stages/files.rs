@@ -1,7 +1,7 @@
 //! Writes the rendered files of a release, and compares those on disk with the declared ones.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -17,6 +17,33 @@ const MAX_FILE: usize = 4 << 20;
 
 /// The mode, content and change time of a file in a release; `None`: it does not exist.
 pub(crate) type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
+
+/// Refuses a commit in which the folder of a configuration file is something else, such as a link: to replace it
+/// would remove what the app has there.
+pub(crate) fn check_folders(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+    let root = &deployment.host.root;
+    let config_files = deployment.spec.files.iter().filter(|file| file.is_config());
+    for file in config_files {
+        let mut folder = PathBuf::new();
+        for part in file.path.parent().into_iter().flatten() {
+            folder.push(part);
+            match root.meta(&tree.join(&folder))?.map(|meta| meta.kind) {
+                Some(FileKind::Directory) => {}
+                None => break,
+                Some(other) => {
+                    return Err(Failure::new(format!(
+                        "cannot write {}: {} is {} in the repository",
+                        file.path.display(),
+                        folder.display(),
+                        other.describe()
+                    ))
+                    .hint("a file can only be written in real folders: change the repository, or the path in `files`"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Writes all files into a release. Replaces whatever else the app's user put in their place.
 pub(crate) fn write_files(deployment: &Deployment<'_>, release: &Path) -> Result<(), Failure> {

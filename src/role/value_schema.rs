@@ -1,0 +1,357 @@
+//! The `schema` of a role: what values its parameters, and the settings of its items, may have.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::problem::{Problem, one_of};
+use crate::resource::{Mode, Seconds, Size};
+use crate::yaml::{self, Node, NodeKind, Style};
+
+/// What the values of a parameter may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(super) struct ValueSchema {
+    /// The type of its values. A number in quotes counts as a number.
+    #[serde(default, rename = "type")]
+    pub value_type: ValueType,
+    /// The smallest number, for `integer` and `port`.
+    pub min: Option<i64>,
+    /// The largest number, for `integer` and `port`.
+    pub max: Option<i64>,
+    /// The only texts that it may be.
+    #[serde(default)]
+    pub one_of: Vec<String>,
+    /// Whether it must have a value. Otherwise `null` means that it is not set, whatever its type.
+    #[serde(default)]
+    pub required: bool,
+    /// A sentence for people, which `trueup roles show` prints.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// The type of a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ValueType {
+    #[default]
+    Any,
+    Text,
+    Integer,
+    Boolean,
+    List,
+    Map,
+    Duration,
+    Size,
+    Port,
+    Path,
+    Mode,
+}
+
+impl ValueType {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            ValueType::Any => "any",
+            ValueType::Text => "text",
+            ValueType::Integer => "integer",
+            ValueType::Boolean => "boolean",
+            ValueType::List => "list",
+            ValueType::Map => "map",
+            ValueType::Duration => "duration",
+            ValueType::Size => "size",
+            ValueType::Port => "port",
+            ValueType::Path => "path",
+            ValueType::Mode => "mode",
+        }
+    }
+
+    fn is_number(self) -> bool {
+        matches!(self, ValueType::Integer | ValueType::Port)
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The schemas of a role, by parameter, or as `app.port` by setting of an item.
+pub(super) type RoleSchema = BTreeMap<String, ValueSchema>;
+
+impl ValueSchema {
+    /// Checks what its own types cannot express.
+    pub(super) fn validate(&self) -> Result<(), Problem> {
+        if (self.min.is_some() || self.max.is_some()) && !self.value_type.is_number() {
+            return Err(Problem::new(format!(
+                "`min` and `max` are for the types `integer` and `port`, not for `{}`",
+                self.value_type
+            )));
+        }
+        if !self.one_of.is_empty() && !matches!(self.value_type, ValueType::Any | ValueType::Text) {
+            return Err(Problem::new(format!(
+                "`one_of` is for the type `text`, not for `{}`",
+                self.value_type
+            )));
+        }
+        match (self.min, self.max) {
+            (Some(min), Some(max)) if min > max => Err(Problem::new(format!(
+                "`min` ({min}) is larger than `max` ({max})"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The value, with numbers and booleans as such. The problem has the place of the value.
+    pub(super) fn check(&self, value: Node) -> Result<Node, Problem> {
+        if is_unset(&value) {
+            return Ok(value);
+        }
+        let checked = match self.value_type {
+            ValueType::Any => Ok(value),
+            ValueType::Integer | ValueType::Port => self.check_number(value),
+            ValueType::Boolean => self.check_boolean(value),
+            ValueType::List if value.as_list().is_some() => Ok(value),
+            ValueType::Map if value.as_map().is_some() => Ok(value),
+            // May be a secret, in the wrong place.
+            ValueType::List | ValueType::Map => Err(self.mismatch(&value, value.kind_name())),
+            _ if value.as_text().is_none() => Err(self.mismatch(&value, value.kind_name())),
+            ValueType::Text => Ok(value),
+            ValueType::Duration => self.check_notation::<Seconds>(value),
+            ValueType::Size => self.check_notation::<Size>(value),
+            ValueType::Mode => self.check_notation::<Mode>(value),
+            ValueType::Path => match value.as_text() {
+                Some(text) if text.starts_with('/') => Ok(value),
+                _ => Err(self.mismatch(&value, &value.describe())),
+            },
+        };
+        let value = checked.map_err(|problem| match self.description.as_str() {
+            "" => problem,
+            description => problem.hint(description),
+        })?;
+        let text = value.as_text().unwrap_or_default();
+        if self.one_of.is_empty() || self.one_of.iter().any(|known| known == text) {
+            return Ok(value);
+        }
+        Err(self
+            .mismatch(&value, &value.describe())
+            .suggest(text, self.one_of.iter().map(String::as_str)))
+    }
+
+    fn check_number(&self, value: Node) -> Result<Node, Problem> {
+        let mut number = value.clone();
+        if let NodeKind::Scalar { style, .. } = &mut number.kind
+            && *style == Style::Quoted
+        {
+            *style = Style::Rendered;
+        }
+        let (min, max) = self.range();
+        match yaml::decode::<i64>(&number) {
+            Ok(fitting)
+                if min.is_none_or(|min| fitting >= min) && max.is_none_or(|max| fitting <= max) =>
+            {
+                Ok(plain(&value, &fitting))
+            }
+            _ => Err(self.mismatch(&value, &value.describe())),
+        }
+    }
+
+    fn check_boolean(&self, value: Node) -> Result<Node, Problem> {
+        match yaml::decode::<bool>(&value) {
+            Ok(fitting) => Ok(plain(&value, &fitting)),
+            Err(_) => {
+                let problem = self.mismatch(&value, &value.describe());
+                Err(match value.as_text() {
+                    Some(text @ ("true" | "false")) => {
+                        problem.hint(format!("write `{text}` without quotes"))
+                    }
+                    _ => problem,
+                })
+            }
+        }
+    }
+
+    /// Whether the type can read the value, which stays as written.
+    fn check_notation<T: serde::de::DeserializeOwned>(&self, value: Node) -> Result<Node, Problem> {
+        match yaml::decode::<T>(&Node::from_json(&value.at, &value.to_json())) {
+            Ok(_) => Ok(value),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    fn mismatch(&self, value: &Node, found: &str) -> Problem {
+        Problem::new(format!("expected {}, found {found}", self.expected())).at(&value.at)
+    }
+
+    fn range(&self) -> (Option<i64>, Option<i64>) {
+        match self.value_type {
+            ValueType::Port => (self.min.or(Some(1)), self.max.or(Some(65_535))),
+            _ => (self.min, self.max),
+        }
+    }
+
+    /// In words: "a whole number from 1 to 9".
+    pub(super) fn expected(&self) -> String {
+        if !self.one_of.is_empty() {
+            return one_of(&self.one_of);
+        }
+        let range = match self.range() {
+            (Some(min), Some(max)) => format!(" from {min} to {max}"),
+            (Some(min), None) => format!(" of at least {min}"),
+            (None, Some(max)) => format!(" of at most {max}"),
+            (None, None) => String::new(),
+        };
+        let what = match self.value_type {
+            ValueType::Any => "a value",
+            ValueType::Text => "text",
+            ValueType::Integer => "a whole number",
+            ValueType::Boolean => "`true` or `false`",
+            ValueType::List => "a list",
+            ValueType::Map => "a map",
+            ValueType::Duration => "a duration",
+            ValueType::Size => "a size",
+            ValueType::Port => "a port",
+            ValueType::Path => "an absolute path",
+            ValueType::Mode => "a mode in quotes",
+        };
+        format!("{what}{range}")
+    }
+}
+
+/// Whether a value stands for "not set": `null`, or a template that rendered to nothing.
+pub(super) fn is_unset(value: &Node) -> bool {
+    let is_empty =
+        matches!(&value.kind, NodeKind::Scalar { text, style: Style::Rendered } if text.is_empty());
+    value.is_null() || is_empty
+}
+
+/// A plain scalar in the place of another value.
+fn plain(value: &Node, scalar: &dyn fmt::Display) -> Node {
+    Node {
+        kind: NodeKind::Scalar {
+            text: scalar.to_string(),
+            style: Style::Plain,
+        },
+        ..value.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::ParseLimits;
+
+    /// The JSON of the checked value, or the problem.
+    fn check(schema: &str, value: &str) -> Result<String, String> {
+        let parse = |text: &str| yaml::parse("t", text.as_bytes(), ParseLimits::default()).unwrap();
+        let schema: ValueSchema = yaml::decode(&parse(schema)).unwrap();
+        schema.validate().map_err(|problem| problem.message)?;
+        let value = parse(&format!("v: {value}")).get("v").unwrap().clone();
+        let checked = schema.check(value).map(|value| value.to_json().to_string());
+        checked.map_err(|problem| problem.message)
+    }
+
+    #[test]
+    fn values_of_each_type_pass_and_others_name_what_is_expected() {
+        let port = "{type: port}";
+        let few = "{type: integer, min: 1, max: 9}";
+        for (schema, value, expected) in [
+            (port, "3000", Ok("3000")),
+            (port, "\"3000\"", Ok("3000")),
+            (port, "null", Ok("null")),
+            (
+                port,
+                "three",
+                Err("expected a port from 1 to 65535, found the text `three`"),
+            ),
+            (
+                port,
+                "0",
+                Err("expected a port from 1 to 65535, found the number `0`"),
+            ),
+            (
+                port,
+                "70000",
+                Err("expected a port from 1 to 65535, found the number `70000`"),
+            ),
+            (
+                port,
+                "[1]",
+                Err("expected a port from 1 to 65535, found a list"),
+            ),
+            (
+                few,
+                "10",
+                Err("expected a whole number from 1 to 9, found the number `10`"),
+            ),
+            (
+                few,
+                "1.5",
+                Err("expected a whole number from 1 to 9, found the number `1.5`"),
+            ),
+            (
+                "{type: integer, min: 1}",
+                "0",
+                Err("expected a whole number of at least 1, found the number `0`"),
+            ),
+            ("{type: integer, max: 1}", "-3", Ok("-3")),
+            ("{type: boolean}", "false", Ok("false")),
+            (
+                "{type: boolean}",
+                "\"false\"",
+                Err("expected `true` or `false`, found the text `false`"),
+            ),
+            (
+                "{type: boolean}",
+                "no",
+                Err("expected `true` or `false`, found the text `no`"),
+            ),
+            ("{type: text}", "22", Ok("22")),
+            ("{type: text}", "{a: b}", Err("expected text, found a map")),
+            ("{type: text, one_of: [a, b]}", "b", Ok("\"b\"")),
+            (
+                "{type: text, one_of: [a, b]}",
+                "c",
+                Err("expected `a` or `b`, found the text `c`"),
+            ),
+            ("{type: list}", "hidden", Err("expected a list, found text")),
+            ("{type: map}", "hidden", Err("expected a map, found text")),
+            ("{type: map}", "{}", Ok("{}")),
+            ("{type: duration}", "90s", Ok("\"90s\"")),
+            ("{type: duration}", "60", Ok("60")),
+            ("{type: duration}", "soon", Err("`soon` is not a duration")),
+            ("{type: size}", "100M", Ok("\"100M\"")),
+            ("{type: size}", "much", Err("`much` is not a size")),
+            ("{type: path}", "/srv", Ok("\"/srv\"")),
+            (
+                "{type: path}",
+                "srv",
+                Err("expected an absolute path, found the text `srv`"),
+            ),
+            ("{type: mode}", "\"0600\"", Ok("\"0600\"")),
+            ("{}", "[1, {a: b}]", Ok("[1,{\"a\":\"b\"}]")),
+            (
+                "{type: list, min: 1}",
+                "[]",
+                Err("`min` and `max` are for the types `integer` and `port`, not for `list`"),
+            ),
+            (
+                "{type: integer, min: 2, max: 1}",
+                "1",
+                Err("`min` (2) is larger than `max` (1)"),
+            ),
+            (
+                "{type: port, one_of: [\"1\"]}",
+                "1",
+                Err("`one_of` is for the type `text`, not for `port`"),
+            ),
+        ] {
+            let found = check(schema, value);
+            let found = found.as_deref().map_err(String::as_str);
+            assert_eq!(found, expected, "{schema} {value}");
+        }
+    }
+}
