@@ -20,6 +20,7 @@ mod ps;
 mod publish;
 mod releases;
 mod restart;
+mod roles;
 mod rollback;
 mod status;
 mod target;
@@ -78,6 +79,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Validate => validate::run(paths, output),
         Command::Publish(args) => publish::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
+        Command::Roles(args) => roles::run(&args, paths, output),
         Command::Facts => facts::run(paths, output),
         Command::Demo(args) => match &args.stop {
             Some(folder) => demo::stop_kept_demo(folder, output),

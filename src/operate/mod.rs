@@ -12,6 +12,7 @@ pub(crate) mod processes;
 pub(crate) mod publish;
 pub(crate) mod release_history;
 pub(crate) mod restart;
+pub(crate) mod roles;
 pub(crate) mod rollback;
 pub(crate) mod status;
 

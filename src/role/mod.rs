@@ -6,6 +6,7 @@
 //! anywhere changes nothing.
 
 mod catalog;
+mod comments;
 mod context;
 mod dependents;
 mod draft;
@@ -20,6 +21,7 @@ mod parameters;
 mod ports;
 #[cfg(test)]
 pub(crate) mod privileged_paths;
+mod reference;
 mod render;
 mod resource;
 mod schema;
@@ -34,6 +36,10 @@ pub(crate) use catalog::Catalog;
 pub(crate) use expand::expand;
 pub(crate) use explain::explain;
 pub(crate) use item_lists::{ItemList, item_lists};
+pub(crate) use reference::{
+    ParameterReference, RoleReference, RoleSummary, available_roles, describe_role,
+};
 pub(crate) use resource::Resource;
 #[cfg(test)]
 pub(crate) use schema::json_schema;
+pub(crate) use value_schema::first_sentence;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::comments::Comments;
 use super::value_schema::{RoleSchema, ValueSchema};
 use crate::problem::{Location, Problem};
 use crate::settings::{Lookup, merge};
@@ -71,6 +72,7 @@ pub(crate) fn json_schema() -> schemars::Schema {
 pub(super) struct Role {
     pub name: String,
     pub tree: Node,
+    pub description: String,
     pub include: Vec<String>,
     pub for_each: Option<String>,
     pub item: String,
@@ -99,14 +101,24 @@ impl Role {
             Some(list.strip_suffix('s').unwrap_or(list).to_owned())
         });
         let parameters = get_map(&tree, "parameters")?;
+        let item = item.unwrap_or_default();
+        let mut schema = written.schema;
+        let comments = Comments::of(&body);
+        comments.describe(&mut schema, &parameters, "");
+        comments.describe(
+            &mut schema,
+            &get_map(&tree, "defaults")?,
+            &format!("{item}."),
+        );
         Ok(Role {
             name: name.to_owned(),
+            description: written.description,
             include: written.include,
             for_each: written.for_each,
-            item: item.unwrap_or_default(),
+            item,
             files: vec![tree.at.file.clone()],
             parameters,
-            schema: written.schema,
+            schema,
             tree,
         })
     }

@@ -76,10 +76,7 @@ impl<'a> ValueCheck<'a> {
                 schema.expected()
             );
             let problem = Problem::new(needs).at(at).field(self.shown(name));
-            return Err(match schema.description.as_str() {
-                "" => problem,
-                description => problem.hint(description),
-            });
+            return Err(schema.explain(problem));
         }
         schema
             .check(value)

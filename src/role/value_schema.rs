@@ -27,7 +27,8 @@ pub(super) struct ValueSchema {
     /// Whether it must have a value. Otherwise `null` means that it is not set, whatever its type.
     #[serde(default)]
     pub required: bool,
-    /// A sentence for people, which `trueup roles show` prints.
+    /// For people: errors and `trueup roles show` print its first sentence. The comment above the parameter when not
+    /// given.
     #[serde(default)]
     pub description: String,
 }
@@ -128,17 +129,21 @@ impl ValueSchema {
                 _ => Err(self.mismatch(&value, &value.describe())),
             },
         };
-        let value = checked.map_err(|problem| match self.description.as_str() {
-            "" => problem,
-            description => problem.hint(description),
-        })?;
+        let value = checked.map_err(|problem| self.explain(problem))?;
         let text = value.as_text().unwrap_or_default();
         if self.one_of.is_empty() || self.one_of.iter().any(|known| known == text) {
             return Ok(value);
         }
-        Err(self
-            .mismatch(&value, &value.describe())
-            .suggest(text, self.one_of.iter().map(String::as_str)))
+        let problem = self.mismatch(&value, &value.describe());
+        Err(self.explain(problem.suggest(text, self.one_of.iter().map(String::as_str))))
+    }
+
+    /// Adds what the value is for, unless the problem has another hint.
+    pub(super) fn explain(&self, problem: Problem) -> Problem {
+        match first_sentence(&self.description) {
+            "" => problem,
+            sentence => problem.hint(sentence),
+        }
     }
 
     fn check_number(&self, value: Node) -> Result<Node, Problem> {
@@ -218,6 +223,14 @@ impl ValueSchema {
             ValueType::Mode => "a mode in quotes",
         };
         format!("{what}{range}")
+    }
+}
+
+/// The first sentence of a description.
+pub(crate) fn first_sentence(description: &str) -> &str {
+    match description.find(". ") {
+        Some(end) => &description[..=end],
+        None => description,
     }
 }
 

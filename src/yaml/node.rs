@@ -150,6 +150,13 @@ impl Node {
         }
     }
 
+    /// Keeps only the entries of this map whose key is accepted. Does nothing on other nodes.
+    pub fn retain(&mut self, mut accepts: impl FnMut(&str) -> bool) {
+        if let NodeKind::Map(entries) = &mut self.kind {
+            entries.retain(|entry| accepts(&entry.key));
+        }
+    }
+
     /// The entries of this map; an error if this is not a map.
     pub fn expect_map(&self, expected: &str) -> Result<&[Entry], Problem> {
         match &self.kind {

@@ -15,6 +15,7 @@ const LOOKS: &[&[&str]] = &[
     &["releases"],
     &["releases", "list"],
     &["validate"],
+    &["roles"],
     &["facts"],
 ];
 
@@ -127,6 +128,9 @@ fn help_lists_every_command_and_explains_every_option() {
             "releases clean",
             &["--app", "--all-failed", "--dry-run", "--wait", "--no-wait"],
         ),
+        ("roles", &[]),
+        ("roles list", &[]),
+        ("roles show", &[]),
         ("validate", &[]),
         ("facts", &[]),
         (

@@ -62,6 +62,7 @@ mod processes;
 mod python_role;
 mod release_crash;
 mod resume;
+mod role_values;
 mod roles;
 mod sandbox;
 mod scenario;

@@ -14,6 +14,7 @@ use super::logs::LogsArgs;
 use super::output::OutputArgs;
 use super::ps::PsArgs;
 use super::publish::PublishArgs;
+use super::roles::RolesArgs;
 use crate::yaml::Seconds;
 
 /// Keeps a host at the sha you asked for, and everything around that sha in the state you described.
@@ -106,6 +107,8 @@ pub enum Command {
     Ps(PsArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
+    /// Show the roles that this host can have, or what one of them lets you set
+    Roles(RolesArgs),
     /// Show the facts of this host that templates can use
     Facts,
     /// Set the wanted sha of an app in the manifest that all hosts follow

@@ -8,6 +8,7 @@ mod advertisement;
 mod assets;
 mod assets_hostile;
 mod bounds;
+mod config_files;
 mod crash;
 mod disks;
 mod filters;
