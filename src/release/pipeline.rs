@@ -39,9 +39,14 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
         record: &mut record,
         name,
     };
-    // A release that was built with other settings gets the current ones, all at once with the switch.
+    // A release that was built with other settings gets the current ones, all at once with the switch. The target of
+    // a rollback keeps its own.
     let release = deployment.layout.release(&attempt.name);
-    let switched = files::write_files(&deployment, &release)
+    let written = match resume::is_rollback_target(&deployment, attempt.record, &attempt.name)? {
+        true => files::write_missing_files(&deployment, &release),
+        false => files::write_files(&deployment, &release),
+    };
+    let switched = written
         .and_then(|()| active_links::keep_links_before_switch(&mut attempt))
         .and_then(|()| preflight(&mut attempt, PreflightPoint::BeforeMigrate))
         .and_then(|()| migrate::migrate(&mut attempt))

@@ -89,42 +89,33 @@ impl FieldParameters {
         FieldParameters(parameters.collect())
     }
 
-    /// For a mistake in a value that an operator wrote: its place, and its name there. `at` is the resource's place.
+    /// For a mistake in a value that an operator wrote: where it is, and its name there. `at` is where the resource is.
     pub(super) fn blame(&self, problem: Problem, rendered: &Node, at: &Location) -> Problem {
         let Some(field) = &problem.field else {
             return problem;
         };
         let parameter = self.0.iter().find_map(|(name, parameter)| {
             let rest = field.strip_prefix(name.as_str())?;
-            (rest.is_empty() || rest.starts_with(['.', '[']))
-                .then(|| (name, format!("{parameter}{rest}")))
+            let is_field = rest.is_empty() || rest.starts_with(['.', '[']);
+            is_field.then(|| (name, format!("{parameter}{rest}")))
         });
         let Some((name, shown)) = parameter else {
             return problem;
         };
-        let place = rendered.at_path(field).or_else(|| {
-            let file = field
-                .rsplit_once('.')
-                .map_or(field.as_str(), |(file, _)| file);
-            rendered.at_path(file).or_else(|| rendered.get(name))
-        });
-        let at_value = place
-            .map(|node| &node.at)
-            .filter(|place| place.file != at.file);
-        let is_there = |place: &Location| {
-            problem
-                .at
-                .as_ref()
-                .is_none_or(|found| found.file == place.file)
+        let outer = field
+            .rsplit_once('.')
+            .map_or(field.as_str(), |(outer, _)| outer);
+        let value = [field, outer, name]
+            .into_iter()
+            .find_map(|path| rendered.at_path(path));
+        let Some(value) = value.filter(|value| value.at.file != at.file) else {
+            return problem;
         };
-        match at_value {
-            Some(place) if is_there(place) => Problem {
-                field: Some(shown),
-                ..problem
-            }
-            .at(place),
-            _ => problem,
+        Problem {
+            field: Some(shown),
+            ..problem
         }
+        .at(&value.at)
     }
 }
 

@@ -141,11 +141,8 @@ impl<'a, 'p> Renderer<'a, 'p> {
                 None => return Err(self.undefined_name(path, scope).at(&node.at)),
             };
             // A mistake in it is where an operator wrote it, not where the role uses it.
-            match scope.origin(path) {
-                Some(origin) if origin.at.file != node.at.file && !origin.is_null() => {
-                    value.place_like(origin);
-                }
-                _ => {}
+            if let Some(origin) = scope.origin(path) {
+                value.place_like(origin);
             }
             return Ok(value);
         }

@@ -110,9 +110,11 @@ impl Node {
         })
     }
 
-    /// Takes over the places of an equal tree, as far as both have the same parts.
+    /// Takes over the places of an equal tree that are in other files.
     pub fn place_like(&mut self, origin: &Node) {
-        self.at = origin.at.clone();
+        if self.at.file != origin.at.file && !origin.is_null() {
+            self.at = origin.at.clone();
+        }
         match (&mut self.kind, &origin.kind) {
             (NodeKind::List(items), NodeKind::List(origins)) => {
                 for (item, origin) in items.iter_mut().zip(origins) {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, Root, RootError};
+use crate::release::app::files::ReleaseFile;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::Deployment;
 use crate::resource::{Failure, FieldChange, FieldValue};
@@ -47,8 +48,31 @@ pub(crate) fn check_folders(deployment: &Deployment<'_>, tree: &Path) -> Result<
 
 /// Writes all files into a release. Replaces whatever else the app's user put in their place.
 pub(crate) fn write_files(deployment: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
-    let root = &deployment.host.root;
+    let files = deployment.spec.files.iter();
+    write(deployment, release, files)
+}
+
+/// Writes the files that a release does not have, because it was built before they were described.
+pub(crate) fn write_missing_files(
+    deployment: &Deployment<'_>,
+    release: &Path,
+) -> Result<(), Failure> {
+    let mut missing = Vec::new();
     for file in &deployment.spec.files {
+        if inspect_file(&deployment.host.root, &release.join(&file.path))?.is_none() {
+            missing.push(file);
+        }
+    }
+    write(deployment, release, missing)
+}
+
+fn write<'f>(
+    deployment: &Deployment<'_>,
+    release: &Path,
+    files: impl IntoIterator<Item = &'f ReleaseFile>,
+) -> Result<(), Failure> {
+    let root = &deployment.host.root;
+    for file in files {
         let mut folder = release.to_owned();
         for part in file.path.parent().into_iter().flatten() {
             folder.push(part);

@@ -94,6 +94,19 @@ fn find_pinned(
     Ok(complete.map(|entry| entry.name.clone()))
 }
 
+/// Whether a release is an operator's rollback target that is proven: it gets back with the files that it ran with.
+pub(crate) fn is_rollback_target(
+    deployment: &Deployment<'_>,
+    record: &ReleaseRecord,
+    name: &str,
+) -> Result<bool, Failure> {
+    let pinned = find_pinned(deployment, record)?;
+    let entry = record
+        .find(name)
+        .filter(|_| pinned.as_deref() == Some(name));
+    Ok(entry.is_some_and(|entry| entry.state == ReleaseStatus::Good))
+}
+
 /// Discards what was built of this sha and is not proven: a new build takes its place. Returns the names, for
 /// removal. From here on no pass goes on with one of them, even if the new build fails at once.
 pub(crate) fn discard_attempts(

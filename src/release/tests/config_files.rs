@@ -1,6 +1,7 @@
 //! Configuration files of an app, and commits that have something else in their place.
 
 use super::*;
+use crate::release::commands::rollback::{pin, select_target};
 
 /// A spec with these configuration files, resolved.
 fn with_files(bench: &Bench, sha: &Sha, files: &str, more: &str) -> ReleaseSpec {
@@ -151,4 +152,30 @@ fn reserved_shared_and_overlapping_paths_are_refused_with_the_reason() {
         assert!(problem.message.contains(expected), "{path}: {problem}");
         assert_eq!(problem.field, Some(format!("config_files.{path}")));
     }
+}
+
+#[test]
+fn rolled_back_release_keeps_its_files_and_gets_those_that_it_lacks() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    deploy_ok(
+        &with_files(&bench, &one, "{.env: {content: old}}", ""),
+        &bench.host(),
+    );
+    let first = bench.active_name().unwrap();
+    let files = "{.env: {content: new}, .more: {content: more}}";
+    let now = with_files(&bench, &two, files, "");
+    deploy_ok(&now, &bench.host());
+    let target = select_target(&now, &bench.host(), None).unwrap();
+    pin(&now, &bench.host(), &target, "ana".into(), None).unwrap();
+    run_pass(&now, &bench.host()).unwrap();
+    assert_eq!(bench.active_name(), Some(first));
+    let seen = || (bench.read("current/.env"), bench.read("current/.more"));
+    assert_eq!(seen(), ("old".into(), "more".into()));
+    run_pass(&now, &bench.host()).unwrap();
+    assert_eq!(bench.read("current/.env"), "old", "a later pass keeps them");
+    // The manifest wants it again: now it is as described.
+    let wanted = with_files(&bench, &one, files, "");
+    run_pass(&wanted, &bench.host()).unwrap();
+    assert_eq!(seen(), ("new".into(), "more".into()));
 }
