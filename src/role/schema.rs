@@ -161,8 +161,8 @@ impl Role {
         self.files.extend(included.files.iter().cloned());
         let is_parameter = |(name, _): &(&String, &ValueSchema)| !name.contains('.');
         for (name, schema) in included.schema.iter().filter(is_parameter) {
-            let own = self.schema.entry(name.clone());
-            own.or_insert_with(|| schema.clone());
+            let own = self.schema.entry(name.clone()).or_default();
+            own.inherit(schema);
         }
     }
 

@@ -106,6 +106,21 @@ impl ValueSchema {
         }
     }
 
+    /// Takes over what another schema of the same parameter says and this one does not.
+    pub(super) fn inherit(&mut self, other: &ValueSchema) {
+        let only_described = ValueSchema {
+            description: self.description.clone(),
+            ..ValueSchema::default()
+        };
+        if *self == only_described {
+            let own = std::mem::take(&mut self.description);
+            *self = other.clone();
+            if !own.is_empty() {
+                self.description = own;
+            }
+        }
+    }
+
     /// The value, with numbers and booleans as such. The problem has the place of the value.
     pub(super) fn check(&self, value: Node) -> Result<Node, Problem> {
         if is_unset(&value) {

@@ -201,3 +201,38 @@ fn roles_need_no_settings_and_show_types_and_defaults() {
     let untyped: Vec<_> = all.by_ref().filter(|value| untyped(value)).collect();
     assert!(untyped.is_empty(), "{untyped:?}");
 }
+
+#[test]
+fn schema_is_inherited_and_its_own_mistakes_are_refused() {
+    for (role, expected) in [
+        (
+            "include: [base]\nparameters:\n  # Ours.\n  deploy_sudo: one\n",
+            "roles/site.yml:4:16: deploy_sudo: expected a list, found text\n  hint: Ours.",
+        ),
+        (
+            "parameters: {word: a}\nschema: {wrod: {type: text}}\n",
+            "roles/site.yml:2:10: schema: the role has no parameter `wrod`\n  hint: did you mean `word`?",
+        ),
+        (
+            "parameters: {word: a}\nschema: {word: {type: string}}\n",
+            "roles/site.yml:2:23: schema.word.type: `string` is not one of",
+        ),
+        (
+            "parameters: {word: a}\nschema: {word: {type: text, min: 1}}\n",
+            "roles/site.yml:2:10: schema.word: `min` and `max` are for the types `integer` and `port`",
+        ),
+        (
+            "parameters: {size: 1, word: \"{{ size }}x\"}\nschema: {word: {type: integer}}\n",
+            "roles/site.yml:1:29: word: expected a whole number, found the text `1x`",
+        ),
+    ] {
+        let host = host("site", "  {}\n");
+        host.write("/etc/trueup/roles/site.yml", role);
+        let ran = run(&host, &["validate"]);
+        assert_eq!(ran.code, 78, "{ran}");
+        let found = ran
+            .err
+            .replace(&host.at("/etc/trueup/").display().to_string(), "");
+        assert!(found.contains(expected), "{found}");
+    }
+}
