@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::catalog::Catalog;
 use super::context::node_scope;
 use super::draft::{Draft, FieldParameters, ResourceNode, name_unset_parameter};
+use super::for_each;
 use super::parameters::{Item, complete_values, items, merge_layers, unknown_attributes};
 use super::ports::RolePorts;
 use super::render::Renderer;
@@ -22,7 +23,7 @@ use crate::settings::Settings;
 use crate::yaml::{self, Node, NodeKind};
 
 /// Fields that every resource may have and that no kind reads.
-const COMMON_FIELDS: &[&str] = &["id", "when", "requires"];
+const COMMON_FIELDS: &[&str] = &["id", "when", "requires", "for_each", "as"];
 
 /// All resources of a node, rendered and decoded.
 pub(crate) struct RoleExpansion<'a, 'p> {
@@ -170,7 +171,7 @@ impl RoleExpansion<'_, '_> {
             let mut inner = Scope::nested_in(&scope);
             inner.insert_node(&role.item, values);
             let inner = Rc::new(inner);
-            if let Err(Problems(found)) = self.expand_resources(role, Some(&item.name), inner) {
+            if let Err(Problems(found)) = self.expand_resources(role, Some(item), inner) {
                 problems.extend(found);
             }
         }
@@ -241,19 +242,63 @@ impl RoleExpansion<'_, '_> {
     fn expand_resources(
         &mut self,
         role: &Role,
-        item: Option<&str>,
+        item: Option<&Item>,
         scope: Rc<Scope>,
     ) -> Result<(), Problems> {
         let mut problems = Vec::new();
-        let scope_index = self.scopes.len();
+        let scope = self.add_scope(scope);
         for node in role.resources()? {
-            match self.draft_resource(role, item, node, &scope, scope_index) {
+            if let Err(Problems(found)) = self.expand_resource(role, item, node, scope) {
+                problems.extend(found);
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems(problems))
+        }
+    }
+
+    /// Adds a scope for resources; returns its index.
+    fn add_scope(&mut self, scope: Rc<Scope>) -> usize {
+        self.scopes.push(scope);
+        self.scopes.len() - 1
+    }
+
+    /// Expands one resource of a role: once, or once for each element of its own `for_each`.
+    fn expand_resource(
+        &mut self,
+        role: &Role,
+        item: Option<&Item>,
+        node: &Node,
+        scope: usize,
+    ) -> Result<(), Problems> {
+        let resource = ResourceNode::parse(node)?;
+        let mut scopes = vec![scope];
+        if let Some(repetition) = for_each::repetition(resource.fields)
+            .map_err(|problem| problem.resource(resource.label()))?
+        {
+            let outer = self.scopes[scope].clone();
+            let source = item.map(|item| (role.item.as_str(), &item.values));
+            let elements = repetition
+                .elements(&mut self.renderer, &outer, source)
+                .map_err(|problem| problem.resource(resource.label()))?;
+            scopes.clear();
+            for element in elements {
+                let mut inner = Scope::nested_in(&outer);
+                inner.insert(&repetition.name, element);
+                scopes.push(self.add_scope(Rc::new(inner)));
+            }
+        }
+        let item = item.map(|item| item.name.as_str());
+        let mut problems = Vec::new();
+        for scope in scopes {
+            match self.draft_resource(role, item, &resource, scope) {
                 Ok(Some(draft)) => self.drafts.push(draft),
                 Ok(None) => {}
                 Err(problem) => problems.push(problem),
             }
         }
-        self.scopes.push(scope);
         if problems.is_empty() {
             Ok(())
         } else {
@@ -265,14 +310,13 @@ impl RoleExpansion<'_, '_> {
         &mut self,
         role: &Role,
         item: Option<&str>,
-        node: &Node,
-        scope: &Scope,
+        resource: &ResourceNode<'_>,
         scope_index: usize,
     ) -> Result<Option<Draft>, Problem> {
-        let resource = ResourceNode::parse(node)?;
+        let scope = &*self.scopes[scope_index].clone();
         let fields = resource.fields;
         let id = self.render_id(fields, item, scope)?;
-        if !self.is_wanted(&resource, scope)? {
+        if !self.is_wanted(resource, scope)? {
             self.skipped_ids.extend(id);
             return Ok(None);
         }

@@ -1,9 +1,13 @@
 //! Template filters beyond Tera's own.
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
 use tera::{Error, Kwargs, State, Tera, Value};
 
 /// `json`: for YAML or JSON files, whatever value an operator set. `first_host`: of the server names of a site, the
-/// first that a request can name; null if there is none.
+/// first that a request can name; null if there is none. `matches`: whether the tags of a node contain all of these.
+/// `unit_argument`: a text as one argument of a command in a systemd unit, where none of it has a meaning.
 pub(super) fn register(tera: &mut Tera) {
     tera.register_filter("json", |value: &Value, _: Kwargs, _: &State| {
         serde_json::to_string(value).map_err(Error::message)
@@ -15,6 +19,41 @@ pub(super) fn register(tera: &mut Tera) {
         let host = names.into_iter().find(|name| is_host_name(name));
         Ok(host.map_or_else(Value::none, Value::from))
     });
+    tera.register_filter("matches", |value: &Value, kwargs: Kwargs, _: &State| {
+        let wanted = string_map(value)?;
+        let tags = kwargs.must_get::<&Value>("tags").and_then(string_map)?;
+        let is_found = |(tag, value): (&String, &String)| tags.get(tag) == Some(value);
+        Ok(wanted.iter().all(is_found))
+    });
+    tera.register_filter("unit_argument", |value: &Value, _: Kwargs, _: &State| {
+        let text = value.as_str();
+        let text = text.ok_or_else(|| Error::message("unit_argument: expected a text"))?;
+        Ok(unit_argument(text))
+    });
+}
+
+fn string_map(value: &Value) -> Result<BTreeMap<String, String>, Error> {
+    serde_json::to_value(value)
+        .and_then(serde_json::from_value)
+        .map_err(|_| Error::message("expected a map of tags and their values"))
+}
+
+/// Quotes a text for a command in a unit file: systemd expands `%` and `$` there, and ends a line at a line end.
+fn unit_argument(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '%' | '$' => quoted.extend([c, c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_ascii_control() => {
+                let _ = write!(quoted, "\\x{:02x}", c as u32);
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
 }
 
 /// Whether nginx compares this server name literally, as opposed to `_`, `*.example.com` or `~^www`.
@@ -25,7 +64,18 @@ fn is_host_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_host_name;
+    use super::{is_host_name, unit_argument};
+
+    #[test]
+    fn no_text_leaves_its_argument_in_a_unit() {
+        let hostile = "a\"b\\c%n$PATH\nExecStartPre=+/bin/sh\r\x1b\u{85}ü";
+        let quoted = unit_argument(hostile);
+        assert_eq!(
+            quoted,
+            r#""a\"b\\c%%n$$PATH\nExecStartPre=+/bin/sh\x0d\x1b"#.to_owned() + "\u{85}ü\""
+        );
+        assert!(!quoted.contains(['\n', '\r']));
+    }
 
     #[test]
     fn only_literal_server_names_are_host_names() {

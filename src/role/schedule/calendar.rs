@@ -1,0 +1,142 @@
+//! Calendar expressions of systemd.time(7), checked before systemd meets them: it ignores a line of `OnCalendar=` that it
+//! does not understand, and the job would never run.
+
+use super::{WEEKDAYS, name_index};
+
+const SHORTHANDS: [&str; 10] = [
+    "minutely",
+    "hourly",
+    "daily",
+    "weekly",
+    "monthly",
+    "quarterly",
+    "semiannually",
+    "biannually",
+    "yearly",
+    "annually",
+];
+
+/// Checks `[WEEKDAYS] [DATE] [TIME] [TIME ZONE]`.
+pub(super) fn validate(words: &[&str]) -> Result<(), String> {
+    let mut rest = words;
+    let mut take = |is_part: &dyn Fn(&str) -> bool| match rest {
+        [first, after @ ..] if is_part(first) => {
+            rest = after;
+            Some(*first)
+        }
+        _ => None,
+    };
+    let shorthand = take(&|word| SHORTHANDS.contains(&word));
+    let weekdays = match shorthand {
+        Some(_) => None,
+        None => take(&|word| word.starts_with(|c: char| c.is_ascii_alphabetic()) && !is_zone(word)),
+    };
+    let date = take(&|word| {
+        !word.contains(':') && word.contains(['-', '~']) && !word.starts_with(char::is_alphabetic)
+    });
+    let time = take(&|word| word.contains(':'));
+    let zone = take(&is_zone);
+    if let Some(word) = rest.first() {
+        return Err(format!("`{word}` is neither a date, a time nor a time zone"));
+    }
+    if shorthand.is_some() && (date.is_some() || time.is_some()) {
+        return Err("a word such as `daily` stands alone".into());
+    }
+    if shorthand.or(weekdays).or(date).or(time).is_none() {
+        return Err(format!("`{}` names no time", zone.unwrap_or_default()));
+    }
+    weekdays.map_or(Ok(()), validate_weekdays)?;
+    date.map_or(Ok(()), validate_date)?;
+    time.map_or(Ok(()), validate_time)
+}
+
+/// `UTC`, `Europe/Berlin`. A weekday has no slash and is not `UTC`.
+fn is_zone(word: &str) -> bool {
+    let usable = |c: char| c.is_ascii_alphanumeric() || "/_+-".contains(c);
+    word == "UTC"
+        || (word.contains('/') && word.starts_with(char::is_alphabetic) && word.chars().all(usable))
+}
+
+fn validate_weekdays(word: &str) -> Result<(), String> {
+    let word = word.strip_suffix(',').unwrap_or(word);
+    let day = |name: &str| {
+        name_index(&WEEKDAYS, name).ok_or_else(|| format!("`{name}` is no day of the week"))
+    };
+    for part in word.split(',') {
+        let (first, last) = match part.split_once("..").or_else(|| part.split_once('-')) {
+            Some((first, last)) => (day(first)?, day(last)?),
+            None => (day(part)?, day(part)?),
+        };
+        // The week begins on Monday.
+        if (first + 6) % 7 > (last + 6) % 7 {
+            return Err(format!("`{part}` begins after its end"));
+        }
+    }
+    Ok(())
+}
+
+/// `[YEAR-]MONTH-DAY`, or with `~` days before the end of the month.
+fn validate_date(word: &str) -> Result<(), String> {
+    let whole = || format!("`{word}` is no date: expected such as `*-*-01`");
+    let (months, day) = match word.split_once('~') {
+        Some(parts) => parts,
+        None => word.rsplit_once('-').ok_or_else(whole)?,
+    };
+    let (year, month) = match months.split_once('-') {
+        Some((year, month)) => (Some(year), month),
+        None => (None, months),
+    };
+    if month.contains(['-', '~']) || day.contains('~') {
+        return Err(whole());
+    }
+    if let Some(year) = year {
+        validate_component(year, "year", 1970, 2199)?;
+    }
+    validate_component(month, "month", 1, 12)?;
+    validate_component(day, "day", 1, 31)
+}
+
+/// `HOUR:MINUTE[:SECOND]`.
+fn validate_time(word: &str) -> Result<(), String> {
+    let parts: Vec<&str> = word.split(':').collect();
+    let (hour, minute, second) = match parts[..] {
+        [hour, minute] => (hour, minute, "0"),
+        [hour, minute, second] => (hour, minute, second),
+        _ => return Err(format!("`{word}` is no time: expected such as `03:00`")),
+    };
+    validate_component(hour, "hour", 0, 23)?;
+    validate_component(minute, "minute", 0, 59)?;
+    validate_component(second, "second", 0, 59)
+}
+
+/// `*`, or a list of `5`, `1..5`, each perhaps with a step: `0/15`, `*/2`.
+fn validate_component(text: &str, what: &str, min: u32, max: u32) -> Result<(), String> {
+    let number = |word: &str| {
+        let digits = !word.is_empty() && word.len() <= 4 && word.bytes().all(|c| c.is_ascii_digit());
+        let number = digits.then(|| word.parse::<u32>().ok()).flatten();
+        number.filter(|number| (min..=max).contains(number)).ok_or_else(|| {
+            format!("`{word}` in `{text}` is no {what} ({min} to {max})")
+        })
+    };
+    for part in text.split(',') {
+        let (range, step) = match part.split_once('/') {
+            Some((range, step)) => (range, Some(step)),
+            None => (part, None),
+        };
+        match range.split_once("..") {
+            _ if range == "*" => {}
+            Some((first, last)) if number(first)? > number(last)? => {
+                return Err(format!("`{range}` of the {what} begins after its end"));
+            }
+            Some(_) => {}
+            None => {
+                number(range)?;
+            }
+        }
+        let is_step = |step: &str| step.len() <= 4 && step.parse::<u32>().is_ok_and(|step| step > 0);
+        if let Some(step) = step.filter(|step| !is_step(step)) {
+            return Err(format!("`{step}` in `{text}` is no step of the {what}"));
+        }
+    }
+    Ok(())
+}
