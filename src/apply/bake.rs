@@ -1,7 +1,7 @@
 //! New releases: one that passed its gate only a moment ago is watched, and has to pass it again if it becomes
 //! unhealthy.
 
-use super::trial::total_crashes;
+use super::services::total_crashes;
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::release::{self, ReleaseSpec};

@@ -20,6 +20,14 @@ impl<'a> Applier<'a> {
         let record = self.records.read(&resource.id);
         let (triggers, stamps) = (&resource.triggers, &self.view.stamps);
         let due = owed::due_obligations(record.as_ref(), run.as_ref(), triggers, stamps);
+        if !due.is_empty()
+            && let Some(why) = self.defer_to_gate(resource)
+        {
+            let owed = without_redundant_reloads(due).into_iter();
+            let owed = owed.map(|obligation| (obligation, why.clone()));
+            self.result_mut(resource).owed.extend(owed);
+            return Ok(());
+        }
         let mut fulfilled = Vec::new();
         for obligation in without_redundant_reloads(due) {
             match self.duty_blocker(resource) {

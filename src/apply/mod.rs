@@ -3,12 +3,15 @@
 //! Each resource is inspected again just before it is changed, because earlier ones may have changed what the
 //! plan saw. A failure of a resource is report data: its dependents are skipped, all others still converge.
 
+mod after_gate;
 mod bake;
 mod duties;
+mod followers;
 mod readiness;
 mod restart;
 mod result;
 mod rollback;
+mod services;
 mod trial;
 mod validation;
 mod view;
@@ -23,6 +26,7 @@ use crate::ports::root::RootError;
 use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
+use followers::Followers;
 pub(crate) use restart::{AppRestart, RestartParams, ServiceRestart, restart};
 pub(crate) use result::{AppliedResource, ResourceResult};
 use validation::ValidatedSets;
@@ -132,6 +136,7 @@ struct Applier<'a> {
     view: HostView<'a>,
     validation: ValidatedSets<'a>,
     records: RecordStore<'a>,
+    followers: Followers<'a>,
     /// Of each resource that was applied, by its id.
     results: BTreeMap<&'a str, AppliedResource>,
     on_event: &'a mut dyn FnMut(Event<'_>),
@@ -150,6 +155,7 @@ impl<'a> Applier<'a> {
             view: HostView::new(host, plan.stamps.clone()),
             validation: ValidatedSets::new(catalog),
             records: RecordStore::new(&host.root),
+            followers: Followers::default(),
             results: BTreeMap::new(),
             on_event,
         }
@@ -210,6 +216,12 @@ impl<'a> Applier<'a> {
             return Ok(ResourceResult::Skipped(format!(
                 "it depends on {broken}, which failed"
             )));
+        }
+        if change.sets_running
+            && change.withheld.is_none()
+            && let Some(why) = self.defer_to_gate(resource)
+        {
+            return Ok(ResourceResult::Waiting(change, why));
         }
         if change.withheld.is_none() {
             (self.on_event)(Event::ChangeStarted {

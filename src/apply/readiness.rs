@@ -1,5 +1,6 @@
 //! Whether a trial can be decided in this pass.
 
+use super::services::is_follower;
 use super::{Applier, ResourceResult};
 use crate::owed::Obligation;
 use crate::resource::Failure;
@@ -20,12 +21,14 @@ pub(super) enum TrialReadiness {
 }
 
 impl Applier<'_> {
-    /// How the dependents of a release fared in this pass.
+    /// How the dependents of a release fared in this pass, those that the current part of its trial is about.
     pub(super) fn readiness(&self, resource: &Resource) -> TrialReadiness {
         if self.host.stop.is_set() {
             return TrialReadiness::Stopped;
         }
-        for dependent in self.catalog.dependents(&resource.id) {
+        let all = self.followers.is_gate_open(resource);
+        let dependents = self.catalog.dependents(&resource.id);
+        for dependent in dependents.filter(|dependent| all || !is_follower(dependent)) {
             let Some(entry) = self.results.get(&*dependent.id) else {
                 continue;
             };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::trial::service_checks;
+use super::services::service_checks;
 use super::{Applier, Event, resource_span};
 use crate::kind::ServiceProcesses;
 use crate::owed::Obligation;

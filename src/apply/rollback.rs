@@ -22,6 +22,7 @@ impl<'a> Applier<'a> {
     ) -> Result<TrialEnd, RootError> {
         let (resource, bad) = (on_trial.resource, &on_trial.trial.release);
         self.announce(resource, &format!("{bad} failed: {}", why.summary()));
+        self.followers.close_gate(resource);
         let message = match release::restore_previous(on_trial.spec, self.host, why) {
             Ok(RollbackOutcome::RolledBack(restored)) => {
                 self.announce(resource, &format!("rolls back to {restored}"));
@@ -109,6 +110,7 @@ impl<'a> Applier<'a> {
         message: &str,
         failure: &Failure,
     ) -> Result<TrialEnd, RootError> {
+        self.followers.close_gate(restored.resource);
         match release::undo_rollback(restored.spec, self.host) {
             Ok(None) => {}
             Ok(Some(newer)) => {
@@ -124,7 +126,8 @@ impl<'a> Applier<'a> {
     }
 
     /// Restarts every dependent from the restored release, whether it runs, crash-loops or never started; not one that
-    /// an operator masked, or that should not run and does not.
+    /// an operator masked, or that should not run and does not. A follower that waits still runs from the restored
+    /// release, or starts after its gate.
     fn restart_after_rollback(&mut self, resource: &'a Resource) -> Result<(), RootError> {
         self.view.forget();
         self.view.refresh_stamp(resource);
@@ -132,7 +135,10 @@ impl<'a> Applier<'a> {
             let entry = self.results.get(&*dependent.id);
             let is_held =
                 |entry: &AppliedResource| matches!(entry.result, ResourceResult::Waiting(..));
-            if entry.is_none_or(is_held) || !self.view.may_restart(dependent) {
+            if entry.is_none_or(is_held)
+                || self.followers.is_deferred(dependent)
+                || !self.view.may_restart(dependent)
+            {
                 continue;
             }
             let (fulfilled, failed) = self.restart_dependent(dependent, resource);

@@ -13,17 +13,13 @@
 //! the trial open, because that says nothing about the release.
 
 use super::readiness::TrialReadiness;
+use super::services::{has_followers, is_follower, service_checks, services_of, total_crashes};
 use super::{Applier, Event, LIFT_HINT, ResourceResult};
-use crate::kind::ServiceProcesses;
-use crate::ports::Host;
 use crate::ports::exec::block_quote;
 use crate::ports::root::RootError;
 use crate::release::{self, ReleaseSpec};
 use crate::resource::{Change, Duty, Failure, Trial, TrialOutcome, Verb, Withheld};
-use crate::role::{Catalog, Resource};
-
-/// A service that crashes this often in a trial does not boot. Once may be a race with what it needs.
-const MAX_CRASHES: u32 = 2;
+use crate::role::Resource;
 
 /// What a trial shows, for a new release and for one that was restored.
 pub(super) enum Verdict {
@@ -90,21 +86,6 @@ pub(super) struct OnTrial<'a> {
     pub trial: Trial,
 }
 
-/// The services that run from a release.
-pub(super) fn services_of<'c>(
-    catalog: &'c Catalog,
-    release: &Resource,
-) -> impl Iterator<Item = (&'c Resource, &'c dyn ServiceProcesses)> {
-    let dependents = catalog.dependents(&release.id);
-    dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
-}
-
-/// How often the services that run from a release crashed since they were started.
-pub(super) fn total_crashes(catalog: &Catalog, release: &Resource, host: &Host) -> u32 {
-    let services = services_of(catalog, release);
-    services.map(|(_, service)| service.crashes(host)).sum()
-}
-
 impl<'a> Applier<'a> {
     /// Runs the trial of a resource to its end, if it is on one.
     pub(super) fn finish_trial(&mut self, resource: &'a Resource) -> Result<(), RootError> {
@@ -138,8 +119,17 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// Decides a trial, if that is possible in this pass.
+    /// Decides a trial, if that is possible in this pass: without its followers first, and then with them.
     pub(super) fn decide(&mut self, on_trial: &OnTrial<'a>) -> Result<Verdict, RootError> {
+        let verdict = self.decide_part(on_trial)?;
+        if !matches!(verdict, Verdict::Passed) || !has_followers(self.catalog, on_trial.resource) {
+            return Ok(verdict);
+        }
+        self.start_followers(on_trial.resource)?;
+        self.decide_part(on_trial)
+    }
+
+    fn decide_part(&mut self, on_trial: &OnTrial<'a>) -> Result<Verdict, RootError> {
         let outcome = match self.readiness(on_trial.resource) {
             TrialReadiness::NotReady(why) => {
                 let hint = "the next pass continues once that is fixed";
@@ -217,8 +207,18 @@ impl<'a> Applier<'a> {
             return Ok(TrialOutcome::Failed(Failure::permanent(crashed)));
         }
         let (catalog, host) = (self.catalog, self.host);
-        let services = services_of(catalog, on_trial.resource).collect();
+        let with_followers = self.followers.is_gate_open(on_trial.resource);
+        let services = services_of(catalog, on_trial.resource);
+        let services = services.filter(|(resource, _)| with_followers || !is_follower(resource));
+        let services = services.collect();
         let mut check_services = service_checks(services, &on_trial.trial, host);
+        if with_followers {
+            return Ok(release::poll_services(
+                on_trial.spec,
+                host,
+                &mut check_services,
+            ));
+        }
         let runs_as = || catalog.runs_as(&on_trial.resource.id, host);
         release::poll_gate(on_trial.spec, host, &mut check_services, &runs_as)
     }
@@ -251,27 +251,5 @@ impl<'a> Applier<'a> {
         };
         record.mark_owed(Duty::Restart, &cause.id);
         self.records.write(&dependent.id, &record)
-    }
-}
-
-/// A check that services run from a release, and that none crashes repeatedly from now on.
-pub(super) fn service_checks<'a>(
-    services: Vec<(&'a Resource, &'a dyn ServiceProcesses)>,
-    trial: &'a Trial,
-    host: &'a Host,
-) -> impl FnMut() -> Result<(), Failure> {
-    let crashes_before: Vec<u32> = services.iter().map(|(_, s)| s.crashes(host)).collect();
-    move || {
-        for ((dependent, service), before) in services.iter().zip(&crashes_before) {
-            let crashes = service.crashes(host).saturating_sub(*before);
-            if crashes >= MAX_CRASHES {
-                return Err(Failure::permanent(format!(
-                    "{} crashed {crashes} times since its start",
-                    dependent.id
-                )));
-            }
-            service.check_runs_from(host, trial)?;
-        }
-        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Type-erased kinds and resources, so that the stages can hold lists of them.
 
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -58,6 +59,7 @@ pub(crate) trait AnyResource {
     fn spec(&self) -> &dyn std::any::Any;
     fn subject(&self) -> String;
     fn owned_path(&self) -> Option<PathBuf>;
+    fn set_owned_paths(&mut self, paths: &BTreeSet<PathBuf>);
     fn check_name(&self) -> Option<&str>;
     fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem>;
     /// Inspects the host and compares it with the spec.
@@ -109,6 +111,10 @@ impl<K: Kind> AnyResource for TypedResource<K> {
 
     fn owned_path(&self) -> Option<PathBuf> {
         K::owned_path(&self.spec)
+    }
+
+    fn set_owned_paths(&mut self, paths: &BTreeSet<PathBuf>) {
+        K::set_owned_paths(&mut self.spec, paths);
     }
 
     fn check_name(&self) -> Option<&str> {

@@ -12,6 +12,7 @@ mod any;
 #[cfg(test)]
 pub(crate) mod conformance;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -55,6 +56,9 @@ pub(crate) trait Kind: ConformanceProbes + 'static {
     fn owned_path(_spec: &Self::Spec) -> Option<PathBuf> {
         None
     }
+
+    /// Learns the paths of all resources of the node, if it has to leave them alone.
+    fn set_owned_paths(_spec: &mut Self::Spec, _paths: &BTreeSet<PathBuf>) {}
 
     /// The check that must pass before anything uses what this resource wrote.
     fn check_name(_spec: &Self::Spec) -> Option<&str> {
@@ -144,6 +148,12 @@ pub(crate) trait ServiceProcesses {
 
     /// Whether it names the path of an app that it runs from.
     fn serves(&self) -> bool;
+
+    /// Whether it is started with a new release only after the gate.
+    fn is_after_gate(&self) -> bool;
+
+    /// The process of the app that it runs, or the cron job that it starts, by the name that operators use.
+    fn process(&self) -> Option<&str>;
 
     /// Whether it runs, and whether it should.
     fn summary(&self, host: &Host) -> Result<ServiceSummary, Failure>;

@@ -62,8 +62,8 @@ pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::active_links;
 pub(crate) use stages::files;
 pub(crate) use stages::gate::{
-    check_active, crashes_at_gate, poll_gate, poll_restarted, record_crashes, record_proven,
-    repeat_trial,
+    check_active, crashes_at_gate, poll_gate, poll_restarted, poll_services, record_crashes,
+    record_proven, repeat_trial,
 };
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;

@@ -1,6 +1,6 @@
 //! The catalog: all resources of a node, checked against each other (unique ids, one owner per object).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -43,6 +43,11 @@ impl Catalog {
             let triggers = known.resolve_triggers(&draft, triggers, &mut problems);
             let requires = known.resolve_requires(&mut draft, &mut problems);
             resources.push(Resource::from_draft(draft, triggers, requires));
+        }
+        let paths = resources.iter().filter_map(|r| r.body.owned_path());
+        let paths: BTreeSet<PathBuf> = paths.collect();
+        for resource in &mut resources {
+            resource.body.set_owned_paths(&paths);
         }
         check_required_order(&resources, &mut problems);
         check_unique_paths(&resources, &mut problems);

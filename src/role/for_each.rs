@@ -38,9 +38,11 @@ pub(super) fn repetition(fields: &Node) -> Result<Option<Repetition<'_>>, Proble
     let name = fields.get("as");
     let Some(list) = fields.get("for_each") else {
         return match name {
-            Some(name) => Err(Problem::new("it names the element of a `for_each`, and there is none")
-                .at(&name.at)
-                .field("as")),
+            Some(name) => Err(Problem::new(
+                "it names the element of a `for_each`, and there is none",
+            )
+            .at(&name.at)
+            .field("as")),
             None => Ok(None),
         };
     };

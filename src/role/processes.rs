@@ -59,7 +59,10 @@ pub(super) fn process_units(processes: &Node) -> Result<Vec<Value>, Problem> {
             .hint("name the entries of the Procfile that run on this host: `{worker: procfile}`"));
     }
     let mut units = Vec::new();
-    for entry in named_entries(processes, "a map of names to processes, such as `{worker: bin/worker}`")? {
+    for entry in named_entries(
+        processes,
+        "a map of names to processes, such as `{worker: bin/worker}`",
+    )? {
         let process = decode_process(entry).map_err(|problem| within(entry, problem))?;
         let name = &entry.key;
         for instance in 1..=process.count.map_or(1, |count| count.0) {
@@ -152,12 +155,14 @@ fn validate_env(env: &BTreeMap<String, String>, written: &Node) -> Result<(), Pr
     for (name, value) in env {
         let entry = written.get("env").and_then(|env| env.entry(name));
         let at = entry.map_or(&written.at, |entry| &entry.key_at);
-        let is_name = name.starts_with(letter)
-            && name.chars().all(|c| letter(c) || c.is_ascii_digit());
+        let is_name =
+            name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit());
         if !is_name {
-            return Err(Problem::new(format!("`{name}` is not the name of a variable"))
-                .at(at)
-                .field("env"));
+            return Err(
+                Problem::new(format!("`{name}` is not the name of a variable"))
+                    .at(at)
+                    .field("env"),
+            );
         }
         if value.contains('\0') {
             return Err(Problem::new("a variable cannot contain a zero byte")
@@ -204,7 +209,10 @@ struct CommandLine(String);
 
 impl CommandLine {
     fn start(&self, process: &str) -> Start {
-        let main = |text: String| Start { text, is_main: true };
+        let main = |text: String| Start {
+            text,
+            is_main: true,
+        };
         let command = &self.0;
         if command == FROM_PROCFILE {
             return main(procfile_launcher(process));

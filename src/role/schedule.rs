@@ -22,7 +22,8 @@ pub(super) struct Schedule(pub Vec<String>);
 impl Schedule {
     fn parse(text: &str) -> Result<Schedule, InvalidValue> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let invalid = |why: String| InvalidValue::new(format!("`{text}` is no schedule: {why}"), EXPECTED);
+        let invalid =
+            |why: String| InvalidValue::new(format!("`{text}` is no schedule: {why}"), EXPECTED);
         let lines = match words[..] {
             [] => Err("it is empty".to_owned()),
             [word] if word.starts_with('@') => cron::from_nickname(word),
@@ -44,9 +45,8 @@ impl<'de> Deserialize<'de> for Schedule {
 
 /// The place of a word in a list of names, in full or by its first three letters, in any case.
 fn name_index(names: &[&str], word: &str) -> Option<u32> {
-    let is_name = |name: &&str| {
-        name.eq_ignore_ascii_case(word) || name[..3].eq_ignore_ascii_case(word)
-    };
+    let is_name =
+        |name: &&str| name.eq_ignore_ascii_case(word) || name[..3].eq_ignore_ascii_case(word);
     let at = names.iter().position(is_name)?;
     u32::try_from(at).ok()
 }

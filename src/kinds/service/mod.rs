@@ -38,6 +38,13 @@ pub(crate) struct ServiceSpec {
     pub unit: Option<PathBuf>,
     /// The path it runs from, normally an app's `current`. It is not started while the path does not exist.
     pub serves: Option<PathBuf>,
+    /// Whether a new release passes its gate before this service is started or restarted with it: for workers, which no
+    /// visitor asks. It has to stay up then, or the release is rolled back.
+    #[serde(default)]
+    pub after_gate: bool,
+    /// The process of the app that it runs, or the cron job that it starts: a short name for `trueup logs` and
+    /// `trueup restart`, which several services may share.
+    pub process: Option<String>,
     /// Resources (ids) whose change requires a restart.
     #[serde(default)]
     pub restart_on: Vec<String>,
@@ -311,6 +318,8 @@ mod conformance {
                 Probe::drift("running", |host| host.services.crash("demo", &[])),
                 Probe::not_set("unit", "what hides it is another user's"),
                 Probe::not_set("serves", "it says what there must be before it can start"),
+                Probe::not_set("after_gate", "it says when the stages act"),
+                Probe::not_set("process", "it is a name for operators"),
                 Probe::not_set("restart_on", owed),
                 Probe::not_set("reload_on", owed),
             ]

@@ -17,6 +17,14 @@ impl ServiceProcesses for ServiceSpec {
         self.serves.is_some()
     }
 
+    fn is_after_gate(&self) -> bool {
+        self.after_gate
+    }
+
+    fn process(&self) -> Option<&str> {
+        self.process.as_deref()
+    }
+
     fn summary(&self, host: &Host) -> Result<ServiceSummary, Failure> {
         let status = Service::inspect(self, host)?;
         let expected = match self.running {

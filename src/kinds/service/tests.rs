@@ -12,6 +12,8 @@ fn only_the_manager_of_a_service_is_called() {
         running: Some(true),
         unit: None,
         serves: None,
+        after_gate: false,
+        process: None,
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -39,6 +41,8 @@ fn crash_looping_service_is_unhealthy_until_it_stays_up() {
         running,
         unit: None,
         serves: None,
+        after_gate: false,
+        process: None,
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -73,6 +77,8 @@ fn overriding_unit_file_is_reported() {
         running: None,
         unit: Some("/usr/local/lib/systemd/system/demo.service".into()),
         serves: None,
+        after_gate: false,
+        process: None,
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -118,6 +124,8 @@ fn environment_file_replaceable_by_others_is_reported() {
             running: Some(true),
             unit: None,
             serves: None,
+            after_gate: false,
+            process: None,
             restart_on: Vec::new(),
             reload_on: Vec::new(),
         };

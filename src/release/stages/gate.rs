@@ -46,8 +46,24 @@ pub(crate) fn poll_gate(
         None => None,
     };
     let mut check = || poll_once(spec, host, sha.as_ref(), check_services, runs_as);
-    Ok(poll_until_proven(spec, host, fail_after, &mut check))
+    let timing = spec.gate_timing();
+    Ok(poll_until_proven(timing, host, fail_after, &mut check))
 }
+
+/// Polls the services alone, after those that follow the gate were started: nothing but their staying up for a while
+/// shows that they run.
+pub(crate) fn poll_services(
+    spec: &ReleaseSpec,
+    host: &Host,
+    check_services: &mut dyn FnMut() -> Result<(), Failure>,
+) -> TrialOutcome {
+    let (deadline, ..) = spec.gate_timing();
+    let timing = (deadline, UPTIME_POLLS, POLL_INTERVAL);
+    poll_until_proven(timing, host, spec.fail_after(), check_services)
+}
+
+/// How many polls in a row have to find all services up: for five seconds.
+const UPTIME_POLLS: u32 = 20;
 
 /// The same after a restart of the active release, at `sha`: runs no hook, and leaves a trial as it is.
 pub(crate) fn poll_restarted(
@@ -57,7 +73,7 @@ pub(crate) fn poll_restarted(
     check_services: &mut dyn FnMut() -> Result<(), Failure>,
     runs_as: ServiceUids<'_>,
 ) -> TrialOutcome {
-    poll_until_proven(spec, host, spec.fail_after(), &mut || {
+    poll_until_proven(spec.gate_timing(), host, spec.fail_after(), &mut || {
         poll_once(spec, host, sha, check_services, runs_as)
     })
 }
@@ -76,14 +92,15 @@ fn poll_once(
     }
 }
 
-/// Polls `check` until it succeeded often enough in a row, failed for good, or the time limit has passed.
+/// Polls `check` until it succeeded often enough in a row, failed for good, or the time limit has passed. `timing`: that
+/// limit, how often, and the time between two successes.
 fn poll_until_proven(
-    spec: &ReleaseSpec,
+    timing: (Duration, u32, Duration),
     host: &Host,
     fail_after: Duration,
     check: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> TrialOutcome {
-    let (deadline, times, every) = spec.gate_timing();
+    let (deadline, times, every) = timing;
     let started = host.clock.monotonic_now();
     let mut in_a_row = 0;
     let mut conflict = None;

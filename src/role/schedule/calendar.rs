@@ -37,7 +37,9 @@ pub(super) fn validate(words: &[&str]) -> Result<(), String> {
     let time = take(&|word| word.contains(':'));
     let zone = take(&is_zone);
     if let Some(word) = rest.first() {
-        return Err(format!("`{word}` is neither a date, a time nor a time zone"));
+        return Err(format!(
+            "`{word}` is neither a date, a time nor a time zone"
+        ));
     }
     if shorthand.is_some() && (date.is_some() || time.is_some()) {
         return Err("a word such as `daily` stands alone".into());
@@ -112,11 +114,12 @@ fn validate_time(word: &str) -> Result<(), String> {
 /// `*`, or a list of `5`, `1..5`, each perhaps with a step: `0/15`, `*/2`.
 fn validate_component(text: &str, what: &str, min: u32, max: u32) -> Result<(), String> {
     let number = |word: &str| {
-        let digits = !word.is_empty() && word.len() <= 4 && word.bytes().all(|c| c.is_ascii_digit());
+        let digits =
+            !word.is_empty() && word.len() <= 4 && word.bytes().all(|c| c.is_ascii_digit());
         let number = digits.then(|| word.parse::<u32>().ok()).flatten();
-        number.filter(|number| (min..=max).contains(number)).ok_or_else(|| {
-            format!("`{word}` in `{text}` is no {what} ({min} to {max})")
-        })
+        number
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| format!("`{word}` in `{text}` is no {what} ({min} to {max})"))
     };
     for part in text.split(',') {
         let (range, step) = match part.split_once('/') {
@@ -133,7 +136,8 @@ fn validate_component(text: &str, what: &str, min: u32, max: u32) -> Result<(), 
                 number(range)?;
             }
         }
-        let is_step = |step: &str| step.len() <= 4 && step.parse::<u32>().is_ok_and(|step| step > 0);
+        let is_step =
+            |step: &str| step.len() <= 4 && step.parse::<u32>().is_ok_and(|step| step > 0);
         if let Some(step) = step.filter(|step| !is_step(step)) {
             return Err(format!("`{step}` in `{text}` is no step of the {what}"));
         }

@@ -74,10 +74,13 @@ pub(super) fn from_nickname(word: &str) -> Result<Vec<String>, String> {
         "@weekly" => "0 0 * * 0",
         "@monthly" => "0 0 1 * *",
         "@yearly" | "@annually" => "0 0 1 1 *",
-        "@reboot" => return Err("what is to run while the host is up is a process, not a cron job".into()),
+        "@reboot" => {
+            return Err("what is to run while the host is up is a process, not a cron job".into());
+        }
         _ => {
             return Err(
-                "there are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually".into(),
+                "there are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually"
+                    .into(),
             );
         }
     };
@@ -162,9 +165,7 @@ fn parse_part(part: &str, kind: &FieldKind) -> Result<Vec<u32>, String> {
             .parse::<u32>()
             .ok()
             .filter(|step| (1..=kind.max).contains(step))
-            .ok_or_else(|| {
-                format!("`{part}` of {what} has no step between 1 and {}", kind.max)
-            })?,
+            .ok_or_else(|| format!("`{part}` of {what} has no step between 1 and {}", kind.max))?,
     };
     Ok((first..=last).step_by(step as usize).collect())
 }
@@ -228,6 +229,10 @@ fn weekdays(numbers: &BTreeSet<u32>) -> Option<String> {
     let is_run = days.windows(2).all(|pair| pair[1] == pair[0] + 1);
     Some(match days[..] {
         [first, _, .., last] if is_run => format!("{}..{}", name(first), name(last)),
-        _ => days.iter().map(|day| name(*day)).collect::<Vec<_>>().join(","),
+        _ => days
+            .iter()
+            .map(|day| name(*day))
+            .collect::<Vec<_>>()
+            .join(","),
     })
 }

@@ -5,8 +5,8 @@
 
 use std::process::Command;
 
-use jiff::civil::{DateTime, Weekday};
 use jiff::ToSpan;
+use jiff::civil::{DateTime, Weekday};
 
 use super::*;
 
@@ -64,7 +64,10 @@ fn either_kind_of_day_starts_a_job_that_restricts_both() {
     );
     // A field that begins with `*` does not count as restricted, also with a step.
     assert_eq!(lines("0 0 */10 * 5"), ["Fri *-*-01/10 00:00:00"]);
-    assert_eq!(lines("0 0 1-31 * 1"), ["Mon *-*-* 00:00:00", "*-*-* 00:00:00"]);
+    assert_eq!(
+        lines("0 0 1-31 * 1"),
+        ["Mon *-*-* 00:00:00", "*-*-* 00:00:00"]
+    );
     // The day never comes, the weekday does.
     assert_eq!(lines("0 0 31 2 1"), ["Mon *-02-* 00:00:00"]);
 }
@@ -170,11 +173,15 @@ fn times_of_systemd(lines: &[String]) -> Option<Vec<DateTime>> {
     for line in lines {
         let text = analyze(&[&base, &iterations, line])?;
         for row in text.lines() {
-            let time = row
-                .trim()
-                .strip_prefix("Next elapse:")
-                .or_else(|| row.trim().strip_prefix("Iter. #")?.split_once(':').map(|row| row.1));
-            let Some(time) = time.map(str::trim) else { continue };
+            let time = row.trim().strip_prefix("Next elapse:").or_else(|| {
+                row.trim()
+                    .strip_prefix("Iter. #")?
+                    .split_once(':')
+                    .map(|row| row.1)
+            });
+            let Some(time) = time.map(str::trim) else {
+                continue;
+            };
             // `Sun 2027-01-31 00:00:00 UTC`
             let words: Vec<&str> = time.split(' ').collect();
             times.push(format!("{}T{}", words[1], words[2]).parse().unwrap());
@@ -218,8 +225,7 @@ fn times_of_cron(fields: [&str; 5]) -> Vec<DateTime> {
             other => other.to_monday_one_offset(),
         };
         let is_day = sets[2].contains(&time.day());
-        let is_weekday =
-            sets[4].contains(&weekday) || (weekday == 0 && sets[4].contains(&7));
+        let is_weekday = sets[4].contains(&weekday) || (weekday == 0 && sets[4].contains(&7));
         let is_today = match is_free(2) || is_free(4) {
             true => is_day && is_weekday,
             false => is_day || is_weekday,
