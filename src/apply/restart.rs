@@ -184,7 +184,7 @@ fn duty_of(resource: &Resource, service: &dyn ServiceProcesses, release: &Resour
     let mut triggers = resource.triggers.iter();
     let restarts =
         triggers.any(|trigger| trigger.duty == Duty::Restart && trigger.on.contains(&release.id));
-    match restarts || service.serves() {
+    match restarts || service.serves().is_some() {
         true => Duty::Restart,
         false => Duty::Reload,
     }

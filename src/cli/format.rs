@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
+use crate::pass::CronStatus;
 use crate::ports::processes::own_user_name;
+use crate::printable;
+use crate::report::Paint;
 
 /// Age: `45s`, `12m`, `7h`, `3d`; `0s` for a time in the future.
 pub(super) fn format_age(then: Timestamp, now: Timestamp) -> String {
@@ -12,6 +15,35 @@ pub(super) fn format_age(then: Timestamp, now: Timestamp) -> String {
         120..=7_199 => format!("{}m", seconds / 60),
         7_200..=172_799 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// The last and the next run of a cron job.
+pub(super) fn cron_text(job: &CronStatus, now: Timestamp, paint: Paint) -> String {
+    if let Some(why) = &job.why {
+        return paint.bad(&printable::line(why));
+    }
+    let last = job.last.map(|last| format_age(last, now));
+    let last = match (last, &job.failure) {
+        (Some(age), _) if job.running => format!("running, started {age} ago"),
+        (None, _) if job.running => "running".into(),
+        (Some(age), Some(why)) => {
+            let why = printable::line(why);
+            paint.bad(&format!("last run {age} ago failed: {why}"))
+        }
+        (None, Some(why)) => paint.bad(&format!("last run failed: {}", printable::line(why))),
+        (Some(age), None) => format!("last run {age} ago"),
+        (None, None) => "not run yet".into(),
+    };
+    match job.next {
+        // The distance of a future time is the age of now as seen from it.
+        Some(next) => format!(
+            "{last}; next {} (in {})",
+            next.strftime("%F %T UTC"),
+            format_age(now, next)
+        ),
+        None if job.running => last,
+        None => format!("{last}; {}", paint.changed("no next run is planned")),
     }
 }
 

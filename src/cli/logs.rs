@@ -29,8 +29,8 @@ pub struct LogsArgs {
     /// Which app
     #[arg(value_name = "APP")]
     pub app: String,
-    /// Only this service, as `trueup ps` shows it [default: all that run from the app]
-    #[arg(long, value_name = "SERVICE")]
+    /// Only this process or cron job, or this service as `trueup ps` shows it [default: all of the app]
+    #[arg(long, value_name = "PROCESS")]
     pub process: Option<String>,
     /// Continue with what is printed from now on
     #[arg(short, long)]

@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::Output;
-use super::format::{format_age, format_bytes, format_duration};
+use super::format::{cron_text, format_age, format_bytes, format_duration};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::processes::{self, ProcessReport, ProcessReportRow, ServiceReport};
@@ -17,7 +17,8 @@ use crate::report::Paint;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exits with 1 if a service that should run has no process, or if a process runs from a release that is not \
-                  active; with 3 if an operator masked a service that should run. Memory is what a process has in RAM; \
+                  active; with 3 if an operator masked a service that should run. A failed run of a cron job is shown and changes \
+                  nothing of that. Memory is what a process has in RAM; \
                   what processes share counts in each. The kernel shows the release of a process only to its user \
                   and to root."
 )]
@@ -49,8 +50,16 @@ fn print_report(report: &ProcessReport, now: Timestamp, output: &Output) {
     let paint = output.paint;
     if report.services.is_empty() {
         output.print_line(format!("no service runs from {}", report.app));
-        return;
+    } else {
+        print_services(report, now, output);
     }
+    for job in &report.cron {
+        output.print_line(format!("cron {}: {}", job.name, cron_text(job, now, paint)));
+    }
+}
+
+fn print_services(report: &ProcessReport, now: Timestamp, output: &Output) {
+    let paint = output.paint;
     let mut table = vec![COLUMNS.map(String::from).to_vec()];
     for service in &report.services {
         if service.processes.is_empty() {

@@ -13,12 +13,12 @@ mod any;
 pub(crate) mod conformance;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
 use crate::ports::Host;
-use crate::ports::services::{LogRange, ServiceLog};
+use crate::ports::services::{LogRange, ScheduledJob, ServiceLog};
 use crate::problem::Problem;
 use crate::release::ReleaseSpec;
 use crate::resource::{
@@ -146,14 +146,17 @@ pub(crate) trait ServiceProcesses {
     /// Its name in the service manager.
     fn name(&self) -> &str;
 
-    /// Whether it names the path of an app that it runs from.
-    fn serves(&self) -> bool;
+    /// The path of an app that it runs from.
+    fn serves(&self) -> Option<&Path>;
 
     /// Whether it is started with a new release only after the gate.
     fn is_after_gate(&self) -> bool;
 
     /// The process of the app that it runs, or the cron job that it starts, by the name that operators use.
     fn process(&self) -> Option<&str>;
+
+    /// The job that it starts, if it is a timer.
+    fn scheduled_job(&self, host: &Host) -> Result<Option<ScheduledJob>, Failure>;
 
     /// Whether it runs, and whether it should.
     fn summary(&self, host: &Host) -> Result<ServiceSummary, Failure>;

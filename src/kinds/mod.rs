@@ -17,6 +17,7 @@ pub(crate) mod template;
 // The example of docs/hacking.md.
 #[cfg(test)]
 pub(crate) mod timezone;
+mod units;
 mod user;
 pub(crate) mod watch;
 
@@ -35,6 +36,7 @@ pub(crate) const KINDS: &[&dyn AnyKind] = &[
     &KindEntry::<command::Command>::new(),
     &KindEntry::<release::Release>::new(),
     &KindEntry::<watch::Watch>::new(),
+    &KindEntry::<units::Units>::new(),
     &KindEntry::<service::Service>::new(),
 ];
 

@@ -36,7 +36,7 @@ struct OpenLog {
 }
 
 impl AppLogs {
-    /// Opens the log of the service `process` of an app, or those of all its services.
+    /// Opens the logs of a `process` or cron job of an app, or those of all.
     pub(crate) fn open(
         session: &Session,
         app: &str,
@@ -46,7 +46,7 @@ impl AppLogs {
         let apps = session.apps()?;
         let app = apps.find(app)?;
         let (mut found, mut failures) = (Vec::new(), Vec::new());
-        for resource in apps.select_services(app, process)? {
+        for resource in apps.select_logged(app, process)? {
             if let Some(service) = resource.body.service() {
                 match service.open_logs(&session.host, range) {
                     Ok(logs) => found.extend(logs),

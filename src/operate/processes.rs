@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::operate::CommandError;
-use crate::pass::{DeployedApp, Session};
+use crate::pass::{CronStatus, DeployedApp, Session};
 use crate::ports::Host;
 use crate::ports::process_usage::{ProcessUsage, process_usage};
 use crate::ports::services::ActiveState;
@@ -24,6 +24,8 @@ pub(crate) struct ProcessReport {
     /// The active release.
     pub release: Option<String>,
     pub services: Vec<ServiceReport>,
+    /// A failed run does not change the outcome.
+    pub cron: Vec<CronStatus>,
 }
 
 /// A service of the app.
@@ -71,6 +73,7 @@ pub(crate) fn list(session: &Session, name: &str) -> Result<ProcessReport, Comma
         outcome: outcomes.fold(Exit::Converged, Exit::merge),
         release,
         services,
+        cron: apps.cron_jobs(app, host),
     })
 }
 

@@ -47,7 +47,7 @@ pub(crate) enum RestartResult {
     Stopped,
 }
 
-/// Restarts the service `process` of an app, or all that run from it. The caller holds the lock.
+/// Restarts the services of the process `process` of an app, or all that run from it. The caller holds the lock.
 pub(crate) fn restart(
     session: &Session,
     name: &str,

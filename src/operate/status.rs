@@ -71,6 +71,7 @@ struct AppDetails<'a> {
     pin: Option<&'a crate::release::Pin>,
     quarantine: &'a [crate::release::QuarantinedSha],
     serving: Option<&'a crate::pass::ServingStatus>,
+    cron: &'a [crate::pass::CronStatus],
 }
 
 /// Drift, health and passes of a host.
@@ -269,6 +270,7 @@ impl StatusReport {
             pin: status.pin.as_ref(),
             quarantine: &status.quarantine,
             serving: status.serving.as_ref(),
+            cron: &status.cron,
         });
         AppDocument { row, details }
     }

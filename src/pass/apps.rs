@@ -1,7 +1,9 @@
 //! The apps of a host by name, for commands that act on one app instead of the whole host.
 
+use super::cron::{CronStatus, cron_jobs};
 use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, desired, list_some};
 use crate::plan::Selection;
+use crate::ports::Host;
 use crate::problem::{Problem, nearest};
 use crate::release::{self, ReleaseSpec};
 use crate::role::{Catalog, Resource};
@@ -97,40 +99,42 @@ impl Apps {
             .collect()
     }
 
-    /// The service of this name, by its own name or by that of its resource, or all that run from the app;
-    /// [`PassError::Usage`] if there is none.
+    /// The cron jobs of the app.
+    pub(crate) fn cron_jobs(&self, app: DeployedApp<'_>, host: &Host) -> Vec<CronStatus> {
+        cron_jobs(&self.catalog, app.spec, host)
+    }
+
+    /// The services of this name that run from the app, or all of them. A service has the name of its process, that of its
+    /// own and that of its resource. [`PassError::Usage`] if there is none.
     pub(crate) fn select_services(
         &self,
         app: DeployedApp<'_>,
         name: Option<&str>,
     ) -> Result<Vec<&Resource>, PassError> {
         let services = self.services(app);
+        let mut jobs = self.catalog.cron_timers(app.spec);
         let app = &app.spec.app;
-        if services.is_empty() {
-            let problem = Problem::new(format!("no service runs from {app}"));
-            let hint =
-                "it only has files; what serves them, such as nginx, is no service of its own";
+        if let Some(name) = name
+            && let Some(job) = jobs.find(|job| is_called(job, name))
+        {
+            let problem = Problem::new(format!("`{name}` is a cron job, not a service"));
+            let timer = job.body.service().map_or("", |service| service.name());
+            let unit = timer.strip_suffix(".timer").unwrap_or(timer);
+            let hint = format!("`systemctl start {unit}` runs it now");
             return Err(PassError::Usage(Box::new(problem.hint(hint))));
         }
-        let Some(name) = name else {
-            return Ok(services);
-        };
-        let name_of = |resource: &&Resource| {
-            let service = resource.body.service();
-            service.map_or("", |service| service.name()).to_owned()
-        };
-        let wanted = |service: &&Resource| service.id == name || name_of(service) == name;
-        if let Some(service) = services.iter().copied().find(wanted) {
-            return Ok(vec![service]);
-        }
-        let names: Vec<String> = services.iter().map(name_of).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let problem = Problem::new(format!("{app} has no service `{name}`"));
-        let hint = match nearest(name, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => list_some(&names),
-        };
-        Err(PassError::Usage(Box::new(problem.hint(hint))))
+        select_by_name(app, services, name)
+    }
+
+    /// The same of everything that prints: services, and cron jobs.
+    pub(crate) fn select_logged(
+        &self,
+        app: DeployedApp<'_>,
+        name: Option<&str>,
+    ) -> Result<Vec<&Resource>, PassError> {
+        let mut services = self.services(app);
+        services.extend(self.catalog.cron_timers(app.spec));
+        select_by_name(&app.spec.app, services, name)
     }
 
     /// The app of this name, or all of them.
@@ -140,4 +144,47 @@ impl Apps {
             None => Ok(self.all()),
         }
     }
+}
+
+/// The names of a service, as operators know it.
+fn names_of(resource: &Resource) -> Vec<&str> {
+    let service = resource.body.service();
+    let names = service.map(|service| [service.process(), Some(service.name())]);
+    let names = names.into_iter().flatten().flatten();
+    names.chain([resource.id.as_str()]).collect()
+}
+
+fn is_called(resource: &Resource, name: &str) -> bool {
+    names_of(resource).contains(&name)
+}
+
+fn select_by_name<'c>(
+    app: &str,
+    services: Vec<&'c Resource>,
+    name: Option<&str>,
+) -> Result<Vec<&'c Resource>, PassError> {
+    if services.is_empty() {
+        let problem = Problem::new(format!("no service runs from {app}"));
+        let hint = "it only has files; what serves them, such as nginx, is no service of its own";
+        return Err(PassError::Usage(Box::new(problem.hint(hint))));
+    }
+    let Some(name) = name else {
+        return Ok(services);
+    };
+    let found = services.iter().copied().filter(|s| is_called(s, name));
+    let found: Vec<&Resource> = found.collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let mut names: Vec<&str> = services
+        .iter()
+        .map(|service| names_of(service)[0])
+        .collect();
+    names.dedup();
+    let problem = Problem::new(format!("{app} has no service `{name}`"));
+    let hint = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => list_some(&names),
+    };
+    Err(PassError::Usage(Box::new(problem.hint(hint))))
 }

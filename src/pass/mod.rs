@@ -6,6 +6,7 @@
 mod announce;
 mod apps;
 mod compile;
+mod cron;
 mod error;
 mod exposed_secrets;
 mod log;
@@ -38,6 +39,7 @@ use crate::settings::{self, Settings};
 
 pub(crate) use announce::announce_no_session;
 pub(crate) use apps::{Apps, DeployedApp};
+pub(crate) use cron::CronStatus;
 pub(crate) use error::PassError;
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::cron::{CronStatus, cron_jobs};
 use super::{ManifestSource, PassError, PassOptions, Selection, Session, plan};
 use crate::desired::Sha;
 use crate::plan::{Plan, PlannedOutcome};
@@ -42,6 +43,7 @@ pub(crate) struct AppStatus {
     sha: Option<String>,
     pub pin: Option<Pin>,
     pub quarantine: Vec<QuarantinedSha>,
+    pub cron: Vec<CronStatus>,
     /// `null`: no active release.
     pub serving: Option<ServingStatus>,
 }
@@ -140,6 +142,7 @@ impl Session {
             release: active.map(|active| active.name),
             pin: overrides.effective_pin(spec.wanted.as_ref()).cloned(),
             quarantine: overrides.quarantine,
+            cron: cron_jobs(catalog, spec, &self.host),
             serving,
         }
     }

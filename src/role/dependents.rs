@@ -3,6 +3,7 @@
 use super::catalog::Catalog;
 use super::resource::Resource;
 use crate::ports::Host;
+use crate::release::ReleaseSpec;
 
 impl Catalog {
     /// The resources that act when this one changes.
@@ -10,6 +11,17 @@ impl Catalog {
         self.resources.iter().filter(move |user| {
             let mut on = user.triggers.iter().flat_map(|trigger| &trigger.on);
             on.any(|on| on == id)
+        })
+    }
+
+    /// The timers of the cron jobs that run from an app.
+    pub(crate) fn cron_timers(&self, app: &ReleaseSpec) -> impl Iterator<Item = &Resource> {
+        let current = app.layout().current();
+        self.resources.iter().filter(move |resource| {
+            let service = resource.body.service();
+            service.is_some_and(|service| {
+                service.name().ends_with(".timer") && service.serves() == Some(&current)
+            })
         })
     }
 

@@ -339,6 +339,7 @@ pub struct RollbackArgs {
     after_help = "Restarts what a new release restarts, in the same order, and then waits until the processes run from the \
                   active release and the health check passes. Deploys and rolls back nothing; no later pass restarts \
                   it again. A service that a new release only reloads, such as a web server, is reloaded. \
+                  Cron jobs go on: their next run is the new one. \
                   Leaves services alone that should not run, and those that an operator masked (exit code 3). A hold or \
                   a pin does not prevent a restart."
 )]
@@ -346,8 +347,8 @@ pub struct RestartArgs {
     /// Which app
     #[arg(value_name = "APP")]
     pub app: String,
-    /// Only this service, as `trueup ps` shows it [default: all that run from the app]
-    #[arg(long, value_name = "SERVICE")]
+    /// Only this process, or this service as `trueup ps` shows it [default: all that run from the app]
+    #[arg(long, value_name = "PROCESS")]
     pub process: Option<String>,
     #[command(flatten)]
     pub wait: WaitArgs,

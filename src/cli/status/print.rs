@@ -1,7 +1,7 @@
 //! Prints the status of a host as text.
 
 use crate::cli::Output;
-use crate::cli::format::{format_age, format_duration};
+use crate::cli::format::{cron_text, format_age, format_duration};
 use crate::exit::Exit;
 use crate::operate::status::{NextPass, StatusReport};
 use crate::pass::{ProbeResult, ServingStatus};
@@ -68,6 +68,10 @@ fn app_rows(status: &StatusReport, app: &AppReport, paint: Paint) -> Vec<Vec<Str
     let mut add = |text: String| rows.push(vec![String::new(), text]);
     if let Some(serving) = &details.serving {
         add(format!("serving: {}", serving_text(serving, paint)));
+    }
+    for job in &details.cron {
+        let text = cron_text(job, status.now, paint);
+        add(format!("cron {}: {text}", job.name));
     }
     if let Some(held) = &app.held {
         add(paint.changed(held));

@@ -1,20 +1,32 @@
 //! The processes of a service: what it runs, from which release, and what it prints.
 
+use std::path::Path;
+
 use super::{
     Service, ServiceSpec, active_state_text, is_masked_but_wanted, running_release, service_manager,
 };
 use crate::kind::{Kind, ServiceProcesses};
-use crate::ports::services::{ActiveState, LogRange, ServiceLog};
+use crate::ports::services::{ActiveState, LogRange, ScheduledJob, ServiceLog};
 use crate::ports::{Host, processes};
 use crate::resource::{ExpectedState, Failure, ServiceSummary, Trial};
+
+/// The end of the name of a unit that starts a cron job.
+const TIMER: &str = ".timer";
 
 impl ServiceProcesses for ServiceSpec {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn serves(&self) -> bool {
-        self.serves.is_some()
+    fn serves(&self) -> Option<&Path> {
+        self.serves.as_deref()
+    }
+
+    fn scheduled_job(&self, host: &Host) -> Result<Option<ScheduledJob>, Failure> {
+        match self.name.ends_with(TIMER) {
+            true => Ok(service_manager(self, host).scheduled_job(&self.name)?),
+            false => Ok(None),
+        }
     }
 
     fn is_after_gate(&self) -> bool {

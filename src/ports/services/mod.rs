@@ -129,6 +129,17 @@ pub(crate) struct Timer {
     pub active_since: Option<Duration>,
 }
 
+/// What a timer starts, and how that ended last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ScheduledJob {
+    pub next: NextTrigger,
+    /// When the timer last started it.
+    pub last_started: Option<Timestamp>,
+    pub is_running: bool,
+    /// Why its last run failed, if it did.
+    pub failure: Option<String>,
+}
+
 /// Why a service operation failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceError {
@@ -224,6 +235,15 @@ pub(crate) trait Services {
     fn open_logs(&self, name: &str, range: LogRange) -> Result<Vec<ServiceLog>, ServiceError>;
     /// The last lines that it printed, newest last; empty if they are not available.
     fn log_tail(&self, name: &str) -> Vec<String>;
+
+    /// Drops what the supervisor still knows of a service whose definition was removed.
+    fn forget(&self, _name: &str) -> Result<(), ServiceError> {
+        Ok(())
+    }
+    /// The job of a timer; `None`: there is no such timer, or the supervisor has none.
+    fn scheduled_job(&self, _timer: &str) -> Result<Option<ScheduledJob>, ServiceError> {
+        Ok(None)
+    }
 
     /// The command that runs `command` beside the services: in a unit of its own if the supervisor has such, else as a
     /// plain child.

@@ -68,6 +68,12 @@ impl UnitName {
         self.0.ends_with(".service")
     }
 
+    /// The service that a timer starts; `None`: it is no timer.
+    pub(super) fn triggered_service(&self) -> Option<UnitName> {
+        let stem = self.0.strip_suffix(".timer")?;
+        Some(UnitName(format!("{stem}.service")))
+    }
+
     /// For messages and file names: without the suffix `.service`.
     pub(super) fn short(&self) -> &str {
         if self.is_service() {
@@ -97,6 +103,16 @@ mod tests {
         assert_eq!(full("php8.2-fpm"), "php8.2-fpm.service");
         let instance = UnitName::new("puma@shop").unwrap();
         assert_eq!(instance.template(), Some(("puma@.service".into(), "shop")));
+    }
+
+    #[test]
+    fn a_timer_starts_the_service_of_its_name() {
+        let timer = UnitName::new("app-shop:cron:nightly.timer").unwrap();
+        let service = timer.triggered_service().unwrap();
+        assert_eq!(service.full(), "app-shop:cron:nightly.service");
+        assert_eq!(service.triggered_service(), None);
+        let instance = UnitName::new("app-shop:worker.1").unwrap();
+        assert_eq!(instance.full(), "app-shop:worker.1.service");
     }
 
     #[test]

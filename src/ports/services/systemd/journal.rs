@@ -45,10 +45,12 @@ impl SystemdServices {
         range: LogRange,
     ) -> Result<ServiceLog, ServiceError> {
         let lines = range.lines.to_string();
+        // A timer prints nothing, the job that it starts does.
+        let job = name.triggered_service();
         let mut argv = vec![
             JOURNALCTL,
             "-u",
-            name.full(),
+            job.as_ref().unwrap_or(name).full(),
             "-n",
             &lines,
             "-o",

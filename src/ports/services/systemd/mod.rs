@@ -10,6 +10,7 @@ mod journal;
 mod state;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod transient;
 
 use std::cell::RefCell;
@@ -21,8 +22,8 @@ use self::bus::Bus;
 use self::state::UnitState;
 use super::name::UnitName;
 use super::{
-    ActiveState, EnabledState, LogRange, ServiceError, ServiceLog, ServiceStatus, Services, Timer,
-    TransientEnd, TransientUnit,
+    ActiveState, EnabledState, LogRange, ScheduledJob, ServiceError, ServiceLog, ServiceStatus,
+    Services, TransientEnd, TransientUnit,
 };
 use crate::ports::exec::{Command, Exec};
 use crate::ports::runtime::block_on;
@@ -34,8 +35,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Maximum time of any other call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Maximum time of a timer's status, which only informs an operator.
-const TIMER_STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the end of a stop, after systemd killed what was left.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// How long a service without a readiness signal must stay up to count as started.
 const MIN_UPTIME: Duration = Duration::from_millis(150);
@@ -83,22 +84,14 @@ impl SystemdServices {
         })
     }
 
-    /// The current state of a timer; `None` if there is none of this name.
-    pub(crate) fn timer(&self, name: &str) -> Result<Option<Timer>, ServiceError> {
-        let name = UnitName::new(name)?;
-        self.call("status", &name, TIMER_STATUS_TIMEOUT, async |bus| {
-            let path = bus.load_unit(name.full()).await?;
-            let unit = bus.get_properties(&path, bus::UNIT_INTERFACE).await?;
-            let timer = bus.get_properties(&path, bus::TIMER_INTERFACE).await;
-            Ok(state::timer(&unit, &timer.unwrap_or_default()))
-        })
-    }
-
     /// Loads a unit for an operation: makes sure that its definition exists and is up to date.
     fn load_unit(&self, verb: &'static str, name: &UnitName) -> Result<UnitState, ServiceError> {
         let mut reading = self.unit_state(verb, name)?;
         // systemd may not know yet about a file that just appeared.
-        if !reading.is_known() || reading.status().stale_definition {
+        if !reading.is_known()
+            || reading.status().stale_definition
+            || self.is_job_stale(verb, name)?
+        {
             self.daemon_reload(verb, name)?;
             reading = self.unit_state(verb, name)?;
         }
@@ -166,6 +159,7 @@ impl SystemdServices {
         verb: &'static str,
         method: &str,
         name: &UnitName,
+        limit: Duration,
     ) -> Result<(), ServiceError> {
         // systemd unloads an idle unit at once, and with it the reason of a failure; a reference keeps it
         // loaded.
@@ -176,7 +170,7 @@ impl SystemdServices {
         };
         held("RefUnit")?;
         let outcome = self
-            .run_job(verb, method, name, START_TIMEOUT)
+            .run_job(verb, method, name, limit)
             .and_then(|()| self.check_stays_up(verb, name));
         // An explicit start resets the counter of automatic restarts, except one that comes while systemd is
         // about to restart the unit.
@@ -289,19 +283,23 @@ impl Services for SystemdServices {
     fn start(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
         self.load_startable_unit("start", &name)?;
-        self.start_unit("start", "StartUnit", &name)
+        self.start_unit("start", "StartUnit", &name, START_TIMEOUT)
     }
 
     fn stop(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
-        self.load_unit("stop", &name)?;
-        self.run_job("stop", "StopUnit", &name, CALL_TIMEOUT)
+        let reading = self.load_unit("stop", &name)?;
+        // A unit may allow itself more time than a call has: a worker that ends its jobs first.
+        let limit = CALL_TIMEOUT.max(reading.stop_timeout() + STOP_MARGIN);
+        self.run_job("stop", "StopUnit", &name, limit)
     }
 
     fn restart(&self, name: &str) -> Result<(), ServiceError> {
         let name = UnitName::new(name)?;
-        self.load_startable_unit("restart", &name)?;
-        self.start_unit("restart", "RestartUnit", &name)
+        let reading = self.load_startable_unit("restart", &name)?;
+        let longer = reading.stop_timeout().saturating_sub(CALL_TIMEOUT);
+        let limit = START_TIMEOUT + longer;
+        self.start_unit("restart", "RestartUnit", &name, limit)
     }
 
     fn reload(&self, name: &str) -> Result<(), ServiceError> {
@@ -360,6 +358,21 @@ impl Services for SystemdServices {
 
     fn log_tail(&self, name: &str) -> Vec<String> {
         UnitName::new(name).map_or(Vec::new(), |name| self.journal_tail(&name))
+    }
+
+    fn forget(&self, name: &str) -> Result<(), ServiceError> {
+        let name = UnitName::new(name)?;
+        // Fails for a unit that systemd has unloaded, as it should be.
+        let _ = self.call("forget", &name, CALL_TIMEOUT, async |bus| {
+            bus.call_manager("ResetFailedUnit", &name.full())
+                .await
+                .map(drop)
+        });
+        self.daemon_reload("forget", &name)
+    }
+
+    fn scheduled_job(&self, timer: &str) -> Result<Option<ScheduledJob>, ServiceError> {
+        self.job_of_timer(&UnitName::new(timer)?)
     }
 
     fn in_transient_unit(&self, command: Command, unit: &TransientUnit) -> Command {

@@ -9,8 +9,11 @@ use zbus::Variant;
 use super::bus::Properties;
 use crate::digest::hex;
 use crate::ports::services::{
-    ActiveState, EnabledState, NextTrigger, ServiceStatus, Timer, kernel_clock,
+    ActiveState, EnabledState, NextTrigger, ScheduledJob, ServiceStatus, Timer, kernel_clock,
 };
+
+/// The longest time that a pass waits for a service to stop, whatever its unit allows.
+const MAX_STOP_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The properties of a unit.
 #[derive(Debug)]
@@ -156,6 +159,12 @@ impl UnitState {
         }
     }
 
+    /// How long a stop may take before systemd kills what is left.
+    pub(super) fn stop_timeout(&self) -> Duration {
+        let timeout = duration_property(&self.service, "TimeoutStopUSec");
+        timeout.unwrap_or_default().min(MAX_STOP_TIMEOUT)
+    }
+
     pub(super) fn conditions_met(&self) -> bool {
         // A unit that was never started has no result and no time of the check.
         u64_property(&self.unit, "ConditionTimestampMonotonic").unwrap_or(0) == 0
@@ -240,6 +249,27 @@ pub(super) fn timer(unit: &Properties, timer: &Properties) -> Option<Timer> {
         max_delay: late("RandomizedDelayUSec") + late("AccuracyUSec"),
         active_since: duration_property(unit, "ActiveEnterTimestampMonotonic").filter(|_| is_on),
     })
+}
+
+/// The job of a timer.
+pub(super) fn scheduled_job(
+    unit: &Properties,
+    timer: &Properties,
+    service: &UnitState,
+) -> ScheduledJob {
+    let last = timestamp_property(timer, "LastTriggerUSec")
+        .and_then(|micros| i64::try_from(micros).ok())
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    let is_running = matches!(
+        service.active_state(),
+        ActiveState::Running | ActiveState::Starting
+    );
+    ScheduledJob {
+        next: next_trigger(unit, timer),
+        last_started: last,
+        is_running,
+        failure: service.failure_reason().filter(|_| !is_running),
+    }
 }
 
 /// A time on a clock; 0 and all ones mean that nothing is planned.
