@@ -13,7 +13,11 @@ use crate::resource::Duty;
 use crate::settings;
 
 /// Expands one role `web` of a node whose settings end with `attributes`.
-fn catalog(role: &str, attributes: &str, files: &[(&str, &str)]) -> Result<Catalog, String> {
+pub(super) fn catalog(
+    role: &str,
+    attributes: &str,
+    files: &[(&str, &str)],
+) -> Result<Catalog, String> {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, body: &str| {
         let path = dir.path().join(name);
@@ -44,7 +48,7 @@ fn catalog(role: &str, attributes: &str, files: &[(&str, &str)]) -> Result<Catal
     .map_err(|problems| clean(problems.to_string()))
 }
 
-fn ids(catalog: &Catalog) -> Vec<&str> {
+pub(super) fn ids(catalog: &Catalog) -> Vec<&str> {
     catalog
         .resources
         .iter()

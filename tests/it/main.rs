@@ -9,6 +9,7 @@
 //! - [`demo`]: the demo uses only a folder of its own
 //! - [`durable`]: git objects are synced before anything refers to them
 //! - [`fleet`]: hosts that share a store and find each other in it
+//! - [`followers`]: services that start with a new release after its gate
 //! - [`gate`]: releases that fail their gate
 //! - [`printed`]: text of others on an operator's terminal
 //! - [`release_crash`]: a deploy killed at every stage
@@ -47,6 +48,7 @@ mod demo;
 mod doctor;
 mod durable;
 mod fleet;
+mod followers;
 mod gate;
 mod git_http;
 mod git_memory;

@@ -58,6 +58,7 @@ pub(crate) fn poll_services(
     check_services: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> TrialOutcome {
     let (deadline, ..) = spec.gate_timing();
+    let deadline = deadline + POLL_INTERVAL * UPTIME_POLLS;
     let timing = (deadline, UPTIME_POLLS, POLL_INTERVAL);
     poll_until_proven(timing, host, spec.fail_after(), check_services)
 }

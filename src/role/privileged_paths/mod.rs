@@ -18,6 +18,7 @@ use self::checker::absolute_paths;
 use self::shipped_roles::{render_shipped_roles, repository_root};
 pub(crate) use self::table::render_table;
 use crate::role::Catalog;
+use crate::role::template_syntax::referenced_templates;
 
 #[test]
 fn no_privileged_program_opens_a_path_of_an_unprivileged_user() {
@@ -87,6 +88,11 @@ fn every_template_of_every_shipped_role_is_covered() {
             // These are in a release, and the app's user reads them.
             sources.extend(spec.files.iter().filter_map(|file| file.source.clone()));
         }
+    }
+    // Templates that the others include.
+    for source in sources.clone() {
+        let text = std::fs::read_to_string(repository_root().join("templates").join(&source));
+        sources.extend(referenced_templates(&text.unwrap()));
     }
     let mut missing = Vec::new();
     for role in std::fs::read_dir(repository_root().join("roles")).unwrap() {

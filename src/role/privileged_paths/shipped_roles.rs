@@ -29,9 +29,18 @@ attributes:
   nodejs_version: 22.11.0
   nodejs_sha256: "00"
   apps:
-    shop: {repo: /a.git, port: 3000, secrets: {KEY: "a secret"}}
+    shop:
+      repo: /a.git
+      port: 3000
+      secrets: {KEY: "a secret"}
+      processes: {sidekiq: bundle exec sidekiq, worker: procfile}
   python_apps:
-    api: {repo: /a.git, port: 8000, app_module: a.wsgi}
+    api:
+      repo: /a.git
+      port: 8000
+      app_module: a.wsgi
+      processes: {celery: {command: .venv/bin/celery -A a worker, stop_signal: QUIT, quiet_signal: TSTP}}
+      cron: {nightly: {schedule: "*/5 3 13 * 5", run: .venv/bin/python report.py, timeout: 1h, persistent: true}}
     live: {repo: /a.git, port: 8001, app_module: "a:app", server: uvicorn, manager: systemd}
   web_apps:
     node: {repo: /a.git, port: 4000, command: node server.js $fd, socket: true}

@@ -67,14 +67,19 @@ pub(super) const FORMATS: &[Format] = &[
     Format {
         path_prefix: "/usr/local/lib/systemd/system/",
         path_suffix: "",
-        display_path: "/usr/local/lib/systemd/system/*.service, *.socket",
+        display_path: "/usr/local/lib/systemd/system/*.service, *.socket, *.timer",
         read_by: "systemd (PID 1)",
         owner: "root",
         directives: &[
             directive(
-                &["ExecStart"],
+                &["ExecStart", "ExecStop"],
                 Program,
                 "`/bin/sh`, which reads files of a release as the unit's `User=`",
+            ),
+            directive(
+                &["OnCalendar"],
+                NoFile,
+                "a time; `/` is a step, or in the name of a time zone",
             ),
             directive(
                 &["WorkingDirectory"],
