@@ -1,21 +1,21 @@
 //! New releases: one that passed its gate only a moment ago is watched, and has to pass it again if it becomes
 //! unhealthy.
 
-use super::services::total_crashes;
+use super::services::most_crashes;
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::release::{self, ReleaseSpec};
 use crate::resource::Failure;
 use crate::role::{Catalog, Resource};
 
-/// Services that crash this often while their release is new cannot run it. Once or twice may have another cause.
+/// A service that crashes this often while its release is new cannot run it. Once or twice may have another cause.
 const MAX_CRASHES: u32 = 3;
 
 /// What a look at a new release found.
 enum Health {
     Good,
     Unhealthy(Failure),
-    /// Its services crashed too often.
+    /// One of its services crashed too often.
     Crashed(String),
 }
 
@@ -56,10 +56,10 @@ fn look_at(resource: &Resource, spec: &ReleaseSpec, catalog: &Catalog, host: &Ho
         Ok(before) => before,
         Err(failure) => return Health::Unhealthy(failure),
     };
-    let crashes = total_crashes(catalog, resource, host).saturating_sub(before);
+    let crashes = most_crashes(catalog, resource, host).saturating_sub(before);
     if crashes >= MAX_CRASHES {
         return Health::Crashed(format!(
-            "its services crashed {crashes} times since it passed its gate"
+            "one of its services crashed {crashes} times since it passed its gate"
         ));
     }
     let runs_as = || catalog.runs_as(&resource.id, host);

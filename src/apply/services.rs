@@ -17,10 +17,12 @@ pub(super) fn services_of<'c>(
     dependents.filter_map(|dependent| Some((dependent, dependent.body.service()?)))
 }
 
-/// How often the services that run from a release crashed since they were started.
-pub(super) fn total_crashes(catalog: &Catalog, release: &Resource, host: &Host) -> u32 {
+/// How often the service that crashed most of those that run from a release did so since it was started. Not the sum: if
+/// what ten workers need is away for a moment, each of them may crash once.
+pub(super) fn most_crashes(catalog: &Catalog, release: &Resource, host: &Host) -> u32 {
     let services = services_of(catalog, release);
-    services.map(|(_, service)| service.crashes(host)).sum()
+    let crashes = services.map(|(_, service)| service.crashes(host));
+    crashes.max().unwrap_or(0)
 }
 
 /// Whether a service starts with a new release only after the gate.

@@ -13,7 +13,7 @@
 //! the trial open, because that says nothing about the release.
 
 use super::readiness::TrialReadiness;
-use super::services::{has_followers, is_follower, service_checks, services_of, total_crashes};
+use super::services::{has_followers, is_follower, most_crashes, service_checks, services_of};
 use super::{Applier, Event, LIFT_HINT, ResourceResult};
 use crate::ports::exec::block_quote;
 use crate::ports::root::RootError;
@@ -157,7 +157,7 @@ impl<'a> Applier<'a> {
     fn confirm(&mut self, on_trial: &OnTrial<'a>) -> TrialEnd {
         let proven = format!("{} is proven", on_trial.trial.release);
         self.announce(on_trial.resource, &proven);
-        let crashes = total_crashes(self.catalog, on_trial.resource, self.host);
+        let crashes = most_crashes(self.catalog, on_trial.resource, self.host);
         let recorded = release::record_proven(on_trial.spec, self.host)
             .and_then(|()| release::record_crashes(on_trial.spec, self.host, crashes));
         if let Err(failure) = recorded {

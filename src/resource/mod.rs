@@ -49,7 +49,7 @@ pub(crate) enum ApplyOutcome {
 pub(crate) struct Trial {
     /// The name of the release.
     pub release: String,
-    /// How often its services crashed since it passed its gate, if that was too often.
+    /// How often one of its services crashed since it passed its gate, if that was too often.
     pub crashed: Option<String>,
     /// The folder that contains the app's `releases`.
     pub deploy_to: PathBuf,
