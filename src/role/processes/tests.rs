@@ -1,5 +1,5 @@
 // Tests run the shell of the machine itself.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::process::Command;
 

@@ -1,5 +1,6 @@
 #![allow(
     clippy::disallowed_methods,
+    clippy::disallowed_types,
     reason = "systemd-analyze is asked on the machine of the test"
 )]
 
