@@ -13,7 +13,7 @@ pub enum Exit {
     Converged,
     /// `plan` and `status`: a pass would make changes.
     Pending,
-    /// A change waits for the end of a hold or of a pin.
+    /// A change waits for the end of a hold or of a pin, or an app is in maintenance.
     Waiting,
     /// Converged on a manifest or a peer list that may be outdated: the version that the host did not read
     /// may end the waiting. Also: publishing the host's record fails, or passes are overdue.
@@ -38,7 +38,10 @@ impl Exit {
         (Exit::Converged, "converged: the host is as described"),
         (Exit::Failed, "something failed; the report says what"),
         (Exit::Pending, "`plan` and `status`: changes are pending"),
-        (Exit::Waiting, "waiting: for the end of a hold or of a pin"),
+        (
+            Exit::Waiting,
+            "waiting: for the end of a hold, of a pin or of maintenance",
+        ),
         (
             Exit::RolledBack,
             "a release was rolled back or is quarantined",

@@ -8,7 +8,8 @@ use crate::apply;
 use crate::ports::lock::Holder;
 use crate::ports::root::DiskSpace;
 use crate::ports::{Host, STATE_DIR};
-use crate::release::{self, ReleaseSpec};
+use crate::problem::Problem;
+use crate::release::{self, Maintenance, ReleaseSpec};
 use crate::resource::FailureKind;
 use crate::role::Catalog;
 use crate::settings::Settings;
@@ -61,6 +62,24 @@ pub(super) fn check_services(catalog: &Catalog, host: &Host, announce: &mut dyn 
                 failure.hint.unwrap_or_else(|| "check its unit".into()),
             ),
         });
+    }
+}
+
+/// Notes each app whose visitors get a page instead of the app.
+pub(super) fn check_maintenance(host: &Host, announce: &mut dyn FnMut(Check)) {
+    let apps = match release::apps_in_maintenance(&host.root) {
+        Ok(apps) => apps,
+        Err(error) => {
+            let hint = error.hint().unwrap_or_else(|| "make it readable".into());
+            return announce(bad("maintenance", error.to_string(), hint));
+        }
+    };
+    for app in apps {
+        if let Some(line) = Maintenance::describe_app(&host.root, &app) {
+            let problem =
+                Problem::new(line).hint(format!("`trueup maintenance {app} off` ends it"));
+            announce(Check::note(format!("app {app}"), problem));
+        }
     }
 }
 

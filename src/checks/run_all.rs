@@ -53,6 +53,7 @@ pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
         checks.extend(catalog_checks(session, catalog, running.as_ref()));
     }
     let host = &session.host;
+    checks.push(Box::new(|announce| host::check_maintenance(host, announce)));
     checks.push(Box::new(|announce| {
         passes::check_last_pass(host, running.as_ref(), announce);
     }));

@@ -187,7 +187,8 @@ fn foreign_lock_error(session: &Session, locker: Option<&LockingProcess>) -> Com
     error
 }
 
-fn require_root(
+/// Refuses a changing command on a real host without root.
+pub(super) fn require_root(
     session: &Session,
     command_text: &str,
     alternative: &str,

@@ -14,6 +14,7 @@ mod init;
 mod locked;
 mod logging;
 mod logs;
+mod maintenance;
 mod output;
 mod plan;
 mod ps;
@@ -73,6 +74,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Releases(args) => releases::run(&args, paths, output),
         Command::Rollback(args) => rollback::run(&args, paths, output),
         Command::Exec(args) => exec::run(args, paths),
+        Command::Maintenance(args) => maintenance::run(&args, paths, output),
         Command::Restart(args) => restart::run(&args, paths, output),
         Command::Logs(args) => logs::run(&args, paths, output),
         Command::Ps(args) => ps::run(&args, paths, output),

@@ -104,6 +104,13 @@ pub(super) fn print_state(report: &Report, output: &Output) {
         if let Some(held) = &app.held {
             output.print_line(format!("{}: {held}", paint.strong(&app.app)));
         }
+        if let Some(maintenance) = &app.maintenance {
+            output.print_line(format!(
+                "{}: {}",
+                paint.strong(&app.app),
+                paint.changed(maintenance)
+            ));
+        }
     }
     for warning in &report.warnings {
         output.print_line(format!("{}: {warning}", paint.changed("warning")));

@@ -8,6 +8,7 @@ pub(crate) mod fleet;
 pub(crate) mod init;
 pub(crate) mod inventory;
 pub(crate) mod logs;
+pub(crate) mod maintenance;
 pub(crate) mod processes;
 pub(crate) mod publish;
 pub(crate) mod release_history;

@@ -1,5 +1,7 @@
 //! The apps of a host by name, for commands that act on one app instead of the whole host.
 
+use std::path::PathBuf;
+
 use super::cron::{CronStatus, cron_jobs};
 use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, desired, list_some};
 use crate::plan::Selection;
@@ -89,6 +91,23 @@ impl Apps {
             None => list_some(&names),
         };
         Err(PassError::Usage(Box::new(problem.hint(hint))))
+    }
+
+    /// The paths of all files that the roles write.
+    pub(crate) fn written_files(&self) -> impl Iterator<Item = PathBuf> {
+        let resources = self.catalog.resources.iter();
+        let files =
+            resources.filter(|resource| matches!(resource.body.kind(), "file" | "template"));
+        files.filter_map(|resource| resource.body.owned_path())
+    }
+
+    /// Whether the roles describe a service of this name.
+    pub(crate) fn has_service(&self, name: &str) -> bool {
+        let mut resources = self.catalog.resources.iter();
+        resources.any(|resource| {
+            let service = resource.body.service();
+            service.is_some_and(|service| service.name() == name)
+        })
     }
 
     /// The services that run from the app, in the order of a pass.

@@ -2,7 +2,7 @@
 
 use crate::apply::{RESOURCE_TARGET, resource_span};
 use crate::desired::DesiredState;
-use crate::report::{Paint, Report, ResourceStatus, summary_line};
+use crate::report::{AppReport, Paint, Report, ResourceStatus, summary_line};
 use crate::role::Catalog;
 
 /// Logs what a pass left undone, and how it ended. A pass without news logs nothing, because the timer starts
@@ -31,6 +31,9 @@ pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desir
             }
             _ => {}
         }
+    }
+    for line in report.apps.iter().filter_map(AppReport::maintenance_line) {
+        tracing::info!(target: RESOURCE_TARGET, verb = "wait", "{line}");
     }
     if let Some(stale) = &report.stale {
         tracing::warn!(target: RESOURCE_TARGET, "the store does not answer: {}", stale.why);

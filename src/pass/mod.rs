@@ -33,6 +33,7 @@ use crate::ports::root::{Root, RootError};
 use crate::ports::store::{Store, StoreError};
 use crate::ports::{Host, services, store};
 use crate::problem::{Problem, nearest};
+use crate::release::{self, Maintenance};
 use crate::report::{History, Report, ReportHeader};
 use crate::role::{self, Catalog};
 use crate::settings::{self, Settings};
@@ -200,6 +201,13 @@ impl Session {
     ) -> Result<Report, PassError> {
         let started = self.start_time();
         let _span = tracing::info_span!("pass", run = crate::report::run_name(started.0)).entered();
+        // First: a mistake in the roles must not keep visitors from an app beyond the end that an operator set.
+        match release::end_due_maintenance(&self.host) {
+            Ok(lines) => lines
+                .iter()
+                .for_each(|line| tracing::info!(target: "progress", "{line}")),
+            Err(failure) => tracing::warn!("{failure}"),
+        }
         let (catalog, desired, mut report) = match self.plan_and_apply(started, options, on_event) {
             Ok(made) => made,
             Err(error) => {
@@ -314,7 +322,12 @@ impl Session {
         desired: &'a DesiredState,
         notes: Vec<String>,
     ) -> ReportHeader<'a> {
+        let maintenance = apps.keys().filter_map(|app| {
+            let line = Maintenance::describe_app(&self.host.root, app)?;
+            Some((app.clone(), line))
+        });
         ReportHeader {
+            maintenance: maintenance.collect(),
             node: self.node(),
             environment: &self.settings.environment,
             started,

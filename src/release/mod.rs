@@ -38,12 +38,14 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use app::health::health_path;
 pub(crate) use app::layout::release_in_path;
 pub(crate) use app::repo::Repo;
 pub(crate) use app::spec::ReleaseSpec;
 pub(crate) use commands::clean::{CleanResult, clean, finish_cleanup};
 pub(crate) use commands::diff::{ChangeType, ChangedFile};
 pub(crate) use commands::exec::exec_command;
+pub(crate) use commands::maintenance::{begin_maintenance, end_due_maintenance, end_maintenance};
 pub(crate) use commands::private::{build_private, resolve_ref};
 pub(crate) use commands::rollback::{RollbackTarget, lift_quarantine, pin, select_target, unpin};
 pub(crate) use commands::selection_error::SelectionError;
@@ -54,6 +56,7 @@ pub(crate) use record::inventory::{
     Inventory, ReleaseInfo, ReleasePhase, active_release_name, inventory, release_names,
 };
 pub(crate) use record::log::{ReleaseHistory, read_history};
+pub(crate) use record::maintenance::{Maintenance, apps_in_maintenance, maintenance_file};
 pub(crate) use record::overrides::Overrides;
 pub(crate) use record::pin::Pin;
 pub(crate) use record::quarantine::QuarantinedSha;

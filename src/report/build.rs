@@ -26,6 +26,8 @@ pub(crate) struct ReportHeader<'a> {
     pub desired: &'a DesiredState,
     /// Each app of this host with its deployed sha.
     pub apps: BTreeMap<String, Option<String>>,
+    /// The apps in maintenance, each with a line about it.
+    pub maintenance: BTreeMap<String, String>,
     pub notes: Vec<String>,
     /// A signal stopped the pass.
     pub stopped: bool,
@@ -52,6 +54,7 @@ impl Report {
         };
         let apps = heading.apps.into_iter().map(|(app, actual)| {
             let mut app = AppReport::new(app, actual, desired);
+            app.maintenance = heading.maintenance.get(&app.app).cloned();
             let ids = catalog.map(|catalog| catalog.app_resource_ids(&app.app));
             let ids = ids.unwrap_or_default();
             let app_rows = rows.iter().filter(|row| ids.contains(&row.id.as_str()));
@@ -147,6 +150,7 @@ impl AppReport {
             wanted: wanted.map(|wanted| wanted.sha.to_string()),
             reference: wanted.and_then(|wanted| wanted.reference.clone()),
             held: hold.map(Hold::description),
+            maintenance: None,
             state: AppState::Converged,
             why: None,
         }

@@ -20,6 +20,7 @@ pub(super) fn evaluate<'r>(
     };
     add_if(&mut add, AppState::Stale, stale);
     add_if(&mut add, AppState::Refused, refused);
+    add_if(&mut add, AppState::Waiting, app.maintenance.as_deref());
     for row in rows {
         let why = || Some(row_line(row));
         match row.status {
@@ -69,6 +70,9 @@ impl Report {
         }
         if self.refused.is_some() {
             exit = exit.merge(Exit::BadInput);
+        }
+        if self.apps.iter().any(|app| app.maintenance.is_some()) {
+            exit = exit.merge(Exit::Waiting);
         }
         for row in &self.resources {
             exit = exit.merge(match row.status {
@@ -130,8 +134,23 @@ impl Report {
             (_, Some((first, more))) => {
                 Some(format!("{} (and {} more)", row_line(first), more.len()))
             }
+            (Exit::Waiting, None) => self.maintenance_line(),
             (_, None) => None,
         }
+    }
+
+    /// One line about the first app in maintenance.
+    fn maintenance_line(&self) -> Option<String> {
+        let mut lines = self.apps.iter().filter_map(AppReport::maintenance_line);
+        lines.next()
+    }
+}
+
+impl AppReport {
+    /// One line that says that it is in maintenance.
+    pub(crate) fn maintenance_line(&self) -> Option<String> {
+        let line = self.maintenance.as_ref()?;
+        Some(format!("{}: {line}", self.app))
     }
 }
 
@@ -149,6 +168,7 @@ mod tests {
             actual: None,
             reference: None,
             held: held.map(str::to_owned),
+            maintenance: None,
             state: AppState::Converged,
             why: None,
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Report, ResourceReport, ResourceStatus, VERSION};
+use super::{AppReport, Report, ResourceReport, ResourceStatus, VERSION};
 use crate::exit::Exit;
 use crate::ports::root::{Root, RootError, is_leftover};
 use crate::ports::services::timer;
@@ -241,12 +241,17 @@ impl<'a> History<'a> {
                 rows.filter(|row| row.status != ResourceStatus::Changed && row.paid.is_empty());
             rows.cloned().collect()
         };
+        let maintenance = |report: &Report| -> Vec<String> {
+            let lines = report.apps.iter().filter_map(AppReport::maintenance_line);
+            lines.collect()
+        };
         let stale = |report: &Report| report.stale.as_ref().map(|stale| stale.why.clone());
         changed(report) == 0
             && newest.outcome == report.outcome
             && newest.refused == report.refused
             && newest.kept_lists == report.kept_lists
             && newest.publish_error == report.publish_error
+            && maintenance(&newest) == maintenance(report)
             && stale(&newest) == stale(report)
             && lasting(&newest) == report.resources
     }

@@ -95,6 +95,9 @@ pub(crate) struct AppReport {
     /// The hold in force, with its author, expiry and reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// The maintenance in force, with its author, end and reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<String>,
     #[serde(default)]
     pub state: AppState,
     /// Why it is not converged, in one line.

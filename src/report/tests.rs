@@ -27,6 +27,7 @@ pub(super) fn report(rows: Vec<ResourceReport>) -> Report {
         took: Duration::from_millis(7),
         desired: &desired,
         apps: BTreeMap::new(),
+        maintenance: BTreeMap::new(),
         notes: Vec::new(),
         stopped: false,
     };

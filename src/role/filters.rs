@@ -5,9 +5,12 @@ use std::fmt::Write;
 
 use tera::{Error, Kwargs, State, Tera, Value};
 
+use crate::release;
+
 /// `json`: for YAML or JSON files, whatever value an operator set. `first_host`: of the server names of a site, the
 /// first that a request can name; null if there is none. `matches`: whether the tags of a node contain all of these.
-/// `unit_argument`: a text as one argument of a command in a systemd unit, where none of it has a meaning.
+/// `unit_argument`: a text as one argument of a command in a systemd unit, where none of it has a meaning. `health_path`: of a
+/// health check, the path that stays open during maintenance; null if there is none.
 pub(super) fn register(tera: &mut Tera) {
     tera.register_filter("json", |value: &Value, _: Kwargs, _: &State| {
         serde_json::to_string(value).map_err(Error::message)
@@ -29,6 +32,12 @@ pub(super) fn register(tera: &mut Tera) {
         let text = value.as_str();
         let text = text.ok_or_else(|| Error::message("unit_argument: expected a text"))?;
         Ok(unit_argument(text))
+    });
+    tera.register_filter("health_path", |value: &Value, _: Kwargs, _: &State| {
+        let health = serde_json::to_value(value).map_err(Error::message)?;
+        let url = health.get("url").and_then(serde_json::Value::as_str);
+        let path = url.and_then(release::health_path);
+        Ok(path.map_or_else(Value::none, Value::from))
     });
 }
 

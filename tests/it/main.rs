@@ -16,6 +16,7 @@
 //! - [`git_http`]: git over http: proxies and certificates
 //! - [`git_memory`]: memory that a git server can make a pass use
 //! - [`init`]: setting up a host
+//! - [`maintenance`]: apps behind a maintenance page
 //! - [`operate`]: the commands for releases on one host
 //! - [`output`]: documents for programs, in JSON and YAML
 //! - [`doctor`]: faults around a pass, each with a remedy
@@ -54,6 +55,7 @@ mod git_http;
 mod git_memory;
 mod init;
 mod locked;
+mod maintenance;
 mod operate;
 mod output;
 mod package;

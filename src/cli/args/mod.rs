@@ -1,6 +1,7 @@
 //! Commands and options as typed.
 
 mod init;
+mod maintenance;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use self::init::InitArgs;
+pub(super) use self::maintenance::{MaintenanceArgs, Switch};
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
 use super::logs::LogsArgs;
@@ -101,6 +103,8 @@ pub enum Command {
     Exec(ExecArgs),
     /// Restart the services of an app, and wait until it serves
     Restart(RestartArgs),
+    /// Put an app behind a maintenance page, or end that, without a reload; or show which apps are behind one
+    Maintenance(MaintenanceArgs),
     /// Show what the services of an app print: the last lines, and on with --follow
     Logs(LogsArgs),
     /// Show the processes of an app: user, memory, CPU time, age, the release that they run from

@@ -38,7 +38,9 @@ pub(super) fn run(limit: usize, session: &Session, output: &Output) -> Result<Ex
 }
 
 fn row(report: &Report) -> Vec<String> {
-    let mut ids: Vec<&str> = report.resources.iter().map(|row| row.id.as_str()).collect();
+    let mut ids: Vec<String> = report.resources.iter().map(|row| row.id.clone()).collect();
+    let in_maintenance = report.apps.iter().filter(|app| app.maintenance.is_some());
+    ids.extend(in_maintenance.map(|app| format!("maintenance of {}", app.app)));
     let more = ids.len().saturating_sub(3);
     ids.truncate(3);
     let mut changed_ids = ids.join(", ");

@@ -76,6 +76,9 @@ fn app_rows(status: &StatusReport, app: &AppReport, paint: Paint) -> Vec<Vec<Str
     if let Some(held) = &app.held {
         add(paint.changed(held));
     }
+    if let Some(maintenance) = &app.maintenance {
+        add(paint.changed(maintenance));
+    }
     if let Some(pin) = &details.pin {
         add(paint.changed(&pin.describe()));
     }

@@ -201,6 +201,27 @@ fn open_for_lock(root: &Root, folder: &str, name: &str) -> Option<File> {
         .map(File::from)
 }
 
+/// Held while this process reads and changes which apps are in maintenance.
+#[derive(Debug)]
+pub(crate) struct MaintenanceLock(
+    #[allow(dead_code, reason = "let go of when dropped")] Flock<File>,
+);
+
+/// Keeps apart those who change which apps are in maintenance. A lock of its own, because an operator must not wait
+/// for a running pass. Waits a moment for another process; `None`: that one does not let go of it.
+pub(crate) fn lock_maintenance(root: &Root) -> Result<Option<MaintenanceLock>, RootError> {
+    create_private_dir(root)?;
+    let mut file = root.open_lock_file(&private_dir().join("maintenance"))?;
+    for _ in 0..MAX_ATTEMPTS {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => return Ok(Some(MaintenanceLock(held))),
+            Err((file, _)) => file,
+        };
+        std::thread::sleep(RETRY_INTERVAL);
+    }
+    Ok(None)
+}
+
 /// Held while no second `trueup doctor` may run on this host.
 #[derive(Debug)]
 pub(crate) struct DoctorLock(

@@ -26,6 +26,7 @@ const EXAMPLES: &[(&str, &[u8])] = embed_examples![
     "last-good-lists.json",
     "last-published.json",
     "lock-holder.json",
+    "maintenance.json",
     "manifest-meta.json",
     "overrides.json",
     "owed-record.json",

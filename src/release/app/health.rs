@@ -85,3 +85,36 @@ impl HealthCheck {
         Ok(())
     }
 }
+
+/// The path of a health check's URL that stays open to load balancers during maintenance. `None`: there is none, because
+/// visitors ask for it too (`/`), or because nginx would compare it with something else than what was sent.
+pub(crate) fn health_path(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    let path = url.path();
+    let literal = |c: char| c.is_ascii_alphanumeric() || "/-._~+@,=:".contains(c);
+    let is_literal = path.chars().all(literal) && !path.contains("//");
+    (is_literal && path != "/").then(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::health_path;
+
+    #[test]
+    fn health_path_is_one_that_nginx_compares_literally() {
+        for (url, path) in [
+            ("http://127.0.0.1:3000/up", Some("/up")),
+            ("http://127.0.0.1:3000/up/?full=1", Some("/up/")),
+            ("http://127.0.0.1:3000/a/../up", Some("/up")),
+            ("http://127.0.0.1:3000", None),
+            ("http://127.0.0.1:3000/", None),
+            ("http://127.0.0.1:3000//up", None),
+            ("http://127.0.0.1:3000/up%22;", None),
+            ("http://127.0.0.1:3000/$host", None),
+            ("http://127.0.0.1:3000/up\"{}", None),
+            ("3000/up", None),
+        ] {
+            assert_eq!(health_path(url).as_deref(), path, "{url}");
+        }
+    }
+}

@@ -93,6 +93,11 @@ impl Layout {
         Path::new(STATE_DIR).join(format!("orders/{}.json", self.app))
     }
 
+    /// The folder of the apps that an operator put into maintenance, a file each. Templates of web servers name it.
+    pub(crate) fn maintenance_dir() -> PathBuf {
+        Path::new(STATE_DIR).join("maintenance")
+    }
+
     pub(crate) fn mirrors() -> PathBuf {
         Path::new(STATE_DIR).join("mirrors")
     }

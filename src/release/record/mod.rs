@@ -5,6 +5,7 @@ pub(super) mod disk;
 pub(super) mod entry;
 pub(super) mod inventory;
 pub(super) mod log;
+pub(super) mod maintenance;
 pub(super) mod overrides;
 pub(super) mod pin;
 pub(super) mod quarantine;

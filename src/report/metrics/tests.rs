@@ -89,6 +89,7 @@ fn failed() -> Report {
         actual: None,
         reference: Some("feature/\"a\\b\"\n{x}\u{7}=,ü".into()),
         held: None,
+        maintenance: None,
         state: AppState::Failed,
         why: None,
     }];

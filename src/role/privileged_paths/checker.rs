@@ -117,6 +117,7 @@ fn split_directive<'l>(format: &Format, line: &'l str) -> (String, &'l str) {
     };
     let (name, value) = match format.path_prefix {
         "/etc/logrotate.d/" if word.starts_with('/') => ("(pattern)", line),
+        "/etc/nginx/maintenance/" => ("(markup)", line),
         "/etc/sudoers.d/" => ("(command)", line.split(": ").nth(1).unwrap_or(line)),
         "/etc/nginx/sites-enabled/" if network(word) => ("(network)", line),
         "/home/deploy/.ssh/" if !line.starts_with("Identity") && line.contains(" ssh-") => {

@@ -34,6 +34,7 @@ attributes:
       port: 3000
       secrets: {KEY: "a secret"}
       processes: {sidekiq: bundle exec sidekiq, worker: procfile}
+      health: {url: "http://127.0.0.1:3000/up"}
   python_apps:
     api:
       repo: /a.git

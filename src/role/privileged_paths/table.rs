@@ -163,11 +163,31 @@ pub(super) const FORMATS: &[Format] = &[
                 "no shipped site has one; nginx's own configuration selects the logs",
             ),
             directive(
-                &["location", "proxy_pass", "set_real_ip_from", "(network)"],
+                &["if"],
+                User("www-data"),
+                "nginx's workers only look whether the file is there, in a folder of root's",
+            ),
+            directive(
+                &[
+                    "location",
+                    "error_page",
+                    "default_type",
+                    "proxy_pass",
+                    "set_real_ip_from",
+                    "(network)",
+                ],
                 NoFile,
-                "parts of URLs, and networks",
+                "parts of URLs, networks, a media type",
             ),
         ],
+    },
+    Format {
+        path_prefix: "/etc/nginx/maintenance/",
+        path_suffix: ".html",
+        display_path: "/etc/nginx/maintenance/APP.html",
+        read_by: "nginx's workers, as www-data",
+        owner: "root",
+        directives: &[directive(&["(markup)"], NoFile, "a page for visitors")],
     },
     Format {
         path_prefix: "/etc/logrotate.d/",
