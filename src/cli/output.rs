@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::logging::erase_live_line;
 use crate::printable;
 use crate::report::Paint;
 use crate::yaml;
@@ -95,6 +96,7 @@ impl Output {
             tracing::info!(target: "trueup::said", "{}", printable::text(text.as_ref()));
             return;
         }
+        erase_live_line();
         let _ = writeln!(std::io::stdout(), "{}", self.sanitize(text.as_ref()));
     }
 
@@ -150,6 +152,7 @@ impl Output {
         };
         match text {
             Ok(text) => {
+                erase_live_line();
                 let _ = std::io::stdout().write_all(text.as_bytes());
             }
             Err(error) => self.print_error(&format!("cannot write the document: {error}")),
@@ -161,6 +164,7 @@ impl Output {
             tracing::error!(target: "trueup::said", "{}", printable::text(text));
             return;
         }
+        erase_live_line();
         let _ = writeln!(std::io::stderr(), "{}", printable::text(text));
     }
 

@@ -4,12 +4,10 @@ use serde::Serialize;
 
 use crate::operate::CommandError;
 use crate::pass::Session;
+use crate::ports::line_splitter::LineSplitter;
 use crate::ports::secrets::Redactor;
 use crate::ports::services::{LogRange, LogRead, LogReader, ServiceLog};
 use crate::resource::{Failure, FailureKind};
-
-/// Longest line, in bytes; a longer one continues in the next.
-const MAX_LINE_BYTES: usize = 32 << 10;
 
 /// A line of a log. Text of others.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +30,7 @@ struct OpenLog {
     name: String,
     /// `None` at its end.
     reader: Option<Box<dyn LogReader>>,
-    lines: LineSplitter,
+    lines: RedactedLines,
 }
 
 impl AppLogs {
@@ -69,7 +67,7 @@ impl AppLogs {
         let open = |log: ServiceLog| OpenLog {
             name: log.name,
             reader: Some(log.reader),
-            lines: LineSplitter::new(),
+            lines: RedactedLines::new(),
         };
         AppLogs {
             logs: logs.into_iter().map(open).collect(),
@@ -130,73 +128,45 @@ fn explain(failure: Failure) -> Failure {
 }
 
 /// Cuts a stream into lines, without secrets.
-struct LineSplitter {
+struct RedactedLines {
     redactor: Redactor,
-    /// The beginning of a line.
-    partial_line: Vec<u8>,
+    lines: LineSplitter,
 }
 
-impl LineSplitter {
+impl RedactedLines {
     /// Covers the secrets that are registered by now.
-    fn new() -> LineSplitter {
-        LineSplitter {
+    fn new() -> RedactedLines {
+        RedactedLines {
             redactor: Redactor::new(),
-            partial_line: Vec::new(),
+            lines: LineSplitter::default(),
         }
     }
 
     /// Takes the next piece, and returns the lines that end in it.
     fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         let shown = self.redactor.push(bytes);
-        self.split(&shown)
+        self.lines.push(&shown)
     }
 
     /// Ends the stream, and returns the rest.
     fn finish(&mut self) -> Vec<String> {
         let rest = self.redactor.finish();
-        let mut lines = self.split(&rest);
-        if !self.partial_line.is_empty() {
-            lines.push(self.take_line());
-        }
+        let mut lines = self.lines.push(&rest);
+        lines.extend(self.lines.finish());
         lines
-    }
-
-    fn split(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut lines = Vec::new();
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ends) = match piece.split_last() {
-                Some((b'\n', text)) => (text, true),
-                _ => (piece, false),
-            };
-            for part in text.chunks(MAX_LINE_BYTES) {
-                if self.partial_line.len() + part.len() > MAX_LINE_BYTES {
-                    lines.push(self.take_line());
-                }
-                self.partial_line.extend_from_slice(part);
-            }
-            if ends {
-                lines.push(self.take_line());
-            }
-        }
-        lines
-    }
-
-    fn take_line(&mut self) -> String {
-        let line = std::mem::take(&mut self.partial_line);
-        let line = line.strip_suffix(b"\r").unwrap_or(&line);
-        String::from_utf8_lossy(line).into_owned()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::line_splitter::MAX_LINE_BYTES;
     use crate::ports::secrets;
 
     #[test]
     fn stream_is_cut_into_bounded_lines_without_secrets() {
         secrets::add_secret("canary-of-a-log");
-        let mut splitter = LineSplitter::new();
+        let mut splitter = RedactedLines::new();
         let long = "x".repeat(MAX_LINE_BYTES + 1);
         let text = format!("one\r\n\nkey canary-of-a-log.\n{long}\nü\u{fffd}");
         let expected = ["one", "", "key (secret).", &long[1..], "x", "ü\u{fffd}"];
@@ -287,7 +257,7 @@ mod tests {
             OpenLog {
                 name: "worker".into(),
                 reader: Some(Box::new(Unreadable)),
-                lines: LineSplitter::new(),
+                lines: RedactedLines::new(),
             },
         );
         assert_eq!(read_all(&mut logs), ["web a"]);

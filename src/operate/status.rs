@@ -68,6 +68,7 @@ struct AppDocument<'a> {
 #[derive(Debug, Serialize)]
 struct AppDetails<'a> {
     release: Option<&'a str>,
+    running: Option<&'a crate::release::RunningStep>,
     pin: Option<&'a crate::release::Pin>,
     quarantine: &'a [crate::release::QuarantinedSha],
     serving: Option<&'a crate::pass::ServingStatus>,
@@ -267,6 +268,7 @@ impl StatusReport {
     fn app_document<'a>(&'a self, row: &'a crate::report::AppReport) -> AppDocument<'a> {
         let details = self.app_status(&row.app).map(|status| AppDetails {
             release: status.release.as_deref(),
+            running: status.running.as_ref(),
             pin: status.pin.as_ref(),
             quarantine: &status.quarantine,
             serving: status.serving.as_ref(),

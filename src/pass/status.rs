@@ -9,7 +9,8 @@ use super::cron::{CronStatus, cron_jobs};
 use super::{ManifestSource, PassError, PassOptions, Selection, Session, plan};
 use crate::desired::Sha;
 use crate::plan::{Plan, PlannedOutcome};
-use crate::release::{self, Overrides, Pin, QuarantinedSha, ReleaseSpec};
+use crate::ports::lock;
+use crate::release::{self, Overrides, Pin, QuarantinedSha, ReleaseSpec, RunningStep};
 use crate::report::Report;
 use crate::resource::{Failure, FailureKind, Trial};
 use crate::role::{Catalog, Resource};
@@ -44,6 +45,8 @@ pub(crate) struct AppStatus {
     pub pin: Option<Pin>,
     pub quarantine: Vec<QuarantinedSha>,
     pub cron: Vec<CronStatus>,
+    /// What the running pass is at in a release of the app.
+    pub running: Option<RunningStep>,
     /// `null`: no active release.
     pub serving: Option<ServingStatus>,
 }
@@ -134,7 +137,9 @@ impl Session {
                 health: self.probe_health(spec, active.sha.as_ref(), resource, catalog),
             }
         });
+        let holder = lock::read_holder(&self.host.root);
         AppStatus {
+            running: holder.and_then(|pass| release::running_step(&self.host, &layout, pass.since)),
             app: spec.app.clone(),
             sha: active
                 .as_ref()

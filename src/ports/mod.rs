@@ -15,6 +15,7 @@ pub(crate) mod exec;
 pub(crate) mod git_memory;
 pub(crate) mod http;
 pub(crate) mod journal;
+pub(crate) mod line_splitter;
 pub(crate) mod listeners;
 pub(crate) mod lock;
 pub(crate) mod machine;

@@ -22,6 +22,7 @@
 //! | --- | --- |
 //! | `app` | an app's release as its role declares it, and the layout of its folders |
 //! | `record` | the record of its releases: stages, quarantine, pin |
+//! | `progress` | what a long fetch or a command is at, as log events |
 //! | `deployment` | the value that all layers below share: one app at one sha |
 //! | `source` | the repository: mirror, fetch, allowed refs, the tree of a commit |
 //! | `stages` | the stages of a release, one file each |
@@ -32,6 +33,7 @@ mod app;
 mod commands;
 mod deployment;
 mod pipeline;
+pub(crate) mod progress;
 mod record;
 mod source;
 mod stages;
@@ -60,6 +62,7 @@ pub(crate) use record::maintenance::{Maintenance, apps_in_maintenance, maintenan
 pub(crate) use record::overrides::Overrides;
 pub(crate) use record::pin::Pin;
 pub(crate) use record::quarantine::QuarantinedSha;
+pub(crate) use record::running::{RunningStep, running_step};
 pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::active_links;

@@ -12,6 +12,7 @@
 //! - [`followers`]: services that start with a new release after its gate
 //! - [`gate`]: releases that fail their gate
 //! - [`printed`]: text of others on an operator's terminal
+//! - [`progress`]: what a long step is at
 //! - [`release_crash`]: a deploy killed at every stage
 //! - [`git_http`]: git over http: proxies and certificates
 //! - [`git_memory`]: memory that a git server can make a pass use
@@ -63,6 +64,7 @@ mod preflight;
 mod printed;
 mod privilege;
 mod processes;
+mod progress;
 mod python_role;
 mod release_crash;
 mod resume;

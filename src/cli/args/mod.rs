@@ -60,7 +60,7 @@ pub struct GlobalArgs {
     /// Where and how to log [default: text at a terminal, the journal under systemd]
     #[arg(long, global = true, value_enum, value_name = "FORM")]
     pub log: Option<LogFormat>,
-    /// Log more: -v for each step, -vv for everything
+    /// Log more: -v for each step, with all that it prints; -vv for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }

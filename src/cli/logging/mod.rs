@@ -1,5 +1,6 @@
 //! Logging setup: text at a terminal, fields in the journal under systemd, JSON on request.
 
+mod live;
 mod sanitize;
 
 use tracing::level_filters::LevelFilter;
@@ -10,6 +11,9 @@ use tracing_subscriber::{Layer, fmt};
 use super::args::LogFormat;
 use crate::apply::RESOURCE_TARGET;
 use crate::ports::journal;
+use crate::release::progress;
+
+pub(crate) use live::erase as erase_live_line;
 
 /// Initializes logging. Returns whether standard output is the journal, which then holds everything as events
 /// with fields already.
@@ -27,8 +31,17 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
         }
     });
     // Log lines of libraries appear only at the highest verbosity.
-    let is_logged_target =
-        move |target: &str| verbose > 1 || target.starts_with("trueup") || target == "progress";
+    let is_live = form == LogFormat::Text && verbose == 0 && live::is_supported();
+    let is_logged_target = move |target: &str| match target {
+        progress::LIVE => false,
+        // The live line shows them.
+        progress::STARTED | progress::FETCHING => !is_live,
+        // The journal has more readers than the log of a release, which this quotes.
+        progress::RUNNING => !is_live && form != LogFormat::Journal,
+        progress::ENDED_SOON => is_live,
+        "progress" | progress::ENDED | progress::OUTPUT => true,
+        target => verbose > 1 || target.starts_with("trueup"),
+    };
     // At a terminal the command prints these itself; other logs need them as fields.
     let printed = form == LogFormat::Text && verbose == 0;
     let filter = tracing_subscriber::filter::filter_fn(move |meta| {
@@ -39,6 +52,7 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
             && !(printed && meta.target() == RESOURCE_TARGET)
             && !is_text_span
     });
+    let live_filter = tracing_subscriber::filter::filter_fn(|meta| meta.target() == progress::LIVE);
     let text = || {
         fmt::layer()
             .with_writer(|| sanitize::SanitizedStderr::Text)
@@ -66,6 +80,7 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
     // A second initialization in one process (a test) keeps the first.
     let _ = tracing_subscriber::registry()
         .with(layer.with_filter(filter))
+        .with(is_live.then(|| live::LiveLayer.with_filter(live_filter)))
         .try_init();
     journalled && journal::stdout_is_journal()
 }

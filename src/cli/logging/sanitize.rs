@@ -10,6 +10,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::live;
 use crate::printable;
 
 /// Maximum number of fields of an event.
@@ -28,6 +29,7 @@ impl Write for SanitizedStderr {
             SanitizedStderr::Text => printable::text(&text),
             SanitizedStderr::Json => printable::json(&text),
         };
+        live::erase();
         std::io::stderr().write_all(fit.as_bytes())?;
         Ok(line.len())
     }

@@ -1,10 +1,13 @@
 //! Prints the status of a host as text.
 
+use jiff::Timestamp;
+
 use crate::cli::Output;
 use crate::cli::format::{cron_text, format_age, format_duration};
 use crate::exit::Exit;
 use crate::operate::status::{NextPass, StatusReport};
 use crate::pass::{ProbeResult, ServingStatus};
+use crate::release::RunningStep;
 use crate::report::{
     AppReport, AppState, Counts, Paint, ResourceStatus, change_line, obligation_line, waiting_lines,
 };
@@ -66,6 +69,9 @@ fn app_rows(status: &StatusReport, app: &AppReport, paint: Paint) -> Vec<Vec<Str
         return rows;
     };
     let mut add = |text: String| rows.push(vec![String::new(), text]);
+    if let Some(running) = &details.running {
+        add(running_text(running, status.now));
+    }
     if let Some(serving) = &details.serving {
         add(format!("serving: {}", serving_text(serving, paint)));
     }
@@ -185,6 +191,20 @@ fn app_text(app: &AppReport, paint: Paint) -> String {
         }
         state => format!("{text}: {}", paint.changed(state.word())),
     }
+}
+
+/// `running: build install of 20261121050000-4f2c9d0, for 3m: Fetching gem metadata`.
+fn running_text(running: &RunningStep, now: Timestamp) -> String {
+    let step = running.step.as_ref();
+    let step = step.map_or(String::new(), |step| format!(" {step}"));
+    let output = running.last_output.as_ref();
+    let output = output.map_or(String::new(), |line| format!(": {line}"));
+    format!(
+        "running: {}{step} of {}, for {}{output}",
+        running.stage.as_str(),
+        running.release,
+        format_age(running.since, now)
+    )
 }
 
 fn serving_text(serving: &ServingStatus, paint: Paint) -> String {

@@ -18,7 +18,7 @@ use super::memfd::sealed_input;
 use super::output::{HeadingEscaper, LOG_LIMIT, Output};
 use super::process::ChildProcess;
 use super::spawn::{MAX_START_TIMEOUT, Spawn};
-use super::{Command, CompletedCommand, ExecError, ExitReason};
+use super::{Command, CompletedCommand, ExecError, ExitReason, OutputObserver};
 use crate::ports::deadline::Deadline;
 use crate::ports::secrets::Redactor;
 use crate::ports::watchdog;
@@ -43,7 +43,7 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
     };
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|error| failed(error.into()))?;
     let input = std::mem::take(&mut command.input);
-    let log = command.log.take();
+    let (log, observer) = (command.log.take(), command.observer.take());
     let operation = watchdog::begin(format!("`{line}`"), command.timeout);
     let stdin = match input.is_empty() {
         true => open_dev_null(),
@@ -67,7 +67,7 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
         }
         started => started?,
     };
-    let mut reader = OutputReader::new(reader, log).map_err(failed)?;
+    let mut reader = OutputReader::new(reader, log, observer).map_err(failed)?;
     let exit_reason = wait_for_exit(&mut process, &mut reader, &deadline).map_err(failed)?;
     Ok(CompletedCommand {
         exit_reason,
@@ -93,6 +93,7 @@ pub(super) fn spawn_detached(command: Command) -> Result<u32, ExecError> {
 struct OutputReader {
     pipe: File,
     log: Option<File>,
+    observer: Option<Box<dyn OutputObserver>>,
     logged: u64,
     output: Output,
     open: bool,
@@ -101,11 +102,16 @@ struct OutputReader {
 }
 
 impl OutputReader {
-    fn new(pipe: OwnedFd, log: Option<File>) -> io::Result<OutputReader> {
+    fn new(
+        pipe: OwnedFd,
+        log: Option<File>,
+        observer: Option<Box<dyn OutputObserver>>,
+    ) -> io::Result<OutputReader> {
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(OutputReader {
             pipe: pipe.into(),
             log,
+            observer,
             logged: 0,
             output: Output::default(),
             open: true,
@@ -152,7 +158,13 @@ impl OutputReader {
     }
 
     fn store(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.output.push(bytes);
+        if let Some(observer) = &mut self.observer {
+            observer.on_output(bytes);
+        }
         let Some(log) = &mut self.log else { return };
         if self.logged > LOG_LIMIT {
             return;
@@ -172,10 +184,14 @@ fn wait_for_exit(
     deadline: &Deadline,
 ) -> io::Result<ExitReason> {
     let mut pause = Duration::from_millis(1);
-    let mut tracer_checked_at = Instant::now();
+    let started = Instant::now();
+    let mut tracer_checked_at = started;
     loop {
         // The closing pipe signals the exit; the short pause covers a child that closed it early.
         reader.poll_output(pause)?;
+        if let Some(observer) = &mut reader.observer {
+            observer.on_tick(started.elapsed());
+        }
         if process.has_ended()? {
             drain(reader)?;
             // Also ends the processes that the child left in its group.

@@ -31,6 +31,15 @@ pub(crate) struct Identity {
     pub shell: PathBuf,
 }
 
+/// Follows a child while it runs.
+pub(crate) trait OutputObserver: std::fmt::Debug + Send {
+    /// The child printed this; secrets are redacted.
+    fn on_output(&mut self, bytes: &[u8]);
+
+    /// Called several times a second, `elapsed` after the start.
+    fn on_tick(&mut self, elapsed: Duration);
+}
+
 /// A child to run. The environment is exactly `env` (with [`PATH`] when it has none).
 #[derive(Debug)]
 pub(crate) struct Command {
@@ -45,6 +54,8 @@ pub(crate) struct Command {
     pub timeout: Duration,
     /// Also receives all output, up to 16 MiB.
     pub log: Option<File>,
+    /// Told of all output and of the time, while the child runs.
+    pub observer: Option<Box<dyn OutputObserver>>,
     /// Passed to the child as 3, 4, …; at most 16.
     pub extra_fds: Vec<OwnedFd>,
     /// Content of standard input.
@@ -68,6 +79,7 @@ impl Command {
             umask: DEFAULT_UMASK,
             timeout: DEFAULT_TIMEOUT,
             log: None,
+            observer: None,
             extra_fds: Vec::new(),
             input: Vec::new(),
             stop: None,

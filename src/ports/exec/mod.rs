@@ -25,7 +25,7 @@ mod terminal;
 mod tests;
 
 pub(crate) use attributes::reset_inherited_attributes;
-pub(crate) use command::{Command, DEFAULT_TIMEOUT, DEFAULT_UMASK, Identity, PATH};
+pub(crate) use command::{Command, DEFAULT_TIMEOUT, DEFAULT_UMASK, Identity, OutputObserver, PATH};
 pub(crate) use error::ExecError;
 pub(crate) use exit::{CompletedCommand, ExitReason};
 pub(crate) use memfd::MemFile;
@@ -59,7 +59,7 @@ impl Exec {
         })
     }
 
-    /// Starts a child with piped input and output. Ignores `input`, `log` and `timeout`: `deadline` limits
+    /// Starts a child with piped input and output. Ignores `input`, `log`, `observer` and `timeout`: `deadline` limits
     /// the time.
     pub(crate) fn spawn_piped(
         &self,
@@ -71,7 +71,8 @@ impl Exec {
 
     /// Runs an interactive command in place of trueup: with the caller's input and output, its own pty where
     /// those are a terminal, and the signals that trueup receives. Ends trueup with the command's exit
-    /// status, and returns only if the command cannot be run. Ignores `timeout`, `log` and `input`.
+    /// status, and returns only if the command cannot be run. Ignores `timeout`, `log`, `observer` and
+    /// `input`.
     pub(crate) fn run_interactive(&self, command: &Command) -> ExecError {
         match console::run_interactive(command) {
             Ok(status) => console::exit_as(status),
@@ -80,7 +81,7 @@ impl Exec {
     }
 
     /// Starts a child that outlives trueup, in its own session, and returns its process id. Its output goes
-    /// to `command.log`; ignores `timeout` and `input`.
+    /// to `command.log`; ignores `timeout`, `observer` and `input`.
     pub(crate) fn spawn_detached(&self, command: Command) -> Result<u32, ExecError> {
         child::spawn_detached(command)
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -85,6 +85,30 @@ impl Root {
             }
         }
         Ok(Some((meta, body)))
+    }
+
+    /// The last `limit` bytes of a file, however long it is. `None` if it does not exist, or is no regular file.
+    pub(crate) fn read_tail(&self, path: &Path, limit: u32) -> Result<Option<Vec<u8>>> {
+        let Some(resolved) = self.resolve_path("read", path)? else {
+            return Ok(None);
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let name = resolved.name.as_os_str();
+        let mut file = match openat(&resolved.parent, name, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
+            Err(source) => return Err(self.io_error("read", path)(source)),
+        };
+        let meta = Meta::from(fstat(&file).map_err(self.io_error("read", path))?);
+        if meta.kind != super::FileKind::File {
+            return Ok(None);
+        }
+        let limit = u64::from(limit);
+        let mut body = Vec::new();
+        file.seek(SeekFrom::Start(meta.size.saturating_sub(limit)))
+            .and_then(|_| file.take(limit).read_to_end(&mut body))
+            .map_err(|error| self.io_error("read", path)(errno_of(&error)))?;
+        Ok(Some(body))
     }
 
     /// The target of a link, as written in it. `None` if it does not exist or is no link.

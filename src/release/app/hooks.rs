@@ -30,6 +30,13 @@ impl Hooks {
         self.0.get(name).map_or(&[], |steps| &steps.0)
     }
 
+    /// Whether a stage has hooks.
+    pub(crate) fn has_any(&self, stage: &str) -> bool {
+        ["before", "after"]
+            .iter()
+            .any(|side| !self.steps_of(&format!("{side}_{stage}")).is_empty())
+    }
+
     /// Refuses hooks of unknown stages, and hooks that could be skipped.
     pub(crate) fn validate(&self) -> Result<(), Problem> {
         let stages = Stage::ALL

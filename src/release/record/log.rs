@@ -94,6 +94,14 @@ fn stage_output<'t>(log: &'t str, stage_entry: &StageEntry) -> Vec<&'t str> {
     lines
 }
 
+/// The name of the command in a heading of this stage.
+pub(super) fn heading_name(line: &str, stage: Stage) -> Option<&str> {
+    let rest = line
+        .strip_prefix(LOG_HEADING)?
+        .strip_prefix(stage.as_str())?;
+    Some(rest.strip_prefix(' ')?.split_once(" == ")?.0)
+}
+
 fn is_heading(line: &str) -> bool {
     let rest = line.strip_prefix(LOG_HEADING);
     rest.and_then(|rest| rest.split_once(' '))
@@ -103,7 +111,7 @@ fn is_heading(line: &str) -> bool {
 }
 
 /// A line that is safe for a terminal: without colours, overwritten text, and control characters.
-fn sanitize_line(line: &str) -> String {
+pub(in crate::release) fn sanitize_line(line: &str) -> String {
     let line = line.trim_end_matches('\r');
     let line = line.rsplit('\r').next().unwrap_or_default();
     let mut plain = String::new();

@@ -10,6 +10,7 @@ pub(super) mod overrides;
 pub(super) mod pin;
 pub(super) mod quarantine;
 pub(super) mod releases;
+pub(super) mod running;
 pub(super) mod trial;
 
 pub(super) use disk::current;

@@ -91,8 +91,9 @@ impl Attempt<'_, '_> {
             why: None,
             definition: definition.map(str::to_owned),
         };
-        let is_long =
-            step.is_some() || matches!(stage, Stage::Assets | Stage::Migrate | Stage::Preflight);
+        let is_long = step.is_some()
+            || matches!(stage, Stage::Assets | Stage::Migrate | Stage::Preflight)
+            || self.deployment.spec.hooks.has_any(stage.as_str());
         self.entry_mut().put_stage(entry.clone());
         if is_long {
             self.save()?;

@@ -26,7 +26,7 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
         }
         // A changed or new step invalidates the outputs of later ones.
         let mut afresh = false;
-        for (i, (task, definition)) in tasks.iter().zip(&definitions).enumerate() {
+        for (task, definition) in tasks.iter().zip(&definitions) {
             let step = Some(task.name.as_str());
             let done = attempt
                 .entry()
@@ -38,16 +38,12 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
             attempt.deployment.check_stop()?;
             attempt.run_recorded(Stage::Build, step, Some(definition), |attempt| {
                 let deployment = attempt.deployment;
-                let progress = format!(
-                    "{}: step {} of {}: {}",
-                    spec.app,
-                    i + 1,
-                    tasks.len(),
-                    task.name
-                );
                 if let Some(shared) = task.shared_outputs {
-                    tracing::info!(target: "progress", "{progress}");
-                    return outputs::provide(attempt, task, shared);
+                    let outcome = outputs::provide(attempt, task, shared)?;
+                    if let StageOutcome::Skipped(why) = &outcome {
+                        tracing::info!(target: "progress", "{}: skipped, {why}", task.title);
+                    }
+                    return Ok(outcome);
                 }
                 if let Some(basis) = skip::find_basis(attempt, task)? {
                     let mut outputs = task.outputs.iter();
@@ -58,7 +54,7 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                         Ok(()) => {
                             // The copied folders have the rendered files of the other release.
                             files::write_files(deployment, &deployment.layout.release(&attempt.name))?;
-                            tracing::info!(target: "progress", "{progress}: skipped, {}", basis.describe());
+                            tracing::info!(target: "progress", "{}: skipped, {}", task.title, basis.describe());
                             return Ok(StageOutcome::Skipped(basis.describe()));
                         }
                         Err(failure) if deployment.host.stop.is_set() => return Err(failure),
@@ -69,7 +65,6 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                         }
                     }
                 }
-                tracing::info!(target: "progress", "{progress}");
                 run::run(deployment, &attempt.name, task)?;
                 Ok(StageOutcome::Done)
             })?;
@@ -101,7 +96,6 @@ pub(crate) fn compile_assets(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
             .entry()
             .is_done(Stage::Assets, Some(COMPILE_STEP), Some(&definition));
         if !compiled {
-            tracing::info!(target: "progress", "{}: assets", spec.app);
             assets::reset_compile_folder(deployment, &attempt.name)?;
             attempt.run_recorded(Stage::Assets, Some(COMPILE_STEP), Some(&definition), |attempt| {
                 run::run(attempt.deployment, &attempt.name, &task)?;

@@ -22,7 +22,6 @@ pub(crate) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
         if let Some(basis) = skip::find_basis(attempt, &task)? {
             return Ok(StageOutcome::Skipped(basis.describe()));
         }
-        tracing::info!(target: "progress", "{}: migrating", spec.app);
         run::run(attempt.deployment, &attempt.name, &task)?;
         Ok(StageOutcome::Done)
     })

@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::digest;
-use crate::ports::exec::{CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output};
+use crate::ports::exec::{
+    CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output, OutputObserver,
+};
 use crate::ports::root::Attrs;
 use crate::release::app::outputs::SharedOutputs;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::app::step::{DEFAULT_STEP_TIMEOUT, Step};
 use crate::release::deployment::Deployment;
+use crate::release::progress::StepProgress;
 use crate::release::record::log::{MAX_LOG, heading};
 use crate::resource::{Argv, Failure, Seconds};
 
@@ -24,6 +27,8 @@ pub(super) const MAX_SHOWN_LINES: usize = 20;
 
 /// One command, as a role describes it.
 pub(crate) struct Task<'a> {
+    /// For its progress, with the name of the app.
+    pub title: String,
     /// For logs and errors.
     pub name: String,
     pub stage: Stage,
@@ -53,6 +58,7 @@ impl<'a> Task<'a> {
         step: &'a Step,
     ) -> Task<'a> {
         Task {
+            title: format!("{}: {name}", spec.app),
             name,
             stage,
             run: &step.run,
@@ -69,7 +75,9 @@ impl<'a> Task<'a> {
 
     pub(crate) fn build_step(spec: &'a ReleaseSpec, index: usize) -> Task<'a> {
         let (name, step) = (spec.step_name(index), &spec.steps[index]);
+        let (number, total) = (index + 1, spec.steps.len());
         Task {
+            title: format!("{}: step {number} of {total}: {name}", spec.app),
             may_stop: true,
             ..Task::from_step(spec, name, Stage::Build, step)
         }
@@ -77,6 +85,7 @@ impl<'a> Task<'a> {
 
     pub(crate) fn assets(spec: &'a ReleaseSpec) -> Option<Task<'a>> {
         spec.assets.as_ref().map(|assets| Task {
+            title: format!("{}: assets", spec.app),
             name: "assets".into(),
             stage: Stage::Assets,
             run: &assets.run,
@@ -93,6 +102,7 @@ impl<'a> Task<'a> {
 
     pub(crate) fn migrate(spec: &'a ReleaseSpec) -> Option<Task<'a>> {
         spec.migrate.as_ref().map(|migrate| Task {
+            title: format!("{}: migrating", spec.app),
             name: "migrate".into(),
             stage: Stage::Migrate,
             run: &migrate.run,
@@ -155,18 +165,23 @@ pub(crate) fn run(
     name: &str,
     task: &Task<'_>,
 ) -> Result<Output, Failure> {
-    let done = execute(deployment, name, task)?;
-    match done.exit_reason {
-        ExitReason::Exited(0) => Ok(done.output),
-        ExitReason::Stopped => Err(Failure::stopped()),
-        _ => Err(step_failure(deployment, name, task, &done)),
-    }
+    let progress = StepProgress::begin(deployment.host, task.title.clone());
+    let observer = progress.observer(&task.name);
+    let result =
+        execute(deployment, name, task, observer).and_then(|done| match done.exit_reason {
+            ExitReason::Exited(0) => Ok(done.output),
+            ExitReason::Stopped => Err(Failure::stopped()),
+            _ => Err(step_failure(deployment, name, task, &done)),
+        });
+    progress.end(&result);
+    result
 }
 
 fn execute(
     deployment: &Deployment<'_>,
     name: &str,
     task: &Task<'_>,
+    observer: Box<dyn OutputObserver>,
 ) -> Result<CompletedCommand, Failure> {
     let (root, layout) = (&deployment.host.root, &deployment.layout);
     let mut command = task
@@ -203,6 +218,7 @@ fn execute(
         heading(task.stage, &task.name, &format!("{now:.0} {}", task.run))
     );
     command.log = Some(log);
+    command.observer = Some(observer);
     command.stop = task.may_stop.then(|| deployment.host.stop.clone());
     Ok(deployment.host.exec.run(command)?)
 }

@@ -13,6 +13,7 @@ use super::{Source, assert_none, sources};
 const ROOMS: &[&str] = &[
     "app",
     "record",
+    "progress",
     "deployment",
     "source",
     "stages",

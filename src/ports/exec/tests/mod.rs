@@ -1,3 +1,4 @@
+mod observed;
 mod stopped_before_exec;
 mod unkillable;
 

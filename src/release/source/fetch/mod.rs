@@ -27,6 +27,7 @@ use crate::ports::git_memory;
 use crate::ports::http::HttpClient;
 use crate::ports::watchdog;
 use crate::release::deployment::Deployment;
+use crate::release::progress::FetchProgress;
 use crate::resource::Failure;
 
 /// Time limit for the first answer of an ssh server.
@@ -99,6 +100,7 @@ pub(crate) struct Fetcher<'a> {
     ssh: Option<SshClient>,
     started: Instant,
     last_progress: Cell<Option<Instant>>,
+    progress: FetchProgress,
     /// Bytes received at the last check of the free disk space.
     space_checked_at: Cell<usize>,
     /// Digest of the allowed refs that the server advertised.
@@ -131,6 +133,7 @@ impl<'a> Fetcher<'a> {
             ssh: ssh.transpose()?,
             started,
             last_progress: Cell::new(None),
+            progress: FetchProgress::default(),
             space_checked_at: Cell::new(0),
             advertisement_digest: RefCell::default(),
             skipped_ref: RefCell::default(),
@@ -338,7 +341,11 @@ impl<'a> Fetcher<'a> {
         // A fetch of less than a second logs no progress.
         if due(self.last_progress.get().unwrap_or(self.started)) {
             self.last_progress.set(Some(now));
-            tracing::info!(target: "progress", "{}: fetching {}: {}", self.deployment.spec.app, self.deployment.spec.repo, format_progress(progress));
+            let spec = self.deployment.spec;
+            let title = format!("{}: fetching {}", spec.app, spec.repo);
+            let elapsed = now.duration_since(self.started);
+            self.progress
+                .show(&title, elapsed, &format_progress(progress));
         }
         self.may_continue() && self.check_space(progress.received_bytes())
     }

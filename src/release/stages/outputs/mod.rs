@@ -122,6 +122,7 @@ impl OutputJob<'_> {
         };
         let task = Task {
             name: format!("{} (key)", self.task.name),
+            title: format!("{} (key)", self.task.title),
             run,
             timeout: KEY_TIMEOUT,
             ..*self.task
@@ -142,6 +143,7 @@ impl OutputJob<'_> {
     fn run_at(&self, folder: &Path) -> Result<(), Failure> {
         let task = Task {
             name: self.task.name.clone(),
+            title: self.task.title.clone(),
             outputs_path: Some(folder),
             ..*self.task
         };

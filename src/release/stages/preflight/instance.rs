@@ -15,6 +15,7 @@ use crate::release::app::preflight::PreflightSpec;
 use crate::release::app::spec::POLL_INTERVAL;
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
+use crate::release::progress::StepProgress;
 use crate::release::record::log::heading;
 use crate::release::stages::attempt::Attempt;
 use crate::release::stages::gate::PermanentFailures;
@@ -31,6 +32,7 @@ const SIGKILL: i32 = 9;
 pub(super) fn run_instance(
     attempt: &Attempt<'_, '_>,
     spec: &PreflightSpec,
+    progress: &StepProgress<'_>,
 ) -> Result<(Verdict, CompletedCommand), Failure> {
     let deployment = attempt.deployment;
     let (gate_timeout, ..) = deployment.spec.gate_timing();
@@ -38,7 +40,8 @@ pub(super) fn run_instance(
     let port = listeners::free_port().map_err(|error| {
         Failure::new(format!("there is no free port for the preflight: {error}"))
     })?;
-    let command = command(attempt, spec, port)?;
+    let mut command = command(attempt, spec, port)?;
+    command.observer = Some(progress.observer(Stage::Preflight.as_str()));
     let user = command.identity.as_ref().map(|identity| identity.uid);
     let instance = Instance {
         deployment,

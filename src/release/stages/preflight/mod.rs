@@ -13,6 +13,7 @@ use crate::ports::machine;
 use crate::release::app::preflight::{PreflightSpec, WhenShort};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
+use crate::release::progress::StepProgress;
 use crate::release::record::entry::ReleaseStatus;
 use crate::resource::{Failure, FailureKind};
 
@@ -49,20 +50,25 @@ pub(crate) fn preflight(
         return Ok(());
     }
     let definition = fingerprint(spec, point);
-    attempt.run_stage(Stage::Preflight, Some(&definition), |attempt| {
-        tracing::info!(target: "progress", "{}: preflight of {}", deployment.spec.app, attempt.name);
-        match check_memory(spec)? {
+    attempt.run_stage(
+        Stage::Preflight,
+        Some(&definition),
+        |attempt| match check_memory(spec)? {
             Some(why) => {
                 tracing::warn!("{}: no preflight: {why}", deployment.spec.app);
                 Ok(StageOutcome::Skipped(why))
             }
             None => {
-                let (verdict, completed) = run_on_free_port(attempt, spec)?;
-                judge(attempt, verdict, &completed)
-                    .map_err(|failure| spare_if_host_is_unhealthy(deployment, failure))
+                let title = format!("{}: preflight of {}", deployment.spec.app, attempt.name);
+                let progress = StepProgress::begin(deployment.host, title);
+                let result = run_on_free_port(attempt, spec, &progress)
+                    .and_then(|(verdict, completed)| judge(attempt, verdict, &completed))
+                    .map_err(|failure| spare_if_host_is_unhealthy(deployment, failure));
+                progress.end(&result);
+                result
             }
-        }
-    })
+        },
+    )
 }
 
 /// A failure proves nothing about the release while the running one fails its health check as well: a database may
@@ -117,16 +123,18 @@ fn check_memory(spec: &PreflightSpec) -> Result<Option<String>, Failure> {
 fn run_on_free_port(
     attempt: &Attempt<'_, '_>,
     spec: &PreflightSpec,
+    progress: &StepProgress<'_>,
 ) -> Result<(Verdict, CompletedCommand), Failure> {
+    let run_instance = || run_instance(attempt, spec, progress);
     for _ in 1..MAX_PORTS {
-        match run_instance(attempt, spec)? {
+        match run_instance()? {
             (Verdict::Failed(failure), _) if failure.is(FailureKind::Conflict) => {
                 tracing::warn!("{}: {failure}", attempt.deployment.spec.app);
             }
             other => return Ok(other),
         }
     }
-    run_instance(attempt, spec)
+    run_instance()
 }
 
 /// What a verdict means for the deployment.
