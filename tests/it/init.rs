@@ -130,8 +130,8 @@ fn failed_init_writes_nothing() {
         ),
         (
             &["--set", "apps.shop.port=null"],
-            1,
-            "bad settings: apps.shop.port is not set: the port on which the app listens\n  hint: such as `--set apps.shop.port=3000`",
+            78,
+            "trueup: apps.shop.port is not set: the port on which the app listens\n  hint: such as `--set apps.shop.port=3000`",
         ),
         (
             &["--set", "apps.shop.prot=1"],
@@ -170,7 +170,7 @@ fn failed_init_writes_nothing() {
         (
             &["--set", "apps.shop.port=x"],
             78,
-            "shop/code: port: expected a whole number from 0 to 65535, found the text `x`",
+            "apps.shop.port: expected a port from 1 to 65535, found the text `x`",
         ),
         (
             &["--node", "a b"],

@@ -27,9 +27,9 @@ use crate::exit::Exit;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::Root;
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use crate::role::ItemList;
-use crate::settings;
+use crate::settings::{self, Settings};
 
 pub(crate) use credentials::ShellEnvironment;
 pub(crate) use deploy_key::DeployKey;
@@ -121,7 +121,9 @@ impl<'a> Init<'a> {
     /// Validates the settings against the roles, without inspecting the host or contacting a server.
     pub(crate) fn check_settings(&mut self) -> Result<(), CommandError> {
         let session = self.session(self.deploy_key_path())?;
-        let resources = session.validate()?;
+        let resources = session
+            .validate()
+            .map_err(|error| self.name_missing_ports(&session.settings, error.into()))?;
         let (roles, node) = (session.settings.roles.join(", "), session.node().to_owned());
         self.checks.push(Check::good(
             "settings",
@@ -139,6 +141,18 @@ impl<'a> Init<'a> {
                 .extend(ports::check_ports(&session.settings, list, &names));
         }
         Ok(())
+    }
+
+    /// Replaces an error by missing ports, the most likely cause, with the options that set them.
+    fn name_missing_ports(&self, settings: &Settings, error: CommandError) -> CommandError {
+        let lists = self.lists.iter();
+        let missing: Vec<Problem> = lists
+            .flat_map(|list| ports::missing_ports(settings, list, &self.settings.item_names(list)))
+            .collect();
+        match missing.is_empty() {
+            true => error,
+            false => CommandError::Input(Problems(missing)),
+        }
     }
 
     /// A session with these settings, validated. `key` is the path of the deploy key.

@@ -9,25 +9,33 @@ use crate::settings::Settings;
 
 /// One line for each of `apps`, names in the parameter of `list`, whose port is missing or invalid.
 pub(super) fn check_ports(settings: &Settings, list: &ItemList, apps: &[String]) -> Vec<Check> {
-    let missing = apps.iter().filter_map(|app| {
-        let app = AppParameters {
-            settings,
-            list,
-            app,
-        };
-        app.lacks_port()
-            .then(|| app.bad_port(" is not set: the port on which the app listens"))
+    let parameters = apps.iter().map(|app| AppParameters {
+        settings,
+        list,
+        app,
     });
-    let invalid = apps.iter().filter_map(|app| {
-        let app = AppParameters {
-            settings,
-            list,
-            app,
-        };
+    let invalid = parameters.filter_map(|app| {
         let port = app.invalid_port()?;
-        Some(app.bad_port(&format!(": {port} is not a port; expected 1 to 65535")))
+        Some(app.port_problem(&format!(": {port} is not a port; expected 1 to 65535")))
     });
-    missing.chain(invalid).collect()
+    missing_ports(settings, list, apps)
+        .into_iter()
+        .chain(invalid)
+        .map(|problem| Check::bad("settings", problem))
+        .collect()
+}
+
+/// One problem for each of `apps` that has no port.
+pub(super) fn missing_ports(settings: &Settings, list: &ItemList, apps: &[String]) -> Vec<Problem> {
+    let parameters = apps.iter().map(|app| AppParameters {
+        settings,
+        list,
+        app,
+    });
+    parameters
+        .filter(AppParameters::lacks_port)
+        .map(|app| app.port_problem(" is not set: the port on which the app listens"))
+        .collect()
 }
 
 /// The parameters of one app.
@@ -66,12 +74,9 @@ impl AppParameters<'_> {
         format!("{}.{}.{name}", self.list.name, self.app)
     }
 
-    fn bad_port(&self, message: &str) -> Check {
+    fn port_problem(&self, message: &str) -> Problem {
         let key = self.key("port");
         let problem = Problem::new(format!("{key}{message}"));
-        Check::bad(
-            "settings",
-            problem.hint(format!("such as `--set {key}=3000`")),
-        )
+        problem.hint(format!("such as `--set {key}=3000`"))
     }
 }

@@ -170,12 +170,12 @@ fn rolled_back_release_keeps_its_files_and_gets_those_that_it_lacks() {
     pin(&now, &bench.host(), &target, "ana".into(), None).unwrap();
     run_pass(&now, &bench.host()).unwrap();
     assert_eq!(bench.active_name(), Some(first));
-    let seen = || (bench.read("current/.env"), bench.read("current/.more"));
-    assert_eq!(seen(), ("old".into(), "more".into()));
+    let contents = || (bench.read("current/.env"), bench.read("current/.more"));
+    assert_eq!(contents(), ("old".into(), "more".into()));
     run_pass(&now, &bench.host()).unwrap();
     assert_eq!(bench.read("current/.env"), "old", "a later pass keeps them");
     // The manifest wants it again: now it is as described.
     let wanted = with_files(&bench, &one, files, "");
     run_pass(&wanted, &bench.host()).unwrap();
-    assert_eq!(seen(), ("new".into(), "more".into()));
+    assert_eq!(contents(), ("new".into(), "more".into()));
 }
