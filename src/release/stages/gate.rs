@@ -4,22 +4,23 @@
 //! A command that returned 0 proves nothing. A release is good once every service that runs from it has its
 //! processes in it, and its health check succeeds, several times in a row.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::attempt::Attempt;
 use super::hooks::{self, HookTiming};
 use super::keep;
 use super::listener::{self, ServiceUids};
+use super::poll::{PollTiming, poll_until_proven};
 use super::spare::prepare_spare;
 use crate::desired::Sha;
-use crate::ports::{Host, backoff};
+use crate::ports::Host;
 use crate::release::app::spec::{POLL_INTERVAL, ReleaseSpec};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
 use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
 use crate::release::record::overrides::Overrides;
 use crate::release::record::{self, RecordedBake, RecordedTrial, ReleaseRecord};
-use crate::resource::{Failure, FailureKind, TrialOutcome};
+use crate::resource::{Failure, TrialOutcome};
 
 /// Polls `check_services` and the health check until both succeeded often enough in a row, or the time limit
 /// has passed.
@@ -46,8 +47,8 @@ pub(crate) fn poll_gate(
         None => None,
     };
     let mut check = || poll_once(spec, host, sha.as_ref(), check_services, runs_as);
-    let timing = spec.gate_timing();
-    Ok(poll_until_proven(timing, host, fail_after, &mut check))
+    let timing = PollTiming::of_gate(spec, None);
+    Ok(poll_until_proven(&timing, host, fail_after, &mut check))
 }
 
 /// Polls the services alone, after those that follow the gate were started: nothing but their staying up for a while
@@ -57,14 +58,15 @@ pub(crate) fn poll_services(
     host: &Host,
     check_services: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> TrialOutcome {
-    let (deadline, ..) = spec.gate_timing();
-    let deadline = deadline + POLL_INTERVAL * UPTIME_POLLS;
-    let timing = (deadline, UPTIME_POLLS, POLL_INTERVAL);
-    poll_until_proven(timing, host, spec.fail_after(), check_services)
+    let timing = PollTiming {
+        uptime: MIN_UPTIME,
+        ..PollTiming::of_gate(spec, POLL_INTERVAL)
+    };
+    poll_until_proven(&timing, host, spec.fail_after(), check_services)
 }
 
-/// How many polls in a row have to find all services up: for five seconds.
-const UPTIME_POLLS: u32 = 20;
+/// How long all services have to be up after those that follow the gate were started.
+const MIN_UPTIME: Duration = Duration::from_secs(5);
 
 /// The same after a restart of the active release, at `sha`: runs no hook, and leaves a trial as it is.
 pub(crate) fn poll_restarted(
@@ -74,7 +76,8 @@ pub(crate) fn poll_restarted(
     check_services: &mut dyn FnMut() -> Result<(), Failure>,
     runs_as: ServiceUids<'_>,
 ) -> TrialOutcome {
-    poll_until_proven(spec.gate_timing(), host, spec.fail_after(), &mut || {
+    let timing = PollTiming::of_gate(spec, None);
+    poll_until_proven(&timing, host, spec.fail_after(), &mut || {
         poll_once(spec, host, sha, check_services, runs_as)
     })
 }
@@ -90,99 +93,6 @@ fn poll_once(
     match check_services() {
         Ok(()) => spec.check_health(sha, host, runs_as),
         Err(failure) => Err(listener::port_conflict(spec, host, runs_as).unwrap_or(failure)),
-    }
-}
-
-/// Polls `check` until it succeeded often enough in a row, failed for good, or the time limit has passed. `timing`: that
-/// limit, how often, and the time between two successes.
-fn poll_until_proven(
-    timing: (Duration, u32, Duration),
-    host: &Host,
-    fail_after: Duration,
-    check: &mut dyn FnMut() -> Result<(), Failure>,
-) -> TrialOutcome {
-    let (deadline, times, every) = timing;
-    let started = host.clock.monotonic_now();
-    let mut in_a_row = 0;
-    let mut conflict = None;
-    let mut permanent = PermanentFailures::new(fail_after);
-    loop {
-        if host.stop.is_set() {
-            return TrialOutcome::Stopped;
-        }
-        let failure = check().err();
-        match &failure {
-            None => in_a_row += 1,
-            Some(failure) => {
-                in_a_row = 0;
-                // An app that found its port taken may continue without it after the port is free again.
-                if failure.is(FailureKind::Conflict) {
-                    conflict = Some(failure.clone());
-                }
-            }
-        }
-        if failure.is_none() && in_a_row >= times {
-            return TrialOutcome::Passed;
-        }
-        let now = host.clock.monotonic_now();
-        if let Some(failure) = permanent.add(failure.as_ref(), now) {
-            return TrialOutcome::Failed(failure);
-        }
-        if now.saturating_duration_since(started) >= deadline {
-            let failure = failure.unwrap_or_else(|| {
-                Failure::new(format!(
-                    "only {in_a_row} of {times} consecutive checks passed"
-                ))
-            });
-            return unproven(conflict.unwrap_or(failure), deadline);
-        }
-        // A failed poll may succeed in a moment; a success has to last for a while.
-        backoff::sleep(match failure {
-            Some(_) => every.min(POLL_INTERVAL),
-            None => every,
-        });
-    }
-}
-
-/// Polls in a row that found what does not pass by waiting.
-pub(super) struct PermanentFailures {
-    limit: Duration,
-    since: Option<Instant>,
-    polls: u32,
-}
-
-impl PermanentFailures {
-    pub(super) fn new(limit: Duration) -> PermanentFailures {
-        PermanentFailures {
-            limit,
-            since: None,
-            polls: 0,
-        }
-    }
-
-    /// Counts a poll; returns its failure once there were enough.
-    pub(super) fn add(&mut self, failure: Option<&Failure>, now: Instant) -> Option<Failure> {
-        let Some(failure) = failure.filter(|failure| failure.is(FailureKind::Permanent)) else {
-            *self = PermanentFailures::new(self.limit);
-            return None;
-        };
-        let since = *self.since.get_or_insert(now);
-        self.polls += 1;
-        let lasted = now.saturating_duration_since(since);
-        (lasted >= self.limit && self.polls >= MIN_PERMANENT_POLLS).then(|| failure.clone())
-    }
-}
-
-/// How many polls in a row have to find a permanent failure: one may meet the app in the middle of its boot.
-const MIN_PERMANENT_POLLS: u32 = 3;
-
-/// The outcome of a trial that was not proven in time, because of `failure`.
-fn unproven(failure: Failure, deadline: Duration) -> TrialOutcome {
-    let context = format!("gate not passed within {} s", deadline.as_secs());
-    let failure = failure.with_context(&context);
-    match failure.is(FailureKind::Conflict) {
-        true => TrialOutcome::Conflict(failure),
-        false => TrialOutcome::Failed(failure),
     }
 }
 
@@ -345,29 +255,4 @@ pub(super) fn record_gate(attempt: &mut Attempt<'_, '_>, status: StageStatus, wh
         why: why.map(str::to_owned),
         ..StageEntry::done(Stage::Gate, began)
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::clock::{Clock, SystemClock};
-
-    #[test]
-    fn only_permanent_failures_in_a_row_end_a_trial() {
-        let limit = Duration::from_secs(5);
-        let wrong = Failure::permanent("answered 500");
-        let not_yet = Failure::new("does not answer");
-        let start = SystemClock.monotonic_now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-
-        let mut failures = PermanentFailures::new(limit);
-        for second in 0..60 {
-            let poll = [Some(&wrong), Some(&wrong), None, Some(&not_yet)][second as usize % 4];
-            assert_eq!(failures.add(poll, at(second)), None, "{second}");
-        }
-        let mut failures = PermanentFailures::new(limit);
-        assert_eq!(failures.add(Some(&wrong), at(0)), None);
-        assert_eq!(failures.add(Some(&wrong), at(6)), None, "two polls");
-        assert_eq!(failures.add(Some(&wrong), at(7)), Some(wrong.clone()));
-    }
 }

@@ -17,6 +17,7 @@ pub(super) mod listener;
 pub(super) mod materialise;
 pub(super) mod migrate;
 pub(super) mod outputs;
+pub(super) mod poll;
 pub(super) mod preflight;
 pub(super) mod resume;
 pub(super) mod rollback;

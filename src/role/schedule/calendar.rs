@@ -1,7 +1,7 @@
 //! Calendar expressions of systemd.time(7), checked before systemd meets them: it ignores a line of `OnCalendar=` that it
 //! does not understand, and the job would never run.
 
-use super::{WEEKDAYS, name_index};
+use super::names::{WEEKDAYS, name_index};
 
 const SHORTHANDS: [&str; 10] = [
     "minutely",
@@ -79,17 +79,17 @@ fn validate_weekdays(word: &str) -> Result<(), String> {
 
 /// `[YEAR-]MONTH-DAY`, or with `~` days before the end of the month.
 fn validate_date(word: &str) -> Result<(), String> {
-    let whole = || format!("`{word}` is no date: expected such as `*-*-01`");
+    let not_a_date = || format!("`{word}` is no date: expected such as `*-*-01`");
     let (months, day) = match word.split_once('~') {
         Some(parts) => parts,
-        None => word.rsplit_once('-').ok_or_else(whole)?,
+        None => word.rsplit_once('-').ok_or_else(not_a_date)?,
     };
     let (year, month) = match months.split_once('-') {
         Some((year, month)) => (Some(year), month),
         None => (None, months),
     };
     if month.contains(['-', '~']) || day.contains('~') {
-        return Err(whole());
+        return Err(not_a_date());
     }
     if let Some(year) = year {
         validate_component(year, "year", 1970, 2199)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::{WEEKDAYS, name_index};
+use super::names::{WEEKDAYS, name_index};
 
 const MONTHS: [&str; 12] = [
     "January",

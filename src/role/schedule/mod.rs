@@ -7,6 +7,7 @@
 
 mod calendar;
 mod cron;
+mod names;
 
 use serde::de::{self, Deserialize, Deserializer};
 
@@ -42,24 +43,6 @@ impl<'de> Deserialize<'de> for Schedule {
         Schedule::parse(&text).map_err(de::Error::custom)
     }
 }
-
-/// The place of a word in a list of names, in full or by its first three letters, in any case.
-fn name_index(names: &[&str], word: &str) -> Option<u32> {
-    let is_name =
-        |name: &&str| name.eq_ignore_ascii_case(word) || name[..3].eq_ignore_ascii_case(word);
-    let at = names.iter().position(is_name)?;
-    u32::try_from(at).ok()
-}
-
-const WEEKDAYS: [&str; 7] = [
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-];
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use crate::release::deployment::Deployment;
 use crate::release::progress::StepProgress;
 use crate::release::record::log::heading;
 use crate::release::stages::attempt::Attempt;
-use crate::release::stages::gate::PermanentFailures;
+use crate::release::stages::poll::PermanentFailures;
 use crate::release::stages::{health, run};
 use crate::resource::{Failure, FailureKind};
 
