@@ -8,6 +8,7 @@ use super::catalog::Catalog;
 use super::context::node_scope;
 use super::draft::{Draft, FieldParameters, ResourceNode, name_unset_parameter};
 use super::for_each;
+use super::inputs::RoleInputs;
 use super::parameters::{Item, complete_values, items, merge_layers, unknown_attributes};
 use super::ports::RolePorts;
 use super::render::Renderer;
@@ -18,7 +19,7 @@ use crate::desired::DesiredState;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
 use crate::problem::{Problem, Problems};
-use crate::resource::{Argv, ResolveInputs};
+use crate::resource::Argv;
 use crate::settings::Settings;
 use crate::yaml::{self, Node, NodeKind};
 
@@ -394,26 +395,5 @@ impl RoleExpansion<'_, '_> {
         };
         let ids = self.renderer.render_tree(ids, scope, &|_| true)?;
         yaml::decode(&ids)
-    }
-}
-
-/// Inputs that a resource may request while it is completed.
-struct RoleInputs<'a, 'r, 'p> {
-    renderer: RefCell<&'a mut Renderer<'r, 'p>>,
-    scope: &'a Rc<Scope>,
-}
-
-impl ResolveInputs for RoleInputs<'_, '_, '_> {
-    fn render_template(
-        &self,
-        source: &str,
-        vars: Option<&serde_json::Value>,
-    ) -> Result<String, Problem> {
-        let mut renderer = self.renderer.borrow_mut();
-        renderer.render_template(source, self.scope, vars)
-    }
-
-    fn read_source(&self, source: &str) -> Result<Vec<u8>, Problem> {
-        self.renderer.borrow().read_source(source)
     }
 }

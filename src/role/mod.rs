@@ -15,6 +15,7 @@ mod explain;
 mod expression_names;
 mod filters;
 mod for_each;
+mod inputs;
 mod interpolate;
 mod item_lists;
 mod nodes;

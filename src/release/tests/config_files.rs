@@ -37,9 +37,9 @@ fn configuration_files_are_there_before_the_first_step() {
     let bench = Bench::new();
     let sha = bench.commit(&[("config/puma.rb", "1")]);
     let files = "{config/database.yml: {content: a}, .env: {content: b}, gone: null}";
-    let steps = "steps: [{run: 'cat config/database.yml .env > seen'}]\n";
+    let steps = "steps: [{run: 'cat config/database.yml .env > copy'}]\n";
     deploy_ok(&with_files(&bench, &sha, files, steps), &bench.host());
-    assert_eq!(bench.read("current/seen"), "ab");
+    assert_eq!(bench.read("current/copy"), "ab");
     assert!(!bench.app_path("current/gone").exists());
 }
 
@@ -99,14 +99,14 @@ fn copied_outputs_of_a_skipped_step_have_the_files_as_described() {
         bench.commit(&[("Gemfile", "1"), ("a", "1")]),
         bench.commit(&[("Gemfile", "1"), ("a", "2")]),
     );
-    let steps = "steps:\n  - {name: install, run: 'mkdir -p .bundle; echo x > .bundle/made', when_changed: [Gemfile], outputs: [.bundle]}\n  - {name: look, run: 'cat .bundle/config > seen'}\n";
+    let steps = "steps:\n  - {name: install, run: 'mkdir -p .bundle; echo x > .bundle/made', when_changed: [Gemfile], outputs: [.bundle]}\n  - {name: look, run: 'cat .bundle/config > copy'}\n";
     let with = |sha: &Sha, word: &str| {
         let files = format!("{{.bundle/config: {{content: {word}}}}}");
         with_files(&bench, sha, &files, steps)
     };
     deploy_ok(&with(&one, "old"), &bench.host());
     deploy_ok(&with(&two, "new"), &bench.host());
-    assert_eq!(bench.read("current/seen"), "new");
+    assert_eq!(bench.read("current/copy"), "new");
     assert_eq!(bench.read("current/.bundle/made"), "x\n");
 }
 
