@@ -8,6 +8,7 @@ use crate::pass::{Apps, DeployedApp, Session};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::release::{self, Maintenance};
+use crate::settings;
 
 /// Largest file of a web server that is searched, in bytes.
 const MAX_SITE: usize = 4 << 20;
@@ -132,6 +133,10 @@ pub(crate) fn end(
 ) -> Result<(bool, MaintenanceReport), CommandError> {
     let host = &session.host;
     let apps = session.apps();
+    // The name becomes part of a path.
+    if !settings::is_name(name) {
+        session.apps()?.find(name)?;
+    }
     let app = apps.as_ref().ok().and_then(|apps| apps.find(name).ok());
     let is_ended = release::end_maintenance(name, app.map(|app| app.spec), host, by)?;
     let row = match app {

@@ -14,8 +14,8 @@ use crate::resource::{Failure, FailureKind};
 pub(crate) const STARTED: &str = "progress::started";
 /// Target of the events about a fetch.
 pub(crate) const FETCHING: &str = "progress::fetching";
-/// Target of the events with the fields `title`, `elapsed` and `line`: what it is at, about once a second. Without a
-/// title: nothing any more.
+/// Target of the events with the fields `title`, `elapsed` and `line`: what it is at, about once a second; `elapsed`
+/// and `line` may be empty. Without a title: nothing any more.
 pub(crate) const LIVE: &str = "progress::live";
 /// Target of the events that a command is still running, once a minute.
 pub(crate) const RUNNING: &str = "progress::running";
@@ -167,7 +167,10 @@ impl Drop for StepObserver {
 }
 
 fn show(title: &str, elapsed: Duration, line: &str) {
-    let elapsed = format_elapsed(elapsed);
+    let elapsed = match elapsed.is_zero() {
+        true => String::new(),
+        false => format_elapsed(elapsed),
+    };
     tracing::info!(target: LIVE, title, elapsed, line);
 }
 

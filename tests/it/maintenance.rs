@@ -115,6 +115,9 @@ fn app_whose_visitors_would_see_no_page_is_refused() {
     let unknown = maintenance(&app, &["shpo", "on"], 64);
     assert!(unknown.err.contains("did you mean `shop`?"), "{unknown}");
     maintenance(&app, &["shpo", "off"], 64);
+    app.sandbox.write("/var/lib/trueup/x.json", "kept");
+    maintenance(&app, &["../x", "off"], 64);
+    assert_eq!(app.sandbox.read("/var/lib/trueup/x.json"), "kept");
     for args in [
         &["shop", "off", "--drain"][..],
         &["--for", "3m"],

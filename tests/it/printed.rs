@@ -10,7 +10,7 @@ use crate::terminal::Terminal;
 const HOSTILE: &str = "x\\u001b]52;c;aGk=\\u0007\\ry\\u009b8m\\u202ez";
 const PRINTF: &str = r"x\033]52;c;aGk=\007\ry\302\2338m\342\200\256z";
 
-/// The text on an operator's terminal, without trueup's own colours.
+/// The text on an operator's terminal, without trueup's own colours and what erases the line of a running step.
 fn screen_text(sandbox: &Sandbox, args: &[&str]) -> String {
     let mut command = sandbox.command(args);
     command.env("TERM", "xterm");
@@ -19,7 +19,7 @@ fn screen_text(sandbox: &Sandbox, args: &[&str]) -> String {
     for style in trueup::printable::STYLES {
         text = text.replace(style, "");
     }
-    text
+    text.replace("\r\u{1b}[K", "")
 }
 
 fn assert_plain(text: &str) {

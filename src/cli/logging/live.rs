@@ -81,10 +81,13 @@ fn render(fields: &LiveFields, width: usize) -> String {
         elapsed,
         line,
     } = fields;
-    let text = match line.trim() {
-        "" => format!("{title} ({elapsed})"),
-        line => format!("{title} ({elapsed}): {line}"),
-    };
+    let mut text = title.clone();
+    if !elapsed.is_empty() {
+        text += &format!(" ({elapsed})");
+    }
+    if !line.trim().is_empty() {
+        text += &format!(": {}", line.trim());
+    }
     let text = printable::line(&text);
     let room = width.saturating_sub(1);
     let mut shown = String::new();

@@ -25,7 +25,6 @@ const SUFFIX: &str = ".json";
 /// An app is in maintenance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Maintenance {
-    version: u32,
     pub by: String,
     pub since: Timestamp,
     /// When it ends by itself, in the first pass after that.
@@ -36,6 +35,13 @@ pub(crate) struct Maintenance {
     pub drain: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MaintenanceFile {
+    version: u32,
+    #[serde(flatten)]
+    maintenance: Maintenance,
 }
 
 /// The file of an app in maintenance.
@@ -58,7 +64,6 @@ pub(crate) fn apps_in_maintenance(root: &Root) -> Result<Vec<String>, RootError>
 impl Maintenance {
     pub(crate) fn new(by: String, since: Timestamp) -> Maintenance {
         Maintenance {
-            version: VERSION,
             by,
             since,
             until: None,
@@ -71,7 +76,9 @@ impl Maintenance {
     /// page for any file.
     pub(crate) fn load(root: &Root, app: &str) -> Result<Option<Maintenance>, Failure> {
         let path = maintenance_file(app);
-        DOCUMENT.load(root, &path).map_err(|error| match error {
+        let found: Result<Option<MaintenanceFile>, StateError> = DOCUMENT.load(root, &path);
+        let found = found.map(|file| file.map(|file| file.maintenance));
+        found.map_err(|error| match error {
             StateError::Root(error) => error.into(),
             error => Failure::new(format!(
                 "{app} is in maintenance, but {} cannot be used: {}",
@@ -96,7 +103,11 @@ impl Maintenance {
         let path = maintenance_file(app);
         let folder = path.parent().unwrap_or(Path::new("/"));
         root.create_dir_all(folder, &Attrs::mode(0o755))?;
-        root.write_atomic(&path, &DOCUMENT.encode(self), &Attrs::mode(self.mode()))
+        let file = MaintenanceFile {
+            version: VERSION,
+            maintenance: self.clone(),
+        };
+        root.write_atomic(&path, &DOCUMENT.encode(&file), &Attrs::mode(self.mode()))
     }
 
     pub(in crate::release) fn remove(root: &Root, app: &str) -> Result<(), RootError> {
@@ -132,16 +143,12 @@ impl Maintenance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::state::testing::assert_saved_as_loaded;
+    use crate::ports::state::testing::assert_round_trip;
     use crate::ports::testing::Sandbox;
 
     #[test]
     fn example_maintenance_survives_a_round_trip() {
-        assert_saved_as_loaded(&DOCUMENT, "maintenance.json", |sandbox, path| {
-            let root = &sandbox.host.root;
-            let loaded: Maintenance = DOCUMENT.load(root, path).unwrap().unwrap();
-            DOCUMENT.save(root, path, &loaded).unwrap();
-        });
+        assert_round_trip::<MaintenanceFile>(&DOCUMENT, "maintenance.json");
     }
 
     #[test]

@@ -70,6 +70,15 @@ shows_page "the health check gets the page as well" shop /health
 check "the drain is taken back" on web trueup maintenance shop on
 same "the health check reaches the app" 200 "$(visit shop /health)"
 shows_page "a visitor still gets the page" shop
+
+#### An answer 503 that is none of maintenance
+on web trueup maintenance shop off >/dev/null
+on web systemctl stop puma-shop.socket puma-shop
+same "an app that is down answers 503" 503 "$(visit shop)"
+same "without the page" 0 "$(grep -c "Down for maintenance" "$SCRATCH/body" ||:)"
+same "and without the time to come back" 0 "$(grep -c Retry-After "$SCRATCH/head" ||:)"
+check "a pass starts it again" on web trueup converge
+wait_for 20 "a visitor gets the app" is 200 shop
 check "it is drained once more" on web trueup maintenance shop on --drain
 
 #### A deploy, and a reboot
