@@ -250,7 +250,12 @@ impl RoleExpansion<'_, '_> {
         let scope = self.add_scope(scope);
         for node in role.resources()? {
             if let Err(Problems(found)) = self.expand_resource(role, item, node, scope) {
-                problems.extend(found);
+                // Several resources may use the value with the mistake.
+                for problem in found {
+                    if !problems.contains(&problem) {
+                        problems.push(problem);
+                    }
+                }
             }
         }
         if problems.is_empty() {
@@ -281,9 +286,9 @@ impl RoleExpansion<'_, '_> {
         {
             let outer = self.scopes[scope].clone();
             let source = item.map(|item| (role.item.as_str(), &item.values));
-            let elements = repetition
-                .elements(&mut self.renderer, &outer, source)
-                .map_err(|problem| problem.resource(resource.label()))?;
+            let elements = repetition.elements(&mut self.renderer, &outer, source);
+            let elements = elements
+                .map_err(|problem| for_each::name_owner(problem, role, item, resource.label()))?;
             scopes.clear();
             for element in elements {
                 let mut inner = Scope::nested_in(&outer);

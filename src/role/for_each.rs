@@ -5,9 +5,10 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::context::RESERVED_NAMES;
-use super::parameters::has_template;
+use super::parameters::{Item, has_template};
 use super::processes::{cron_jobs, process_units};
 use super::render::Renderer;
+use super::schema::Role;
 use super::scope::Scope;
 use super::template_syntax::{is_plain_path, plain_reference};
 use crate::problem::{Problem, one_of};
@@ -32,6 +33,23 @@ pub(super) struct Repetition<'a> {
 
 /// The item of the role's `for_each` that a resource is for: what the role calls it, and its settings as written.
 pub(super) type ItemSource<'a> = Option<(&'a str, &'a Node)>;
+
+/// Names what a problem of a list is a part of: the item, for what an operator wrote, whichever resources use it; else the
+/// resource.
+pub(super) fn name_owner(
+    problem: Problem,
+    role: &Role,
+    item: Option<&Item>,
+    resource: String,
+) -> Problem {
+    let is_of_role = problem.at.as_ref().is_none_or(|at| role.contains(at));
+    match (item, &role.for_each) {
+        (Some(item), Some(list)) if !is_of_role => {
+            problem.resource(format!("{list}.{}", item.name))
+        }
+        _ => problem.resource(resource),
+    }
+}
 
 /// The `for_each` of a resource with these fields.
 pub(super) fn repetition(fields: &Node) -> Result<Option<Repetition<'_>>, Problem> {

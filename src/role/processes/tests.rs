@@ -167,6 +167,8 @@ defaults: {processes: {}, cron: {}, hosts: []}
 resources:
   - file: {for_each: \"{{ app.processes | processes }}\", as: process, when: process.match | matches(tags=node.tags), id: \"unit-{{ process.unit }}\", path: \"/u/{{ app.name }}:{{ process.unit }}\", content: \"{{ process.script | unit_argument }}\"}
   - file: {for_each: \"{{ app.cron | cron_jobs }}\", as: job, path: \"/u/{{ app.name }}:{{ job.unit }}\", content: \"{{ job.calendar | join(sep='+') }}\"}
+  - file: {for_each: \"{{ app.processes | processes }}\", as: process, path: \"/v/{{ app.name }}:{{ process.unit }}\", content: x, when: process.name == 'twice'}
+  - file: {for_each: \"{{ app.cron | cron_jobs }}\", path: \"/w/{{ element.unit }}\", content: x, when: element.name == 'twice'}
   - file: {for_each: \"{{ app.hosts }}\", path: \"/h/{{ element }}\", content: x}
   - file: {for_each: {a: 1, b: 2}, as: pair, path: \"/p/{{ app.name }}-{{ pair.key }}\", content: \"{{ pair.value }}\"}
   - file: {for_each: \"{{ range(end=2) }}\", as: n, path: \"/n/{{ app.name }}-{{ n }}\", content: x}
@@ -201,21 +203,24 @@ fn mistakes_in_a_list_to_repeat_for_name_the_operators_line() {
     for (attributes, expected) in [
         (
             "      processes:\n        mail: {command: x, cont: 2}\n",
-            "node.yml:8:28: file `unit-{{ process.unit }}`: processes.mail: unknown field `cont`",
+            "node.yml:8:28: apps.shop: processes.mail: unknown field `cont`",
         ),
         (
             "      cron:\n        nightly: {schedule: \"61 * * * *\", run: x}\n",
-            "node.yml:8:29: file: cron.nightly.schedule: `61 * * * *` is no schedule: `61` is not the minute",
+            "node.yml:8:29: apps.shop: cron.nightly.schedule: `61 * * * *` is no schedule: `61` is not the minute",
         ),
         (
             "      hosts: 3\n",
             "expected a list or a map to repeat the resource for, found 3",
         ),
-        ("      processes: procfile\n", "node.yml:7:18: file"),
+        (
+            "      processes: procfile\n",
+            "node.yml:7:18: apps.shop: processes: expected a map",
+        ),
     ] {
         let text = format!("attributes:\n  apps:\n    shop:\n{attributes}");
         let found = catalog(ROLE, &text, &[]).err().unwrap();
-        assert!(found.contains(expected), "{found}");
+        assert_eq!(found.matches(expected).count(), 1, "{found}");
     }
 }
 
