@@ -173,6 +173,16 @@ impl From<InvalidValue> for Problem {
 #[serde(transparent)]
 pub(crate) struct Problems(pub Vec<Problem>);
 
+impl Problems {
+    /// Fails unless there are none.
+    pub(crate) fn none(found: Vec<Problem>) -> Result<(), Problems> {
+        match found.is_empty() {
+            true => Ok(()),
+            false => Err(Problems(found)),
+        }
+    }
+}
+
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Problems {
         Problems(vec![problem])

@@ -28,14 +28,20 @@ impl Applier<'_> {
         }
         let all = self.followers.is_gate_open(resource);
         let dependents = self.catalog.dependents(&resource.id);
-        for dependent in dependents.filter(|dependent| all || !is_follower(dependent)) {
-            let Some(entry) = self.results.get(&*dependent.id) else {
-                continue;
-            };
-            let id = &dependent.id;
-            if let Some(failure) = entry.start_failure() {
-                return TrialReadiness::DependentFailed(failure.clone());
-            }
+        let dependents = dependents.filter(|dependent| all || !is_follower(dependent));
+        let entries = dependents.filter_map(|dependent| {
+            let entry = self.results.get(&*dependent.id)?;
+            Some((&dependent.id, entry))
+        });
+        let entries: Vec<_> = entries.collect();
+        // One that failed decides, whatever another waits for.
+        let mut failures = entries
+            .iter()
+            .filter_map(|(_, entry)| entry.start_failure());
+        if let Some(failure) = failures.next() {
+            return TrialReadiness::DependentFailed(failure.clone());
+        }
+        for (id, entry) in entries {
             match &entry.result {
                 ResourceResult::Failed(_, failure) => {
                     return TrialReadiness::NotReady(format!("{id}: {}", failure.message));

@@ -108,6 +108,7 @@ pub(crate) fn begin(
     let (apps, host) = (session.apps()?, &session.host);
     let app = apps.find(name)?;
     require_site(&apps, app, host)?;
+    require_health(app, request.drain)?;
     let now = host.clock.now();
     let mut wanted = Maintenance::new(request.by, now);
     wanted.until = request
@@ -171,6 +172,24 @@ fn require_site(apps: &Apps, app: DeployedApp<'_>, host: &Host) -> Result<(), Co
              did not happen since trueup was upgraded; a template of your own in its place needs those lines as well"
         )),
     }))
+}
+
+/// Refuses an app whose own health check would get the page: trueup would take a good release back.
+fn require_health(app: DeployedApp<'_>, drain: bool) -> Result<(), CommandError> {
+    let Some(health) = &app.spec.health else {
+        return Ok(());
+    };
+    let is_open = !drain && release::health_path(&health.url).is_some();
+    if is_open || !release::asks_web_server(&health.url, app.spec.port) {
+        return Ok(());
+    }
+    Err(CommandError::Usage(
+        Problem::new(format!(
+            "the health check of {} goes through the web server ({}) and would get the page as well: trueup would take its release back",
+            app.spec.app, health.url
+        ))
+        .hint("give it a path of its own instead of `/`, or the port of the app; with such a path, leave out --drain"),
+    ))
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

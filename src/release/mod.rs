@@ -40,7 +40,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use app::health::health_path;
+pub(crate) use app::health::{asks_web_server, health_path};
 pub(crate) use app::layout::release_in_path;
 pub(crate) use app::repo::Repo;
 pub(crate) use app::spec::ReleaseSpec;

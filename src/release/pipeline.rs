@@ -257,7 +257,7 @@ impl Deployment<'_> {
             Ok(StageOutcome::Done)
         })?;
         attempt.run_stage(Stage::Link, Some(&description.link), |attempt| {
-            files::check_folders(self, partial)?;
+            files::check_places(self, partial)?;
             link::link(self, partial)?;
             materialise::write_revision_and_chown(self, partial)?;
             assets::make_compile_folder(self, partial)?;

@@ -176,11 +176,7 @@ impl RoleExpansion<'_, '_> {
                 problems.extend(found);
             }
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Problems(problems))
-        }
+        Problems::none(problems)
     }
 
     /// Renders an item's values, which refer to each other as `app.port`, so the item grows meanwhile.
@@ -258,11 +254,7 @@ impl RoleExpansion<'_, '_> {
                 }
             }
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Problems(problems))
-        }
+        Problems::none(problems)
     }
 
     /// Adds a scope for resources; returns its index.
@@ -305,11 +297,7 @@ impl RoleExpansion<'_, '_> {
                 Err(problem) => problems.push(problem),
             }
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Problems(problems))
-        }
+        Problems::none(problems)
     }
 
     fn draft_resource(

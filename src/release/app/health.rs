@@ -96,9 +96,25 @@ pub(crate) fn health_path(url: &str) -> Option<String> {
     (is_literal && path != "/").then(|| path.to_owned())
 }
 
+/// Whether a health check asks a web server, and not the app itself on its own port.
+pub(crate) fn asks_web_server(url: &str, port: Option<u16>) -> bool {
+    let asked = url::Url::parse(url).ok();
+    let asked = asked.and_then(|url| url.port_or_known_default());
+    matches!(asked, Some(80 | 443)) && asked != port
+}
+
 #[cfg(test)]
 mod tests {
-    use super::health_path;
+    use super::{asks_web_server, health_path};
+
+    #[test]
+    fn health_check_on_the_port_of_a_web_server_is_recognized() {
+        assert!(!asks_web_server("http://127.0.0.1:3000/up", Some(3000)));
+        assert!(!asks_web_server("http://127.0.0.1:3000/up", None));
+        assert!(asks_web_server("http://127.0.0.1/up", Some(3000)));
+        assert!(asks_web_server("https://shop.example/", None));
+        assert!(!asks_web_server("http://127.0.0.1/", Some(80)));
+    }
 
     #[test]
     fn health_path_is_one_that_nginx_compares_literally() {

@@ -19,34 +19,41 @@ const MAX_FILE: usize = 4 << 20;
 /// The mode, content and change time of a file in a release; `None`: it does not exist.
 pub(crate) type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
 
-/// Refuses a commit in which the folder of a configuration file is something else, such as a link: to replace it
-/// would remove what the app has there.
-pub(crate) fn check_folders(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
-    let root = &deployment.host.root;
-    let config_files = deployment.spec.files.iter().filter(|file| file.is_config());
-    for file in config_files {
-        let mut folder = PathBuf::new();
-        for part in file.path.parent().into_iter().flatten() {
-            folder.push(part);
-            match root.meta(&tree.join(&folder))?.map(|meta| meta.kind) {
-                Some(FileKind::Directory) => {}
-                None => break,
-                Some(other) => {
-                    return Err(Failure::new(format!(
-                        "cannot write {}: {} is {} in the repository",
-                        file.path.display(),
-                        folder.display(),
-                        other.describe()
-                    ))
-                    .hint("a file can only be written in real folders: change the repository, or the path in `files`"));
-                }
-            }
-        }
-    }
-    Ok(())
+/// Refuses a tree in which a configuration file has no place.
+pub(crate) fn check_places(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+    let mut config_files = deployment.spec.files.iter().filter(|file| file.is_config());
+    config_files.try_for_each(|file| check_place(&deployment.host.root, tree, file))
 }
 
-/// Writes all files into a release. Replaces whatever else the app's user put in their place.
+/// Refuses a folder in the place of a configuration file, and anything else, such as a link, in the place of its folder:
+/// to replace it would remove what the app has there, also from under the running one.
+fn check_place(root: &Root, tree: &Path, file: &ReleaseFile) -> Result<(), Failure> {
+    let refused = |path: &Path, kind: FileKind| {
+        Err(Failure::new(format!(
+            "cannot write {}: {} is {} in the release",
+            file.path.display(),
+            path.display(),
+            kind.describe()
+        ))
+        .hint("a file is only written in real folders, and replaces no folder: change the repository, or the path in `files`"))
+    };
+    let mut folder = PathBuf::new();
+    for part in file.path.parent().into_iter().flatten() {
+        folder.push(part);
+        match root.meta(&tree.join(&folder))?.map(|meta| meta.kind) {
+            Some(FileKind::Directory) => {}
+            None => return Ok(()),
+            Some(other) => return refused(&folder, other),
+        }
+    }
+    match root.meta(&tree.join(&file.path))?.map(|meta| meta.kind) {
+        Some(FileKind::Directory) => refused(&file.path, FileKind::Directory),
+        _ => Ok(()),
+    }
+}
+
+/// Writes all files into a release. Replaces whatever else the app's user put in their place, but for what
+/// [`check_places`] refuses.
 pub(crate) fn write_files(deployment: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
     let files = deployment.spec.files.iter();
     write(deployment, release, files)
@@ -73,6 +80,9 @@ fn write<'f>(
 ) -> Result<(), Failure> {
     let root = &deployment.host.root;
     for file in files {
+        if file.is_config() {
+            check_place(root, release, file)?;
+        }
         let mut folder = release.to_owned();
         for part in file.path.parent().into_iter().flatten() {
             folder.push(part);

@@ -50,10 +50,6 @@ fn whatever_a_commit_has_in_the_place_of_a_file_is_replaced() {
     let target = outside.join("database.yml").display().to_string();
     let commits = [
         bench.commit(&[("config/database.yml", "of the commit")]),
-        bench.commit(&[
-            ("config/database.yml/deep/file", "x"),
-            ("config/other", "y"),
-        ]),
         bench.commit_modes(&[("config/database.yml", &target, 0o120_000)]),
         bench.commit_modes(&[("config/database.yml", "missing", 0o120_000)]),
     ];
@@ -63,6 +59,23 @@ fn whatever_a_commit_has_in_the_place_of_a_file_is_replaced() {
         assert!(std::fs::symlink_metadata(&file).unwrap().is_file());
         assert_eq!(bench.read("current/config/database.yml"), "ours");
         assert_kept(&outside);
+    }
+}
+
+#[test]
+fn file_described_for_a_running_release_removes_nothing_of_the_app() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("conf.d/a", "of the app"), ("config/b/c", "of the app")]);
+    deploy_ok(&bench.spec(&sha, ""), &bench.host());
+    let folder = bench.app_path("current");
+    std::os::unix::fs::symlink("conf.d", folder.join("linked")).unwrap();
+    for path in ["linked/a", "config/b", "config/b/c/d"] {
+        let file = DATABASE.replace("config/database.yml", path);
+        assert_ne!(file, DATABASE);
+        let failure = run_pass(&with_files(&bench, &sha, &file, ""), &bench.host()).unwrap_err();
+        assert!(failure.to_string().contains("cannot write"), "{failure}");
+        assert_eq!(bench.read("current/linked/a"), "of the app");
+        assert_eq!(bench.read("current/config/b/c"), "of the app");
     }
 }
 
@@ -84,8 +97,7 @@ fn file_below_a_link_or_file_of_the_commit_is_refused() {
     ] {
         let failure =
             run_pass(&with_files(&bench, &commit, DATABASE, ""), &bench.host()).unwrap_err();
-        let expected =
-            format!("cannot write config/database.yml: config is {what} in the repository");
+        let expected = format!("cannot write config/database.yml: config is {what} in the release");
         assert!(failure.message.contains(&expected), "{failure}");
         assert_eq!(bench.releases(), [""; 0]);
         assert_kept(&outside);

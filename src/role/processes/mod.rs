@@ -215,7 +215,11 @@ impl CommandLine {
         };
         let command = &self.0;
         if command == FROM_PROCFILE {
-            return main(procfile_launcher(process));
+            // What the release says there may be more than one program.
+            return Start {
+                text: procfile_launcher(process),
+                is_main: false,
+            };
         }
         if command.starts_with("exec ") {
             return main(command.clone());

@@ -97,7 +97,7 @@ fn a_simple_command_becomes_the_main_process_and_others_stay_with_their_shell() 
         ("bin/worker --queue a", true),
         ("A=1 bin/worker \"x y\"", true),
         ("exec bin/worker; true", true),
-        ("procfile", true),
+        ("procfile", false),
         ("cd sub && bin/worker", false),
         ("bin/a | bin/b", false),
         ("bin/a; bin/b", false),

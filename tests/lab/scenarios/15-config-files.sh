@@ -103,7 +103,7 @@ ln -s /etc "$clone/config"
 push "Divert the folder"
 check "a commit with a link for the folder is published" publish "$pushed"
 code "the deployment is refused" 1 on web trueup converge
-has "with the reason" "config is a symbolic link in the repository" "$output"
+has "with the reason" "config is a symbolic link in the release" "$output"
 code "nothing was written to its target" 1 on web test -e /etc/database.yml
 attacked "a commit" "a link in place of the folder of a secret file" "refused; nothing written"
 rm "$clone/config"; mkdir "$clone/config"
