@@ -77,6 +77,15 @@ impl Problem {
         self
     }
 
+    /// Puts the field that the value is of before the one in it.
+    pub(crate) fn within_field(mut self, outer: &str) -> Problem {
+        let inner = self.field.take();
+        self.field(match inner {
+            Some(inner) => format!("{outer}.{inner}"),
+            None => outer.to_owned(),
+        })
+    }
+
     pub fn hint(mut self, hint: impl Into<String>) -> Problem {
         self.hint
             .get_or_insert_with(|| printable::text(&hint.into()).into_owned());

@@ -118,7 +118,7 @@ impl Repetition<'_> {
                 None => renderer.render_tree(&reference(self.list, path), scope, &|_| true)?,
             };
             let field = path.split_once('.').map_or(path, |(_, field)| field);
-            return filter(&node).map_err(|problem| within(field, problem));
+            return filter(&node).map_err(|problem| problem.within_field(field));
         }
         if plain_reference(text).is_some() {
             return elements_of(renderer.render_tree(self.list, scope, &|_| true)?.to_json());
@@ -147,18 +147,6 @@ fn written_value<'n>(path: &str, item: ItemSource<'n>) -> Option<&'n Node> {
 
 fn reference(list: &Node, path: &str) -> Node {
     Node::text(&list.at, format!("{{{{ {path} }}}}"))
-}
-
-/// A problem of a value, with the field that the value is of before the one in it.
-fn within(field: &str, problem: Problem) -> Problem {
-    let field = match &problem.field {
-        Some(inner) => format!("{field}.{inner}"),
-        None => field.to_owned(),
-    };
-    Problem {
-        field: Some(field),
-        ..problem
-    }
 }
 
 fn elements_of(value: Value) -> Result<Vec<Value>, Problem> {

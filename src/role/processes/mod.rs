@@ -63,7 +63,8 @@ pub(super) fn process_units(processes: &Node) -> Result<Vec<Value>, Problem> {
         processes,
         "a map of names to processes, such as `{worker: bin/worker}`",
     )? {
-        let process = decode_process(entry).map_err(|problem| within(entry, problem))?;
+        let process = decode_process(entry)
+            .map_err(|problem| problem.within_field(&entry.key).at(&entry.value.at))?;
         let name = &entry.key;
         for instance in 1..=process.count.map_or(1, |count| count.0) {
             let unit = format!("{name}.{instance}");
@@ -94,7 +95,7 @@ pub(super) fn cron_jobs(jobs: &Node) -> Result<Vec<Value>, Problem> {
     for entry in named_entries(jobs, expected)? {
         let job = decode::<CronJob>(&entry.value)
             .and_then(|job| validate_env(&job.env, &entry.value).map(|()| job))
-            .map_err(|problem| within(entry, problem))?;
+            .map_err(|problem| problem.within_field(&entry.key).at(&entry.value.at))?;
         let name = &entry.key;
         let mut env = job.env.clone();
         env.insert("TRUEUP_PROCESS".into(), name.clone());
@@ -171,19 +172,6 @@ fn validate_env(env: &BTreeMap<String, String>, written: &Node) -> Result<(), Pr
         }
     }
     Ok(())
-}
-
-/// A problem of an entry, with the name of the entry before the field in it.
-fn within(entry: &Entry, problem: Problem) -> Problem {
-    let field = match &problem.field {
-        Some(inner) => format!("{}.{inner}", entry.key),
-        None => entry.key.clone(),
-    };
-    Problem {
-        field: Some(field),
-        ..problem
-    }
-    .at(&entry.value.at)
 }
 
 /// A shell script that exports these variables and then starts the command.

@@ -92,10 +92,13 @@ fn validate_date(word: &str) -> Result<(), String> {
         return Err(not_a_date());
     }
     if let Some(year) = year {
-        validate_component(year, "year", 1970, 2199)?;
+        validate_component(year, &YEAR)?;
     }
-    validate_component(month, "month", 1, 12)?;
-    validate_component(day, "day", 1, 31)
+    validate_component(month, &MONTH)?;
+    match word.contains('~') {
+        true => validate_component(day, &DAY_FROM_END),
+        false => validate_component(day, &DAY),
+    }
 }
 
 /// `HOUR:MINUTE[:SECOND]`.
@@ -106,40 +109,94 @@ fn validate_time(word: &str) -> Result<(), String> {
         [hour, minute, second] => (hour, minute, second),
         _ => return Err(format!("`{word}` is no time: expected such as `03:00`")),
     };
-    validate_component(hour, "hour", 0, 23)?;
-    validate_component(minute, "minute", 0, 59)?;
-    validate_component(second, "second", 0, 59)
+    validate_component(hour, &HOUR)?;
+    validate_component(minute, &MINUTE)?;
+    validate_component(second, &SECOND)
 }
 
-/// `*`, or a list of `5`, `1..5`, each perhaps with a step: `0/15`, `*/2`.
-fn validate_component(text: &str, what: &str, min: u32, max: u32) -> Result<(), String> {
+/// What a component of a date or a time may be.
+struct Component {
+    name: &'static str,
+    min: u32,
+    max: u32,
+    /// It counts from the end of the month, so that steps go down.
+    goes_down: bool,
+}
+
+impl Component {
+    const fn up(name: &'static str, min: u32, max: u32) -> Component {
+        Component {
+            name,
+            min,
+            max,
+            goes_down: false,
+        }
+    }
+
+    /// The longest step from a number: at least one more has to follow it.
+    fn longest_step(&self, first: u32) -> u32 {
+        match self.goes_down {
+            true => first - self.min,
+            false => self.max - first,
+        }
+    }
+}
+
+const YEAR: Component = Component::up("year", 1970, 2199);
+const MONTH: Component = Component::up("month", 1, 12);
+const DAY: Component = Component::up("day", 1, 31);
+/// The first of February is 28 days from its end.
+const DAY_FROM_END: Component = Component {
+    goes_down: true,
+    ..Component::up("day", 1, 28)
+};
+const HOUR: Component = Component::up("hour", 0, 23);
+const MINUTE: Component = Component::up("minute", 0, 59);
+const SECOND: Component = Component::up("second", 0, 59);
+
+/// `*`, or a list of `5`, `1..5`, each perhaps with a step: `0/15`. systemd knows no `*/15`.
+fn validate_component(text: &str, of: &Component) -> Result<(), String> {
+    if text == "*" {
+        return Ok(());
+    }
+    let Component { name, min, max, .. } = of;
     let number = |word: &str| {
         let digits =
             !word.is_empty() && word.len() <= 4 && word.bytes().all(|c| c.is_ascii_digit());
         let number = digits.then(|| word.parse::<u32>().ok()).flatten();
         number
-            .filter(|number| (min..=max).contains(number))
-            .ok_or_else(|| format!("`{word}` in `{text}` is no {what} ({min} to {max})"))
+            .filter(|number| (min..=max).contains(&number))
+            .ok_or_else(|| format!("`{word}` in `{text}` is no {name} ({min} to {max})"))
     };
     for part in text.split(',') {
         let (range, step) = match part.split_once('/') {
             Some((range, step)) => (range, Some(step)),
             None => (part, None),
         };
-        match range.split_once("..") {
-            _ if range == "*" => {}
-            Some((first, last)) if number(first)? > number(last)? => {
-                return Err(format!("`{range}` of the {what} begins after its end"));
-            }
-            Some(_) => {}
-            None => {
-                number(range)?;
-            }
+        if range == "*" {
+            return Err(format!(
+                "`{text}` begins with `*`: expected the first {name}, such as `{min}/5`"
+            ));
         }
-        let is_step =
-            |step: &str| step.len() <= 4 && step.parse::<u32>().is_ok_and(|step| step > 0);
+        let longest = match range.split_once("..") {
+            Some((first, last)) if number(first)? > number(last)? => {
+                return Err(format!("`{range}` of the {name} begins after its end"));
+            }
+            // After the end of a range systemd takes any step.
+            Some(_) => 9999,
+            None => of.longest_step(number(range)?),
+        };
+        let is_step = |step: &str| {
+            let step = step.parse::<u32>();
+            step.is_ok_and(|step| (1..=longest).contains(&step))
+        };
         if let Some(step) = step.filter(|step| !is_step(step)) {
-            return Err(format!("`{step}` in `{text}` is no step of the {what}"));
+            return Err(match longest {
+                0 => format!("`{text}` has a step, and no {name} follows `{range}`"),
+                _ => format!(
+                    "`{step}` in `{text}` is no step of the {name}: expected 1 to {longest}"
+                ),
+            });
         }
     }
     Ok(())

@@ -107,6 +107,10 @@ fn what_is_no_schedule_is_refused_with_the_reason() {
         ("*-*-32", "no day"),
         ("12:00:61", "no second"),
         ("12:00/0", "no step"),
+        ("00:0/60", "no step"),
+        ("*-*-1/31", "no step"),
+        ("*:*/5:00", "expected the first minute, such as `0/5`"),
+        ("*-*~29", "no day"),
         ("Fri..Mon 12:00", "begins after its end"),
         ("20..10:00", "begins after its end"),
         ("*-*-*\nOnBootSec=1", "neither a date"),
@@ -118,7 +122,11 @@ fn what_is_no_schedule_is_refused_with_the_reason() {
 }
 
 /// Expressions that systemd takes, with names, zones, lists, ranges, steps and days from the end of a month.
-const CALENDARS: [&str; 16] = [
+const CALENDARS: [&str; 20] = [
+    "*:*:0/59",
+    "00:1..5/60",
+    "*-1/11-1/30",
+    "*-*~28",
     "daily",
     "weekly UTC",
     "*:0/5",
@@ -138,6 +146,13 @@ const CALENDARS: [&str; 16] = [
 ];
 
 fn analyze(arguments: &[&str]) -> Option<String> {
+    let (is_valid, text) = run_analyze(arguments)?;
+    assert!(is_valid, "{arguments:?}: {text}");
+    Some(text)
+}
+
+/// Whether systemd takes an expression, and what it prints.
+fn run_analyze(arguments: &[&str]) -> Option<(bool, String)> {
     let done = Command::new("systemd-analyze")
         .env("TZ", "UTC")
         .env("LANG", "C.UTF-8")
@@ -149,8 +164,38 @@ fn analyze(arguments: &[&str]) -> Option<String> {
         return None;
     };
     let text = String::from_utf8(done.stdout).unwrap();
-    assert!(done.status.success(), "{arguments:?}: {text}");
-    Some(text)
+    Some((done.status.success(), text))
+}
+
+/// Components made of every kind of number, range and step, at both sides of each limit.
+#[test]
+fn calendar_expression_is_taken_exactly_if_systemd_takes_it() {
+    let numbers = ["*", "*/2", "0", "1", "28", "29", "31", "60", "1..5", "5..1"];
+    let steps = [
+        "", "/0", "/11", "/12", "/23", "/24", "/30", "/31", "/59", "/60",
+    ];
+    for number in numbers {
+        for step in steps {
+            let part = format!("{number}{step}");
+            for text in [
+                format!("*-{part}-01"),
+                format!("*-*-{part}"),
+                format!("*-*~{part}"),
+                format!("{part}:00"),
+                format!("00:{part}"),
+                format!("00:00:{part}"),
+            ] {
+                let Some((is_valid, printed)) = run_analyze(&[&text]) else {
+                    return;
+                };
+                assert_eq!(
+                    Schedule::parse(&text).is_ok(),
+                    is_valid,
+                    "{text}: {printed}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
