@@ -37,7 +37,7 @@ impl Clock for TriggerClock {
     }
 }
 
-const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps:\n  - {run: 'touch one'}\n  - {run: 'mkdir -p kept/deep; touch kept/deep/file', when_changed: [b], outputs: [kept]}\nassets: {run: 'touch three; touch public/assets/$REVISION'}\n";
+const STEPS: &str = "keep_releases: 2\nlinked_dirs: [log]\nsteps:\n  - {run: 'touch one'}\n  - {run: 'mkdir -p kept/deep; touch kept/deep/file', when_changed: [b], outputs: [kept]}\n  - {name: deps, run: 'mkdir -p deps; cp a deps/of', outputs: {path: deps, by: [a], key: echo 1}}\nassets: {run: 'touch three; touch public/assets/$REVISION'}\n";
 
 /// Only complete releases are active, and a completed pass leaves nothing behind.
 fn check_host(bench: &Bench, end: bool) {
@@ -49,6 +49,7 @@ fn check_host(bench: &Bench, end: bool) {
     let revision = bench.read("current/REVISION");
     for made in [
         "kept/deep/file".into(),
+        "deps/of".into(),
         format!("public/assets/{}", revision.trim()),
     ] {
         let path = bench.app_path("current").join(&made);
@@ -61,6 +62,11 @@ fn check_host(bench: &Bench, end: bool) {
         assert_eq!(state, ReleaseStatus::Good);
         assert_eq!(record.trial(), None);
         assert_eq!(record.in_state(ReleaseStatus::Building), [""; 0]);
+        let links = std::fs::read_link(bench.app_path("current/deps"));
+        assert!(links.is_ok(), "{name} does not share its dependencies");
+        let outputs = std::fs::read_dir(bench.app_path("outputs/deps")).unwrap();
+        // The next deployment removes that of a release whose removal was the last thing that the pass did.
+        assert!(outputs.count() <= bench.releases().len() + 1);
         let hidden = bench.releases().iter().any(|name| name.starts_with('.'));
         assert!(!hidden, "{:?}", bench.releases());
     }

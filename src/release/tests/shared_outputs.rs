@@ -263,6 +263,19 @@ fn fresh_build_replaces_the_shared_outputs() {
 }
 
 #[test]
+fn output_that_somebody_removed_is_made_again() {
+    let bench = Bench::new();
+    let commit = |a: &str| bench.commit(&[("lock", "1"), ("a", a)]);
+    let (one, two) = (commit("1"), commit("2"));
+    deploy_ok(&bench.spec(&one, &as_user(VENV)), &bench.host());
+    let output = bench.app_path("outputs/install").join(&outputs(&bench)[0]);
+    std::fs::remove_dir_all(output.join("tree/.venv")).unwrap();
+    deploy_ok(&bench.spec(&two, &as_user(VENV)), &bench.host());
+    assert_eq!(runs(&bench), 2);
+    assert!(bench.read("current/.venv/made").ends_with(" 1\n"));
+}
+
+#[test]
 fn plan_says_which_outputs_exist() {
     let bench = Bench::new();
     let commit = |lock: &str, a: &str| bench.commit(&[("lock", lock), ("a", a)]);

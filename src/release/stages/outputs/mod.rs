@@ -64,7 +64,9 @@ pub(crate) fn provide(
             release == job.release || is_proper(record, release)
         })?,
     };
-    if let Some((output, user)) = existing {
+    if let Some((output, user)) = existing
+        && job.has_all_paths(&output)?
+    {
         job.use_output(&output)?;
         let why = SkipBasis::describe_release(record, &user);
         return Ok(StageOutcome::Skipped(why));
@@ -204,12 +206,20 @@ impl OutputJob<'_> {
         Ok(())
     }
 
-    /// Whether a path has to be moved from the release.
-    fn is_in_release(&self, output: &SharedOutput, path: &Path) -> Result<bool, Failure> {
+    /// Whether an output has a path. If not, the step made it in the release, or somebody removed it.
+    fn has_path(&self, output: &SharedOutput, path: &Path) -> Result<bool, Failure> {
         let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
-        Ok(root
-            .meta(&layout.deploy_to().join(output.tree()).join(path))?
-            .is_none())
+        let path = layout.deploy_to().join(output.tree()).join(path);
+        Ok(root.meta(&path)?.is_some())
+    }
+
+    fn has_all_paths(&self, output: &SharedOutput) -> Result<bool, Failure> {
+        for path in &self.outputs.paths {
+            if !self.has_path(output, path)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Fails unless the step made all its outputs, and what it made in the release can be moved.
@@ -217,7 +227,7 @@ impl OutputJob<'_> {
         let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
         let release = layout.release(self.release);
         for path in &self.outputs.paths {
-            if !self.is_in_release(output, path)? {
+            if self.has_path(output, path)? {
                 continue;
             }
             let kind = root.meta(&release.join(path))?.map(|meta| meta.kind);
@@ -248,7 +258,7 @@ impl OutputJob<'_> {
         let top = root.open_user_tree(&tree)?;
         let top = top.ok_or_else(|| Failure::new(format!("{} disappeared", tree.display())))?;
         for path in &self.outputs.paths {
-            if !self.is_in_release(output, path)? {
+            if self.has_path(output, path)? {
                 continue;
             }
             if !make_parents(self.deployment, &top, path)? {
@@ -273,12 +283,6 @@ impl OutputJob<'_> {
         let top = root.open_user_tree(&release)?;
         let top = top.ok_or_else(|| Failure::new(format!("{} disappeared", release.display())))?;
         for path in &self.outputs.paths {
-            if root
-                .meta(&layout.deploy_to().join(output.tree()).join(path))?
-                .is_none()
-            {
-                continue;
-            }
             root.remove_tree(&release.join(path))?;
             let folder = match make_parents(self.deployment, &top, path)? {
                 true => top.open_folder(path.parent().unwrap_or(Path::new("")))?,

@@ -4,8 +4,8 @@
 //! links to it. An output is complete exactly if it names a release that exists, and it is removed once it
 //! names none: this needs no record that could be lost or contradict the disk.
 //!
-//! All these folders are root's, except `tree` while the step works. They are not in `shared/`, where the
-//! app's user could swap one for another.
+//! All these folders are root's, except `tree`, which stays its maker's: root changes no owner in it. They are
+//! not in `shared/`, where the app's user could swap one for another.
 
 use std::path::PathBuf;
 
