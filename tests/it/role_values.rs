@@ -2,28 +2,8 @@
 
 use std::process::Command;
 
-use crate::sandbox::{Ran, Sandbox, isolated};
-
-/// A host with shipped roles and these settings.
-fn host(roles: &str, attributes: &str) -> Sandbox {
-    let host = Sandbox::empty();
-    host.write(
-        "/etc/trueup/node.yml",
-        &format!(
-            "environment: production\nroles: [{roles}]\nstore: {{url: \"dir:@STORE@\"}}\nattributes:\n{attributes}"
-        ),
-    );
-    host.manifest(crate::sandbox::MANIFEST);
-    host.write("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
-    host.write("/etc/group", "root:x:0:\n");
-    host
-}
-
-fn run(host: &Sandbox, args: &[&str]) -> Ran {
-    let mut command = host.command(args);
-    command.env("TRUEUP_SHARE", env!("CARGO_MANIFEST_DIR"));
-    host.run_command(command)
-}
+use crate::roles::{host, run};
+use crate::sandbox::isolated;
 
 /// The problems that `trueup validate` prints for an app, one a line.
 fn problems(roles: &str, attributes: &str) -> String {

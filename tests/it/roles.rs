@@ -9,7 +9,7 @@ use crate::privilege::is_root;
 use crate::sandbox::{Ran, Sandbox, isolated};
 
 /// A host with the shipped roles and these settings.
-fn host(roles: &str, attributes: &str) -> Sandbox {
+pub(crate) fn host(roles: &str, attributes: &str) -> Sandbox {
     let host = Sandbox::empty();
     let attributes = attributes.replace("@REPO@", &host.sibling("repo").display().to_string());
     host.write(
@@ -24,7 +24,7 @@ fn host(roles: &str, attributes: &str) -> Sandbox {
     host
 }
 
-fn run(host: &Sandbox, args: &[&str]) -> Ran {
+pub(crate) fn run(host: &Sandbox, args: &[&str]) -> Ran {
     let mut command = host.command(args);
     command.env("TRUEUP_SHARE", env!("CARGO_MANIFEST_DIR"));
     host.run_command(command)
