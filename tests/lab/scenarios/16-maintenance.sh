@@ -18,7 +18,12 @@ apps:
     assets: {run: bin/build}
     health: {url: "http://127.0.0.1:3000/health", times: 2, interval: 1s}
 web_apps:
-  docs: {repo: "git@$git_address:shop.git", server_names: [docs.example], public: .}
+  docs:
+    repo: "git@$git_address:shop.git"
+    server_names: [docs.example]
+    public: .
+    fallback: /VERSION
+    health: {url: "http://127.0.0.1/docs.up"}
 END
 # visit NAME [PATH] [OPTION...]: the status that a visitor gets, its Retry-After and the content
 visit() {
@@ -110,6 +115,11 @@ same "a visitor gets the app" 200 "$(visit shop)"
 check "it goes into maintenance again" on web trueup maintenance shop on
 same "with a page of the operator's" "503 <p>Ours: back at shop soon" "$(visit shop) $(cat "$SCRATCH/body")"
 check "static files have a page too" on web trueup maintenance docs on
+same "but for their health check, which nginx answers with the fallback" 200 "$(visit docs /docs.up?x=1)"
+same "and no other path" 503 "$(visit docs /docsXup)"
+code "so a release is not taken back meanwhile" 3 on web trueup converge
+code "it cannot be drained: the health check goes through nginx" 64 on web trueup maintenance docs on --drain
+has "and the command says so" "goes through the web server" "$output"
 same "with 503" "503 <p>Ours: back at docs soon" "$(visit docs /VERSION) $(cat "$SCRATCH/body")"
 
 #### A flag that others could not set
