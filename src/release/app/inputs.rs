@@ -113,18 +113,23 @@ fn validate_shared(field: &str, step: &Step, shared: &SharedOutputs) -> Result<(
         .field(field)
         .hint("list the inputs in `by`, and omit `when_changed`"));
     }
-    // As git reads them, these match nothing.
-    let is_outside = |pattern: &str| {
-        ["./", "../", "/", "!"]
-            .iter()
-            .any(|start| pattern.starts_with(start))
+    if shared.by.is_empty() {
+        return Err(
+            Problem::new("expected the files of the repository that decide what the step makes, such as `package-lock.json`")
+                .field(format!("{field}.by")),
+        );
+    }
+    // As git reads these, they match nothing.
+    let is_odd = |pattern: &&String| {
+        let starts = ["./", "../", "/", "!"];
+        pattern.is_empty()
+            || pattern.contains('\0')
+            || starts.iter().any(|start| pattern.starts_with(start))
     };
-    let is_pattern =
-        |pattern: &String| !pattern.is_empty() && !pattern.contains('\0') && !is_outside(pattern);
-    if shared.by.is_empty() || !shared.by.iter().all(is_pattern) {
-        return Err(Problem::new(
-            "expected the files of the repository that decide what the step makes, such as `package-lock.json`",
-        )
+    if let Some(odd) = shared.by.iter().find(is_odd) {
+        return Err(Problem::new(format!(
+            "`{odd}` matches no file: expected a path from the top of the repository, such as `package-lock.json` or `requirements*`"
+        ))
         .field(format!("{field}.by")));
     }
     if shared.paths.is_empty() {

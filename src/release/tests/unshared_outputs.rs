@@ -56,11 +56,8 @@ fn description_of_outputs_is_checked() {
     let sha = bench.commit(&[("a", "1")]);
     for (text, message) in [
         ("outputs: {path: x, by: []}", "decide what the step makes"),
-        ("outputs: {path: x, by: ['']}", "decide what the step makes"),
-        (
-            "outputs: {path: x, by: [a, ./b]}",
-            "decide what the step makes",
-        ),
+        ("outputs: {path: x, by: ['']}", "`` matches no file"),
+        ("outputs: {path: x, by: [a, ./b]}", "`./b` matches no file"),
         ("outputs: {path: [], by: [a]}", "a path that the step makes"),
         (
             "outputs: {path: ../x, by: [a]}",
