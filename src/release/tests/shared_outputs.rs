@@ -263,7 +263,7 @@ fn fresh_build_replaces_the_shared_outputs() {
 }
 
 #[test]
-fn output_that_somebody_removed_is_made_again() {
+fn output_that_was_removed_is_made_again() {
     let bench = Bench::new();
     let commit = |a: &str| bench.commit(&[("lock", "1"), ("a", a)]);
     let (one, two) = (commit("1"), commit("2"));
