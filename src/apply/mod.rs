@@ -241,6 +241,7 @@ impl<'a> Applier<'a> {
                 ResourceResult::RolledBack(change, failure.hint(hint))
             }
             Ok(ApplyOutcome::Done) => self.verify_change(resource, change)?,
+            Ok(ApplyOutcome::DoneAs(change)) => self.verify_change(resource, change)?,
             Err(failure) => ResourceResult::Failed(Some(change), failure),
         })
     }

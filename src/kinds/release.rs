@@ -9,8 +9,8 @@ use crate::problem::Problem;
 use crate::release::active_links::{self, ObservedLink};
 use crate::release::files::{self, FileDrift, ObservedFile};
 use crate::release::{
-    self, ActiveRelease, DeployOutcome, Overrides, Pin, ReleaseRecord, ReleaseSpec, ReleaseStatus,
-    StageStatus,
+    self, ActiveRelease, ActiveReleaseForecast, DeployOutcome, Overrides, Pin, ReleaseRecord,
+    ReleaseSpec, ReleaseStatus, StageStatus,
 };
 use crate::resource::{
     ApplyOutcome, Change, Failure, FieldChange, FieldValue, ResolveInputs, Stamp, Trial, Verb,
@@ -24,6 +24,8 @@ pub(crate) struct ReleaseState {
     active: Option<ActiveRelease>,
     /// A complete release of the wanted sha that is not active.
     built: Option<String>,
+    /// What becomes of the active release, if there is no complete one of the wanted sha.
+    forecast: ActiveReleaseForecast,
     /// The decisions of operators and of the gate on this host.
     overrides: Overrides,
     /// The sha to build ahead, if there is no complete release of it yet.
@@ -63,8 +65,9 @@ impl ReleaseState {
         self.overrides.pin.as_ref().filter(is_over)
     }
 
-    fn active_sha(&self) -> Option<&Sha> {
-        self.active.as_ref()?.sha.as_ref()
+    /// The sha that the active release stands for.
+    fn active_sha<'a>(&'a self, spec: &'a ReleaseSpec) -> Option<&'a Sha> {
+        self.active.as_ref()?.sha_for(self.target_sha(spec))
     }
 
     fn is_active_bad(&self) -> bool {
@@ -74,8 +77,8 @@ impl ReleaseState {
 
     /// Whether the active release is the wanted one, and not known to be bad.
     fn is_target_active(&self, spec: &ReleaseSpec) -> bool {
-        self.active_sha().is_some()
-            && self.active_sha() == self.target_sha(spec)
+        self.active_sha(spec).is_some()
+            && self.active_sha(spec) == self.target_sha(spec)
             && !self.is_active_bad()
     }
 
@@ -147,19 +150,30 @@ impl ReleaseState {
 
     /// The deployment of the wanted sha.
     fn deployment(&self, spec: &ReleaseSpec, wanted: &Sha) -> (ReleaseStep, Change) {
+        let blocker = self.activation_blocker(spec);
+        let step = ReleaseStep::Deploy(wanted.clone());
+        if let (ActiveReleaseForecast::Stays(release), None) = (&self.forecast, &blocker) {
+            return (
+                step,
+                keep_change(spec, self.active_sha(spec), wanted, release),
+            );
+        }
         let mut change = Change::new(Verb::Deploy).with_field(
             "sha",
-            FieldValue::from_option(self.active_sha()),
+            FieldValue::from_option(self.active_sha(spec)),
             FieldValue::value(wanted),
         );
-        let blocker = self.activation_blocker(spec);
         if let Some(Withheld::Quarantined(why)) = &blocker {
             change = change.with_field("quarantine", FieldValue::Absent, FieldValue::value(why));
         } else {
             let name = self.active.as_ref().map(|active| &active.name);
-            let to = match &self.built {
-                Some(ready) => FieldValue::value(ready),
-                None => FieldValue::Unknown("it is built".into()),
+            let to = match (&self.built, &self.forecast) {
+                (Some(ready), _) => FieldValue::value(ready),
+                (None, ActiveReleaseForecast::Unknown) => FieldValue::Unknown(format!(
+                    "it is fetched: the active one stays if nothing changes in {}",
+                    spec.subdir().display()
+                )),
+                (None, _) => FieldValue::Unknown("it is built".into()),
             };
             change = change.with_field("release", FieldValue::from_option(name), to);
             if !self.pending_steps.is_empty() {
@@ -172,7 +186,7 @@ impl ReleaseState {
         }
         match blocker {
             Some(why) => (self.blocked_step(why.clone()), change.withheld(why)),
-            None => (ReleaseStep::Deploy(wanted.clone()), change),
+            None => (step, change),
         }
     }
 
@@ -185,7 +199,7 @@ impl ReleaseState {
         if let (false, Some(active), Some(sha)) = (
             files.is_empty() && links.is_empty(),
             &self.active,
-            self.active_sha(),
+            self.active_sha(spec),
         ) {
             let only_modes = files.iter().all(|file| !file.changes_content);
             // A link that is restored is the one that the services were started with.
@@ -210,7 +224,7 @@ impl ReleaseState {
         }
         if let Some(pin) = self.effective_pin(spec) {
             let why = Withheld::OnHold(pin.describe());
-            let change = pinned_change(spec, self.active_sha(), pin).withheld(why.clone());
+            let change = pinned_change(spec, self.active_sha(spec), pin).withheld(why.clone());
             return Some((self.blocked_step(why), change));
         }
         if let Some(next) = &self.next_sha {
@@ -233,6 +247,23 @@ fn pinned_change(spec: &ReleaseSpec, active: Option<&Sha>, pin: &Pin) -> Change 
     Change::new(Verb::Deploy)
         .with_field("sha", active, FieldValue::from_option(spec.wanted.as_ref()))
         .with_field(HOLD_FIELD, FieldValue::Absent, pin)
+}
+
+/// The active release stays, because the wanted sha changes nothing in it.
+fn keep_change(spec: &ReleaseSpec, from: Option<&Sha>, wanted: &Sha, release: &str) -> Change {
+    let stays = format!("it stays: nothing changes in {}", spec.subdir().display());
+    Change::new(Verb::Keep)
+        .keeping_stamp()
+        .with_field(
+            "sha",
+            FieldValue::from_option(from),
+            FieldValue::value(wanted),
+        )
+        .with_field(
+            "release",
+            FieldValue::value(release),
+            FieldValue::value(stays),
+        )
 }
 
 /// The field that shows why a change waits: a hold of the manifest, a pin of this host.
@@ -312,6 +343,7 @@ impl Kind for Release {
             active: release::active(host, &layout, spec.keep_releases)?,
             overrides: Overrides::load(host, &layout)?,
             built: None,
+            forecast: ActiveReleaseForecast::IsReplaced,
             next_sha: spec.build_ahead.clone(),
             files: Vec::new(),
             is_new: false,
@@ -321,7 +353,7 @@ impl Kind for Release {
         if let Some(active) = &found.active {
             let bake = active.bake_until.filter(|_| active.trial.is_none());
             found.is_new = bake.is_some_and(|until| spec.is_baking(until, host.clock.now()));
-            found.files = files::inspect(spec, host, &active.name)?;
+            found.files = files::inspect(spec, host, &active.app_folder(&layout))?;
         }
         let away = !found.is_target_active(spec);
         if let Some(active) = found
@@ -329,7 +361,7 @@ impl Kind for Release {
             .as_ref()
             .filter(|active| active.is_linked && !away)
         {
-            found.links = active_links::inspect(spec, host, &active.name)?;
+            found.links = active_links::inspect(spec, host, &active.app_folder(&layout))?;
         }
         if (away && found.target_sha(spec).is_some()) || found.next_sha.is_some() {
             let record = ReleaseRecord::load(host, &layout)?;
@@ -346,7 +378,9 @@ impl Kind for Release {
                 .target_sha(spec)
                 .filter(|_| away && found.built.is_none())
             {
-                found.pending_steps = release::describe_commands(spec, host, &record, target)?;
+                let steps = release::describe_commands(spec, host, &record, target)?;
+                found.forecast = release::forecast_active(spec, host, &record, target)?;
+                found.pending_steps = steps;
             }
         }
         Ok(found)
@@ -385,6 +419,12 @@ impl Kind for Release {
             ReleaseStep::Deploy(sha) => match release::deploy(spec, sha, host)? {
                 DeployOutcome::Activated => {}
                 DeployOutcome::Refused(why) => return Ok(ApplyOutcome::Refused(why)),
+                DeployOutcome::Unchanged(name) => {
+                    let active = release::active(host, &spec.layout(), spec.keep_releases)?;
+                    let from = active.and_then(|active| active.sha);
+                    let change = keep_change(spec, from.as_ref(), sha, &name);
+                    return Ok(ApplyOutcome::DoneAs(change));
+                }
             },
             ReleaseStep::Refresh { release, sha } => {
                 release::refresh(spec, sha, host, release)?;
@@ -442,7 +482,7 @@ impl Kind for Release {
             state.is_target_active(spec) && active.is_some_and(|active| active.needs_cleanup);
         let unremoved = active.iter().flat_map(|active| &active.unremoved);
         Condition::Release(ReleaseCondition {
-            sha: state.active_sha().map(|sha| sha.to_string()),
+            sha: state.active_sha(spec).map(|sha| sha.to_string()),
             trial,
             is_new: state.is_new,
             needs_maintenance: is_untidy || state.overrides.has_multiline_reason(),
@@ -505,6 +545,8 @@ mod conformance {
                 Probe::not_set("repo", whence),
                 Probe::drift("sha", |host| host.remove("/srv/shop/current"))
                     .expect_verb(Verb::Deploy),
+                Probe::not_set("subdir", built),
+                Probe::not_set("also", built),
                 Probe::not_set("deploy_to", "it says where the app is"),
                 Probe::not_set("user", built),
                 Probe::not_set("group", built),

@@ -154,7 +154,7 @@ impl Session {
             served: active.as_ref().is_some_and(|active| active.served_before),
             outcome: row.and_then(|row| row.state.outcome()),
             since: active.as_ref().map(|active| active.since),
-            actual: active.and_then(|active| active.sha),
+            actual: active.and_then(|active| active.sha_for(spec.wanted.as_ref()).cloned()),
             state,
             why: row.and_then(|row| row.why.clone()),
         }

@@ -143,7 +143,7 @@ impl Session {
             app: spec.app.clone(),
             sha: active
                 .as_ref()
-                .and_then(|active| Some(active.sha.as_ref()?.to_string())),
+                .and_then(|active| Some(active.sha_for(spec.wanted.as_ref())?.to_string())),
             release: active.map(|active| active.name),
             pin: overrides.effective_pin(spec.wanted.as_ref()).cloned(),
             quarantine: overrides.quarantine,

@@ -1,12 +1,14 @@
 //! The deployment of one app at one sha: the value that sources, stages and operators' commands share.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::app::layout::Layout;
+use super::app::layout::{AppFolder, Layout};
 use super::app::spec::ReleaseSpec;
-use super::record;
+use super::record::{self, ReleaseRecord};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::root::Attrs;
@@ -50,6 +52,8 @@ pub(crate) struct Deployment<'a> {
     pub previous: Option<Sha>,
     /// Set for a private build.
     pub private: Option<PrivateBuild>,
+    /// The `subdir` of each release on record: that of the spec may be another one.
+    pub subdirs: BTreeMap<String, PathBuf>,
     pub started: Instant,
     /// Time limit from `started` until the release is built.
     pub build_deadline: Option<Duration>,
@@ -64,7 +68,11 @@ impl<'a> Deployment<'a> {
         let layout = spec.layout();
         let previous =
             record::active(host, &layout, spec.keep_releases)?.and_then(|active| active.sha);
+        let record = ReleaseRecord::load(host, &layout)?;
+        let subdirs = record.entries().iter();
+        let subdirs = subdirs.map(|entry| (entry.name.clone(), entry.subdir.clone()));
         Ok(Deployment {
+            subdirs: subdirs.collect(),
             spec,
             sha: sha.clone(),
             host,
@@ -109,6 +117,14 @@ fn resolve_owner(spec: &ReleaseSpec, host: &Host) -> Result<Owner, Failure> {
 }
 
 impl Deployment<'_> {
+    /// The app's folder in a release.
+    pub(crate) fn app_folder(&self, name: &str) -> AppFolder {
+        // A release that is not on record is the one that is built now.
+        let subdir = self.subdirs.get(name).map(PathBuf::as_path);
+        self.layout
+            .app_folder(name, subdir.unwrap_or(self.spec.subdir()))
+    }
+
     /// Fails if trueup was asked to stop. Called between stages.
     pub(crate) fn check_stop(&self) -> Result<(), Failure> {
         if self.host.stop.is_set() {

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::app::layout;
+use super::app::layout::{self, AppFolder};
 use super::app::spec::ReleaseSpec;
 use super::app::stage::Stage;
 use super::deployment::Deployment;
-use super::record::ReleaseRecord;
 use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
+use super::record::{self, ReleaseRecord};
 use super::source::error::SourceError;
 use super::source::mirror;
 use super::stages::attempt::{Attempt, StageOutcome};
@@ -15,6 +15,7 @@ use super::stages::description::BuildDescription;
 use super::stages::materialise::{self, Checkout};
 use super::stages::preflight::{PreflightPoint, preflight};
 use super::stages::resume::{self, BuildBase};
+use super::stages::unchanged::{self, ActiveReleaseForecast};
 use super::stages::{activate, active_links, assets, build, files, keep, link, migrate, rollback};
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
@@ -26,6 +27,8 @@ use crate::resource::{Failure, FailureKind};
 pub(crate) enum DeployOutcome {
     /// A release of the sha is active, and on trial.
     Activated,
+    /// The sha changes nothing of what is checked out: this release stays, and stands for it.
+    Unchanged(String),
     /// The release failed its preflight, for this reason: it was not activated, and its sha is quarantined.
     Refused(Failure),
 }
@@ -34,6 +37,21 @@ pub(crate) enum DeployOutcome {
 pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<DeployOutcome, Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
     let (mut record, name) = deployment.ensure_built()?;
+    if record
+        .find(&name)
+        .is_some_and(|entry| entry.equal_shas.contains(sha))
+        && record::current(host, &deployment.layout)?.as_ref() == Some(&name)
+    {
+        activate::append_revisions_log(
+            &deployment,
+            &format!(
+                "Branch {} (at {sha}) changes nothing in {}: release {name} stays",
+                spec.reference.as_deref().unwrap_or("(none)"),
+                spec.subdir().display()
+            ),
+        );
+        return Ok(DeployOutcome::Unchanged(name));
+    }
     let mut attempt = Attempt {
         deployment: &deployment,
         record: &mut record,
@@ -41,10 +59,10 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
     };
     // A release that was built with other settings gets the current ones, all at once with the switch. The target of
     // a rollback keeps its own.
-    let release = deployment.layout.release(&attempt.name);
+    let app = deployment.app_folder(&attempt.name);
     let written = match resume::is_rollback_target(&deployment, attempt.record, &attempt.name)? {
-        true => files::write_missing_files(&deployment, &release),
-        false => files::write_files(&deployment, &release),
+        true => files::write_missing_files(&deployment, &app),
+        false => files::write_files(&deployment, &app),
     };
     let switched = written
         .and_then(|()| active_links::keep_links_before_switch(&mut attempt))
@@ -65,7 +83,7 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
 
 /// Ends the deployment of a release that failed its preflight.
 fn refuse(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<DeployOutcome, Failure> {
-    rollback::quarantine(attempt.deployment, &attempt.name, why)?;
+    rollback::quarantine(attempt.deployment, attempt.entry(), why)?;
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     attempt.save()?;
     let context = format!(
@@ -95,12 +113,19 @@ pub(crate) fn refresh(
     name: &str,
 ) -> Result<(), Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
-    files::write_files(&deployment, &deployment.layout.release(name))?;
+    files::write_files(&deployment, &deployment.app_folder(name))?;
     // A place that is occupied must not keep a service from its restart.
     active_links::keep_active_links(&deployment, name).map_err(|failure| Failure {
         kind: FailureKind::Degraded,
         ..failure
     })
+}
+
+/// The result of the stages up to a linked tree.
+enum CreatedTree {
+    Checkout(Checkout),
+    /// None: the commit changes nothing in the active release, of this name.
+    Needless(String),
 }
 
 impl Deployment<'_> {
@@ -199,7 +224,8 @@ impl Deployment<'_> {
         }
     }
 
-    /// Builds a new release, records it as built, and returns its name.
+    /// Builds a new release, records it as built, and returns its name; that of the active one if the commit changes
+    /// nothing in it.
     pub(crate) fn build_new(&self, record: &mut ReleaseRecord) -> Result<String, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
@@ -212,6 +238,7 @@ impl Deployment<'_> {
             None => (self.spec.reference.clone(), self.spec.requested_by.clone()),
         };
         entry.private_until = self.private.as_ref().map(|private| private.until);
+        entry.subdir = self.spec.subdir().to_owned();
         record.put(entry);
         let partial = layout.partial_release(&name);
         let mut attempt = Attempt {
@@ -219,8 +246,17 @@ impl Deployment<'_> {
             record,
             name: name.clone(),
         };
-        let checkout = match self.create_tree(&mut attempt, &partial) {
-            Ok(checkout) => checkout,
+        let created = self.create_tree(&mut attempt, &partial);
+        let checkout = match created {
+            Ok(CreatedTree::Checkout(checkout)) => checkout,
+            Ok(CreatedTree::Needless(active)) => {
+                record.forget(&name);
+                if let Some(entry) = record.find_mut(&active) {
+                    entry.add_equal_sha(&self.sha);
+                }
+                record.save(self.host, layout)?;
+                return Ok(active);
+            }
             Err(failure) => {
                 if let Err(error) = root.remove_tree(&partial) {
                     tracing::warn!("{}: {}", self.spec.app, Failure::from(error));
@@ -240,7 +276,7 @@ impl Deployment<'_> {
         &self,
         attempt: &mut Attempt<'_, '_>,
         partial: &Path,
-    ) -> Result<Checkout, Failure> {
+    ) -> Result<CreatedTree, Failure> {
         let (mut mirror, mut checkout) = (None, None);
         let checked = self.spec.allow_refs.fingerprint();
         attempt.run_stage(Stage::Fetch, Some(&checked), |_| {
@@ -249,6 +285,12 @@ impl Deployment<'_> {
         })?;
         let mirror = mirror.expect("the stage ends with a mirror or with an error");
         self.check_deadline()?;
+        if self.private.is_none()
+            && let ActiveReleaseForecast::Stays(active) =
+                unchanged::forecast(self.spec, self.host, attempt.record, &self.sha)?
+        {
+            return Ok(CreatedTree::Needless(active));
+        }
         attempt.save()?;
         let description = BuildDescription::of(self.spec);
         let described = Some(description.materialise.as_str());
@@ -257,17 +299,19 @@ impl Deployment<'_> {
             Ok(StageOutcome::Done)
         })?;
         attempt.run_stage(Stage::Link, Some(&description.link), |attempt| {
-            files::check_places(self, partial)?;
-            link::link(self, partial)?;
-            materialise::write_revision_and_chown(self, partial)?;
-            assets::make_compile_folder(self, partial)?;
-            files::write_files(self, partial)?;
+            let app = AppFolder::new(partial, self.spec.subdir());
+            files::check_places(self, &app)?;
+            link::link(self, &app)?;
+            materialise::write_revision_and_chown(self, partial, &app)?;
+            assets::make_compile_folder(self, &app)?;
+            files::write_files(self, &app)?;
             attempt.put_links_and_files();
             Ok(StageOutcome::Done)
         })?;
         self.check_stop()?;
         attempt.save()?;
-        Ok(checkout.expect("the stage ends with a tree or with an error"))
+        let checkout = checkout.expect("the stage ends with a tree or with an error");
+        Ok(CreatedTree::Checkout(checkout))
     }
 
     fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Checkout, Failure> {
@@ -291,7 +335,7 @@ impl Deployment<'_> {
         name: &str,
     ) -> Result<(), Failure> {
         tracing::info!("{}: resuming release {name}", self.spec.app);
-        files::write_files(self, &self.layout.release(name))?;
+        files::write_files(self, &self.app_folder(name))?;
         let mut attempt = Attempt {
             deployment: self,
             record,

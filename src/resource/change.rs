@@ -18,6 +18,8 @@ pub(crate) enum Verb {
     Build,
     /// An active release has to pass its gate.
     Prove,
+    /// A release stays for another sha, which changes nothing in it.
+    Keep,
 }
 
 impl std::fmt::Display for Verb {
@@ -30,6 +32,7 @@ impl std::fmt::Display for Verb {
             Verb::Deploy => "deploy",
             Verb::Build => "build",
             Verb::Prove => "prove",
+            Verb::Keep => "keep",
         })
     }
 }

@@ -38,6 +38,8 @@ pub(crate) trait ResolveInputs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ApplyOutcome {
     Done,
+    /// Another change than the planned one was enough.
+    DoneAs(Change),
     /// Nothing was done, and nothing failed: the app is on hold.
     Waiting(String),
     /// Nothing was activated, because the wanted sha is quarantined or has just failed its preflight.

@@ -64,6 +64,9 @@ fn row(inventory: &Inventory, item: &ReleaseInfo, now: Timestamp, paint: Paint) 
         Some(pin) => (Some(pin.by.clone()), pin.reason.clone()),
         None => (item.by.clone(), item.why.clone()),
     };
+    let wanted = inventory.wanted.as_ref();
+    let equal = wanted.filter(|wanted| item.equal_shas.contains(wanted));
+    let why = why.or_else(|| Some(format!("{} changes nothing in it", equal?.short())));
     let size = match item.size {
         None => "?".into(),
         Some(size) if size.shared > 0 => {

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::layout::stays_inside;
 use super::outputs::{Outputs, SharedOutputs};
+use super::selection::Selection;
 use super::step::{AssetsSpec, MigrationSpec, Step};
 use crate::problem::Problem;
 
 /// Refuses paths that cannot be inputs or outputs.
 pub(crate) fn validate(
+    selection: &Selection,
     steps: &[Step],
     assets: Option<&AssetsSpec>,
     migrate: Option<&MigrationSpec>,
@@ -30,11 +32,11 @@ pub(crate) fn validate(
         );
     for (field, paths) in inputs {
         if let Some(paths) = paths {
-            validate_inputs(&field, paths)?;
+            validate_inputs(selection, &field, paths)?;
         }
     }
     for (i, step) in steps.iter().enumerate() {
-        validate_outputs(&format!("steps[{i}].outputs"), step, links)?;
+        validate_outputs(selection, &format!("steps[{i}].outputs"), step, links)?;
     }
     if let Some(assets) = assets
         && assets
@@ -49,7 +51,12 @@ pub(crate) fn validate(
     Ok(())
 }
 
-fn validate_inputs(field: &str, paths: &[PathBuf]) -> Result<(), Problem> {
+fn validate_inputs(selection: &Selection, field: &str, paths: &[PathBuf]) -> Result<(), Problem> {
+    // With a `subdir`, a path that begins with `/` is one from the top of the repository.
+    let from_app = |path: &Path| match path.strip_prefix("/") {
+        Ok(from_top) if !selection.is_everything() => from_top.to_owned(),
+        _ => path.to_owned(),
+    };
     if paths.iter().all(|path| excluded_path(path).is_some()) {
         return Err(Problem::new("expected at least one path: without one, nothing could change")
             .field(field)
@@ -57,8 +64,8 @@ fn validate_inputs(field: &str, paths: &[PathBuf]) -> Result<(), Problem> {
     }
     for path in paths {
         let usable = match excluded_path(path) {
-            Some(path) => stays_inside(path),
-            None => stays_inside(path) || path == Path::new("."),
+            Some(path) => stays_inside(&from_app(path)),
+            None => stays_inside(&from_app(path)) || path == Path::new("."),
         };
         if !usable {
             return Err(path_outside(path, "the repository").field(field));
@@ -67,7 +74,12 @@ fn validate_inputs(field: &str, paths: &[PathBuf]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn validate_outputs(field: &str, step: &Step, links: &[(&Path, PathBuf)]) -> Result<(), Problem> {
+fn validate_outputs(
+    selection: &Selection,
+    field: &str,
+    step: &Step,
+    links: &[(&Path, PathBuf)],
+) -> Result<(), Problem> {
     match &step.outputs {
         Outputs::Copied(paths) if !paths.is_empty() && step.when_changed.is_none() => {
             return Err(Problem::new("`outputs` needs a step that can be skipped")
@@ -77,7 +89,7 @@ fn validate_outputs(field: &str, step: &Step, links: &[(&Path, PathBuf)]) -> Res
                 ));
         }
         Outputs::Copied(_) => {}
-        Outputs::Shared(shared) => validate_shared(field, step, shared)?,
+        Outputs::Shared(shared) => validate_shared(selection, field, step, shared)?,
     }
     let paths = step.outputs.paths();
     for (n, path) in paths.iter().enumerate() {
@@ -105,7 +117,12 @@ fn validate_outputs(field: &str, step: &Step, links: &[(&Path, PathBuf)]) -> Res
     Ok(())
 }
 
-fn validate_shared(field: &str, step: &Step, shared: &SharedOutputs) -> Result<(), Problem> {
+fn validate_shared(
+    selection: &Selection,
+    field: &str,
+    step: &Step,
+    shared: &SharedOutputs,
+) -> Result<(), Problem> {
     if step.when_changed.is_some() {
         return Err(Problem::new(
             "expected only one of `when_changed` and `by`: both say when it runs",
@@ -121,6 +138,10 @@ fn validate_shared(field: &str, step: &Step, shared: &SharedOutputs) -> Result<(
     }
     // As git reads these, they match nothing.
     let is_odd = |pattern: &&String| {
+        let from_top = pattern
+            .strip_prefix('/')
+            .filter(|_| !selection.is_everything());
+        let pattern = from_top.unwrap_or(pattern);
         let starts = ["./", "../", "/", "!"];
         pattern.is_empty()
             || pattern.contains('\0')
@@ -128,7 +149,7 @@ fn validate_shared(field: &str, step: &Step, shared: &SharedOutputs) -> Result<(
     };
     if let Some(odd) = shared.by.iter().find(is_odd) {
         return Err(Problem::new(format!(
-            "`{odd}` matches no file: expected a path from the top of the repository, such as `package-lock.json` or `requirements*`"
+            "`{odd}` matches no file: expected a path in the app's folder of the repository, such as `package-lock.json` or `requirements*`"
         ))
         .field(format!("{field}.by")));
     }

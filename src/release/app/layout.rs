@@ -45,8 +45,14 @@ impl Layout {
         self.deploy_to.join("revisions.log")
     }
 
+    /// The folder of a release, with everything that is checked out.
     pub(crate) fn release(&self, name: &str) -> PathBuf {
         self.releases().join(name)
+    }
+
+    /// The folder of the app in a release of this `subdir`.
+    pub(crate) fn app_folder(&self, name: &str, subdir: &Path) -> AppFolder {
+        AppFolder::new(&self.release(name), subdir)
     }
 
     /// The folder of a checkout, while only root can see it.
@@ -115,11 +121,23 @@ impl Layout {
         self.logs().join(format!("{name}.log"))
     }
 
-    /// The release that a `current` link with this target names, in trueup's form (`releases/NAME`) or in
-    /// Capistrano's (the whole path, in which the folders above the app's own may be links).
+    /// The release that a `current` link with this target names, in trueup's form (`releases/NAME`, or a folder in it)
+    /// or in Capistrano's (the full path, in which the folders above the app's own may be links).
     pub(crate) fn release_of_link(&self, target: &Path) -> Option<String> {
-        let name = target.file_name()?.to_str()?;
-        let releases = target.parent()?;
+        let is_plain = |part: Component<'_>| part != Component::ParentDir;
+        if !target.components().all(is_plain) {
+            return None;
+        }
+        // The outermost one: a repository may have such folders as well.
+        let mut names: Vec<&Path> = target.ancestors().collect();
+        names.reverse();
+        names.into_iter().find_map(|folder| self.release_at(folder))
+    }
+
+    /// The release whose folder this is, as far as the path tells.
+    fn release_at(&self, folder: &Path) -> Option<String> {
+        let name = folder.file_name()?.to_str()?;
+        let releases = folder.parent()?;
         let is_of_this_app = |releases: &Path| match releases.parent() {
             Some(app) if releases.is_absolute() => app.file_name() == self.deploy_to.file_name(),
             // A link beside it says `./releases` or `releases`.
@@ -193,13 +211,36 @@ pub(crate) fn is_leftover(name: &str) -> bool {
     inner.is_some_and(is_release_name)
 }
 
-/// The target of a link at `path` inside a release, to reach `target` inside `deploy_to`.
-pub(crate) fn relative_link(path: &Path, target: &Path) -> PathBuf {
-    let depth = path.components().count() - 1;
-    // Out of the folders of the release, out of the release, out of `releases`.
-    let mut link: PathBuf = std::iter::repeat_n("..", depth + 2).collect();
-    link.push(target);
-    link
+/// The folder of the app in a release, in which its commands run and its paths begin: the folder of the release, or with
+/// a `subdir` one below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AppFolder {
+    path: PathBuf,
+    /// Relative to the release.
+    subdir: PathBuf,
+}
+
+impl AppFolder {
+    /// The one in the checked out `tree`.
+    pub(crate) fn new(tree: &Path, subdir: &Path) -> AppFolder {
+        AppFolder {
+            path: tree.components().chain(subdir.components()).collect(),
+            subdir: subdir.to_owned(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The target of a link at `path` in this folder, to reach `target` inside `deploy_to`.
+    pub(crate) fn link_target(&self, path: &Path, target: &Path) -> PathBuf {
+        let depth = self.subdir.components().count() + path.components().count() - 1;
+        // Out of the folders of the release, out of the release, out of `releases`.
+        let mut link: PathBuf = std::iter::repeat_n("..", depth + 2).collect();
+        link.push(target);
+        link
+    }
 }
 
 /// Whether a path of a spec is relative and stays inside its folder.
@@ -269,6 +310,8 @@ mod tests {
             "./releases/20261121050000",
             "/srv/www/shop/releases/20261121050000",
             "/mnt/www/shop/releases/20261121050000/",
+            "releases/20261121050000/services/shop",
+            "/srv/www/shop/releases/20261121050000/shop/releases/20261122050000",
         ] {
             assert_eq!(named(target).as_deref(), Some("20261121050000"), "{target}");
         }
@@ -280,6 +323,8 @@ mod tests {
             "/srv/www/shop",
             "20261121050000",
             "releases/..",
+            "releases/20261121050000/../..",
+            "backup/releases/20261121050000",
         ] {
             assert_eq!(named(target), None, "{target}");
         }
@@ -287,16 +332,14 @@ mod tests {
 
     #[test]
     fn link_to_shared_path_is_relative() {
-        let way = |path, to| {
-            relative_link(Path::new(path), Path::new(to))
-                .display()
-                .to_string()
+        let way = |subdir, path| {
+            let app = AppFolder::new(Path::new("/srv/www/shop/releases/r"), Path::new(subdir));
+            let link = app.link_target(Path::new(path), &Path::new("shared").join(path));
+            link.display().to_string()
         };
-        assert_eq!(way("log", "shared/log"), "../../shared/log");
-        assert_eq!(
-            way("public/assets", "shared/assets"),
-            "../../../shared/assets"
-        );
+        assert_eq!(way("", "log"), "../../shared/log");
+        assert_eq!(way("", "public/assets"), "../../../shared/public/assets");
+        assert_eq!(way("services/shop", "log"), "../../../../shared/log");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub(super) mod outputs;
 mod paths;
 pub(super) mod preflight;
 pub(super) mod repo;
+pub(super) mod selection;
 pub(super) mod spec;
 pub(super) mod stage;
 pub(super) mod step;

@@ -17,6 +17,7 @@ use super::inputs;
 use super::layout::Layout;
 use super::preflight::PreflightSpec;
 use super::repo::Repo;
+use super::selection::Selection;
 use super::step::{AssetsSpec, MigrationSpec, Step, deserialize_enabled_steps};
 use crate::desired::{DesiredApp, DesiredState, Hold, ResumePolicy, Sha};
 use crate::ports::exec::DEFAULT_UMASK;
@@ -51,6 +52,14 @@ pub(crate) struct ReleaseSpec {
     /// The repository: `git@host:path`, `ssh://…`, `https://…`, `http://…`, `file:///…` or an
     /// absolute path.
     pub repo: Repo,
+    /// The folder of the app in the repository, such as `services/shop`: only that is checked out, `current` leads to
+    /// it, and its paths and commands begin there. A commit that changes nothing in it is not deployed. The top of the
+    /// repository when not given. A changed `subdir` applies to the next release.
+    pub subdir: Option<PathBuf>,
+    /// What else of the repository the app needs beside its `subdir`: folders and files, by their paths from the top,
+    /// such as `packages/common`.
+    #[serde(default)]
+    pub also: Vec<PathBuf>,
     /// The folder of `releases/`, `shared/` and `current`; `/srv/www/APP` when not given.
     pub deploy_to: Option<PathBuf>,
     /// The user that owns the release and runs the steps; root when not given.
@@ -190,6 +199,16 @@ impl ReleaseSpec {
         Layout::new(&self.app, &deploy_to)
     }
 
+    /// What is checked out of the repository.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection::new(self.subdir.as_deref(), &self.also)
+    }
+
+    /// The app's folder in the repository; empty for its top.
+    pub(crate) fn subdir(&self) -> &Path {
+        self.subdir.as_deref().unwrap_or(Path::new(""))
+    }
+
     /// Registers the secret values, so that no output shows them.
     pub(crate) fn register_secrets(&self) {
         self.secrets
@@ -326,8 +345,10 @@ impl ReleaseSpec {
                     .hint("omit it for ssh: trueup asks the server of `repo` for its LFS address"),
             );
         }
+        self.selection().validate()?;
         self.hooks.validate()?;
         inputs::validate(
+            &self.selection(),
             &self.steps,
             self.assets.as_ref(),
             self.migrate.as_ref(),

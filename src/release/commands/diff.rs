@@ -1,6 +1,6 @@
 //! Differences between two commits of an app, as its mirror has them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use git2::{Delta, DiffOptions, Oid, Repository};
 use serde::Serialize;
@@ -46,7 +46,12 @@ pub(crate) fn diff_migrations(
     fetch::configure_libgit2()?;
     let mirror = mirror::open(&deployment)
         .ok_or_else(|| Failure::new(format!("there is no mirror of {} on this host", spec.repo)))?;
-    diff_paths(&mirror, from, to, MIGRATIONS).map_err(|error| {
+    let selection = spec.selection();
+    let paths = MIGRATIONS.iter().map(Path::new);
+    let paths: Vec<PathBuf> = paths
+        .map(|path| selection.path_in_repository(path))
+        .collect();
+    diff_paths(&mirror, from, to, &paths).map_err(|error| {
         Failure::new(format!(
             "cannot compare the commits in the mirror: {}",
             error.message()
@@ -58,7 +63,7 @@ fn diff_paths(
     mirror: &Repository,
     from: &Sha,
     to: &Sha,
-    paths: &[&str],
+    paths: &[PathBuf],
 ) -> Result<Vec<ChangedFile>, git2::Error> {
     let tree = |sha: &Sha| {
         let id = Oid::from_str(sha.as_str())?;

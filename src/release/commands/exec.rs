@@ -49,15 +49,16 @@ pub(crate) fn exec_command(
         sha.ok_or_else(|| Failure::new(format!("cannot determine the sha of release {name}")))?;
     let mut deployment = Deployment::new(spec, &sha, host)?;
     deployment.previous = record.previous_good(&name).map(|entry| entry.sha.clone());
-    let release = deployment.layout.release(&name);
-    if host.root.meta(&release).map_err(Failure::from)?.is_none() {
-        return Err(Failure::new(format!("{} does not exist", release.display())).into());
+    let app = deployment.app_folder(&name);
+    let folder = app.path();
+    if host.root.meta(folder).map_err(Failure::from)?.is_none() {
+        return Err(Failure::new(format!("{} does not exist", folder.display())).into());
     }
     let mut command = Command::new(argv);
     let identity = run::identity(&deployment, spec.user.as_deref())?;
     command.env = run::environment(
         &deployment,
-        &release,
+        folder,
         EXEC_STAGE,
         &BTreeMap::new(),
         identity.as_ref(),
@@ -67,7 +68,7 @@ pub(crate) fn exec_command(
             command.env.entry(key.into()).or_insert(value);
         }
     }
-    command.cwd = Some(host.root.machine_path(&release));
+    command.cwd = Some(host.root.machine_path(folder));
     let user = identity.as_ref().map_or("root", |user| &user.name);
     let uid = identity.as_ref().map_or(0, |user| user.uid);
     if host.root.is_real() && !host.root.is_privileged() && uid != host.root.current_uid() {

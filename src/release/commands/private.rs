@@ -60,7 +60,7 @@ pub(crate) fn build_private(
     };
     let until = record.find(&name).and_then(|entry| entry.private_until);
     Ok(PrivateRelease {
-        path: host.root.machine_path(&deployment.layout.release(&name)),
+        path: host.root.machine_path(deployment.app_folder(&name).path()),
         until: until.unwrap_or(private.until),
         name,
     })

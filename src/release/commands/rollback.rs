@@ -69,7 +69,7 @@ pub(crate) fn select_target(
     Ok(RollbackTarget {
         release: entry.name.clone(),
         sha: entry.sha.clone(),
-        wanted: view.wanted == Some(&entry.sha),
+        wanted: view.wanted.is_some_and(|wanted| entry.has_files_of(wanted)),
         from: active,
         migrations: migrations.map_err(|failure| failure.message),
     })
@@ -93,7 +93,7 @@ impl<'a> ReleaseSelector<'a> {
         let previous = entries.find(|entry| {
             entry.state == ReleaseStatus::Good
                 && Some(&entry.sha) != active
-                && Some(&entry.sha) != self.wanted
+                && !self.wanted.is_some_and(|wanted| entry.has_files_of(wanted))
                 && self.overrides.find_quarantined(&entry.sha).is_none()
         });
         previous.ok_or_else(|| SelectionError::NoPreviousGood {

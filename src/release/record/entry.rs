@@ -1,5 +1,7 @@
 //! The entry of one release in the record: its state, and the result of each of its stages.
 
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +119,12 @@ pub(crate) struct ReleaseEntry {
     /// When a private release expires; `None` for others. trueup does not activate a private one by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_until: Option<Timestamp>,
+    /// The app's folder in it; empty: all of it.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub subdir: PathBuf,
+    /// Other shas that change nothing of what is checked out: for them this release stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub equal_shas: Vec<Sha>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageEntry>,
 }
@@ -124,6 +132,13 @@ pub(crate) struct ReleaseEntry {
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+/// How many of the `equal_shas` are kept, the last ones.
+const MAX_EQUAL_SHAS: usize = 32;
 
 impl ReleaseEntry {
     /// A new release, in the state `building`.
@@ -140,8 +155,28 @@ impl ReleaseEntry {
             failed_as: None,
             given_up: false,
             private_until: None,
+            subdir: PathBuf::new(),
+            equal_shas: Vec::new(),
             stages: Vec::new(),
         }
+    }
+
+    /// All shas that it stands for, its own first.
+    pub(crate) fn shas(&self) -> impl Iterator<Item = &Sha> {
+        std::iter::once(&self.sha).chain(&self.equal_shas)
+    }
+
+    /// Whether its files are those of this sha.
+    pub(crate) fn has_files_of(&self, sha: &Sha) -> bool {
+        self.sha == *sha || self.equal_shas.contains(sha)
+    }
+
+    /// Records that a sha changes nothing of what is checked out.
+    pub(crate) fn add_equal_sha(&mut self, sha: &Sha) {
+        self.equal_shas.retain(|known| known != sha);
+        let too_many = (self.equal_shas.len() + 1).saturating_sub(MAX_EQUAL_SHAS);
+        self.equal_shas.drain(..too_many);
+        self.equal_shas.push(sha.clone());
     }
 
     /// The entry of a stage, or of a step of it.

@@ -46,6 +46,9 @@ pub(crate) struct ReleaseInfo {
     pub state: ReleasePhase,
     pub active: bool,
     pub sha: Sha,
+    /// Other shas for which it stays, because they change nothing in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub equal_shas: Vec<Sha>,
     #[serde(rename = "ref")]
     pub reference: Option<String>,
     /// When its first stage started.
@@ -116,7 +119,10 @@ fn release_info(
     layout: &Layout,
     host: &Host,
 ) -> ReleaseInfo {
-    let path = layout.release(&entry.name);
+    let (tree, app) = (
+        layout.release(&entry.name),
+        layout.app_folder(&entry.name, &entry.subdir),
+    );
     let started = entry
         .stages
         .iter()
@@ -127,6 +133,7 @@ fn release_info(
         state: release_phase(entry, active, trial),
         active,
         sha: entry.sha.clone(),
+        equal_shas: entry.equal_shas.clone(),
         reference: entry.reference.clone(),
         started: started.map_or(entry.at, |started| started.min(entry.at)),
         at: entry.at,
@@ -135,10 +142,10 @@ fn release_info(
             .filter(|_| !entry.state.is_complete())
             .map(|stage_entry| stage_entry.stage),
         private_until: entry.private_until,
-        size: host.root.disk_usage(&path).ok().flatten(),
+        size: host.root.disk_usage(&tree).ok().flatten(),
         by: entry.by.clone(),
         why: entry.why.clone(),
-        path: host.root.machine_path(&path),
+        path: host.root.machine_path(app.path()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is on record of an app's releases, and the overrides of this host.
 
+pub(super) mod active;
 pub(super) mod adopt;
 pub(super) mod disk;
 pub(super) mod entry;
@@ -13,6 +14,7 @@ pub(super) mod releases;
 pub(super) mod running;
 pub(super) mod trial;
 
+pub(crate) use active::{ActiveRelease, active};
 pub(super) use disk::current;
-pub(crate) use releases::{ActiveRelease, FailedRemoval, ReleaseRecord, active};
+pub(crate) use releases::{FailedRemoval, ReleaseRecord};
 pub(crate) use trial::{RecordedBake, RecordedTrial};

@@ -4,12 +4,11 @@
 //! last step succeeded. A record that is lost, unreadable or from a newer trueup is rebuilt from the host's
 //! folders (see `adopt`).
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::adopt;
 use super::disk::{current, list_release_folders, read_revision};
-use super::entry::{LINKS_STEP, ReleaseEntry, ReleaseStatus, StageEntry, StageStatus};
+use super::entry::{ReleaseEntry, ReleaseStatus, StageStatus};
 use super::trial::{RecordedBake, RecordedTrial};
 use crate::desired::Sha;
 use crate::ports::Host;
@@ -44,45 +43,18 @@ pub(crate) struct FailedRemoval {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RecordFile {
+pub(super) struct RecordFile {
     version: u32,
-    releases: Vec<ReleaseEntry>,
+    pub(super) releases: Vec<ReleaseEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    trial: Option<RecordedTrial>,
+    pub(super) trial: Option<RecordedTrial>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    bake: Option<RecordedBake>,
+    pub(super) bake: Option<RecordedBake>,
     /// The sha for which a spare was prepared, or could not be.
     #[serde(rename = "stocked", default, skip_serializing_if = "Option::is_none")]
-    spare_attempted_for: Option<Sha>,
+    pub(super) spare_attempted_for: Option<Sha>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    unremoved: Vec<FailedRemoval>,
-}
-
-/// The release that `current` points to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ActiveRelease {
-    pub name: String,
-    /// `None`: it has no usable `REVISION`, or one that contradicts the record.
-    pub sha: Option<Sha>,
-    /// When `current` was switched to it.
-    pub since: Timestamp,
-    /// Its state on record; `None`: the record does not contain it.
-    pub state: Option<ReleaseStatus>,
-    /// Its trial, if it has not been proven since `current` was switched to it.
-    pub trial: Option<RecordedTrial>,
-    /// Until when it is new, if it is.
-    pub bake_until: Option<Timestamp>,
-    /// Whether the app served before the trial: the trial follows a good release or one of another tool, or
-    /// is a rollback.
-    pub served_before: bool,
-    /// Whether trueup linked it, which a release of another tool is not.
-    pub is_linked: bool,
-    /// When its links were last changed, and how: see `stages::active_links`.
-    pub links: Option<StageEntry>,
-    /// A pass was killed before it had removed unneeded releases, or prepared the spare.
-    pub needs_cleanup: bool,
-    /// What the last cleanup could not remove.
-    pub unremoved: Vec<FailedRemoval>,
+    pub(super) unremoved: Vec<FailedRemoval>,
 }
 
 impl ReleaseRecord {
@@ -173,9 +145,9 @@ impl ReleaseRecord {
             .find(|entry| {
                 entry.state.is_complete()
                     && entry.private_until.is_none()
-                    && entry.sha == *sha
+                    && entry.has_files_of(sha)
                     && is_usable(entry)
-                    && read_revision(host, layout, &entry.name).as_ref() == Some(sha)
+                    && read_revision(host, layout, &entry.name).as_ref() == Some(&entry.sha)
             })
             .map(|entry| entry.name.clone())
     }
@@ -271,7 +243,7 @@ impl ReleaseRecord {
 }
 
 impl FailedRemoval {
-    fn exists(&self, host: &Host, layout: &Layout) -> bool {
+    pub(super) fn exists(&self, host: &Host, layout: &Layout) -> bool {
         !matches!(host.root.meta(&layout.release(&self.name)), Ok(None))
     }
 }
@@ -289,78 +261,8 @@ impl RecordFile {
     }
 }
 
-/// The active release, with its sha if `REVISION` and the record do not contradict each other and the record
-/// does not call it half-built. Costs three reads.
-///
-/// `keep_releases` is the number of good releases to keep.
-pub(crate) fn active(
-    host: &Host,
-    layout: &Layout,
-    keep_releases: usize,
-) -> Result<Option<ActiveRelease>, Failure> {
-    let Some(meta) = host.root.meta(&layout.current())? else {
-        return Ok(None);
-    };
-    let Some(name) = current(host, layout)? else {
-        return Ok(None);
-    };
-    let (mut entry, mut trial, mut bake, mut spare_attempted_for) = (None, None, None, None);
-    let (mut served_before, mut needs_removal, mut unremoved) = (false, false, Vec::new());
-    if let Some(file) = read_record_file(host, layout) {
-        let all = &file.releases;
-        unremoved = file.unremoved;
-        // The next deployment retries a failed removal, not each pass.
-        let stays = |entry: &ReleaseEntry| unremoved.iter().any(|left| left.name == entry.name);
-        let of = |state| {
-            all.iter().filter(move |entry| {
-                entry.state == state && entry.private_until.is_none() && !stays(entry)
-            })
-        };
-        let is_gone = |left: &FailedRemoval| !left.exists(host, layout);
-        needs_removal = unremoved.iter().any(is_gone)
-            || of(ReleaseStatus::Good).count() > keep_releases.max(2)
-            || of(ReleaseStatus::Failed).count() > 1;
-        trial = file.trial.filter(|trial| trial.name == name);
-        bake = file.bake.filter(|bake| bake.name == name);
-        served_before = trial.as_ref().is_some_and(|trial| {
-            let from = trial.from.as_ref();
-            // A release that is not on record was deployed by another tool.
-            let unknown = from.is_some_and(|from| all.iter().all(|entry| entry.name != *from));
-            let good = all
-                .iter()
-                .any(|entry| entry.state == ReleaseStatus::Good && entry.name != name);
-            trial.is_rollback || unknown || good
-        });
-        spare_attempted_for = file.spare_attempted_for;
-        entry = file.releases.into_iter().find(|e| e.name == name);
-    }
-    let sha = read_revision(host, layout, &name).filter(|sha| {
-        entry.as_ref().is_none_or(|entry| {
-            // A bad release is complete as well: it stays active until it is rolled back.
-            (entry.state.is_complete() || entry.state == ReleaseStatus::Bad) && entry.sha == *sha
-        })
-    });
-    // An adopted release, which is not on record, has no mirror yet to prepare a spare from.
-    let lacks_spare = entry.is_some() && sha.is_some() && spare_attempted_for != sha;
-    Ok(Some(ActiveRelease {
-        name,
-        sha,
-        since: meta.ctime,
-        is_linked: entry.as_ref().is_some_and(ReleaseEntry::is_linked),
-        links: entry
-            .as_ref()
-            .and_then(|entry| entry.find_stage(Stage::Link, Some(LINKS_STEP)).cloned()),
-        state: entry.map(|entry| entry.state),
-        trial,
-        bake_until: bake.map(|bake| bake.until),
-        served_before,
-        needs_cleanup: needs_removal || lacks_spare,
-        unremoved,
-    }))
-}
-
 /// The record's file, if it is readable and of this version.
-fn read_record_file(host: &Host, layout: &Layout) -> Option<RecordFile> {
+pub(super) fn read_record_file(host: &Host, layout: &Layout) -> Option<RecordFile> {
     DOCUMENT.load_cache(&host.root, &layout.record())
 }
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Probes whether an app's git server accepts this host, without fetching anything: before there is a
 //! release, a mirror or even the user that will own them.
 
+use std::collections::BTreeMap;
+
 use super::fetch::{self, Fetcher};
 use crate::ports::Host;
 use crate::release::app::spec::ReleaseSpec;
@@ -44,6 +46,7 @@ fn probe_deployment<'a>(spec: &'a ReleaseSpec, host: &'a Host) -> Deployment<'a>
         layout: spec.layout(),
         previous: None,
         private: None,
+        subdirs: BTreeMap::new(),
         started: host.clock.monotonic_now(),
         build_deadline: None,
     }

@@ -1,7 +1,6 @@
 //! The activate stage: makes a complete release the active one, by one rename.
 
 use std::io::Write;
-use std::path::Path;
 
 use super::assets;
 use super::attempt::Attempt;
@@ -81,12 +80,15 @@ pub(crate) fn point_current_to(deployment: &Deployment<'_>, name: &str) -> Resul
     if let Err(failure) = assets::update_links(deployment, name) {
         tracing::warn!("{}: the assets of {name}: {failure}", deployment.spec.app);
     }
-    let target = Path::new("releases").join(name);
+    let app = deployment.app_folder(name);
+    // Relative, so that the folders above may move.
+    let target = app.path().strip_prefix(deployment.layout.deploy_to());
+    let target = target.expect("a release is below the folder of its app");
     let current = deployment.layout.current();
     Ok(deployment
         .host
         .root
-        .replace_symlink(&current, &target, &Attrs::default())?)
+        .replace_symlink(&current, target, &Attrs::default())?)
 }
 
 /// Adds a line to `revisions.log`. It is for people: a failure to write it is only logged.

@@ -8,12 +8,13 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::assets;
 use super::attempt::Attempt;
 use super::description::links_fingerprint;
 use super::link::{SharedPath, make_shared_path, shared_paths};
+use super::parents::make_parents;
 use crate::ports::Host;
 use crate::ports::root::{FileKind, UserTree};
+use crate::release::app::layout::AppFolder;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
@@ -50,18 +51,18 @@ impl ObservedLink {
 pub(crate) fn inspect(
     spec: &ReleaseSpec,
     host: &Host,
-    release: &str,
+    app: &AppFolder,
 ) -> Result<Vec<ObservedLink>, Failure> {
     let paths = shared_paths(spec);
     if paths.is_empty() {
         return Ok(Vec::new());
     }
     let layout = spec.layout();
-    let path = layout.release(release);
-    let tree = host.root.open_user_tree(&path).map_err(Failure::from);
+    let path = app.path();
+    let tree = host.root.open_user_tree(path).map_err(Failure::from);
     let observe = |shared: SharedPath<'_>| {
         let state = match &tree {
-            Ok(Some(tree)) => observe_state(tree, &shared),
+            Ok(Some(tree)) => observe_state(tree, app, &shared),
             Ok(None) => Err(Failure::new(format!("{} does not exist", path.display()))),
             Err(failure) => Err(failure.clone()),
         };
@@ -87,7 +88,11 @@ pub(crate) fn inspect(
     paths.into_iter().map(observe).collect()
 }
 
-fn observe_state(tree: &UserTree, shared: &SharedPath<'_>) -> Result<LinkState, Failure> {
+fn observe_state(
+    tree: &UserTree,
+    app: &AppFolder,
+    shared: &SharedPath<'_>,
+) -> Result<LinkState, Failure> {
     let folder = tree.open_folder(shared.path.parent().unwrap_or(Path::new("")))?;
     let Some((folder, name)) = folder.zip(shared.path.file_name()) else {
         return Ok(LinkState::Free);
@@ -95,7 +100,7 @@ fn observe_state(tree: &UserTree, shared: &SharedPath<'_>) -> Result<LinkState, 
     Ok(match folder.find(name)?.map(|meta| meta.kind) {
         None => LinkState::Free,
         Some(FileKind::Symlink) => match PathBuf::from(folder.read_link(name)?) {
-            target if target == shared.link_target() => LinkState::Linked,
+            target if target == shared.link_target(app) => LinkState::Linked,
             target => LinkState::Diverted(target),
         },
         Some(kind) => LinkState::Occupied(kind),
@@ -150,7 +155,7 @@ pub(crate) fn keep_links(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
     let is_settled = recorded
         .as_ref()
         .is_none_or(|links| links.status == StageStatus::Done);
-    let observed = inspect(spec, host, &attempt.name)?;
+    let observed = inspect(spec, host, &deployment.app_folder(&attempt.name))?;
     if is_settled && observed.iter().all(ObservedLink::is_right) {
         return Ok(());
     }
@@ -215,13 +220,14 @@ pub(crate) fn keep_links_before_switch(attempt: &mut Attempt<'_, '_>) -> Result<
 
 /// Makes all links that can be made; the failure names all others.
 fn make_links(deployment: &Deployment<'_>, release: &str) -> Result<(), Failure> {
-    let path = deployment.layout.release(release);
-    let tree = deployment.host.root.open_user_tree(&path)?;
-    let tree = tree.ok_or_else(|| Failure::new(format!("{} does not exist", path.display())))?;
+    let app = deployment.app_folder(release);
+    let tree = deployment.host.root.open_user_tree(app.path())?;
+    let tree =
+        tree.ok_or_else(|| Failure::new(format!("{} does not exist", app.path().display())))?;
     let mut failed: Option<Failure> = None;
     for shared in shared_paths(deployment.spec) {
         let made = make_shared_path(deployment, &shared)
-            .and_then(|()| make_link(deployment, &tree, &path, &shared));
+            .and_then(|()| make_link(deployment, &tree, &app, &shared));
         if let Err(failure) = made {
             failed = Some(match failed {
                 None => failure,
@@ -235,11 +241,11 @@ fn make_links(deployment: &Deployment<'_>, release: &str) -> Result<(), Failure>
 fn make_link(
     deployment: &Deployment<'_>,
     tree: &UserTree,
-    release: &Path,
+    app: &AppFolder,
     shared: &SharedPath<'_>,
 ) -> Result<(), Failure> {
-    let link = release.join(shared.path);
-    let folder = match assets::make_parents(deployment, tree, shared.path)? {
+    let link = app.path().join(shared.path);
+    let folder = match make_parents(deployment, tree, shared.path)? {
         true => tree.open_folder(shared.path.parent().unwrap_or(Path::new("")))?,
         false => None,
     };
@@ -250,14 +256,14 @@ fn make_link(
         ))
         .hint("links are only made in real folders of the app's user: move it away"));
     };
-    match observe_state(tree, shared)? {
+    match observe_state(tree, app, shared)? {
         LinkState::Linked => return Ok(()),
         LinkState::Free => {}
         LinkState::Diverted(_) => folder.unlink(name)?,
         LinkState::Occupied(FileKind::Directory) if folder.remove_empty_folder(name)? => {}
         LinkState::Occupied(kind) => return Err(occupied(deployment, shared, &link, kind)),
     }
-    let target = shared.link_target();
+    let target = shared.link_target(app);
     folder.create_symlink(name, target.as_os_str(), &deployment.owner.attrs(0o777))?;
     Ok(folder.sync()?)
 }

@@ -53,7 +53,7 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                     match carried {
                         Ok(()) => {
                             // The copied folders have the rendered files of the other release.
-                            files::write_files(deployment, &deployment.layout.release(&attempt.name))?;
+                            files::write_files(deployment, &deployment.app_folder(&attempt.name))?;
                             tracing::info!(target: "progress", "{}: skipped, {}", task.title, basis.describe());
                             return Ok(StageOutcome::Skipped(basis.describe()));
                         }

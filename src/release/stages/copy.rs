@@ -13,12 +13,10 @@ pub(crate) fn copy_from_release(
     path: &Path,
 ) -> Result<(), Failure> {
     let root = &deployment.host.root;
-    let (old, new) = (
-        deployment.layout.release(from),
-        deployment.layout.release(name),
-    );
+    let (old, new) = (deployment.app_folder(from), deployment.app_folder(name));
+    let (old, new) = (old.path(), new.path());
     root.remove_tree(&new.join(path))?;
-    let mut folder = new.clone();
+    let mut folder = new.to_owned();
     for part in path.parent().into_iter().flatten() {
         folder.push(part);
         if root.meta(&folder)?.is_none() {

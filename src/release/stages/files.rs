@@ -9,6 +9,7 @@ use crate::digest::digest;
 use crate::ports::Host;
 use crate::ports::root::{Attrs, FileKind, Root, RootError};
 use crate::release::app::files::ReleaseFile;
+use crate::release::app::layout::AppFolder;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::Deployment;
 use crate::resource::{Failure, FieldChange, FieldValue};
@@ -20,14 +21,14 @@ const MAX_FILE: usize = 4 << 20;
 pub(crate) type ObservedFile = Option<(u32, Vec<u8>, Timestamp)>;
 
 /// Refuses a tree in which a configuration file has no place.
-pub(crate) fn check_places(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+pub(crate) fn check_places(deployment: &Deployment<'_>, app: &AppFolder) -> Result<(), Failure> {
     let mut config_files = deployment.spec.files.iter().filter(|file| file.is_config());
-    config_files.try_for_each(|file| check_place(&deployment.host.root, tree, file))
+    config_files.try_for_each(|file| check_place(&deployment.host.root, app.path(), file))
 }
 
 /// Refuses a folder in the place of a configuration file, and anything else, such as a link, in the place of its folder:
 /// to replace it would remove what the app has there, also from under the running one.
-fn check_place(root: &Root, tree: &Path, file: &ReleaseFile) -> Result<(), Failure> {
+fn check_place(root: &Root, app: &Path, file: &ReleaseFile) -> Result<(), Failure> {
     let refused = |path: &Path, kind: FileKind| {
         Err(Failure::new(format!(
             "cannot write {}: {} is {} in the release",
@@ -40,13 +41,13 @@ fn check_place(root: &Root, tree: &Path, file: &ReleaseFile) -> Result<(), Failu
     let mut folder = PathBuf::new();
     for part in file.path.parent().into_iter().flatten() {
         folder.push(part);
-        match root.meta(&tree.join(&folder))?.map(|meta| meta.kind) {
+        match root.meta(&app.join(&folder))?.map(|meta| meta.kind) {
             Some(FileKind::Directory) => {}
             None => return Ok(()),
             Some(other) => return refused(&folder, other),
         }
     }
-    match root.meta(&tree.join(&file.path))?.map(|meta| meta.kind) {
+    match root.meta(&app.join(&file.path))?.map(|meta| meta.kind) {
         Some(FileKind::Directory) => refused(&file.path, FileKind::Directory),
         _ => Ok(()),
     }
@@ -54,36 +55,36 @@ fn check_place(root: &Root, tree: &Path, file: &ReleaseFile) -> Result<(), Failu
 
 /// Writes all files into a release. Replaces whatever else the app's user put in their place, but for what
 /// [`check_places`] refuses.
-pub(crate) fn write_files(deployment: &Deployment<'_>, release: &Path) -> Result<(), Failure> {
+pub(crate) fn write_files(deployment: &Deployment<'_>, app: &AppFolder) -> Result<(), Failure> {
     let files = deployment.spec.files.iter();
-    write(deployment, release, files)
+    write(deployment, app.path(), files)
 }
 
 /// Writes the files that a release does not have, because it was built before they were described.
 pub(crate) fn write_missing_files(
     deployment: &Deployment<'_>,
-    release: &Path,
+    app: &AppFolder,
 ) -> Result<(), Failure> {
     let mut missing = Vec::new();
     for file in &deployment.spec.files {
-        if inspect_file(&deployment.host.root, &release.join(&file.path))?.is_none() {
+        if inspect_file(&deployment.host.root, &app.path().join(&file.path))?.is_none() {
             missing.push(file);
         }
     }
-    write(deployment, release, missing)
+    write(deployment, app.path(), missing)
 }
 
 fn write<'f>(
     deployment: &Deployment<'_>,
-    release: &Path,
+    app: &Path,
     files: impl IntoIterator<Item = &'f ReleaseFile>,
 ) -> Result<(), Failure> {
     let root = &deployment.host.root;
     for file in files {
         if file.is_config() {
-            check_place(root, release, file)?;
+            check_place(root, app, file)?;
         }
-        let mut folder = release.to_owned();
+        let mut folder = app.to_owned();
         for part in file.path.parent().into_iter().flatten() {
             folder.push(part);
             let kind = root.meta(&folder)?.map(|meta| meta.kind);
@@ -94,7 +95,7 @@ fn write<'f>(
                 root.create_dir(&folder, &deployment.owner.attrs(0o755))?;
             }
         }
-        let path = release.join(&file.path);
+        let path = app.join(&file.path);
         let observed = inspect_file(root, &path)?;
         if observed
             .is_some_and(|(mode, body, _)| mode == file.mode() && body == file.body.as_bytes())
@@ -117,12 +118,11 @@ fn write<'f>(
 pub(crate) fn inspect(
     spec: &ReleaseSpec,
     host: &Host,
-    release: &str,
+    app: &AppFolder,
 ) -> Result<Vec<ObservedFile>, Failure> {
-    let release = spec.layout().release(release);
     let files = spec.files.iter();
     files
-        .map(|file| inspect_file(&host.root, &release.join(&file.path)))
+        .map(|file| inspect_file(&host.root, &app.path().join(&file.path)))
         .collect()
 }
 

@@ -106,7 +106,13 @@ pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failu
     let (deployment, mut record, trial) = load_trial(spec, host)?.ok_or_else(trial_lost)?;
     record.set_trial(None);
     // A pass that was killed while it rolled back may have left it.
-    Overrides::lift_quarantine(host, &deployment.layout, &deployment.sha)?;
+    for sha in record
+        .find(&trial.name)
+        .iter()
+        .flat_map(|entry| entry.shas())
+    {
+        Overrides::lift_quarantine(host, &deployment.layout, sha)?;
+    }
     if trial.is_repeated {
         return record.save(host, &deployment.layout);
     }

@@ -6,14 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::ports::root::{Attrs, FileKind};
-use crate::release::app::layout::{SHARED_ASSETS, relative_link};
+use crate::release::app::layout::{AppFolder, SHARED_ASSETS};
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 
 /// A path that all releases share.
 pub(crate) struct SharedPath<'a> {
-    /// Relative to the release, and to `shared`.
+    /// Relative to the app's folder in the release, and to `shared`.
     pub path: &'a Path,
     /// Whether it is a folder, or else a file.
     pub is_folder: bool,
@@ -21,8 +21,8 @@ pub(crate) struct SharedPath<'a> {
 
 impl SharedPath<'_> {
     /// The target of its link in a release.
-    pub(crate) fn link_target(&self) -> PathBuf {
-        relative_link(self.path, &Path::new("shared").join(self.path))
+    pub(crate) fn link_target(&self, app: &AppFolder) -> PathBuf {
+        app.link_target(self.path, &Path::new("shared").join(self.path))
     }
 
     pub(crate) fn kind(&self) -> FileKind {
@@ -47,19 +47,19 @@ pub(crate) fn shared_paths(spec: &ReleaseSpec) -> Vec<SharedPath<'_>> {
         .collect()
 }
 
-/// Creates the shared folders, and links them and the shared files into the tree.
-pub(crate) fn link(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+/// Creates the shared folders, and links them and the shared files into the app's folder.
+pub(crate) fn link(deployment: &Deployment<'_>, app: &AppFolder) -> Result<(), Failure> {
     if deployment.spec.assets.is_some() {
         make_shared_folder(deployment, Path::new(SHARED_ASSETS))?;
     }
     for shared in shared_paths(deployment.spec) {
         make_shared_path(deployment, &shared)?;
-        make_parents(deployment, tree, shared.path)?;
-        let link = tree.join(shared.path);
+        make_parents(deployment, app.path(), shared.path)?;
+        let link = app.path().join(shared.path);
         let root = &deployment.host.root;
         // Replaces what the repository has there (a placeholder, usually).
         root.remove_obstacle(&link)?;
-        root.replace_symlink(&link, &shared.link_target(), &Attrs::default())?;
+        root.replace_symlink(&link, &shared.link_target(app), &Attrs::default())?;
     }
     Ok(())
 }

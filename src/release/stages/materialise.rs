@@ -4,12 +4,15 @@
 //! all files are, on all cores. Either way the files are what `git archive` makes of the commit: this host's
 //! git configuration has no influence.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use git2::Repository;
+use git2::{ErrorCode, ObjectType, Repository};
 
 use crate::ports::root::{Attrs, Folder};
 use crate::ports::worker_pool::Priority;
+use crate::release::app::layout::AppFolder;
+use crate::release::app::selection::Selection;
 use crate::release::deployment::Deployment;
 use crate::release::source::error::SourceError;
 use crate::release::source::tree::{
@@ -33,11 +36,14 @@ pub(crate) fn materialise(
     mirror: &Repository,
     tree: &Path,
 ) -> Result<Checkout, SourceError> {
+    let selection = deployment.spec.selection();
+    check_selection(deployment, mirror, &selection)?;
     let spares = SpareTrees::new(deployment);
     let limits = PlanLimits::new(&deployment.host.stop);
     for spare in spares.candidates()? {
         let planned = Plan::incremental(
             mirror,
+            &selection,
             parse_oid(&spare.sha)?,
             spares.load_metadata(&spare.sha),
             parse_oid(&deployment.sha)?,
@@ -61,6 +67,46 @@ pub(crate) fn materialise(
     checkout_from_scratch(deployment, mirror, tree, &limits)
 }
 
+/// Refuses a commit that lacks the app's folder, or what it needs also.
+fn check_selection(
+    deployment: &Deployment<'_>,
+    mirror: &Repository,
+    selection: &Selection,
+) -> Result<(), SourceError> {
+    let commit = mirror.find_commit(parse_oid(&deployment.sha)?)?;
+    let tree = commit.tree()?;
+    for path in selection.paths() {
+        let kind = match tree.get_path(path) {
+            Ok(entry) => entry.kind(),
+            Err(error) if error.code() == ErrorCode::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let (field, expected) = match path == selection.subdir() {
+            true => ("subdir", "folder"),
+            false => ("also", "folder or file"),
+        };
+        let usable = match kind {
+            Some(ObjectType::Tree) => true,
+            Some(ObjectType::Blob) => field == "also",
+            _ => false,
+        };
+        if !usable {
+            return Err(SourceError::Failed(
+                Failure::new(format!(
+                    "there is no {expected} `{}` in the commit {}",
+                    path.display(),
+                    deployment.sha.short()
+                ))
+                .hint(format!(
+                    "correct `{field}`, or publish a commit that has it; `git ls-tree --name-only {} .` lists the top of the repository",
+                    deployment.sha.short()
+                )),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn checkout_from_scratch(
     deployment: &Deployment<'_>,
     mirror: &Repository,
@@ -70,6 +116,7 @@ fn checkout_from_scratch(
     let releases = open_folder(deployment, &deployment.layout.releases())?;
     let plan = Plan::full(
         mirror,
+        &deployment.spec.selection(),
         parse_oid(&deployment.sha)?,
         releases.free_space()?.files,
         limits,
@@ -149,20 +196,23 @@ impl<'a> CheckoutJob<'a> {
     }
 }
 
-/// Writes `REVISION`, and gives the tree to its owner. Until then the links in it belong to root, like the
-/// folder itself, which comes last: the tree stays closed to others until all of it is done.
+/// Writes `REVISION`, into the app's folder too, and gives the tree to its owner. Until then the links in it belong to
+/// root, like the folder itself, which comes last: the tree stays closed to others until all of it is done.
 pub(crate) fn write_revision_and_chown(
     deployment: &Deployment<'_>,
     tree: &Path,
+    app: &AppFolder,
 ) -> Result<(), Failure> {
     let root = &deployment.host.root;
-    let revision = tree.join("REVISION");
-    root.remove_tree(&revision)?;
     let line = format!("{}\n", deployment.sha);
-    root.write_atomic(&revision, line.as_bytes(), &deployment.owner.attrs(0o644))?;
+    for folder in BTreeSet::from([tree, app.path()]) {
+        let revision = folder.join("REVISION");
+        root.remove_tree(&revision)?;
+        root.write_atomic(&revision, line.as_bytes(), &deployment.owner.attrs(0o644))?;
+    }
     for (path, _) in deployment.spec.links() {
         for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
-            root.set_attrs(&tree.join(part), &deployment.owner.attrs(0o755))?;
+            root.set_attrs(&app.path().join(part), &deployment.owner.attrs(0o755))?;
         }
     }
     root.set_attrs(tree, &deployment.owner.attrs(0o755))?;

@@ -11,7 +11,7 @@ use crate::ports::Host;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
-use crate::release::record::entry::{ReleaseStatus, StageEntry, StageStatus};
+use crate::release::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry, StageStatus};
 use crate::release::record::log::heading;
 use crate::release::record::overrides::Overrides;
 use crate::release::record::quarantine::QuarantinedSha;
@@ -58,7 +58,7 @@ pub(crate) fn restore_previous(
         attempt.save()?;
         return Ok(RollbackOutcome::NoTarget);
     };
-    quarantine(&deployment, &attempt.name, why)?;
+    quarantine(&deployment, attempt.entry(), why)?;
     write_to_log(&deployment, &attempt.name, &why.message)?;
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     restore(
@@ -82,7 +82,9 @@ pub(crate) fn undo_rollback(spec: &ReleaseSpec, host: &Host) -> Result<Option<St
     };
     (entry.state, entry.why) = (ReleaseStatus::Good, None);
     let name = entry.name.clone();
-    Overrides::lift_quarantine(host, &deployment.layout, &entry.sha)?;
+    for sha in entry.shas() {
+        Overrides::lift_quarantine(host, &deployment.layout, sha)?;
+    }
     restore(&deployment, &mut record, &trial.name, &name, false)?;
     Ok(Some(name))
 }
@@ -166,18 +168,20 @@ fn rollback_target(record: &ReleaseRecord, bad: &str, before: Option<&str>) -> O
         .map(|entry| entry.name.clone())
 }
 
-/// Keeps the sha of a release that failed from being activated on this host.
+/// Keeps the shas of a release that failed from being activated on this host.
 pub(crate) fn quarantine(
     deployment: &Deployment<'_>,
-    release: &str,
+    entry: &ReleaseEntry,
     why: &Failure,
 ) -> Result<(), Failure> {
     let mut overrides = Overrides::load(deployment.host, &deployment.layout)?;
-    overrides.quarantine(QuarantinedSha {
-        sha: deployment.sha.clone(),
-        release: release.to_owned(),
-        at: deployment.host.clock.now(),
-        why: why.message.clone(),
-    });
+    for sha in entry.shas() {
+        overrides.quarantine(QuarantinedSha {
+            sha: sha.clone(),
+            release: entry.name.clone(),
+            at: deployment.host.clock.now(),
+            why: why.message.clone(),
+        });
+    }
     overrides.save(deployment.host, &deployment.layout)
 }

@@ -158,7 +158,7 @@ fn timeout_or_default(configured: Option<Seconds>) -> Duration {
     configured.map_or(DEFAULT_STEP_TIMEOUT, |seconds| seconds.0)
 }
 
-/// Runs a command in the release's folder (until that exists, in the app's), returns its output, and fails
+/// Runs a command in the app's folder of the release (until that exists, in `deploy_to`), returns its output, and fails
 /// unless it succeeds.
 pub(crate) fn run(
     deployment: &Deployment<'_>,
@@ -183,16 +183,16 @@ fn execute(
     task: &Task<'_>,
     observer: Box<dyn OutputObserver>,
 ) -> Result<CompletedCommand, Failure> {
-    let (root, layout) = (&deployment.host.root, &deployment.layout);
+    let root = &deployment.host.root;
     let mut command = task
         .run
         .command()
         .timeout(effective_timeout(deployment, task)?);
     let identity = identity(deployment, task.user)?;
-    let release = layout.release(name);
+    let app = deployment.app_folder(name);
     command.env = environment(
         deployment,
-        &release,
+        app.path(),
         task.stage.as_str(),
         task.env,
         identity.as_ref(),
@@ -201,11 +201,11 @@ fn execute(
         let folder = root.machine_path(folder);
         command.env.insert("OUTPUTS_PATH".into(), folder.into());
     }
-    let cwd = match root.meta(&release)? {
-        Some(_) => release,
-        None => layout.deploy_to().to_owned(),
+    let cwd = match root.meta(app.path())? {
+        Some(_) => app.path(),
+        None => deployment.layout.deploy_to(),
     };
-    command.cwd = Some(root.machine_path(&cwd));
+    command.cwd = Some(root.machine_path(cwd));
     command.identity = identity.filter(|_| root.is_privileged());
     command.umask = deployment.spec.umask();
 
@@ -283,7 +283,7 @@ pub(crate) fn identity(
 /// The environment of a release's command, without the default search path.
 pub(crate) fn environment(
     deployment: &Deployment<'_>,
-    release: &Path,
+    folder: &Path,
     stage: &str,
     env: &BTreeMap<String, String>,
     identity: Option<&Identity>,
@@ -302,7 +302,7 @@ pub(crate) fn environment(
         ("ENVIRONMENT", deployment.spec.environment.as_str().into()),
         ("REVISION", deployment.sha.as_str().into()),
         ("PREVIOUS_REVISION", previous.into()),
-        ("RELEASE_PATH", root.machine_path(release).into()),
+        ("RELEASE_PATH", root.machine_path(folder).into()),
         (
             "CURRENT_PATH",
             root.machine_path(&deployment.layout.current()).into(),

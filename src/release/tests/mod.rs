@@ -30,6 +30,7 @@ mod shared_outputs;
 mod spare;
 mod ssh;
 mod stages;
+mod subdir;
 mod tree;
 mod unshared_outputs;
 

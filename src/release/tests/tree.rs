@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ports::worker_pool::Priority;
+use crate::release::app::selection::Selection;
 use crate::release::source::error::SourceError;
 use crate::release::source::tree::{
     ContentSource, LargeBlobs, LfsFiles, Plan, PlanLimits, TreeWriter,
@@ -119,11 +120,11 @@ impl MovedTree<'_> {
         let plan = match self.at.take() {
             None => {
                 std::fs::create_dir(self.bench.host_path(&self.folder)).unwrap();
-                Plan::full(repo, id, None, &limits)?
+                Plan::full(repo, &Selection::default(), id, None, &limits)?
             }
             Some((from, plan)) => {
                 let notes = with_notes.then_some(plan.metadata);
-                Plan::incremental(repo, from, notes, id, None, &limits)?
+                Plan::incremental(repo, &Selection::default(), from, notes, id, None, &limits)?
             }
         };
         let folder = host.root.open_folder(&Path::new("/").join(&self.folder));
@@ -296,10 +297,18 @@ fn planning_ends_on_stop() {
     });
     let host = bench.host();
     let limits = PlanLimits::new(&host.stop);
-    let full_plan = || Plan::full(&bench.repo, ids[1], None, &limits);
+    let full_plan = || Plan::full(&bench.repo, &Selection::default(), ids[1], None, &limits);
     assert_eq!(full_plan().unwrap().create.len(), 1);
     host.stop.set();
-    let between = Plan::incremental(&bench.repo, ids[0], None, ids[1], None, &limits);
+    let between = Plan::incremental(
+        &bench.repo,
+        &Selection::default(),
+        ids[0],
+        None,
+        ids[1],
+        None,
+        &limits,
+    );
     for plan in [full_plan(), between] {
         let message = plan.unwrap_err().to_string();
         assert!(message.contains("stop"), "{message}");

@@ -14,10 +14,11 @@ use gix_glob::Pattern;
 use gix_glob::pattern::{Case, Mode};
 
 use super::walk::display_path;
+use crate::release::app::selection::ATTRIBUTES_FILE;
 use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
-pub(super) const FILE_NAME: &[u8] = b".gitattributes";
+pub(super) const FILE_NAME: &[u8] = ATTRIBUTES_FILE.as_bytes();
 
 /// Maximum total size of these files in a commit, in bytes: each line of them is compared with each path.
 const MAX_BYTES: usize = 256 << 10;

@@ -14,6 +14,7 @@ use super::walk::{GitEntry, TreeReader, join_path};
 use super::{EntryKind, TreeEntry};
 use crate::ports::deadline::Deadline;
 use crate::ports::exec::StopFlag;
+use crate::release::app::selection::Selection;
 use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
@@ -80,15 +81,16 @@ struct UnfilteredEntry {
 }
 
 impl Plan {
-    /// The plan for an empty folder. `max_entries` limits the number of entries.
+    /// The plan for an empty folder, with what is selected of the commit. `max_entries` limits the number of entries.
     pub(crate) fn full(
         mirror: &Repository,
+        selection: &Selection,
         to: Oid,
         max_entries: Option<u64>,
         limits: &PlanLimits<'_>,
     ) -> Result<Plan, SourceError> {
         let commit = mirror.find_commit(to)?;
-        let (put, metadata) = list_tree(mirror, commit.tree_id(), max_entries, limits)?;
+        let (put, metadata) = list_tree(mirror, selection, commit.tree_id(), max_entries, limits)?;
         Ok(Plan {
             remove: Vec::new(),
             create: put,
@@ -101,6 +103,7 @@ impl Plan {
     /// without it all folders of `from` are read.
     pub(crate) fn incremental(
         mirror: &Repository,
+        selection: &Selection,
         from: Oid,
         metadata: Option<CommitMetadata>,
         to: Oid,
@@ -109,11 +112,12 @@ impl Plan {
     ) -> Result<Plan, SourceError> {
         let (old, new) = (mirror.find_commit(from)?, mirror.find_commit(to)?);
         let stamp = CommitPlaceholders::from_commit(&new)?;
-        let mut difference = TreeDiff::new(mirror, max_entries, limits)?;
+        let mut difference = TreeDiff::new(mirror, selection, max_entries, limits)?;
         difference.visit_folder(Path::new(""), Some(old.tree_id()), Some(new.tree_id()))?;
         if difference.attributes_changed {
             return diff_trees(
                 mirror,
+                selection,
                 old.tree_id(),
                 new.tree_id(),
                 max_entries,
@@ -123,7 +127,7 @@ impl Plan {
         }
         let metadata = match metadata {
             Some(metadata) => metadata,
-            None => list_tree(mirror, old.tree_id(), max_entries, limits)?.1,
+            None => list_tree(mirror, selection, old.tree_id(), max_entries, limits)?.1,
         };
         let TreeDiff {
             mut remove,
@@ -136,7 +140,7 @@ impl Plan {
         attribute_files.retain(|path, _| !gone(path));
         let mut subst = metadata.subst_paths;
         subst.retain(|path| !gone(path));
-        let reader = TreeReader::new(mirror, max_entries)?;
+        let reader = TreeReader::new(mirror, selection, max_entries)?;
         found.extend(SubstWalk::find(reader, &subst, new.tree_id(), limits)?);
         remove.extend(subst);
         let put = apply_attributes(
@@ -160,11 +164,12 @@ impl Plan {
 /// Lists all entries of a tree.
 fn list_tree(
     mirror: &Repository,
+    selection: &Selection,
     tree: Oid,
     max_entries: Option<u64>,
     limits: &PlanLimits<'_>,
 ) -> Result<(Vec<TreeEntry>, CommitMetadata), SourceError> {
-    let mut all = TreeDiff::new(mirror, max_entries, limits)?;
+    let mut all = TreeDiff::new(mirror, selection, max_entries, limits)?;
     all.visit_folder(Path::new(""), None, Some(tree))?;
     let files = all.create.iter();
     let attributes: BTreeMap<PathBuf, Oid> = files
@@ -192,14 +197,15 @@ fn list_tree(
 /// converted differently.
 fn diff_trees(
     mirror: &Repository,
+    selection: &Selection,
     old: Oid,
     new: Oid,
     max_entries: Option<u64>,
     stamp: CommitPlaceholders,
     limits: &PlanLimits<'_>,
 ) -> Result<Plan, SourceError> {
-    let (before, _) = list_tree(mirror, old, max_entries, limits)?;
-    let (put, metadata) = list_tree(mirror, new, max_entries, limits)?;
+    let (before, _) = list_tree(mirror, selection, old, max_entries, limits)?;
+    let (put, metadata) = list_tree(mirror, selection, new, max_entries, limits)?;
     let mut left: HashMap<PathBuf, TreeEntry> = before
         .into_iter()
         .map(|item| (item.path.clone(), item))
@@ -351,11 +357,12 @@ struct TreeDiff<'a> {
 impl<'a> TreeDiff<'a> {
     fn new(
         mirror: &'a Repository,
+        selection: &'a Selection,
         max_entries: Option<u64>,
         limits: &'a PlanLimits<'a>,
     ) -> Result<TreeDiff<'a>, SourceError> {
         Ok(TreeDiff {
-            reader: TreeReader::new(mirror, max_entries)?,
+            reader: TreeReader::new(mirror, selection, max_entries)?,
             limits,
             remove: Vec::new(),
             create: Vec::new(),

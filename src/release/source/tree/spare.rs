@@ -21,6 +21,7 @@ use super::{
     disk_space, filters,
 };
 use crate::desired::Sha;
+use crate::digest::digest;
 use crate::ports::root::{Attrs, FileKind, Folder, RootError};
 use crate::ports::state::Document;
 use crate::ports::worker_pool::Priority;
@@ -76,6 +77,12 @@ impl<'a> SpareTrees<'a> {
         }
         if let Ok(Some(key)) = GitCryptKey::load(deployment.spec, deployment.host) {
             rules = format!("{rules}k{}", key.digest());
+        }
+        let selection = deployment.spec.selection();
+        if !selection.is_everything() {
+            let paths: Vec<&Path> = selection.paths().collect();
+            let paths = digest(format!("{paths:?}").as_bytes());
+            rules = format!("{rules}s{}", &paths[..16]);
         }
         SpareTrees {
             deployment,
@@ -352,6 +359,7 @@ impl<'a> SpareTrees<'a> {
         let most = home.free_space()?.files;
         let plan = Plan::incremental(
             mirror,
+            &self.deployment.spec.selection(),
             parse_oid(&old.sha)?,
             self.load_metadata(&old.sha),
             parse_oid(&self.deployment.sha)?,
@@ -390,6 +398,7 @@ impl<'a> SpareTrees<'a> {
         }
         let plan = Plan::full(
             mirror,
+            &self.deployment.spec.selection(),
             parse_oid(&self.deployment.sha)?,
             home.free_space()?.files,
             &PlanLimits::new(&self.deployment.host.stop),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use git2::{Oid, Repository};
 
 use crate::printable;
+use crate::release::app::selection::Selection;
 use crate::release::source::error::SourceError;
 use crate::resource::Failure;
 
@@ -55,6 +56,7 @@ pub(super) struct GitEntry {
 /// Reads trees, and enforces limits on their total size.
 pub(super) struct TreeReader<'a> {
     mirror: &'a Repository,
+    selection: &'a Selection,
     odb: git2::Odb<'a>,
     entries_left: u64,
     /// Remaining total length of paths, in bytes.
@@ -62,20 +64,22 @@ pub(super) struct TreeReader<'a> {
 }
 
 impl<'a> TreeReader<'a> {
-    /// Fails when the trees have more than `max_entries` entries in total.
+    /// Reads selected entries only. Fails when the trees have more than `max_entries` entries in total.
     pub(super) fn new(
         mirror: &'a Repository,
+        selection: &'a Selection,
         max_entries: Option<u64>,
     ) -> Result<TreeReader<'a>, SourceError> {
         Ok(TreeReader {
             mirror,
+            selection,
             odb: mirror.odb()?,
             entries_left: max_entries.map_or(MAX_ENTRIES, |most| most.min(MAX_ENTRIES)),
             path_bytes_left: MAX_PATH_BYTES,
         })
     }
 
-    /// The entries of the tree at this path, sorted by name.
+    /// The selected entries of the tree at this path, sorted by name.
     pub(super) fn read(&mut self, id: Oid, path: &Path) -> Result<Vec<GitEntry>, SourceError> {
         if path.components().count() > MAX_DEPTH {
             return Err(unsafe_path_error(
@@ -102,6 +106,11 @@ impl<'a> TreeReader<'a> {
         let mut entries = Vec::with_capacity(tree.len());
         for entry in tree.iter() {
             let name = entry.name_bytes();
+            let is_folder = entry.filemode_raw() & 0o170_000 == 0o040_000;
+            let is_partial = !self.selection.is_everything();
+            if is_partial && !self.selection.includes(&join_path(path, name), is_folder) {
+                continue;
+            }
             check_name(path, name)?;
             let kind = match entry.filemode_raw() & 0o170_000 {
                 0o040_000 => None,

@@ -21,11 +21,12 @@ use std::rc::Rc;
 use git2::{Pathspec, PathspecFlags};
 
 use super::copy::copy_from_release;
+use super::parents::make_parents;
 use crate::ports::Host;
 use crate::ports::root::{
     FileKind, Folder, MoveOutcome, RootError, UserTree, UserTreeEntry, WalkLimits,
 };
-use crate::release::app::layout::{SHARED_ASSETS, relative_link};
+use crate::release::app::layout::{AppFolder, SHARED_ASSETS};
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::step::AssetsSpec;
 use crate::release::deployment::Deployment;
@@ -44,12 +45,15 @@ const WALK_LIMITS: WalkLimits = WalkLimits {
 };
 
 /// Creates the folder that a release compiles into; replaces a link at its place.
-pub(crate) fn make_compile_folder(deployment: &Deployment<'_>, tree: &Path) -> Result<(), Failure> {
+pub(crate) fn make_compile_folder(
+    deployment: &Deployment<'_>,
+    app: &AppFolder,
+) -> Result<(), Failure> {
     let Some(assets) = &deployment.spec.assets else {
         return Ok(());
     };
     let root = &deployment.host.root;
-    let mut folder = tree.to_owned();
+    let mut folder = app.path().to_owned();
     for part in &assets.path {
         folder.push(part);
         let kind = root.meta(&folder)?.map(|meta| meta.kind);
@@ -57,7 +61,7 @@ pub(crate) fn make_compile_folder(deployment: &Deployment<'_>, tree: &Path) -> R
             continue;
         }
         match kind {
-            Some(_) if folder == tree.join(&assets.path) => root.remove_file(&folder)?,
+            Some(_) if folder == app.path().join(&assets.path) => root.remove_file(&folder)?,
             Some(other) => {
                 return Err(Failure::new(format!(
                     "cannot make {}: {} is {}",
@@ -77,8 +81,13 @@ pub(crate) fn make_compile_folder(deployment: &Deployment<'_>, tree: &Path) -> R
 /// Unlinks what an earlier attempt shared, so that it is compiled again: the compiler must not write through
 /// a link.
 pub(crate) fn reset_compile_folder(deployment: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    make_compile_folder(deployment, &deployment.layout.release(name))?;
-    let Some(folders) = AssetFolders::open(deployment.spec, deployment.host, name)? else {
+    make_compile_folder(deployment, &deployment.app_folder(name))?;
+    let Some(folders) = AssetFolders::open(
+        deployment.spec,
+        deployment.host,
+        deployment.app_folder(name),
+    )?
+    else {
         return Ok(());
     };
     for (path, entry) in walk(&folders.own)? {
@@ -92,7 +101,12 @@ pub(crate) fn reset_compile_folder(deployment: &Deployment<'_>, name: &str) -> R
 
 /// Shares the files that a release compiled. Idempotent.
 pub(crate) fn share_compiled(deployment: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    let Some(folders) = AssetFolders::open(deployment.spec, deployment.host, name)? else {
+    let Some(folders) = AssetFolders::open(
+        deployment.spec,
+        deployment.host,
+        deployment.app_folder(name),
+    )?
+    else {
         return Ok(());
     };
     let mut list = AssetList::load(deployment.host, &deployment.layout, name)?.unwrap_or_default();
@@ -117,11 +131,7 @@ pub(crate) fn share_compiled(deployment: &Deployment<'_>, name: &str) -> Result<
     if !list.fits() {
         return Err(Failure::new(format!(
             "{} holds more than {MAX_FILES} files, or more than {MAX_NAME_BYTES} bytes of names",
-            deployment
-                .layout
-                .release(name)
-                .join(&folders.assets.path)
-                .display()
+            folders.app.path().join(&folders.assets.path).display()
         ))
         .hint(too_many_files_hint()));
     }
@@ -166,19 +176,23 @@ pub(crate) fn reuse(deployment: &Deployment<'_>, name: &str, from: &str) -> Resu
 
 /// Updates the links of a release to the files that are shared now.
 pub(crate) fn update_links(deployment: &Deployment<'_>, name: &str) -> Result<(), Failure> {
-    match AssetFolders::open(deployment.spec, deployment.host, name)? {
+    match AssetFolders::open(
+        deployment.spec,
+        deployment.host,
+        deployment.app_folder(name),
+    )? {
         Some(folders) => folders.update_links(deployment, &mut UnsharedFiles::default()),
         None => Ok(()),
     }
 }
 
 /// Whether all files that a release compiled still exist.
-pub(crate) fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str) -> bool {
+pub(crate) fn are_complete(spec: &ReleaseSpec, host: &Host, name: &str, app: &AppFolder) -> bool {
     let check = || -> Result<bool, Failure> {
         let Some(list) = AssetList::load(host, &spec.layout(), name)? else {
             return Ok(false);
         };
-        let Some(folders) = AssetFolders::open(spec, host, name)? else {
+        let Some(folders) = AssetFolders::open(spec, host, app.clone())? else {
             return Ok(false);
         };
         for file in list.files.iter().chain(&list.manifests).map(Path::new) {
@@ -220,6 +234,7 @@ fn is_file(entry: Option<UserTreeEntry>) -> bool {
 /// The assets of one release, and the shared ones.
 struct AssetFolders<'a> {
     assets: &'a AssetsSpec,
+    app: AppFolder,
     own: UserTree,
     shared: UserTree,
     manifests: Pathspec,
@@ -231,15 +246,15 @@ impl<'a> AssetFolders<'a> {
     fn open(
         spec: &'a ReleaseSpec,
         host: &Host,
-        name: &str,
+        app: AppFolder,
     ) -> Result<Option<AssetFolders<'a>>, Failure> {
         let Some(assets) = &spec.assets else {
             return Ok(None);
         };
         let layout = spec.layout();
-        let release = host.root.open_user_tree(&layout.release(name))?;
-        let own = match release {
-            Some(release) => release.subtree(&assets.path)?,
+        let folder = host.root.open_user_tree(app.path())?;
+        let own = match folder {
+            Some(folder) => folder.subtree(&assets.path)?,
             None => None,
         };
         let shared = layout.shared_assets();
@@ -258,6 +273,7 @@ impl<'a> AssetFolders<'a> {
             .map_err(|error| Failure::new(format!("`assets.manifests`: {}", error.message())))?;
         Ok(own.zip(shared).map(|(own, shared)| AssetFolders {
             assets,
+            app,
             own,
             shared,
             manifests,
@@ -272,7 +288,8 @@ impl<'a> AssetFolders<'a> {
     /// The target of a link at this path.
     fn link_target(&self, path: &Path) -> PathBuf {
         let shared = Path::new("shared").join(SHARED_ASSETS);
-        relative_link(&self.assets.path.join(path), &shared.join(path))
+        self.app
+            .link_target(&self.assets.path.join(path), &shared.join(path))
     }
 
     /// The folder of a path below `top`, and its name in that folder.
@@ -358,33 +375,4 @@ impl<'a> AssetFolders<'a> {
             found => Ok(is_file(found?)),
         }
     }
-}
-
-/// Creates the parent folders of a path below `top`. `false`: something else blocks the path.
-pub(crate) fn make_parents(
-    deployment: &Deployment<'_>,
-    top: &UserTree,
-    path: &Path,
-) -> Result<bool, Failure> {
-    let enters = |folder_path: &Path| match top.open_folder(folder_path) {
-        Err(error) if error.is_out_of_bounds() => Ok(None),
-        folder => folder,
-    };
-    let parent = path.parent().unwrap_or(Path::new(""));
-    if enters(parent)?.is_some() {
-        return Ok(true);
-    }
-    let mut folder_path = PathBuf::new();
-    for part in parent {
-        let Some(folder) = enters(&folder_path)? else {
-            return Ok(false);
-        };
-        match folder.find(part)?.map(|meta| meta.kind) {
-            Some(FileKind::Directory) => {}
-            Some(_) => return Ok(false),
-            None => folder.create_folder(part, &deployment.owner.attrs(0o755))?,
-        }
-        folder_path.push(part);
-    }
-    Ok(enters(&folder_path)?.is_some())
 }

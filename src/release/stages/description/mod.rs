@@ -39,6 +39,10 @@ pub(crate) struct BuildDescription {
 impl BuildDescription {
     pub(crate) fn of(spec: &ReleaseSpec) -> BuildDescription {
         let materialise = (&spec.user, &spec.group, spec.filters, &spec.git_crypt_key);
+        let mut materialise = format!("{materialise:?}");
+        if let Some(subdir) = &spec.subdir {
+            materialise.push_str(&format!("{:?}", (subdir, &spec.also)));
+        }
         let assets = spec.assets.as_ref();
         let assets = assets.map(|assets| (&assets.path, &assets.manifests));
         let files: Vec<_> = spec.files.iter().map(|file| &file.path).collect();
@@ -60,7 +64,7 @@ impl BuildDescription {
             }
         }
         BuildDescription {
-            materialise: fingerprint(&format!("{materialise:?}")),
+            materialise: fingerprint(&materialise),
             link: fingerprint(&format!("{link:?}")),
             files: files_fingerprint(spec),
             steps,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use git2::{Pathspec, PathspecFlags, Tree};
 
@@ -22,7 +22,7 @@ use crate::resource::Failure;
 const INPUTS_LENGTH: usize = 16;
 const PROGRAMS_LENGTH: usize = 8;
 
-/// The pattern that stands for the whole repository.
+/// The pattern that stands for all of the app's folder.
 const EVERYTHING: &str = ".";
 
 /// The key of an output.
@@ -117,24 +117,35 @@ fn describe_files(
     outputs: &SharedOutputs,
     tree: &Tree<'_>,
 ) -> Result<String, git2::Error> {
-    let mut lines = Vec::new();
-    let mut add = |path: &Path| -> Result<(), git2::Error> {
-        let entry = tree.get_path(path)?;
-        let (mode, id) = (entry.filemode(), entry.id());
-        lines.push(format!("{mode:o} {id} {path:?}\n"));
-        Ok(())
-    };
-    let patterns = Pathspec::new(&outputs.by)?;
+    let selection = spec.selection();
+    let (mut lines, mut inputs) = (Vec::new(), Vec::new());
+    let by = outputs.by.iter().map(Path::new);
+    let by: Vec<PathBuf> = by.map(|path| selection.path_in_repository(path)).collect();
+    let patterns = Pathspec::new(&by)?;
     let matching = patterns.match_tree(tree, PathspecFlags::DEFAULT)?;
     for path in matching.entries() {
-        add(Path::new(OsStr::from_bytes(path)))?;
+        inputs.push(PathBuf::from(OsStr::from_bytes(path)));
     }
-    if outputs.by.iter().any(|pattern| pattern == EVERYTHING) {
-        lines.push(format!("{}\n", tree.id()));
+    for pattern in &outputs.by {
+        let path = selection.path_in_repository(Path::new(pattern));
+        if path.as_os_str().is_empty() {
+            lines.push(format!("{}\n", tree.id()));
+        } else if pattern == EVERYTHING {
+            inputs.push(path);
+        }
+    }
+    for path in inputs {
+        // The commit lacks the folder of the app, which the checkout will refuse.
+        let Ok(entry) = tree.get_path(&path) else {
+            return Ok(String::new());
+        };
+        let (mode, id) = (entry.filemode(), entry.id());
+        lines.push(format!("{mode:o} {id} {path:?}\n"));
     }
     // trueup renders these into the release; secrets stay out of a name that everybody can read.
     for file in &spec.files {
-        let is_input = patterns.matches_path(&file.path, PathspecFlags::DEFAULT);
+        let path = selection.path_in_repository(&file.path);
+        let is_input = patterns.matches_path(&path, PathspecFlags::DEFAULT);
         if is_input && !file.secret {
             lines.push(format!(
                 "{:?} {}\n",
@@ -144,7 +155,9 @@ fn describe_files(
         }
     }
     // What the repository has in the place of an output is not all made by the step.
-    if outputs.paths.iter().any(|path| tree.get_path(path).is_ok()) {
+    let is_in_repository =
+        |path: &PathBuf| tree.get_path(&selection.path_in_repository(path)).is_ok();
+    if outputs.paths.iter().any(is_in_repository) {
         return Ok(String::new());
     }
     lines.sort();

@@ -13,14 +13,13 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use super::assets::make_parents;
 use super::attempt::{Attempt, StageOutcome};
+use super::parents::make_parents;
 use super::run::{self, Task};
 use super::skip::basis::SkipBasis;
 use crate::desired::ResumePolicy;
 use crate::ports::exec::{Command, Identity};
 use crate::ports::root::{Attrs, FileKind};
-use crate::release::app::layout::relative_link;
 use crate::release::app::outputs::SharedOutputs;
 use crate::release::deployment::Deployment;
 use crate::resource::Failure;
@@ -54,7 +53,7 @@ pub(crate) fn provide(
         step: folder_of_step(&task.name),
     };
     let Some(key) = job.find_key()? else {
-        job.run_at(&deployment.layout.release(job.release))?;
+        job.run_at(deployment.app_folder(job.release).path())?;
         return Ok(StageOutcome::Done);
     };
     let record = &*attempt.record;
@@ -224,13 +223,13 @@ impl OutputJob<'_> {
 
     /// Fails unless the step made all its outputs, and what it made in the release can be moved.
     fn check_release(&self, output: &SharedOutput) -> Result<(), Failure> {
-        let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
-        let release = layout.release(self.release);
+        let root = &self.deployment.host.root;
+        let app = self.deployment.app_folder(self.release);
         for path in &self.outputs.paths {
             if self.has_path(output, path)? {
                 continue;
             }
-            let kind = root.meta(&release.join(path))?.map(|meta| meta.kind);
+            let kind = root.meta(&app.path().join(path))?.map(|meta| meta.kind);
             // Another user's folder is not root's to move.
             let is_own = self.task.user == self.deployment.spec.user.as_deref();
             if !is_own || !matches!(kind, Some(FileKind::Directory | FileKind::File)) {
@@ -241,7 +240,8 @@ impl OutputJob<'_> {
                 ))
                 .hint("it has to be in the folder `$OUTPUTS_PATH`, or in the release"));
             }
-            if let Some(link) = find_outward_link(self.deployment, &release, path, self.outputs)? {
+            if let Some(link) = find_outward_link(self.deployment, app.path(), path, self.outputs)?
+            {
                 return Err(link.failure(&self.task.name));
             }
         }
@@ -251,10 +251,8 @@ impl OutputJob<'_> {
     /// Moves what the step made in the release to the output.
     fn collect(&self, output: &SharedOutput) -> Result<(), Failure> {
         let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
-        let (tree, release) = (
-            layout.deploy_to().join(output.tree()),
-            layout.release(self.release),
-        );
+        let tree = layout.deploy_to().join(output.tree());
+        let app = self.deployment.app_folder(self.release);
         let top = root.open_user_tree(&tree)?;
         let top = top.ok_or_else(|| Failure::new(format!("{} disappeared", tree.display())))?;
         for path in &self.outputs.paths {
@@ -264,7 +262,7 @@ impl OutputJob<'_> {
             if !make_parents(self.deployment, &top, path)? {
                 return Err(blocked(&tree.join(path)));
             }
-            let (from, to) = (release.join(path), tree.join(path));
+            let (from, to) = (app.path().join(path), tree.join(path));
             // A release may be a subvolume, out of which nothing can be renamed.
             if root.rename(&from, &to).is_err() {
                 root.copy_tree(&from, &to, &self.deployment.host.stop)?;
@@ -276,11 +274,12 @@ impl OutputJob<'_> {
 
     /// Links the paths of an output into the release.
     fn use_output(&self, output: &SharedOutput) -> Result<(), Failure> {
-        let (root, layout) = (&self.deployment.host.root, &self.deployment.layout);
+        let root = &self.deployment.host.root;
         // First, so that nothing removes it meanwhile.
         self.store.add_user(output, self.release)?;
-        let release = layout.release(self.release);
-        let top = root.open_user_tree(&release)?;
+        let app = self.deployment.app_folder(self.release);
+        let release = app.path();
+        let top = root.open_user_tree(release)?;
         let top = top.ok_or_else(|| Failure::new(format!("{} disappeared", release.display())))?;
         for path in &self.outputs.paths {
             root.remove_tree(&release.join(path))?;
@@ -291,7 +290,7 @@ impl OutputJob<'_> {
             let Some((folder, name)) = folder.zip(path.file_name()) else {
                 return Err(blocked(&release.join(path)));
             };
-            let target = relative_link(path, &output.tree().join(path));
+            let target = app.link_target(path, &output.tree().join(path));
             let attrs = self.deployment.owner.attrs(0o777);
             folder.create_symlink(name, target.as_os_str(), &attrs)?;
         }

@@ -111,7 +111,7 @@ fn transient_unit(deployment: &Deployment<'_>, spec: &PreflightSpec) -> Transien
 fn command(attempt: &Attempt<'_, '_>, spec: &PreflightSpec, port: u16) -> Result<Command, Failure> {
     let deployment = attempt.deployment;
     let root = &deployment.host.root;
-    let release = deployment.layout.release(&attempt.name);
+    let app = deployment.app_folder(&attempt.name);
     let mut command = spec.command.command();
     let identity = run::identity(deployment, deployment.spec.user.as_deref())?;
     let mut env = spec.env.clone();
@@ -119,12 +119,12 @@ fn command(attempt: &Attempt<'_, '_>, spec: &PreflightSpec, port: u16) -> Result
     env.insert("TRUEUP_PREFLIGHT".into(), "1".into());
     command.env = run::environment(
         deployment,
-        &release,
+        app.path(),
         Stage::Preflight.as_str(),
         &env,
         identity.as_ref(),
     );
-    command.cwd = Some(root.machine_path(&release));
+    command.cwd = Some(root.machine_path(app.path()));
     command.identity = identity.filter(|_| root.is_privileged());
     command.umask = deployment.spec.umask();
     let (gate_timeout, ..) = deployment.spec.gate_timing();

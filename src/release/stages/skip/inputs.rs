@@ -8,26 +8,30 @@ use git2::{ErrorCode, Oid, Repository, Tree};
 
 use crate::desired::Sha;
 use crate::release::app::inputs::excluded_path;
+use crate::release::app::selection::Selection;
 
 /// The inputs of a step.
-pub(super) struct InputPaths<'a> {
-    /// Files and folders; `.` is everything.
-    paths: Vec<&'a Path>,
+pub(super) struct InputPaths {
+    /// Files and folders, from the top of the repository; the empty path is everything.
+    paths: Vec<PathBuf>,
     /// Paths below them that are ignored.
-    excluded: Vec<&'a Path>,
+    excluded: Vec<PathBuf>,
 }
 
 /// The id and mode of a path in a commit; `None` if it does not exist.
 type PathState = Option<(Oid, i32)>;
 
-impl<'a> InputPaths<'a> {
-    pub(super) fn parse(when_changed: &'a [PathBuf]) -> InputPaths<'a> {
-        let paths = when_changed.iter().map(PathBuf::as_path);
+impl InputPaths {
+    pub(super) fn parse(when_changed: &[PathBuf], selection: &Selection) -> InputPaths {
+        let paths = when_changed.iter();
+        let paths = paths.filter(|path| excluded_path(path).is_none());
+        let excluded = when_changed.iter().filter_map(|path| excluded_path(path));
         InputPaths {
-            paths: paths.filter(|path| excluded_path(path).is_none()).collect(),
-            excluded: when_changed
-                .iter()
-                .filter_map(|path| excluded_path(path))
+            paths: paths
+                .map(|path| selection.path_in_repository(path))
+                .collect(),
+            excluded: excluded
+                .map(|path| selection.path_in_repository(path))
                 .collect(),
         }
     }
@@ -35,7 +39,7 @@ impl<'a> InputPaths<'a> {
     /// Whether all paths are equal in both commits and at least one exists: if none exists, the step cannot
     /// depend on them. Paths that the mirror cannot resolve count as different.
     pub(super) fn are_equal(&self, mirror: &Repository, old: &Tree<'_>, new: &Tree<'_>) -> bool {
-        let is_all = |path: &Path| path == Path::new(".");
+        let is_all = |path: &Path| path == Path::new("");
         let equal = self.paths.iter().all(|path| {
             let equal = match is_all(path) {
                 true => self.trees_are_equal(mirror, Path::new(""), old, new),
@@ -46,7 +50,7 @@ impl<'a> InputPaths<'a> {
             equal == Some(true)
         });
         let is_there =
-            |path: &&Path| is_all(path) || matches!(path_state(new, path), Some(Some(_)));
+            |path: &PathBuf| is_all(path) || matches!(path_state(new, path), Some(Some(_)));
         equal && self.paths.iter().any(is_there)
     }
 
@@ -108,11 +112,20 @@ pub(super) fn is_path_equal(old: &Tree<'_>, new: &Tree<'_>, path: &Path) -> bool
         .is_some_and(|(old, new)| old == new)
 }
 
+/// Whether what is checked out of two commits is the same, but for what git writes into files from the commit itself.
+pub(in crate::release) fn is_selection_equal(
+    old: &Tree<'_>,
+    new: &Tree<'_>,
+    selection: &Selection,
+) -> bool {
+    let is_equal = |path: &Path| is_path_equal(old, new, path);
+    !selection.is_everything()
+        && selection.paths().all(is_equal)
+        && selection.attributes_above().all(|path| is_equal(&path))
+}
+
 /// The tree of a commit, if the mirror has it.
-pub(in crate::release::stages) fn find_tree<'r>(
-    mirror: &'r Repository,
-    sha: &Sha,
-) -> Option<Tree<'r>> {
+pub(in crate::release) fn find_tree<'r>(mirror: &'r Repository, sha: &Sha) -> Option<Tree<'r>> {
     let id = Oid::from_str(sha.as_str()).ok()?;
     mirror.find_commit(id).ok()?.tree().ok()
 }

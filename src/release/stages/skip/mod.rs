@@ -159,11 +159,11 @@ impl SkipContext<'_> {
 
     /// Whether that release still has all outputs of the task.
     fn has_outputs(&self, entry: &ReleaseEntry, task: &Task<'_>) -> bool {
-        let release = self.spec.layout().release(&entry.name);
+        let app = self.spec.layout().app_folder(&entry.name, &entry.subdir);
         match task.stage {
-            Stage::Assets => assets::are_complete(self.spec, self.host, &entry.name),
+            Stage::Assets => assets::are_complete(self.spec, self.host, &entry.name, &app),
             _ => task.outputs.iter().all(|output| {
-                let meta = self.host.root.meta(&release.join(output));
+                let meta = self.host.root.meta(&app.path().join(output));
                 matches!(meta, Ok(Some(_)))
             }),
         }
@@ -177,7 +177,12 @@ impl SkipContext<'_> {
             return Some(false);
         };
         // Files that the repository has at an output path influence the output, so they count as inputs.
-        let made = outputs.iter().all(|path| is_path_equal(&old, &new, path));
-        Some(made && InputPaths::parse(inputs).are_equal(&mirror, &old, &new))
+        let selection = self.spec.selection();
+        let made = outputs.iter().all(|path| {
+            let path = selection.path_in_repository(path);
+            is_path_equal(&old, &new, &path)
+        });
+        let inputs = InputPaths::parse(inputs, &selection);
+        Some(made && inputs.are_equal(&mirror, &old, &new))
     }
 }
