@@ -177,3 +177,40 @@ fn a_release_that_lost_its_folder_is_built_again() {
     deploy_ok(&spec, &bench.host());
     check_host(&bench, true);
 }
+
+#[test]
+fn kill_while_a_sha_that_changes_nothing_is_compared_loses_nothing() {
+    let bench = Bench::new();
+    let commit = |other: u32| {
+        bench.commit(&[
+            ("shop/a", "1"),
+            ("shop/b", "1"),
+            ("other", &other.to_string()),
+        ])
+    };
+    let spec = |sha: &Sha| bench.spec(sha, &format!("subdir: shop\n{STEPS}"));
+    deploy_ok(&spec(&commit(0)), &bench.host());
+    let active = bench.active_name();
+    let mut kills = 0;
+    for n in 1.. {
+        let sha = commit(n);
+        let mut host = bench.host();
+        host.clock = Box::new(TriggerClock {
+            ticks_left: Cell::new(n),
+            trigger: Box::new(|| std::panic::resume_unwind(Box::new("the power is gone"))),
+        });
+        let outcome = catch_unwind(AssertUnwindSafe(|| run_pass(&spec(&sha), &host)));
+        assert_eq!(bench.active_name(), active);
+        run_pass(&spec(&sha), &bench.host()).unwrap();
+        assert_eq!(run_pass(&spec(&sha), &bench.host()), Ok(None));
+        assert_eq!(
+            (bench.active_name(), bench.releases().len()),
+            (active.clone(), 1)
+        );
+        if outcome.is_ok() {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills >= 3, "only {kills} kills");
+}
