@@ -1,5 +1,5 @@
 #!/bin/bash
-# 35-monorepo: two apps of one repository: a commit deploys only the app whose files it changes
+# 36-monorepo: two apps of one repository: a commit deploys only the app whose files it changes
 # timeout: 240
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
