@@ -22,7 +22,7 @@ const FILE_SIZE: usize = 256;
 
 const DOCUMENT: Document = Document::new(VERSION, 16 * FILE_SIZE).overwritten(FILE_SIZE);
 
-/// Longest time between two queries that is not a gap by itself: passes run every 30 s.
+/// Longest time between two queries that is not a gap by itself: passes run every 15 s.
 const NORMAL_GAP: Duration = Duration::from_secs(120);
 
 /// Written after every query (`/run/trueup/contact.json`: in memory, and lost at a reboot like the time in

@@ -6,7 +6,7 @@ use crate::report::{AppReport, Paint, Report, ResourceStatus, summary_line};
 use crate::role::Catalog;
 
 /// Logs what a pass left undone, and how it ended. A pass without news logs nothing, because the timer starts
-/// one every half minute.
+/// one every 15 s.
 pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desired: &DesiredState) {
     let outcome = report.outcome.word();
     let ended = summary_line(Paint::default(), report);

@@ -13,7 +13,7 @@ use crate::ports::services::{NextTrigger, ServiceError, Timer};
 const MAX_MISSED_PERIODS: u32 = 3;
 
 /// Period of the packaged timer, for a timer that was never queried successfully.
-const DEFAULT_PERIOD: Duration = Duration::from_secs(36);
+const DEFAULT_PERIOD: Duration = Duration::from_secs(19);
 
 /// Time that the first pass may take to start after boot or after the start of the timer: it waits for the
 /// network.
@@ -93,7 +93,7 @@ fn ended_at(last: &PassSummary, now: Timestamp, awake: Duration) -> Duration {
 }
 
 impl Overdue {
-    /// ``no pass for 12 min; trueup.timer makes one every 36 s: `systemctl status …` ``.
+    /// ``no pass for 12 min; trueup.timer makes one every 19 s: `systemctl status …` ``.
     pub(crate) fn words(&self) -> String {
         let silent = format_span(self.silence);
         let period = format_span(self.period);
@@ -163,8 +163,8 @@ mod tests {
         Timer {
             next: NextTrigger::Underway,
             expected: true,
-            period: Some(seconds(30)),
-            max_delay: seconds(6),
+            period: Some(seconds(15)),
+            max_delay: seconds(4),
             active_since: Some(seconds(5)),
         }
     }
@@ -177,12 +177,12 @@ mod tests {
     #[test]
     fn three_periods_without_a_pass_are_overdue() {
         assert_eq!(
-            overdue_text(active_timer(), Some(&ended_seconds_ago(108))),
+            overdue_text(active_timer(), Some(&ended_seconds_ago(57))),
             None
         );
         assert_eq!(
             overdue_text(active_timer(), Some(&ended_seconds_ago(720))).unwrap(),
-            "no pass for 12 min; trueup.timer should start one every 36 s: see `systemctl status trueup.timer trueup.service` and `journalctl -u trueup _UID=0`"
+            "no pass for 12 min; trueup.timer should start one every 19 s: see `systemctl status trueup.timer trueup.service` and `journalctl -u trueup _UID=0`"
         );
     }
 
@@ -283,7 +283,7 @@ mod tests {
             check_overdue(&Err(silent()), Some(&last), None, now(), HOUR),
             None
         );
-        last.rhythm = Some(TimerPeriod::new(Some(seconds(36)), HOUR));
+        last.rhythm = Some(TimerPeriod::new(Some(seconds(19)), HOUR));
         assert!(check_overdue(&Err(silent()), Some(&last), None, now(), HOUR).is_some());
     }
 }

@@ -86,7 +86,7 @@ same "the unit has a comment for each" "" "$unexplained"
 # --- An upgrade in the middle of a pass
 on web touch /run/hold-builds
 check "v2 is published" publish "${sha[v2]}"
-wait_for 60 "half a minute after the first pass the timer begins another, which builds it" on web pgrep -f hold-builds
+wait_for 60 "seconds after the first pass the timer begins another, which builds it" on web pgrep -f hold-builds
 pass=$(shown web trueup MainPID)
 check "the package is upgraded meanwhile" apt install /root/trueup_1.1-1_amd64.deb
 same "to the new version" 1.1-1 "$(on web dpkg-query -W -f '${Version}' trueup)"

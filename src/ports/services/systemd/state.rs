@@ -417,12 +417,12 @@ mod tests {
     fn timer_period_is_known_while_the_timer_is_inactive() {
         const SECOND: u64 = 1_000_000;
         let monotonic = vec![
-            ("OnUnitInactiveUSec", 30 * SECOND, 0_u64),
+            ("OnUnitInactiveUSec", 15 * SECOND, 0_u64),
             ("OnBootUSec", 10 * SECOND, 0),
         ];
         let counted = properties(vec![
             ("TimersMonotonic", Variant::from(monotonic)),
-            ("RandomizedDelayUSec", Variant::U64(5 * SECOND)),
+            ("RandomizedDelayUSec", Variant::U64(3 * SECOND)),
             ("AccuracyUSec", Variant::U64(SECOND)),
         ]);
         let stopped = unit_state(&[
@@ -432,8 +432,8 @@ mod tests {
         ]);
         let status = timer(&stopped.unit, &counted).unwrap();
         assert_eq!(status.next, NextTrigger::Off);
-        assert_eq!(status.period, Some(Duration::from_secs(30)));
-        assert_eq!(status.max_delay, Duration::from_secs(6));
+        assert_eq!(status.period, Some(Duration::from_secs(15)));
+        assert_eq!(status.max_delay, Duration::from_secs(4));
         assert!(status.expected && status.active_since.is_none());
         let disabled = unit_state(&[("LoadState", "loaded"), ("UnitFileState", "disabled")]);
         assert!(!timer(&disabled.unit, &counted).unwrap().expected);
