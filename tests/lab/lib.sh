@@ -193,15 +193,18 @@ apps:
 END
 }
 
-# give_wheels HOST PACKAGE...: Python packages with all that they need, from PyPI by way of this machine, in /srv/wheels.
-# Needs give_s3 before, for its pip. What was fetched once is kept.
+# fetch_wheels PACKAGE...: Python packages with all that they need, from PyPI, in the folder $wheels of this machine.
+# give_wheels HOST PACKAGE...: the same in /srv/wheels of a host.
+# Both need give_s3 before, for its pip. What was fetched once is kept.
+fetch_wheels() {
+  local tools=${TRUEUP_TEST_TOOLS:-$tests/../target/test-tools}
+  wheels=$tools/wheels-$(printf '%s\n' "$@" | sha256sum | cut -c1-12)
+  [ ! -d "$wheels" ] || return 0
+  "$tools/ministack/bin/python" -m pip --quiet --disable-pip-version-check download --dest "$wheels.$BASHPID" "$@"
+  mv -T "$wheels.$BASHPID" "$wheels" 2>/dev/null || rm -rf "$wheels.$BASHPID"
+}
 give_wheels() {
-  local tools=${TRUEUP_TEST_TOOLS:-$tests/../target/test-tools} wheels
-  wheels=$tools/wheels-$(printf '%s\n' "${@:2}" | sha256sum | cut -c1-12)
-  if [ ! -d "$wheels" ]; then
-    "$tools/ministack/bin/python" -m pip --quiet --disable-pip-version-check download --dest "$wheels.$$" "${@:2}"
-    mv -T "$wheels.$$" "$wheels" 2>/dev/null || rm -rf "$wheels.$$"
-  fi
+  fetch_wheels "${@:2}"
   lab cp "$wheels" "$1:/srv/wheels"
 }
 

@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# A Django app with workers and a cron job, made by django-admin from its wheels: source this after versions.sh, whose `commit`
+# and give_versions it serves. Needs give_s3 before.
+#
+#   make_django_app                  its work tree, for versions
+#   give_django_server HOST [LINE…]  a host for it; the lines are settings of the app
+mapfile -t django_wheels <"$tests/fixtures/django-app/requirements.txt"
+clone=$SCRATCH/clone
+
+# In the folder of the app: what startproject and makemigrations write is in no repository of ours.
+django() {
+  (cd "$clone" && SECRET_KEY=none PYTHONPATH=$SCRATCH/django PYTHONDONTWRITEBYTECODE=1 "$@") >"$SCRATCH/django.log" 2>&1 ||
+    fail "$*" "$(cat "$SCRATCH/django.log")"
+}
+manage() { DJANGO_SETTINGS_MODULE=shop.production django python3 manage.py "$@"; }
+make_django_app() {
+  local wheel
+  fetch_wheels "${django_wheels[@]}"
+  for wheel in "$wheels"/*.whl; do python3 -m zipfile -e "$wheel" "$SCRATCH/django"; done
+  mkdir "$clone"
+  django python3 -m django startproject shop .
+  cp -R "$tests/fixtures/django-app/." "$clone"
+  manage makemigrations jobs
+  git -C "$clone" -c init.defaultBranch=main init -q
+  git -C "$clone" config user.name Ana
+  git -C "$clone" config user.email ana@shop.invalid
+  git -C "$clone" add -A
+  git -C "$clone" commit -qm "Open the shop"
+}
+
+give_django_server() {
+  give_server "$1" python < <(cat <<END
+packages: [nginx-light, python3, python3-venv]
+python_apps:
+  shop:
+    repo: "git@$git_address:shop.git"
+    port: 8000
+    app_module: shop.wsgi
+    workers: 2
+    linked_dirs: [log, data]
+    env: {DJANGO_SETTINGS_MODULE: shop.production, PIP_NO_INDEX: "1", PIP_FIND_LINKS: /srv/wheels}
+    secrets: {SECRET_KEY: $CANARY}
+    migrate: {run: ".venv/bin/python manage.py migrate --noinput"}
+    health: {url: "http://127.0.0.1:8000/health", body: ok, times: 1, timeout: 3s}
+    gate_timeout: 20s
+END
+  printf '    %s\n' "${@:2}")
+  give_wheels "$1" "${django_wheels[@]}"
+}
+
+# releases HOST: a line for each release in the host's record: its version, when its first stage began and its gate ended, in
+# seconds since 1970, and how its step `install` ended
+releases() {
+  on "$1" python3 -c '
+import datetime, json
+def seconds(stage):
+    return datetime.datetime.fromisoformat(stage["began"][:26].rstrip("Z") + "+00:00").timestamp()
+for release in json.load(open("/var/lib/trueup/releases/shop.json"))["releases"]:
+    stages = {stage.get("step") or stage["stage"]: stage for stage in release["stages"]}
+    gate, install = stages.get("gate"), stages.get("install", {})
+    ended = seconds(gate) + gate["took_ms"] / 1000 if gate else 0
+    print(release["sha"], seconds(release["stages"][0]), ended, install.get("ended"), install.get("why", ""), sep="\t")'
+}
