@@ -1,9 +1,11 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # A Django app with workers and a cron job, made by django-admin from its wheels: source this after versions.sh, whose `commit`
 # and give_versions it serves. Needs give_s3 before.
 #
 #   make_django_app                  its work tree, for versions
-#   give_django_server HOST [LINE…]  a host for it; the lines are settings of the app
+#   give_django_server HOST LINE…    a host for it; the lines are settings of the app, such as $dirs, $assets and $migrate
+#   describe_django HOST LINE…       the same settings again, with other lines
+
 mapfile -t django_wheels <"$tests/fixtures/django-app/requirements.txt"
 clone=$SCRATCH/clone
 
@@ -28,8 +30,10 @@ make_django_app() {
   git -C "$clone" commit -qm "Open the shop"
 }
 
-give_django_server() {
-  give_server "$1" python < <(cat <<END
+
+# The settings of the app, with more lines.
+django_attributes() {
+  cat <<END
 packages: [nginx-light, python3, python3-venv]
 python_apps:
   shop:
@@ -37,16 +41,52 @@ python_apps:
     port: 8000
     app_module: shop.wsgi
     workers: 2
-    linked_dirs: [log, data]
     env: {DJANGO_SETTINGS_MODULE: shop.production, PIP_NO_INDEX: "1", PIP_FIND_LINKS: /srv/wheels}
     secrets: {SECRET_KEY: $CANARY}
-    migrate: {run: ".venv/bin/python manage.py migrate --noinput"}
     health: {url: "http://127.0.0.1:8000/health", body: ok, times: 1, timeout: 3s}
     gate_timeout: 20s
+    preflight: {timeout: 10s}
 END
-  printf '    %s\n' "${@:2}")
+  printf '    %s\n' "$@"
+}
+give_django_server() {
+  give_server "$1" python < <(django_attributes "${@:2}")
   give_wheels "$1" "${django_wheels[@]}"
 }
+describe_django() {
+  { sed '/^  packages:/,$d' "$SCRATCH/node.yml"; django_attributes "${@:2}" | sed 's/^/  /'; } | write "$1:/etc/trueup/node.yml"
+}
+dirs='linked_dirs: [log, data]'
+assets='assets: {run: ".venv/bin/python manage.py collectstatic --noinput", path: public/static}'
+migrate='migrate: {run: ".venv/bin/python manage.py migrate --noinput", when_changed: null}'
+
+# What is bad in a Django app, over the kinds of versions.sh.
+at_boot() { sed -i "/^import os/a $1" shop/wsgi.py; }
+health() { sed -i "s|return text(\"ok\")|$1|" jobs/views.py; }
+pass_code() { case $1 in dependency|settings|urls|migration) echo 1;; *) echo 4;; esac; }
+make_crash() { at_boot 'raise RuntimeError("this version does not boot")'; }
+words[crash]="this version does not boot"
+make_late() { at_boot 'import time; time.sleep(2); os._exit(3)'; }
+words[late]="before it answered"
+make_error() { health 'return text("sick", 500)'; }
+words[error]="answered 500 instead of 200"
+make_hang() { health 'import time; time.sleep(60)'; }
+words[hang]="not healthy within 10 s"
+make_dependency() { echo 'no-such-package==1' >>requirements.txt; }
+words[dependency]="step \`install\`"
+make_settings() { echo 'raise RuntimeError("these settings are wrong")' >>shop/production.py; }
+words[settings]="step \`assets\`"
+make_urls() { echo 'import no_such_module' >>jobs/views.py; }
+words[urls]="step \`migrate\`"
+make_migration() { printf 'raise RuntimeError("this migration is wrong")\n' >jobs/migrations/0002_wrong.py; }
+words[migration]="step \`migrate\`"
+make_worker() {
+  sed -i 's/self.note("start")/raise RuntimeError("this worker does not boot")/' jobs/management/commands/worker.py
+}
+words[worker]="this worker does not boot"
+# Good, with another column or another requirement.
+make_column() { sed -i 's/^    runs = .*/&\n    note = models.TextField(null=True)/' jobs/models.py; manage makemigrations jobs; }
+make_requirement() { echo 'sqlparse' >>requirements.txt; }
 
 # releases HOST: a line for each release in the host's record: its version, when its first stage began and its gate ended, in
 # seconds since 1970, and how its step `install` ended

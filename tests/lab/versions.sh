@@ -6,6 +6,8 @@
 #   pass_code KIND  the exit code of the pass that meets it; words[KIND]: what the report says
 #   commit NAME KIND    make the version NAME from the last good one, bad in this way or `good`; its sha is in ${sha[NAME]}
 #   give_versions   put all of them on the git server
+#   commit_many COUNT   versions 1 to COUNT, one in ten bad, by turns as the list `bad` says
+#   deploy_many COUNT   deploy each of them on the host web under load, and print a table; bad ones are refused or taken back
 bad_at_once=(crash late killed error word hang redirect migration assets memory port link)
 bad_later=(dies fades)
 declare -A words
@@ -85,4 +87,50 @@ apps:
     health: {url: "http://127.0.0.1:3000/health", body: ok, times: 1, timeout: 3s}
 END
   printf '    %s\n' "${@:2}")
+}
+
+# shellcheck disable=SC2154  # `bad` is the scenario's
+kind_of() { [ $(($1 % 10)) = 0 ] && echo "${bad[$1 / 10 % ${#bad[@]}]}" || echo good; }
+commit_many() { local n; for ((n = 1; n <= $1; n++)); do commit "$n" "$(kind_of "$n")"; done; }
+
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }
+rows() { printf '%-4s %-10s %-4s %6s  %-8s %s\n' "$@"; }
+deploy_many() {
+  local n kind started failed exit passes good table
+  good=$(page_line web version) table=$(rows number kind exit 'time s' failed visitors)
+  under_load web
+  for ((n = 1; n <= $1; n++)); do
+    kind=$(kind_of "$n") started=$(now) failed=0
+    [[ " ${bad_later[*]} " != *" $kind "* ]] || { end_load; under_load web; }
+    publish "${sha[$n]}" >"$SCRATCH/publish" 2>&1 || fail "version $n is published" "$(cat "$SCRATCH/publish")"
+    exit=0
+    output=$(on web trueup converge 2>&1) || exit=$?
+    case $kind in
+      good) same "version $n is deployed" 0 "$exit"; good=$n;;
+      dies|fades)
+        same "version $n, which will be bad, is deployed ($kind)" 0 "$exit"
+        # As the timer does.
+        for ((passes = 0; passes < 60 && exit != 4; passes++)); do
+          sleep 3
+          exit=0
+          output=$(on web trueup converge 2>&1) || exit=$?
+          [ $exit = 0 ] || [ $exit = 4 ] || printf 'meanwhile: %s\n' "$output"
+        done
+        same "it is taken back" 4 "$exit"
+        has "with the reason" "${words[$kind]}" "$output"
+        touch "$SCRATCH/stop"; wait "$visitors"
+        failed=$(sed -n 's/.* failed \([0-9]*\) .*/\1/p' "$SCRATCH/load")
+        under_load web;;
+      *)
+        same "version $n is refused ($kind)" "$(pass_code "$kind")" "$exit"
+        has "with the reason" "${words[$kind]}" "$output";;
+    esac
+    page_has web "version $good" || fail "visitors get version $good" "$(page web)"
+    table+=$'\n'$(rows "$n" "$kind" "$exit" "$(since "$started")" "$failed" "version $good")
+  done
+  end_load
+  printf '%s\n' "$table" | sed 's/^/  /'
+  check "five good releases are kept, and at most one that failed and one that was bad" \
+    [ "$(on web ls /srv/www/shop/releases | wc -l)" -le 7 ]
 }

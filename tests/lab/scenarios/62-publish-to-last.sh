@@ -24,7 +24,7 @@ give_timer() {
   on "$1" systemctl -q enable --now trueup.timer
 }
 for each in "${hosts[@]}"; do
-  give_django_server "$each" 'assets: {run: ".venv/bin/python manage.py collectstatic --noinput", path: public/static}'
+  give_django_server "$each" "$dirs" "$assets" "$migrate"
   on "$each" systemctl -q mask --now haproxy
   write "$each:/etc/trueup/node.d/tags.yml" <<<'tags: {tier: front}'
 done
