@@ -58,7 +58,7 @@ describe_django() {
 }
 dirs='linked_dirs: [log, data]'
 assets='assets: {run: ".venv/bin/python manage.py collectstatic --noinput", path: public/static}'
-migrate='migrate: {run: ".venv/bin/python manage.py migrate --noinput", when_changed: null}'
+migrate='migrate: {run: ".venv/bin/python manage.py migrate --noinput"}'
 
 # What is bad in a Django app, over the kinds of versions.sh.
 at_boot() { sed -i "/^import os/a $1" shop/wsgi.py; }

@@ -93,8 +93,7 @@ pub(crate) struct MigrationSpec {
     pub timeout: Option<Seconds>,
     /// Its inputs: files or folders of the repository. It is skipped if all of them have the same
     /// git object ids as in the active release. A path that is in neither counts as equal, but
-    /// one must exist. `[db]` when not given; `null`: always run.
-    #[serde(default = "default_migration_paths")]
+    /// one must exist. Not given: always run.
     pub when_changed: Option<Vec<PathBuf>>,
 }
 
@@ -131,9 +130,4 @@ fn default_manifests() -> Vec<String> {
         "*.html",
     ];
     all.map(String::from).into()
-}
-
-#[allow(clippy::unnecessary_wraps)] // The default of an optional field.
-fn default_migration_paths() -> Option<Vec<PathBuf>> {
-    Some(vec!["db".into()])
 }
