@@ -1,7 +1,7 @@
 #!/bin/bash
 # 35-websockets: a Node app from npm with WebSockets through nginx: deploys, bad versions, other descriptions of what failed
 # timeout: 300
-# packages: npm
+# packages: npm node-ws
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/lab/versions.sh
@@ -9,8 +9,22 @@
 
 give_git_server
 give_s3
+
+# A registry of npm packages that hosts reach, with Debian's own `ws`, and a log of what they ask for.
+ws=$(on git node -p 'require("/usr/share/nodejs/ws/package.json").version')
+package=ws/-/ws-$ws.tgz
+mkdir -p "$SCRATCH/npm/ws/-"
+on git tar -C /usr/share/nodejs --dereference --transform 's,^ws,package,' -cz ws >"$SCRATCH/npm/$package"
+python3 -u -m http.server --bind "$outer" --directory "$SCRATCH/npm" 0 >"$SCRATCH/registry" 2>&1 & registry=$!
+clients=
+trap 'kill $registry $clients 2>/dev/null ||:' EXIT
+wait_for 10 "a registry listens" grep -q port "$SCRATCH/registry"
+registry_url=http://$outer:$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$SCRATCH/registry")
+fetched() { grep -c "GET /$package" "$SCRATCH/registry"; }
+
 git -c init.defaultBranch=main init -q "$SCRATCH/clone"
 cp -R "$tests/fixtures/socket-app/." "$SCRATCH/clone"
+sed -i "s|WS_VERSION|$ws|; s|WS_ADDRESS|$registry_url/$package|" "$SCRATCH"/clone/package*.json
 git -C "$SCRATCH/clone" add -A
 git -C "$SCRATCH/clone" -c user.name=Ana -c user.email=ana@shop.invalid commit -qm "Open the shop"
 git -C "$SCRATCH/clone" config user.name Ana
@@ -18,27 +32,12 @@ git -C "$SCRATCH/clone" config user.email ana@shop.invalid
 at_boot() { sed -i "/^const version = /i $1" server.js; }
 make_crash() { at_boot 'throw new Error("this version does not boot");'; }
 make_error() { sed -i 's/200, "ok/500, "sick/' server.js; }
-make_dependency() { sed -i 's/8\.18\.3/8.0.0/; s/sha512-PEI/sha512-AAA/' package.json package-lock.json; }
+make_dependency() { sed -i "s/$ws/0.0.1/" package.json package-lock.json; }
 for version in v1 v2 v3 four five six; do commit "$version" good; done
 commit broken crash
 commit sick error
 commit no-package dependency
 give_versions
-
-# A registry of npm packages that hosts reach, with the one that the app needs, and a log of what they ask for.
-tools=${TRUEUP_TEST_TOOLS:-$tests/../target/test-tools}
-package=ws/-/ws-8.18.3.tgz
-if [ ! -s "$tools/npm/$package" ]; then
-  mkdir -p "$tools/npm/ws/-"
-  curl -sS --fail --location --retry 3 --output "$tools/npm/$package.$$" "https://registry.npmjs.org/$package"
-  mv "$tools/npm/$package.$$" "$tools/npm/$package"
-fi
-python3 -u -m http.server --bind "$outer" --directory "$tools/npm" 0 >"$SCRATCH/registry" 2>&1 & registry=$!
-clients=
-trap 'kill $registry $clients 2>/dev/null ||:' EXIT
-wait_for 10 "a registry listens" grep -q port "$SCRATCH/registry"
-registry_url=http://$outer:$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$SCRATCH/registry")
-fetched() { grep -c "GET /$package" "$SCRATCH/registry"; }
 
 dirs='linked_dirs: [log]'
 shared='outputs: {path: node_modules, by: [package.json, package-lock.json], key: node --version}'
