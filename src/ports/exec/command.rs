@@ -44,8 +44,10 @@ pub(crate) trait OutputObserver: std::fmt::Debug + Send {
 #[derive(Debug)]
 pub(crate) struct Command {
     pub argv: Vec<OsString>,
-    /// A path of the machine, not of the sandbox. `None`: `/`.
+    /// A path of the machine, not of the sandbox. `None`: `/`. A child of another user than trueup's needs access to it.
     pub cwd: Option<PathBuf>,
+    /// The folder itself instead of `cwd`: for a child of root below folders that another user could exchange meanwhile.
+    pub cwd_fd: Option<OwnedFd>,
     pub env: BTreeMap<OsString, OsString>,
     /// `None`: trueup's own.
     pub identity: Option<Identity>,
@@ -74,6 +76,7 @@ impl Command {
         Command {
             argv: argv.into_iter().map(Into::into).collect(),
             cwd: None,
+            cwd_fd: None,
             env: BTreeMap::new(),
             identity: None,
             umask: DEFAULT_UMASK,

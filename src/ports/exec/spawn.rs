@@ -55,6 +55,7 @@ pub(super) struct Spawn {
     attributes: ProcessAttributes,
     identity: Option<Identity>,
     folder: CString,
+    folder_fd: Option<OwnedFd>,
     #[cfg(test)]
     before_exec: fn(),
 }
@@ -84,6 +85,11 @@ impl Spawn {
             attributes: ProcessAttributes::new(command.umask, purpose),
             identity: command.identity.clone(),
             folder: c_string(folder.as_os_str().as_bytes())?,
+            folder_fd: command
+                .cwd_fd
+                .as_ref()
+                .map(OwnedFd::try_clone)
+                .transpose()?,
             #[cfg(test)]
             before_exec: BEFORE_EXEC.get(),
         })
@@ -153,14 +159,20 @@ impl Spawn {
             // SAFETY: a descriptor by number.
             check_result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) })?;
         }
+        if let Some(folder) = &self.folder_fd {
+            // SAFETY: a descriptor by number.
+            check_result(unsafe { libc::fchdir(folder.as_raw_fd()) })?;
+        }
         self.descriptors.install(error_writer)?;
         self.attributes.apply();
         // Leaves root's keyring while nothing can prevent it: the user may have used up the key quota.
         attributes::new_keyring();
         switch_user(self.identity.as_ref())?;
         attributes::new_keyring();
-        // SAFETY: a NUL-terminated string that outlives the call.
-        check_result(unsafe { libc::chdir(self.folder.as_ptr()) })?;
+        if self.folder_fd.is_none() {
+            // SAFETY: a NUL-terminated string that outlives the call.
+            check_result(unsafe { libc::chdir(self.folder.as_ptr()) })?;
+        }
         match self.purpose {
             Purpose::Service => Ok(()),
             Purpose::Task | Purpose::Console => self.die_with_parent(),

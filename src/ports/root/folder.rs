@@ -110,6 +110,11 @@ impl Root {
 }
 
 impl Folder {
+    /// Its descriptor, which no longer depends on its path.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     pub(super) fn io_error(&self, verb: &'static str, name: &OsStr, errno: Errno) -> RootError {
         let path = match name.is_empty() {
             true => self.path.clone(),

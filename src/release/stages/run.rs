@@ -12,7 +12,7 @@ use crate::digest::digest;
 use crate::ports::exec::{
     CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output, OutputObserver,
 };
-use crate::ports::root::Attrs;
+use crate::ports::root::{Attrs, Folder};
 use crate::release::app::outputs::SharedOutputs;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
@@ -201,12 +201,16 @@ fn execute(
         let folder = root.machine_path(folder);
         command.env.insert("OUTPUTS_PATH".into(), folder.into());
     }
-    let cwd = match root.meta(app.path())? {
+    let folder = root.open_folder(app.path())?;
+    let cwd = match &folder {
         Some(_) => app.path(),
         None => deployment.layout.deploy_to(),
     };
     command.cwd = Some(root.machine_path(cwd));
     command.identity = identity.filter(|_| root.is_privileged());
+    if command.identity.is_none() {
+        command.cwd_fd = folder.map(Folder::into_fd);
+    }
     command.umask = deployment.spec.umask();
 
     let mut log = open_log(deployment, name)?;
