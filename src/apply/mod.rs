@@ -23,7 +23,7 @@ use crate::owed::{self, Obligation, RecordStore};
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::ports::root::RootError;
-use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun};
+use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun, Verb};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
 use followers::Followers;
@@ -256,8 +256,11 @@ impl<'a> Applier<'a> {
             Ok(observed) => observed,
             Err(failure) => return Ok(ResourceResult::Failed(Some(change), failure)),
         };
-        // A release on trial is settled after everything that uses it was restarted.
-        if let Some(rest) = observed.change().filter(|_| !is_on_trial(&*observed)) {
+        // A release on trial is settled after everything that uses it was restarted, and the next one is built ahead by
+        // the next pass.
+        let is_later = |rest: &&Change| rest.verb == Verb::Build && change.verb != Verb::Build;
+        let rest = observed.change().filter(|_| !is_on_trial(&*observed));
+        if let Some(rest) = rest.filter(|rest| !is_later(rest)) {
             let fields: Vec<&str> = rest.fields.iter().map(|field| &*field.field).collect();
             let fields = fields.join(", ");
             let failure = Failure::new(format!("it still differs after it was changed: {fields}"))

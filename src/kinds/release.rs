@@ -9,8 +9,8 @@ use crate::problem::Problem;
 use crate::release::active_links::{self, ObservedLink};
 use crate::release::files::{self, FileDrift, ObservedFile};
 use crate::release::{
-    self, ActiveRelease, ActiveReleaseForecast, DeployOutcome, Overrides, Pin, ReleaseRecord,
-    ReleaseSpec, ReleaseStatus, StageStatus,
+    self, ActiveRelease, Comparison, DeployOutcome, Overrides, Pin, ReleaseRecord, ReleaseSpec,
+    ReleaseStatus, SameFiles, StageStatus,
 };
 use crate::resource::{
     ApplyOutcome, Change, Failure, FieldChange, FieldValue, ResolveInputs, Stamp, Trial, Verb,
@@ -24,8 +24,8 @@ pub(crate) struct ReleaseState {
     active: Option<ActiveRelease>,
     /// A complete release of the wanted sha that is not active.
     built: Option<String>,
-    /// What becomes of the active release, if there is no complete one of the wanted sha.
-    forecast: ActiveReleaseForecast,
+    /// Whether the wanted sha changes anything, if there is no complete release of it.
+    comparison: Comparison,
     /// The decisions of operators and of the gate on this host.
     overrides: Overrides,
     /// The sha to build ahead, if there is no complete release of it yet.
@@ -152,11 +152,8 @@ impl ReleaseState {
     fn deployment(&self, spec: &ReleaseSpec, wanted: &Sha) -> (ReleaseStep, Change) {
         let blocker = self.activation_blocker(spec);
         let step = ReleaseStep::Deploy(wanted.clone());
-        if let (ActiveReleaseForecast::Stays(release), None) = (&self.forecast, &blocker) {
-            return (
-                step,
-                keep_change(spec, self.active_sha(spec), wanted, release),
-            );
+        if let (Comparison::Same(same), None) = (&self.comparison, &blocker) {
+            return (step, self.needless_deployment(spec, wanted, same));
         }
         let mut change = Change::new(Verb::Deploy).with_field(
             "sha",
@@ -167,9 +164,9 @@ impl ReleaseState {
             change = change.with_field("quarantine", FieldValue::Absent, FieldValue::value(why));
         } else {
             let name = self.active.as_ref().map(|active| &active.name);
-            let to = match (&self.built, &self.forecast) {
+            let to = match (&self.built, &self.comparison) {
                 (Some(ready), _) => FieldValue::value(ready),
-                (None, ActiveReleaseForecast::Unknown) => FieldValue::Unknown(format!(
+                (None, Comparison::Unknown) => FieldValue::Unknown(format!(
                     "it is fetched: the active one stays if nothing changes in {}",
                     spec.subdir().display()
                 )),
@@ -187,6 +184,31 @@ impl ReleaseState {
         match blocker {
             Some(why) => (self.blocked_step(why.clone()), change.withheld(why)),
             None => (step, change),
+        }
+    }
+
+    /// What is done about a wanted sha that changes nothing: it is recorded, and nothing is deployed.
+    fn needless_deployment(&self, spec: &ReleaseSpec, wanted: &Sha, same: &SameFiles) -> Change {
+        let active = self.active_sha(spec);
+        let not_deployed = |field: &'static str, why: &str| {
+            Change::new(Verb::Deploy)
+                .with_field(
+                    "sha",
+                    FieldValue::from_option(active),
+                    FieldValue::value(wanted),
+                )
+                .with_field(field, FieldValue::Absent, FieldValue::value(why))
+        };
+        match same {
+            SameFiles::Active(release) => keep_change(spec, active, wanted, release),
+            SameFiles::RolledBack(pin) => {
+                let why = pin.describe();
+                not_deployed(HOLD_FIELD, &why).withheld(Withheld::OnHold(why))
+            }
+            SameFiles::Quarantined(bad) => {
+                let why = bad.describe();
+                not_deployed("quarantine", &why).withheld(Withheld::Quarantined(why))
+            }
         }
     }
 
@@ -296,6 +318,39 @@ enum ReleaseStep {
     },
 }
 
+/// Deploys a sha. A pin that has expired is removed, unless the sha changes nothing of what it is there for.
+fn deploy(
+    spec: &ReleaseSpec,
+    sha: &Sha,
+    host: &Host,
+    has_expired_pin: bool,
+) -> Result<ApplyOutcome, Failure> {
+    let outcome = release::deploy(spec, sha, host)?;
+    if let DeployOutcome::OnHold(why) = outcome {
+        return Ok(ApplyOutcome::Waiting(why));
+    }
+    if has_expired_pin {
+        release::unpin(spec, host)?;
+    }
+    Ok(match outcome {
+        DeployOutcome::Activated => ApplyOutcome::Done,
+        DeployOutcome::OnHold(why) => ApplyOutcome::Waiting(why),
+        DeployOutcome::Refused(why) => ApplyOutcome::Refused(why),
+        DeployOutcome::Unchanged(name) => {
+            let state = Release::inspect(spec, host)?;
+            let from = state.active.as_ref().and_then(|active| active.sha.as_ref());
+            let mut change = keep_change(spec, from, sha, &name);
+            // Only of the wanted release is it known what else differs.
+            if let Some((_, refresh)) = state.refresh(spec) {
+                release::refresh(spec, sha, host, &name)?;
+                change.fields.extend(refresh.fields);
+                change.keeps_stamp = refresh.keeps_stamp;
+            }
+            ApplyOutcome::DoneAs(change)
+        }
+    })
+}
+
 impl Kind for Release {
     const NAME: &'static str = "release";
     const ABOUT: &'static str =
@@ -343,7 +398,7 @@ impl Kind for Release {
             active: release::active(host, &layout, spec.keep_releases)?,
             overrides: Overrides::load(host, &layout)?,
             built: None,
-            forecast: ActiveReleaseForecast::IsReplaced,
+            comparison: Comparison::Different,
             next_sha: spec.build_ahead.clone(),
             files: Vec::new(),
             is_new: false,
@@ -370,16 +425,21 @@ impl Kind for Release {
                 .target_sha(spec)
                 .filter(|_| away)
                 .and_then(find_complete);
-            found.next_sha = found
-                .next_sha
-                .take()
-                .filter(|sha| find_complete(sha).is_none());
+            if let Some(next) = found.next_sha.take()
+                && find_complete(&next).is_none()
+                && !matches!(
+                    release::compare(spec, host, &record, &next)?,
+                    Comparison::Same(_)
+                )
+            {
+                found.next_sha = Some(next);
+            }
             if let Some(target) = found
                 .target_sha(spec)
                 .filter(|_| away && found.built.is_none())
             {
                 let steps = release::describe_commands(spec, host, &record, target)?;
-                found.forecast = release::forecast_active(spec, host, &record, target)?;
+                found.comparison = release::compare(spec, host, &record, target)?;
                 found.pending_steps = steps;
             }
         }
@@ -411,21 +471,14 @@ impl Kind for Release {
         action: &ReleaseAction,
         host: &Host,
     ) -> Result<ApplyOutcome, Failure> {
+        if let ReleaseStep::Deploy(sha) = &action.step {
+            return deploy(spec, sha, host, action.remove_pin);
+        }
         if action.remove_pin {
             release::unpin(spec, host)?;
         }
         match &action.step {
-            ReleaseStep::None | ReleaseStep::AwaitTrial => {}
-            ReleaseStep::Deploy(sha) => match release::deploy(spec, sha, host)? {
-                DeployOutcome::Activated => {}
-                DeployOutcome::Refused(why) => return Ok(ApplyOutcome::Refused(why)),
-                DeployOutcome::Unchanged(name) => {
-                    let active = release::active(host, &spec.layout(), spec.keep_releases)?;
-                    let from = active.and_then(|active| active.sha);
-                    let change = keep_change(spec, from.as_ref(), sha, &name);
-                    return Ok(ApplyOutcome::DoneAs(change));
-                }
-            },
+            ReleaseStep::None | ReleaseStep::AwaitTrial | ReleaseStep::Deploy(_) => {}
             ReleaseStep::Refresh { release, sha } => {
                 release::refresh(spec, sha, host, release)?;
             }

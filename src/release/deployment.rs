@@ -1,5 +1,6 @@
 //! The deployment of one app at one sha: the value that sources, stages and operators' commands share.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 
 use super::app::layout::{AppFolder, Layout};
 use super::app::spec::ReleaseSpec;
+use super::record::entry::ReleaseEntry;
 use super::record::{self, ReleaseRecord};
 use crate::desired::Sha;
 use crate::ports::Host;
@@ -53,7 +55,7 @@ pub(crate) struct Deployment<'a> {
     /// Set for a private build.
     pub private: Option<PrivateBuild>,
     /// The `subdir` of each release on record: that of the spec may be another one.
-    pub subdirs: BTreeMap<String, PathBuf>,
+    pub subdirs: RefCell<BTreeMap<String, PathBuf>>,
     pub started: Instant,
     /// Time limit from `started` until the release is built.
     pub build_deadline: Option<Duration>,
@@ -72,7 +74,7 @@ impl<'a> Deployment<'a> {
         let subdirs = record.entries().iter();
         let subdirs = subdirs.map(|entry| (entry.name.clone(), entry.subdir.clone()));
         Ok(Deployment {
-            subdirs: subdirs.collect(),
+            subdirs: RefCell::new(subdirs.collect()),
             spec,
             sha: sha.clone(),
             host,
@@ -119,10 +121,16 @@ fn resolve_owner(spec: &ReleaseSpec, host: &Host) -> Result<Owner, Failure> {
 impl Deployment<'_> {
     /// The app's folder in a release.
     pub(crate) fn app_folder(&self, name: &str) -> AppFolder {
-        // A release that is not on record is the one that is built now.
-        let subdir = self.subdirs.get(name).map(PathBuf::as_path);
+        let subdirs = self.subdirs.borrow();
+        let subdir = subdirs.get(name).map(PathBuf::as_path);
         self.layout
             .app_folder(name, subdir.unwrap_or(self.spec.subdir()))
+    }
+
+    /// Takes note of a release that is built now.
+    pub(crate) fn add_release(&self, entry: &ReleaseEntry) {
+        let mut subdirs = self.subdirs.borrow_mut();
+        subdirs.insert(entry.name.clone(), entry.subdir.clone());
     }
 
     /// Fails if trueup was asked to stop. Called between stages.

@@ -79,4 +79,4 @@ pub(crate) use stages::rollback::{
     RollbackOutcome, finish_rollback, restore_previous, undo_rollback,
 };
 pub(crate) use stages::skip::describe_commands;
-pub(crate) use stages::unchanged::{ActiveReleaseForecast, forecast as forecast_active};
+pub(crate) use stages::unchanged::{Comparison, SameFiles, compare};

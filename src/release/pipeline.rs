@@ -6,8 +6,9 @@ use super::app::layout::{self, AppFolder};
 use super::app::spec::ReleaseSpec;
 use super::app::stage::Stage;
 use super::deployment::Deployment;
+use super::record::ReleaseRecord;
 use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
-use super::record::{self, ReleaseRecord};
+use super::record::overrides::Overrides;
 use super::source::error::SourceError;
 use super::source::mirror;
 use super::stages::attempt::{Attempt, StageOutcome};
@@ -15,7 +16,7 @@ use super::stages::description::BuildDescription;
 use super::stages::materialise::{self, Checkout};
 use super::stages::preflight::{PreflightPoint, preflight};
 use super::stages::resume::{self, BuildBase};
-use super::stages::unchanged::{self, ActiveReleaseForecast};
+use super::stages::unchanged::{self, Comparison, SameFiles};
 use super::stages::{activate, active_links, assets, build, files, keep, link, migrate, rollback};
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
@@ -29,29 +30,21 @@ pub(crate) enum DeployOutcome {
     Activated,
     /// The sha changes nothing of what is checked out: this release stays, and stands for it.
     Unchanged(String),
-    /// The release failed its preflight, for this reason: it was not activated, and its sha is quarantined.
+    /// An operator rolled back from a release with the same files: nothing was activated, for this reason.
+    OnHold(String),
+    /// The release failed its preflight, or has the files of a quarantined sha: it was not activated, and its sha is
+    /// quarantined.
     Refused(Failure),
 }
 
 /// Activates a release of `sha`, an existing complete one or a new one, and puts it on trial.
 pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<DeployOutcome, Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
-    let (mut record, name) = deployment.ensure_built()?;
-    if record
-        .find(&name)
-        .is_some_and(|entry| entry.equal_shas.contains(sha))
-        && record::current(host, &deployment.layout)?.as_ref() == Some(&name)
-    {
-        activate::append_revisions_log(
-            &deployment,
-            &format!(
-                "Branch {} (at {sha}) changes nothing in {}: release {name} stays",
-                spec.reference.as_deref().unwrap_or("(none)"),
-                spec.subdir().display()
-            ),
-        );
-        return Ok(DeployOutcome::Unchanged(name));
-    }
+    let (mut record, built) = deployment.ensure_built()?;
+    let name = match built {
+        Built::Release(name) => name,
+        Built::Needless(same) => return deployment.record_same_files(&mut record, same),
+    };
     let mut attempt = Attempt {
         deployment: &deployment,
         record: &mut record,
@@ -86,6 +79,7 @@ fn refuse(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<DeployOutcome,
     rollback::quarantine(attempt.deployment, attempt.entry(), why)?;
     attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
     attempt.save()?;
+    attempt.deployment.prune_failed(attempt.record);
     let context = format!(
         "{} was not activated, because it failed its preflight",
         attempt.name
@@ -93,15 +87,15 @@ fn refuse(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<DeployOutcome,
     Ok(DeployOutcome::Refused(why.clone().with_context(&context)))
 }
 
-/// Builds a release of `sha` without activating it. Returns the release's name.
+/// Builds a release of `sha` without activating it, unless none is needed.
 ///
 /// First removes releases that were built ahead and are no longer wanted: otherwise a manifest that names
 /// another sha each time would fill the disk.
-pub(crate) fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<String, Failure> {
+pub(crate) fn build_ahead(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<(), Failure> {
     let deployment = Deployment::new(spec, sha, host)?;
     let mut record = ReleaseRecord::load(host, &deployment.layout)?;
     keep::prune(&deployment, &mut record)?;
-    deployment.ensure_built().map(|(_, name)| name)
+    deployment.ensure_built().map(|_| ())
 }
 
 /// Rewrites the rendered files of the active release that differ from the role, and makes the links that are
@@ -121,16 +115,23 @@ pub(crate) fn refresh(
     })
 }
 
+/// What there is of a sha.
+pub(crate) enum Built {
+    /// A complete release of this name.
+    Release(String),
+    /// No release: the commit changes nothing.
+    Needless(SameFiles),
+}
+
 /// The result of the stages up to a linked tree.
 enum CreatedTree {
     Checkout(Checkout),
-    /// None: the commit changes nothing in the active release, of this name.
-    Needless(String),
+    Needless(SameFiles),
 }
 
 impl Deployment<'_> {
-    /// Returns a complete release of the sha: an existing one, a resumed one or a new one.
-    pub(crate) fn ensure_built(&self) -> Result<(ReleaseRecord, String), Failure> {
+    /// Provides a complete release of the sha: an existing one, a resumed one or a new one.
+    pub(crate) fn ensure_built(&self) -> Result<(ReleaseRecord, Built), Failure> {
         self.check_stop()?;
         let mut record = ReleaseRecord::load(self.host, &self.layout)?;
         let mut discarded = Vec::new();
@@ -141,15 +142,15 @@ impl Deployment<'_> {
         activate::check_current(self)?;
         self.prepare_folders()?;
         keep::remove_unfinished(self, &mut record);
-        let name = match resume::choose_base(self, &record)? {
+        let built = match resume::choose_base(self, &record)? {
             BuildBase::Complete(name) => {
                 self.check_refs(&mut record, &name)?;
-                name
+                Built::Release(name)
             }
             BuildBase::Unfinished(name) => {
                 self.check_refs(&mut record, &name)?;
                 self.resume_build(&mut record, &name)?;
-                name
+                Built::Release(name)
             }
             BuildBase::Nothing => {
                 discarded.extend(resume::discard_attempts(self, &mut record)?);
@@ -157,7 +158,50 @@ impl Deployment<'_> {
                 self.build_new(&mut record)?
             }
         };
-        Ok((record, name))
+        Ok((record, built))
+    }
+
+    /// Records, instead of a deployment, what the commit changes nothing of.
+    fn record_same_files(
+        &self,
+        record: &mut ReleaseRecord,
+        same: SameFiles,
+    ) -> Result<DeployOutcome, Failure> {
+        let folder = self.spec.subdir().display();
+        let (outcome, stays) = match same {
+            SameFiles::Active(name) => {
+                if let Some(entry) = record.find_mut(&name) {
+                    entry.add_equal_sha(&self.sha);
+                }
+                record.save(self.host, &self.layout)?;
+                (DeployOutcome::Unchanged(name.clone()), name)
+            }
+            SameFiles::RolledBack(mut pin) => {
+                pin.instead_of = Some(self.sha.clone());
+                let (why, name) = (pin.describe(), pin.release.clone());
+                let mut overrides = Overrides::load(self.host, &self.layout)?;
+                overrides.pin = Some(pin);
+                overrides.save(self.host, &self.layout)?;
+                (DeployOutcome::OnHold(why), name)
+            }
+            SameFiles::Quarantined(bad) => {
+                let quarantined = bad.of_same_files(&self.sha, self.host.clock.now());
+                let why = Failure::new(quarantined.describe());
+                let mut overrides = Overrides::load(self.host, &self.layout)?;
+                overrides.quarantine(quarantined);
+                overrides.save(self.host, &self.layout)?;
+                return Ok(DeployOutcome::Refused(why));
+            }
+        };
+        activate::append_revisions_log(
+            self,
+            &format!(
+                "Branch {} (at {}) changes nothing in {folder}: release {stays} stays",
+                self.spec.reference.as_deref().unwrap_or("(none)"),
+                self.sha
+            ),
+        );
+        Ok(outcome)
     }
 
     /// Refuses an existing, unproven release unless its sha is on a ref that the current `allow_refs` allows.
@@ -224,9 +268,8 @@ impl Deployment<'_> {
         }
     }
 
-    /// Builds a new release, records it as built, and returns its name; that of the active one if the commit changes
-    /// nothing in it.
-    pub(crate) fn build_new(&self, record: &mut ReleaseRecord) -> Result<String, Failure> {
+    /// Builds a new release and records it as built, unless the commit changes nothing.
+    pub(crate) fn build_new(&self, record: &mut ReleaseRecord) -> Result<Built, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
             record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
@@ -239,6 +282,7 @@ impl Deployment<'_> {
         };
         entry.private_until = self.private.as_ref().map(|private| private.until);
         entry.subdir = self.spec.subdir().to_owned();
+        self.add_release(&entry);
         record.put(entry);
         let partial = layout.partial_release(&name);
         let mut attempt = Attempt {
@@ -249,13 +293,12 @@ impl Deployment<'_> {
         let created = self.create_tree(&mut attempt, &partial);
         let checkout = match created {
             Ok(CreatedTree::Checkout(checkout)) => checkout,
-            Ok(CreatedTree::Needless(active)) => {
+            Ok(CreatedTree::Needless(same)) => {
                 record.forget(&name);
-                if let Some(entry) = record.find_mut(&active) {
-                    entry.add_equal_sha(&self.sha);
-                }
                 record.save(self.host, layout)?;
-                return Ok(active);
+                // Of the hooks up to here.
+                root.remove_file(&layout.log(&name))?;
+                return Ok(Built::Needless(same));
             }
             Err(failure) => {
                 if let Err(error) = root.remove_tree(&partial) {
@@ -268,7 +311,7 @@ impl Deployment<'_> {
         };
         root.rename(&partial, &layout.release(&name))?;
         self.finish_build(record, &name, Some(checkout))?;
-        Ok(name)
+        Ok(Built::Release(name))
     }
 
     /// Runs the stages up to a checked out and linked tree, which is still hidden.
@@ -286,10 +329,10 @@ impl Deployment<'_> {
         let mirror = mirror.expect("the stage ends with a mirror or with an error");
         self.check_deadline()?;
         if self.private.is_none()
-            && let ActiveReleaseForecast::Stays(active) =
-                unchanged::forecast(self.spec, self.host, attempt.record, &self.sha)?
+            && let Comparison::Same(same) =
+                unchanged::compare(self.spec, self.host, attempt.record, &self.sha)?
         {
-            return Ok(CreatedTree::Needless(active));
+            return Ok(CreatedTree::Needless(same));
         }
         attempt.save()?;
         let description = BuildDescription::of(self.spec);
@@ -300,6 +343,7 @@ impl Deployment<'_> {
         })?;
         attempt.run_stage(Stage::Link, Some(&description.link), |attempt| {
             let app = AppFolder::new(partial, self.spec.subdir());
+            self.check_app_folder(&app)?;
             files::check_places(self, &app)?;
             link::link(self, &app)?;
             materialise::write_revision_and_chown(self, partial, &app)?;
@@ -312,6 +356,20 @@ impl Deployment<'_> {
         attempt.save()?;
         let checkout = checkout.expect("the stage ends with a tree or with an error");
         Ok(CreatedTree::Checkout(checkout))
+    }
+
+    /// Fails if git's attributes leave out the app's folder.
+    fn check_app_folder(&self, app: &AppFolder) -> Result<(), Failure> {
+        let kind = self.host.root.meta(app.path())?.map(|meta| meta.kind);
+        if kind == Some(FileKind::Directory) {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "nothing of `{}` is left to deploy of the commit {}",
+            self.spec.subdir().display(),
+            self.sha.short()
+        ))
+        .hint("look for `export-ignore` in the `.gitattributes` of the repository"))
     }
 
     fn materialise(&self, mirror: git2::Repository, partial: &Path) -> Result<Checkout, Failure> {
@@ -373,6 +431,13 @@ impl Deployment<'_> {
         attempt.save()
     }
 
+    /// Removes the failed releases before the last one: a row of bad shas must not fill the disk.
+    fn prune_failed(&self, record: &mut ReleaseRecord) {
+        if let Err(failure) = keep::prune_failed(self, record) {
+            tracing::warn!("{}: clearing up: {failure}", self.spec.app);
+        }
+    }
+
     /// Records a failure, unless it is only a stop request.
     pub(crate) fn record_failure(
         &self,
@@ -387,9 +452,7 @@ impl Deployment<'_> {
         let late = is_building.then(|| self.check_deadline().err()).flatten();
         let failure = late.clone().unwrap_or(failure);
         let noted = attempt.record_failure(&failure, late.is_some());
-        if let Err(failure) = keep::prune_failed(self, attempt.record) {
-            tracing::warn!("{}: clearing up: {failure}", self.spec.app);
-        }
+        self.prune_failed(attempt.record);
         noted.err().unwrap_or(failure)
     }
 }

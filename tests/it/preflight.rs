@@ -67,6 +67,10 @@ fn bad_release_is_never_activated_and_its_sha_quarantined() {
         assert!(again.out.contains("is quarantined on this host"), "{again}");
         let history = app.sandbox.run(&["releases"]);
         assert!(history.out.contains(&sha[..7]), "{history}");
+        // The good one and the last bad one: a row of bad shas must not fill the disk.
+        let releases = std::fs::read_dir(app.sandbox.at("/srv/shop/releases")).unwrap();
+        let names = releases.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.filter(|name| !name.starts_with('.')).count(), 2);
     }
     let next = app.publish_commit(GOOD, "200", "page six");
     app.converge(0);

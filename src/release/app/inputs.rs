@@ -70,8 +70,21 @@ fn validate_inputs(selection: &Selection, field: &str, paths: &[PathBuf]) -> Res
         if !usable {
             return Err(path_outside(path, "the repository").field(field));
         }
+        let input = excluded_path(path).unwrap_or(path);
+        if !selection.covers(input) {
+            return Err(not_checked_out(input).field(field));
+        }
     }
     Ok(())
+}
+
+/// What a step cannot read decides nothing.
+fn not_checked_out(path: &Path) -> Problem {
+    Problem::new(format!(
+        "`{}` is not checked out: it is in neither `subdir` nor `also`",
+        path.display()
+    ))
+    .hint("list it in `also`, by its path from the top of the repository")
 }
 
 fn validate_outputs(
@@ -152,6 +165,10 @@ fn validate_shared(
             "`{odd}` matches no file: expected a path in the app's folder of the repository, such as `package-lock.json` or `requirements*`"
         ))
         .field(format!("{field}.by")));
+    }
+    let by = shared.by.iter().map(Path::new);
+    if let Some(missing) = by.into_iter().find(|path| !selection.covers(path)) {
+        return Err(not_checked_out(missing).field(format!("{field}.by")));
     }
     if shared.paths.is_empty() {
         return Err(

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::Sha;
 use crate::ports::STATE_DIR;
+use crate::ports::root::{Root, RootError, UserTree};
 
 /// The paths of one app.
 #[derive(Debug, Clone)]
@@ -134,6 +135,13 @@ impl Layout {
         names.into_iter().find_map(|folder| self.release_at(folder))
     }
 
+    /// The app's folder in a release, as far as a `current` link with this target tells.
+    pub(crate) fn subdir_of_link(&self, target: &Path, name: &str) -> PathBuf {
+        let mut parts = target.components();
+        parts.by_ref().find(|part| part.as_os_str() == name);
+        parts.collect()
+    }
+
     /// The release whose folder this is, as far as the path tells.
     fn release_at(&self, folder: &Path) -> Option<String> {
         let name = folder.file_name()?.to_str()?;
@@ -215,17 +223,27 @@ pub(crate) fn is_leftover(name: &str) -> bool {
 /// a `subdir` one below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AppFolder {
-    path: PathBuf,
+    release: PathBuf,
     /// Relative to the release.
     subdir: PathBuf,
+    path: PathBuf,
 }
 
 impl AppFolder {
     /// The one in the checked out `tree`.
     pub(crate) fn new(tree: &Path, subdir: &Path) -> AppFolder {
         AppFolder {
-            path: tree.components().chain(subdir.components()).collect(),
+            release: tree.to_owned(),
             subdir: subdir.to_owned(),
+            path: tree.components().chain(subdir.components()).collect(),
+        }
+    }
+
+    /// Opens it, through folders of the release's owner only. `None`: it does not exist, or is no folder.
+    pub(crate) fn open(&self, root: &Root) -> Result<Option<UserTree>, RootError> {
+        match root.open_user_tree(&self.release)? {
+            Some(release) => release.subtree(&self.subdir),
+            None => Ok(None),
         }
     }
 

@@ -18,9 +18,11 @@ pub(crate) struct Selection {
 
 impl Selection {
     pub(in crate::release) fn new(subdir: Option<&Path>, also: &[PathBuf]) -> Selection {
+        // `services//shop` is `services/shop`.
+        let plain = |path: &Path| path.components().collect();
         Selection {
-            subdir: subdir.unwrap_or(Path::new("")).to_owned(),
-            also: also.to_owned(),
+            subdir: plain(subdir.unwrap_or(Path::new(""))),
+            also: also.iter().map(|path| plain(path)).collect(),
         }
     }
 
@@ -57,6 +59,12 @@ impl Selection {
     pub(crate) fn attributes_above(&self) -> impl Iterator<Item = PathBuf> {
         let above = self.paths().flat_map(|path| path.ancestors().skip(1));
         above.map(|folder| folder.join(ATTRIBUTES_FILE))
+    }
+
+    /// Whether a path that a step names is checked out, as far as it tells.
+    pub(super) fn covers(&self, path: &Path) -> bool {
+        let path = self.path_in_repository(path);
+        self.is_everything() || self.paths().any(|selected| path.starts_with(selected))
     }
 
     /// A path that a step names, as one from the top of the repository: it is relative to the app's folder, unless it

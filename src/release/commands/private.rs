@@ -9,6 +9,7 @@ use crate::desired::Sha;
 use crate::ports::Host;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::{Deployment, PrivateBuild, deployment_of_app};
+use crate::release::pipeline::Built;
 use crate::release::record::ReleaseRecord;
 use crate::release::source::mirror;
 use crate::release::stages::description::BuildDescription;
@@ -44,7 +45,10 @@ pub(crate) fn build_private(
     let name = match found.filter(|_| outdated.is_empty()) {
         None => {
             keep::remove_idle(&deployment, &mut record, outdated);
-            deployment.build_new(&mut record)?
+            match deployment.build_new(&mut record)? {
+                Built::Release(name) => name,
+                Built::Needless(_) => unreachable!("a private release is compared with no other"),
+            }
         }
         Some(name) => {
             deployment.check_refs(&mut record, &name)?;

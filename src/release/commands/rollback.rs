@@ -118,7 +118,9 @@ impl<'a> ReleaseSelector<'a> {
             return Err(SelectionError::Quarantined(quarantined.clone()));
         }
         match self.active {
-            Some(active) if active.sha == entry.sha && active.name != name => {
+            Some(active)
+                if active.name != name && active.shas().any(|sha| entry.has_files_of(sha)) =>
+            {
                 Err(SelectionError::SameSha {
                     app: self.app.to_owned(),
                     name: name.to_owned(),

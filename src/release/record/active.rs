@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::disk::{current, read_revision};
+use super::disk::{self, current, read_revision};
 use super::entry::{LINKS_STEP, ReleaseEntry, ReleaseStatus, StageEntry};
 use super::releases::{FailedRemoval, read_record_file};
 use super::trial::RecordedTrial;
@@ -114,7 +114,8 @@ pub(crate) fn active(
     let lacks_spare = entry.is_some() && sha.is_some() && spare_attempted_for != sha;
     let (subdir, equal_shas) = match &entry {
         Some(entry) => (entry.subdir.clone(), entry.equal_shas.clone()),
-        None => Default::default(),
+        // The record was lost.
+        None => (disk::current_subdir(host, layout)?, Vec::new()),
     };
     Ok(Some(ActiveRelease {
         name,

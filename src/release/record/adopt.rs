@@ -7,15 +7,30 @@
 //! be half-built either; then every release that is older than the active one counts as one that was active
 //! before.
 
-use super::disk::{current, read_revision};
-use super::entry::{ReleaseEntry, ReleaseStatus};
+use std::path::{Path, PathBuf};
 
+use super::disk::{current, current_subdir, read_revision};
+use super::entry::{ReleaseEntry, ReleaseStatus};
 use crate::ports::Host;
-use crate::release::app::layout::Layout;
+use crate::release::app::layout::{Layout, stays_inside};
 use crate::resource::Failure;
 
 /// Largest `revisions.log` that trueup reads, in bytes.
 const MAX_REVISIONS_LOG: usize = 8 << 20;
+
+/// The line of `revisions.log` about the activation of a release. People read it, and [`adopt_releases`].
+pub(in crate::release) fn activation_line(entry: &ReleaseEntry, reference: Option<&str>) -> String {
+    let mut line = format!(
+        "Branch {} (at {}) deployed as release {} by trueup",
+        reference.unwrap_or("(none)"),
+        entry.sha,
+        entry.name
+    );
+    if entry.subdir != Path::new("") {
+        line.push_str(&format!(" in {}", entry.subdir.display()));
+    }
+    line
+}
 
 /// Entries for these releases, in the order of their last activation.
 pub(crate) fn adopt_releases(
@@ -42,7 +57,7 @@ pub(crate) fn adopt_releases(
         };
         let position = logged
             .as_ref()
-            .and_then(|logged| logged.iter().position(|known| *known == name));
+            .and_then(|logged| logged.iter().position(|known| known.name == name));
         let older = logged.is_none() && active_since.is_some_and(|since| meta.ctime <= since);
         let good = position.is_some() || active.as_ref() == Some(&name) || older;
         let mut entry = ReleaseEntry::new(&name, &sha, meta.ctime);
@@ -52,37 +67,59 @@ pub(crate) fn adopt_releases(
             ReleaseStatus::Failed
         };
         entry.why = (!good).then(|| "there is no record that it was finished".to_owned());
+        entry.subdir = match position.zip(logged.as_ref()) {
+            _ if active.as_ref() == Some(&name) => current_subdir(host, layout)?,
+            Some((position, logged)) => logged[position].subdir.clone(),
+            None => PathBuf::new(),
+        };
         adopted.push((position, entry));
     }
     adopted.sort_by(|(a, one), (b, other)| (a, one.at, &one.name).cmp(&(b, other.at, &other.name)));
     Ok(adopted.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// The names of all releases that were activated and not rolled back, the last one last.
-fn parse_activated(log: &str) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
+/// A release in `revisions.log`.
+#[derive(Debug, PartialEq, Eq)]
+struct LoggedRelease {
+    name: String,
+    /// The app's folder in it; empty: all of it.
+    subdir: PathBuf,
+}
+
+/// All releases that were activated and not rolled back, the last one last.
+fn parse_activated(log: &str) -> Vec<LoggedRelease> {
+    let mut releases: Vec<LoggedRelease> = Vec::new();
     // An operator's reason may contain any text.
     let lines = log
         .lines()
         .filter(|line| !line.starts_with("trueup lifted "));
     for line in lines {
-        let word_after = |mark| {
-            let (_, rest): (&str, &str) = line.split_once(mark)?;
-            rest.split_whitespace().next().map(str::to_owned)
-        };
-        if let Some(name) = word_after("deployed as release ") {
-            names.retain(|known| *known != name);
-            names.push(name);
-        } else if let Some(name) = word_after("took back release ") {
-            names.retain(|known| *known != name);
+        let after = |mark| line.split_once(mark).map(|(_, rest): (&str, &str)| rest);
+        let first_word = |rest: &str| rest.split_whitespace().next().map(str::to_owned);
+        if let Some(rest) = after("deployed as release ")
+            && let Some(name) = first_word(rest)
+        {
+            let subdir = rest.split_once(" by trueup in ");
+            let subdir = subdir.map(|(_, subdir)| PathBuf::from(subdir));
+            let subdir = subdir.filter(|subdir| stays_inside(subdir));
+            releases.retain(|known| known.name != name);
+            releases.push(LoggedRelease {
+                name,
+                subdir: subdir.unwrap_or_default(),
+            });
+        } else if let Some(name) = after("took back release ").and_then(first_word) {
+            releases.retain(|known| known.name != name);
         }
     }
-    names
+    releases
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::desired::Sha;
 
     #[test]
     fn only_activation_lines_of_revisions_log_are_parsed() {
@@ -90,6 +127,21 @@ mod tests {
                    Branch (none) (at 9b1c) deployed as release 20261122050000-9b1c44e by trueup\n\
                    trueup took back release 20261122050000-9b1c44e and went back to 20261121050000\n\
                    trueup lifted the quarantine of 9b1c (release x) for ana: deployed as release 20261123050000\n";
-        assert_eq!(parse_activated(log), ["20261121050000"]);
+        let logged = parse_activated(log);
+        assert_eq!(logged.len(), 1);
+        assert_eq!(logged[0].name, "20261121050000");
+        assert_eq!(logged[0].subdir, PathBuf::new());
+    }
+
+    #[test]
+    fn folder_of_an_app_is_read_from_the_line_of_its_activation() {
+        let sha = Sha::parse(&"4f2c9d0e".repeat(5)).unwrap();
+        let mut entry = ReleaseEntry::new("20261121050000-4f2c9d0", &sha, Timestamp::UNIX_EPOCH);
+        for subdir in ["", "services/my shop"] {
+            entry.subdir = subdir.into();
+            let logged = parse_activated(&activation_line(&entry, Some("main")));
+            assert_eq!(logged[0].name, entry.name);
+            assert_eq!(logged[0].subdir, entry.subdir);
+        }
     }
 }

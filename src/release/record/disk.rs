@@ -1,6 +1,6 @@
 //! The releases of an app as found on disk, independent of the record.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::desired::Sha;
 use crate::ports::Host;
@@ -15,6 +15,18 @@ const MAX_SHA_FILE: usize = 4096;
 pub(crate) fn current(host: &Host, layout: &Layout) -> Result<Option<String>, Failure> {
     let target = host.root.read_link(&layout.current())?;
     Ok(target.and_then(|target| layout.release_of_link(&target)))
+}
+
+/// The app's folder in the release that `current` points to; empty: all of it.
+pub(crate) fn current_subdir(host: &Host, layout: &Layout) -> Result<PathBuf, Failure> {
+    let target = host.root.read_link(&layout.current())?;
+    let name = target
+        .as_ref()
+        .and_then(|target| layout.release_of_link(target));
+    Ok(match target.zip(name) {
+        Some((target, name)) => layout.subdir_of_link(&target, &name),
+        None => PathBuf::new(),
+    })
 }
 
 /// The names of all folders in `releases/` that are a release's.

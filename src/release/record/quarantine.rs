@@ -22,6 +22,20 @@ impl QuarantinedSha {
         self.why = without_output(&self.why).to_owned();
     }
 
+    /// The quarantine of another sha with the same files.
+    pub(in crate::release) fn of_same_files(&self, sha: &Sha, at: Timestamp) -> QuarantinedSha {
+        QuarantinedSha {
+            sha: sha.clone(),
+            release: self.release.clone(),
+            at,
+            why: format!(
+                "its files are those of {}: {}",
+                self.sha.short(),
+                without_output(&self.why)
+            ),
+        }
+    }
+
     /// `quarantined since …: health answered 500`, in a line.
     pub(crate) fn describe(&self) -> String {
         let line = match without_output(&self.why) {

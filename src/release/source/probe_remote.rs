@@ -1,7 +1,7 @@
 //! Probes whether an app's git server accepts this host, without fetching anything: before there is a
 //! release, a mirror or even the user that will own them.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 
 use super::fetch::{self, Fetcher};
 use crate::ports::Host;
@@ -46,7 +46,7 @@ fn probe_deployment<'a>(spec: &'a ReleaseSpec, host: &'a Host) -> Deployment<'a>
         layout: spec.layout(),
         previous: None,
         private: None,
-        subdirs: BTreeMap::new(),
+        subdirs: RefCell::default(),
         started: host.clock.monotonic_now(),
         build_deadline: None,
     }

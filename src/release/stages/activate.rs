@@ -8,6 +8,7 @@ use super::hooks::{self, HookTiming};
 use crate::ports::root::{Attrs, FileKind};
 use crate::release::app::stage::Stage;
 use crate::release::deployment::Deployment;
+use crate::release::record::adopt::activation_line;
 use crate::release::record::entry::StageEntry;
 use crate::release::record::{self, RecordedTrial};
 use crate::resource::Failure;
@@ -52,15 +53,8 @@ pub(crate) fn switch_current(attempt: &mut Attempt<'_, '_>) -> Result<(), Failur
     attempt.record.set_last_activated(&attempt.name);
     attempt.save()?;
     point_current_to(deployment, &attempt.name)?;
-    append_revisions_log(
-        deployment,
-        &format!(
-            "Branch {} (at {}) deployed as release {} by trueup",
-            deployment.spec.reference.as_deref().unwrap_or("(none)"),
-            deployment.sha,
-            attempt.name
-        ),
-    );
+    let line = activation_line(attempt.entry(), deployment.spec.reference.as_deref());
+    append_revisions_log(deployment, &line);
     // From the switch on only the gate decides: a failed hook, a notification say, rolls nothing back.
     if let Err(failure) = hooks::run(
         attempt.deployment,

@@ -59,7 +59,7 @@ pub(crate) fn inspect(
     }
     let layout = spec.layout();
     let path = app.path();
-    let tree = host.root.open_user_tree(path).map_err(Failure::from);
+    let tree = app.open(&host.root).map_err(Failure::from);
     let observe = |shared: SharedPath<'_>| {
         let state = match &tree {
             Ok(Some(tree)) => observe_state(tree, app, &shared),
@@ -221,7 +221,7 @@ pub(crate) fn keep_links_before_switch(attempt: &mut Attempt<'_, '_>) -> Result<
 /// Makes all links that can be made; the failure names all others.
 fn make_links(deployment: &Deployment<'_>, release: &str) -> Result<(), Failure> {
     let app = deployment.app_folder(release);
-    let tree = deployment.host.root.open_user_tree(app.path())?;
+    let tree = app.open(&deployment.host.root)?;
     let tree =
         tree.ok_or_else(|| Failure::new(format!("{} does not exist", app.path().display())))?;
     let mut failed: Option<Failure> = None;

@@ -1,67 +1,131 @@
-//! Recognizes a commit that changes nothing of what is checked out: the active release stays for it.
+//! Recognizes a commit that changes nothing of what is checked out: nothing is deployed for it.
 //!
 //! Only for an app in a `subdir`: the commits of a monorepo mostly change other apps. An empty commit of an app that has
 //! its repository for itself is a wish for a new release.
+
+use git2::{Repository, Tree};
 
 use super::description::BuildDescription;
 use super::skip::inputs::{find_tree, is_selection_equal};
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
+use crate::ports::root::FileKind;
+use crate::release::app::selection::Selection;
 use crate::release::app::spec::ReleaseSpec;
+use crate::release::record::disk::read_revision;
 use crate::release::record::entry::ReleaseEntry;
+use crate::release::record::overrides::Overrides;
+use crate::release::record::pin::Pin;
+use crate::release::record::quarantine::QuarantinedSha;
 use crate::release::record::{self, ReleaseRecord};
 use crate::release::source::mirror;
 use crate::resource::Failure;
 
-/// What becomes of the active release when a sha is deployed.
+/// How many quarantined shas a commit is compared with, the last ones.
+const MAX_COMPARED: usize = 32;
+
+/// What a commit changes nothing of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ActiveReleaseForecast {
-    /// It stays, because the sha changes nothing in it.
-    Stays(String),
-    /// It stays if the sha changes nothing in it: the mirror does not have the commit yet.
-    Unknown,
-    IsReplaced,
+pub(crate) enum SameFiles {
+    /// The active release, of this name.
+    Active(String),
+    /// The sha that an operator rolled back from.
+    RolledBack(Pin),
+    /// A sha that is quarantined here.
+    Quarantined(QuarantinedSha),
 }
 
-/// Whether the active release stays if a sha is deployed. Contacts no server.
-pub(crate) fn forecast(
+/// Whether a sha is deployed at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Same(SameFiles),
+    Different,
+    /// The mirror does not have the commit yet.
+    Unknown,
+}
+
+/// Compares a sha with what is deployed or refused here. Contacts no server.
+pub(crate) fn compare(
     spec: &ReleaseSpec,
     host: &Host,
     record: &ReleaseRecord,
     sha: &Sha,
-) -> Result<ActiveReleaseForecast, Failure> {
-    let Some(entry) = find_comparable(spec, host, record)? else {
-        return Ok(ActiveReleaseForecast::IsReplaced);
+) -> Result<Comparison, Failure> {
+    let selection = spec.selection();
+    if selection.is_everything() {
+        return Ok(Comparison::Different);
+    }
+    let overrides = Overrides::load(host, &spec.layout())?;
+    let active = find_comparable(spec, host, record)?;
+    if active.is_none() && overrides.pin.is_none() && overrides.quarantine.is_empty() {
+        return Ok(Comparison::Different);
+    }
+    let Some(mirror) = mirror::open_existing(spec, host) else {
+        return Ok(Comparison::Unknown);
     };
-    let mirror = mirror::open_existing(spec, host);
-    let new = mirror.as_ref().and_then(|mirror| find_tree(mirror, sha));
-    let Some((mirror, new)) = mirror.as_ref().zip(new) else {
-        return Ok(ActiveReleaseForecast::Unknown);
+    let Some(tree) = find_tree(&mirror, sha) else {
+        return Ok(Comparison::Unknown);
     };
-    // The commit of the active release may have left the mirror with its branch.
-    let is_equal = find_tree(mirror, &entry.sha)
-        .is_some_and(|old| is_selection_equal(&old, &new, &spec.selection()));
-    Ok(match is_equal {
-        true => ActiveReleaseForecast::Stays(entry.name.clone()),
-        false => ActiveReleaseForecast::IsReplaced,
-    })
+    let commit = Commit {
+        mirror: &mirror,
+        tree,
+        selection: &selection,
+    };
+    let same = commit.find_same(&overrides, active);
+    Ok(same.map_or(Comparison::Different, Comparison::Same))
 }
 
-/// The active release, if it is complete and built as described now.
+/// A commit that is compared with others.
+struct Commit<'a> {
+    mirror: &'a Repository,
+    tree: Tree<'a>,
+    selection: &'a Selection,
+}
+
+impl Commit<'_> {
+    fn find_same(&self, overrides: &Overrides, active: Option<&ReleaseEntry>) -> Option<SameFiles> {
+        let pin = overrides.pin.as_ref();
+        let left = |pin: &&Pin| pin.instead_of.as_ref().is_some_and(|sha| self.equals(sha));
+        if let Some(pin) = pin.filter(left) {
+            return Some(SameFiles::RolledBack(pin.clone()));
+        }
+        let mut quarantine = overrides.quarantine.iter().rev().take(MAX_COMPARED);
+        if let Some(bad) = quarantine.find(|bad| self.equals(&bad.sha)) {
+            return Some(SameFiles::Quarantined(bad.clone()));
+        }
+        let active = active.filter(|entry| self.equals(&entry.sha))?;
+        Some(SameFiles::Active(active.name.clone()))
+    }
+
+    /// Whether the other commit has the same files. One that left the mirror with its branch counts as different.
+    fn equals(&self, other: &Sha) -> bool {
+        let other = find_tree(self.mirror, other);
+        other.is_some_and(|other| is_selection_equal(&other, &self.tree, self.selection))
+    }
+}
+
+/// The active release, if it is complete, intact and built as described now.
 fn find_comparable<'r>(
     spec: &ReleaseSpec,
     host: &Host,
     record: &'r ReleaseRecord,
 ) -> Result<Option<&'r ReleaseEntry>, Failure> {
-    if spec.selection().is_everything() || spec.resume_policy == ResumePolicy::FromScratch {
+    if spec.resume_policy == ResumePolicy::FromScratch {
         return Ok(None);
     }
-    let active = record::current(host, &spec.layout())?;
-    let entry = active.and_then(|name| record.find(&name));
-    Ok(entry.filter(|entry| {
-        entry.state.is_complete()
-            && entry.private_until.is_none()
-            && entry.is_linked()
-            && BuildDescription::of(spec).first_difference(entry).is_none()
-    }))
+    let layout = spec.layout();
+    let active = record::current(host, &layout)?;
+    let Some(entry) = active.and_then(|name| record.find(&name)) else {
+        return Ok(None);
+    };
+    let app = layout.app_folder(&entry.name, &entry.subdir);
+    let kind = host.root.meta(app.path()).ok().flatten();
+    let is_intact = kind.is_some_and(|meta| meta.kind == FileKind::Directory)
+        && read_revision(host, &layout, &entry.name).as_ref() == Some(&entry.sha);
+    let is_comparable = is_intact
+        && entry.state.is_complete()
+        && entry.private_until.is_none()
+        && entry.is_linked()
+        && BuildDescription::of(spec).first_difference(entry).is_none();
+    Ok(is_comparable.then_some(entry))
 }

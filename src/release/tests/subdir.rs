@@ -261,13 +261,9 @@ fn commit_without_the_folder_is_refused_and_nothing_is_lost() {
 fn link_in_place_of_a_folder_above_the_app_is_not_followed() {
     let bench = Bench::new();
     let files = "linked_dirs: [log]\nfiles: [{path: env, content: A=1}]\n";
-    let spec = |sha: &Sha| {
-        bench.spec(
-            sha,
-            &as_user(&format!("{SHOP}{files}").replace("linked_dirs: [log, tmp/cache]\n", "")),
-        )
-    };
-    deploy_ok(&spec(&commit(&bench, "1", "1", "1")), &bench.host());
+    let spec = |sha: &Sha| bench.spec(sha, &as_user(&format!("subdir: services/shop\n{files}")));
+    let sha = commit(&bench, "1", "1", "1");
+    deploy_ok(&spec(&sha), &bench.host());
     let outside = bench.dir.path().join("outside");
     std::fs::create_dir_all(outside.join("shop")).unwrap();
     let services = in_release(&bench, "services");
@@ -278,9 +274,250 @@ fn link_in_place_of_a_folder_above_the_app_is_not_followed() {
         std::os::unix::fs::lchown(&outside, Some(DEPLOY_UID), Some(DEPLOY_UID)).unwrap();
     }
     let before = snapshot(&outside);
-    let _ = run_pass(&spec(&commit(&bench, "1", "1", "1")), &bench.host());
+    let failure = run_pass(&spec(&sha), &bench.host()).unwrap_err();
+    assert!(failure.message.contains("services"), "{failure}");
     assert_eq!(snapshot(&outside), before);
     deploy_ok(&spec(&commit(&bench, "2", "1", "1")), &bench.host());
     assert_eq!(snapshot(&outside), before);
     assert_eq!(bench.read("current/page"), "2");
+}
+
+#[test]
+fn folder_of_root_above_the_app_is_not_entered() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let spec = |sha: &Sha| bench.spec(sha, &as_user("subdir: services/shop\nlinked_dirs: [log]\n"));
+    let sha = commit(&bench, "1", "1", "1");
+    deploy_ok(&spec(&sha), &bench.host());
+    std::fs::rename(in_release(&bench, "services"), in_release(&bench, "moved")).unwrap();
+    let closed = in_release(&bench, "services");
+    std::fs::create_dir_all(closed.join("shop")).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    chown(closed.join("shop"), Some(0), Some(0)).unwrap();
+    let before = snapshot(&closed);
+    run_pass(&spec(&sha), &bench.host()).unwrap_err();
+    assert_eq!(snapshot(&closed), before);
+}
+
+#[test]
+fn step_of_root_does_not_run_where_the_app_user_leads_it() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let outside = bench.dir.path().join("outside");
+    std::fs::create_dir_all(&outside).unwrap();
+    let steps = format!(
+        "steps: [{{run: 'mv ../shop ../moved; ln -s {} ../shop'}}, {{user: root, run: 'touch here'}}]\n",
+        outside.display()
+    );
+    let sha = commit(&bench, "1", "1", "1");
+    let spec = bench.spec(&sha, &as_user(&format!("subdir: services/shop\n{steps}")));
+    run_pass(&spec, &bench.host()).unwrap_err();
+    assert_eq!(list_names(&outside), [""; 0]);
+    // In a folder that is the app's own it runs.
+    let own = "steps: [{user: root, run: 'cat page > shown'}]\n";
+    let spec = bench.spec(&sha, &as_user(&format!("subdir: services/shop\n{own}")));
+    deploy_ok(&spec, &bench.host());
+    assert_eq!(bench.read("current/shown"), "1");
+}
+
+#[test]
+fn sha_with_the_files_of_a_quarantined_one_is_quarantined() {
+    let bench = Bench::new();
+    let spec = |sha: &Sha| bench.spec(sha, "subdir: services/shop\n");
+    deploy_ok(&spec(&commit(&bench, "1", "1", "1")), &bench.host());
+    let (first, bad) = (bench.active_name(), commit(&bench, "2", "1", "1"));
+    deploy_ok(&spec(&bad), &bench.host());
+    repeat_trial(&spec(&bad), &bench.host(), None).unwrap();
+    restore_previous(&spec(&bad), &bench.host(), &Failure::new("it died")).unwrap();
+    let other = commit(&bench, "2", "1", "2");
+    for _ in 0..2 {
+        match run_pass(&spec(&other), &bench.host()) {
+            Ok(Some(ApplyOutcome::Refused(why))) => {
+                let same = format!("its files are those of {}: it died", bad.short());
+                assert!(why.message.contains(&same), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(bench.active_name(), first);
+    }
+    deploy_ok(&spec(&commit(&bench, "3", "1", "2")), &bench.host());
+    assert_eq!(bench.read("current/page"), "3");
+}
+
+#[test]
+fn rollback_of_an_operator_outlasts_commits_that_change_nothing() {
+    let bench = Bench::new();
+    let spec = |sha: &Sha| bench.spec(sha, "subdir: services/shop\n");
+    let (one, two) = (commit(&bench, "1", "1", "1"), commit(&bench, "2", "1", "1"));
+    deploy_ok(&spec(&one), &bench.host());
+    let first = bench.active_name();
+    deploy_ok(&spec(&two), &bench.host());
+    let target = select_target(&spec(&two), &bench.host(), None).unwrap();
+    pin(&spec(&two), &bench.host(), &target, "ana".into(), None).unwrap();
+    deploy_ok(&spec(&two), &bench.host());
+    assert_eq!(bench.active_name(), first);
+    let other = commit(&bench, "2", "1", "2");
+    for _ in 0..2 {
+        let outcome = run_pass(&spec(&other), &bench.host());
+        let held = matches!(&outcome, Ok(Some(ApplyOutcome::Waiting(why))) if why.contains("ana"));
+        assert!(held, "{outcome:?}");
+        assert_eq!(bench.active_name(), first);
+    }
+    deploy_ok(&spec(&commit(&bench, "3", "1", "2")), &bench.host());
+    assert_eq!(bench.read("current/page"), "3");
+    assert!(
+        Overrides::load(&bench.host(), &spec(&one).layout())
+            .unwrap()
+            .pin
+            .is_none()
+    );
+}
+
+#[test]
+fn step_is_not_skipped_for_the_files_of_another_folder() {
+    let bench = Bench::new();
+    let steps = "steps: [{run: 'mkdir -p gems; cp Gemfile gems/of', when_changed: [Gemfile], outputs: [gems]}]\nmigrate: {run: 'cat Gemfile >> $SHARED_PATH/migrated', when_changed: [Gemfile]}\n";
+    let commit = |page: &str| {
+        bench.commit(&[
+            ("a/Gemfile", "of a"),
+            ("b/Gemfile", "of b"),
+            ("b/page", page),
+        ])
+    };
+    deploy_ok(
+        &bench.spec(&commit("1"), &format!("subdir: a\n{steps}")),
+        &bench.host(),
+    );
+    deploy_ok(
+        &bench.spec(&commit("2"), &format!("subdir: b\n{steps}")),
+        &bench.host(),
+    );
+    assert_eq!(bench.read("current/gems/of"), "of b");
+    assert_eq!(bench.read("shared/migrated"), "of aof b");
+}
+
+#[test]
+fn lost_record_does_not_lose_the_folder_of_the_app() {
+    let bench = Bench::new();
+    let (one, two) = (commit(&bench, "1", "1", "1"), commit(&bench, "2", "1", "1"));
+    let spec = |sha: &Sha| {
+        bench.spec(
+            sha,
+            "subdir: services/shop\nlinked_dirs: [log]\nfiles: [{path: env, content: A=1}]\n",
+        )
+    };
+    deploy_ok(&spec(&one), &bench.host());
+    let first = bench.active_name();
+    deploy_ok(&spec(&two), &bench.host());
+    std::fs::remove_file(bench.host_path("var/lib/trueup/releases/shop.json")).unwrap();
+    std::fs::remove_file(bench.app_path("current/env")).unwrap();
+    deploy_ok(&spec(&two), &bench.host());
+    assert!(bench.app_path("current/env").exists() && !in_release(&bench, "env").exists());
+    deploy_ok(&spec(&one), &bench.host());
+    assert_eq!(
+        (bench.active_name(), bench.read("current/page")),
+        (first, "1".into())
+    );
+}
+
+#[test]
+fn active_release_that_is_damaged_does_not_stay() {
+    let bench = Bench::new();
+    let spec = |sha: &Sha| bench.spec(sha, "subdir: services/shop\n");
+    for (n, path) in ["REVISION", "services/shop"].iter().enumerate() {
+        deploy_ok(
+            &spec(&commit(&bench, &n.to_string(), "1", "1")),
+            &bench.host(),
+        );
+        let path = in_release(&bench, path);
+        match path.is_dir() {
+            true => std::fs::remove_dir_all(path).unwrap(),
+            false => std::fs::remove_file(path).unwrap(),
+        }
+        let other = commit(&bench, &n.to_string(), "1", "2");
+        deploy_ok(&spec(&other), &bench.host());
+        assert_eq!(run_pass(&spec(&other), &bench.host()), Ok(None));
+    }
+}
+
+#[test]
+fn what_else_differs_is_repaired_with_a_sha_that_changes_nothing() {
+    let bench = Bench::new();
+    let spec = |sha: &Sha| {
+        bench.spec(
+            sha,
+            "subdir: services/shop\nlinked_dirs: [log]\nfiles: [{path: env, content: A=1}]\n",
+        )
+    };
+    deploy_ok(&spec(&commit(&bench, "1", "1", "1")), &bench.host());
+    std::fs::remove_file(bench.app_path("current/env")).unwrap();
+    std::fs::remove_file(bench.app_path("current/log")).unwrap();
+    let other = spec(&commit(&bench, "1", "1", "2"));
+    let change = kept_for(run_pass(&other, &bench.host()));
+    assert!(change.touches("env") && change.touches("log"), "{change:?}");
+    assert!(!change.keeps_stamp);
+    assert_eq!(plan(&other, &bench.host()), None);
+}
+
+#[test]
+fn next_sha_that_changes_nothing_is_not_built_ahead() {
+    let bench = Bench::new();
+    let one = commit(&bench, "1", "1", "1");
+    let mut spec = bench.spec(&one, "subdir: services/shop\n");
+    deploy_ok(&spec, &bench.host());
+    spec.build_ahead = Some(commit(&bench, "1", "1", "2"));
+    deploy_ok(&spec, &bench.host());
+    assert_eq!(run_pass(&spec, &bench.host()), Ok(None));
+    assert_eq!(bench.releases().len(), 1);
+}
+
+#[test]
+fn folder_that_attributes_leave_out_is_a_clear_error() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[
+        (".gitattributes", "services export-ignore\n"),
+        ("services/shop/page", "1"),
+    ]);
+    let failure =
+        run_pass(&bench.spec(&sha, "subdir: services/shop\n"), &bench.host()).unwrap_err();
+    assert!(
+        failure
+            .message
+            .contains("nothing of `services/shop` is left"),
+        "{failure}"
+    );
+    assert!(failure.hint.as_ref().unwrap().contains("export-ignore"));
+}
+
+#[test]
+fn inputs_that_are_not_checked_out_are_refused() {
+    let bench = Bench::new();
+    let sha = commit(&bench, "1", "1", "1");
+    for (steps, field) in [
+        (
+            "{run: x, when_changed: [/Gemfile.lock]}",
+            "steps[0].when_changed",
+        ),
+        (
+            "{run: x, outputs: {path: y, by: [/package*.json]}}",
+            "steps[0].outputs.by",
+        ),
+    ] {
+        let spec = bench.spec(&sha, &format!("{SHOP}steps: [{steps}]\n"));
+        let problem = spec.validate().unwrap_err().to_string();
+        assert!(
+            problem.contains(field) && problem.contains("not checked out"),
+            "{problem}"
+        );
+    }
+    let known = "steps: [{run: x, outputs: {path: y, by: [Gemfile, /package.json, '/packages/common/*.json']}}]\n";
+    bench
+        .spec(&sha, &format!("{SHOP}{known}"))
+        .validate()
+        .unwrap();
 }

@@ -252,7 +252,7 @@ impl<'a> AssetFolders<'a> {
             return Ok(None);
         };
         let layout = spec.layout();
-        let folder = host.root.open_user_tree(app.path())?;
+        let folder = app.open(&host.root)?;
         let own = match folder {
             Some(folder) => folder.subtree(&assets.path)?,
             None => None,

@@ -122,10 +122,15 @@ fn describe_files(
     let by = outputs.by.iter().map(Path::new);
     let by: Vec<PathBuf> = by.map(|path| selection.path_in_repository(path)).collect();
     let patterns = Pathspec::new(&by)?;
-    let matching = patterns.match_tree(tree, PathspecFlags::DEFAULT)?;
-    for path in matching.entries() {
-        inputs.push(PathBuf::from(OsStr::from_bytes(path)));
+    // One by one: git reads only below what the patterns have in common, and other folders are not this app's.
+    for pattern in &by {
+        let matching = Pathspec::new([pattern])?;
+        let matching = matching.match_tree(tree, PathspecFlags::DEFAULT)?;
+        let paths = matching.entries().map(OsStr::from_bytes);
+        inputs.extend(paths.map(PathBuf::from));
     }
+    inputs.sort();
+    inputs.dedup();
     for pattern in &outputs.by {
         let path = selection.path_in_repository(Path::new(pattern));
         if path.as_os_str().is_empty() {

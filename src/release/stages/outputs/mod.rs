@@ -279,7 +279,7 @@ impl OutputJob<'_> {
         self.store.add_user(output, self.release)?;
         let app = self.deployment.app_folder(self.release);
         let release = app.path();
-        let top = root.open_user_tree(release)?;
+        let top = app.open(root)?;
         let top = top.ok_or_else(|| Failure::new(format!("{} disappeared", release.display())))?;
         for path in &self.outputs.paths {
             root.remove_tree(&release.join(path))?;

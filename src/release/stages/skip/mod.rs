@@ -120,6 +120,8 @@ impl SkipContext<'_> {
             Stage::Migrate => self.last_migrated(task)?,
             _ => self.last_good(task),
         };
+        // In another folder the same paths are other files.
+        let entry = entry.filter(|entry| entry.subdir == self.spec.subdir());
         let Some(entry) = entry.filter(|entry| self.has_outputs(entry, task)) else {
             return Ok(Decision::Run);
         };
