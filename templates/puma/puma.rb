@@ -17,6 +17,15 @@ worker_timeout 60
 # nginx buffers the whole request before it connects, so a thread can read it at once. With a queue, puma closes
 # the connections at a restart that it has accepted but not read yet.
 queue_requests false
+# A worker closes the pipe through which its main thread told it to stop. If that thread is still in its write, Ruby may
+# wait for it without end, and the stop hangs: github.com/puma/puma/issues/3677. The process ends then, so it needs no close.
+require "puma/server"
+Puma::Server.prepend(Module.new do
+  def handle_servers
+    @notify.define_singleton_method(:close) {} if @notify
+    super
+  end
+end)
 {%- if app.puma_type == "notify" %}
 
 # Puma 5 notifies systemd through the gem sd_notify, which few apps have; this replaces it. Later versions need no gem.
