@@ -212,14 +212,15 @@ give_wheels() {
 publish() { "$TRUEUP" --config "$SCRATCH/node.yml" publish production "shop=$1" "${@:2}"; }
 
 # page HOST [PATH]: what a visitor gets, through nginx          page_has HOST TEXT
-page() { curl -sS --fail --max-time 5 "http://$(address "$1")${2:-/}"; }
+visitor_headers=()        # what they send besides, "NAME: VALUE" each
+page() { curl -sS --fail --max-time 5 "${visitor_headers[@]/#/-H}" "http://$(address "$1")${2:-/}"; }
 page_has() { [[ "$(page "$1")" == *"$2"* ]]; }
 page_line() { page "$1" | sed -n "s/^$2 //p"; }         # page_line HOST version|pid|asset
 
 # under_load HOST: visitors request its page without pause until end_load, which checks that no request failed.
 under_load() {
   rm -f "$SCRATCH/stop"
-  nice -n 19 "$tests/lab/load" "http://$(address "$1")/" 2 "$SCRATCH/stop" >"$SCRATCH/load" &
+  nice -n 19 "$tests/lab/load" "http://$(address "$1")/" 2 "$SCRATCH/stop" "${visitor_headers[@]}" >"$SCRATCH/load" &
   visitors=$!
 }
 end_load() {
