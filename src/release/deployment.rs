@@ -43,6 +43,20 @@ impl Owner {
     }
 }
 
+/// The result of a deployment that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DeployOutcome {
+    /// A release of the sha is active, and on trial.
+    Activated,
+    /// The sha changes nothing of what is checked out: this release stays, and stands for it.
+    Unchanged(String),
+    /// An operator rolled back from a release with the same files: nothing was activated, for this reason.
+    OnHold(String),
+    /// The release failed its preflight, or has the files of a quarantined sha: it was not activated, and its sha is
+    /// quarantined.
+    Refused(Failure),
+}
+
 /// The deployment of one app at one sha.
 pub(crate) struct Deployment<'a> {
     pub spec: &'a ReleaseSpec,

@@ -51,8 +51,8 @@ pub(crate) use commands::maintenance::{begin_maintenance, end_due_maintenance, e
 pub(crate) use commands::private::{build_private, resolve_ref};
 pub(crate) use commands::rollback::{RollbackTarget, lift_quarantine, pin, select_target, unpin};
 pub(crate) use commands::selection_error::SelectionError;
-pub(crate) use deployment::PrivateBuild;
-pub(crate) use pipeline::{DeployOutcome, build_ahead, deploy, refresh};
+pub(crate) use deployment::{DeployOutcome, PrivateBuild};
+pub(crate) use pipeline::{build_ahead, deploy, refresh};
 pub(crate) use record::entry::{ReleaseStatus, StageEntry, StageStatus};
 pub(crate) use record::inventory::{
     Inventory, ReleaseInfo, ReleasePhase, active_release_name, inventory, release_names,

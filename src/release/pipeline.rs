@@ -5,10 +5,9 @@ use std::path::Path;
 use super::app::layout::{self, AppFolder};
 use super::app::spec::ReleaseSpec;
 use super::app::stage::Stage;
-use super::deployment::Deployment;
+use super::deployment::{DeployOutcome, Deployment};
 use super::record::ReleaseRecord;
 use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
-use super::record::overrides::Overrides;
 use super::source::error::SourceError;
 use super::source::mirror;
 use super::stages::attempt::{Attempt, StageOutcome};
@@ -16,26 +15,14 @@ use super::stages::description::BuildDescription;
 use super::stages::materialise::{self, Checkout};
 use super::stages::preflight::{PreflightPoint, preflight};
 use super::stages::resume::{self, BuildBase};
-use super::stages::unchanged::{self, Comparison, SameFiles};
-use super::stages::{activate, active_links, assets, build, files, keep, link, migrate, rollback};
+use super::stages::unchanged::{self, Comparison, SameFiles, record_same_files};
+use super::stages::{
+    activate, active_links, assets, build, files, folders, keep, link, migrate, rollback,
+};
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
-use crate::ports::root::{Attrs, FileKind};
+use crate::ports::root::FileKind;
 use crate::resource::{Failure, FailureKind};
-
-/// The result of a deployment that did not fail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum DeployOutcome {
-    /// A release of the sha is active, and on trial.
-    Activated,
-    /// The sha changes nothing of what is checked out: this release stays, and stands for it.
-    Unchanged(String),
-    /// An operator rolled back from a release with the same files: nothing was activated, for this reason.
-    OnHold(String),
-    /// The release failed its preflight, or has the files of a quarantined sha: it was not activated, and its sha is
-    /// quarantined.
-    Refused(Failure),
-}
 
 /// Activates a release of `sha`, an existing complete one or a new one, and puts it on trial.
 pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<DeployOutcome, Failure> {
@@ -43,7 +30,7 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
     let (mut record, built) = deployment.ensure_built()?;
     let name = match built {
         Built::Release(name) => name,
-        Built::Needless(same) => return deployment.record_same_files(&mut record, same),
+        Built::Needless(same) => return record_same_files(&deployment, &mut record, same),
     };
     let mut attempt = Attempt {
         deployment: &deployment,
@@ -140,7 +127,7 @@ impl Deployment<'_> {
             discarded = resume::discard_attempts(self, &mut record)?;
         }
         activate::check_current(self)?;
-        self.prepare_folders()?;
+        folders::prepare_folders(self)?;
         keep::remove_unfinished(self, &mut record);
         let built = match resume::choose_base(self, &record)? {
             BuildBase::Complete(name) => {
@@ -161,49 +148,6 @@ impl Deployment<'_> {
         Ok((record, built))
     }
 
-    /// Records, instead of a deployment, what the commit changes nothing of.
-    fn record_same_files(
-        &self,
-        record: &mut ReleaseRecord,
-        same: SameFiles,
-    ) -> Result<DeployOutcome, Failure> {
-        let folder = self.spec.subdir().display();
-        let (outcome, stays) = match same {
-            SameFiles::Active(name) => {
-                if let Some(entry) = record.find_mut(&name) {
-                    entry.add_equal_sha(&self.sha);
-                }
-                record.save(self.host, &self.layout)?;
-                (DeployOutcome::Unchanged(name.clone()), name)
-            }
-            SameFiles::RolledBack(mut pin) => {
-                pin.instead_of = Some(self.sha.clone());
-                let (why, name) = (pin.describe(), pin.release.clone());
-                let mut overrides = Overrides::load(self.host, &self.layout)?;
-                overrides.pin = Some(pin);
-                overrides.save(self.host, &self.layout)?;
-                (DeployOutcome::OnHold(why), name)
-            }
-            SameFiles::Quarantined(bad) => {
-                let quarantined = bad.of_same_files(&self.sha, self.host.clock.now());
-                let why = Failure::new(quarantined.describe());
-                let mut overrides = Overrides::load(self.host, &self.layout)?;
-                overrides.quarantine(quarantined);
-                overrides.save(self.host, &self.layout)?;
-                return Ok(DeployOutcome::Refused(why));
-            }
-        };
-        activate::append_revisions_log(
-            self,
-            &format!(
-                "Branch {} (at {}) changes nothing in {folder}: release {stays} stays",
-                self.spec.reference.as_deref().unwrap_or("(none)"),
-                self.sha
-            ),
-        );
-        Ok(outcome)
-    }
-
     /// Refuses an existing, unproven release unless its sha is on a ref that the current `allow_refs` allows.
     /// Contacts no server if the record says so.
     pub(crate) fn check_refs(&self, record: &mut ReleaseRecord, name: &str) -> Result<(), Failure> {
@@ -220,52 +164,6 @@ impl Deployment<'_> {
             ..StageEntry::done(Stage::Fetch, self.host.clock.now())
         });
         record.save(self.host, &self.layout)
-    }
-
-    /// Creates the folders of the layout. The app's user must have no write access to `releases`, or it could
-    /// swap what root checks out there.
-    pub(crate) fn prepare_folders(&self) -> Result<(), Failure> {
-        let root = &self.host.root;
-        let (deploy_to, releases) = (self.layout.deploy_to(), self.layout.releases());
-        root.create_dir_all(deploy_to, &Attrs::mode(0o755))?;
-        let root_owned = Attrs {
-            mode: Some(0o755),
-            uid: root.is_privileged().then_some(0),
-            gid: root.is_privileged().then_some(0),
-        };
-        if !root.is_in_trusted_folder(&releases)? && root.is_in_trusted_folder(deploy_to)? {
-            // Another tool gave the folder to the app's user. Its contents stay untouched.
-            tracing::info!(
-                "{}: {} now belongs to root; the app writes to shared/",
-                self.spec.app,
-                deploy_to.display()
-            );
-            root.create_dir(deploy_to, &root_owned)?;
-        }
-        if !root.is_in_trusted_folder(&releases)? {
-            return Err(Failure::new(format!(
-                "users other than root could replace the builds in {}: they can write to it or to a folder above it, or its path contains a link",
-                deploy_to.display()
-            ))
-            .hint(format!(
-                "give it to root (`chown root:root {0}; chmod 755 {0}`; the app writes to shared/), and write the path without links",
-                deploy_to.display()
-            )));
-        }
-        let inside = releases.join("any");
-        if root.meta(&releases)?.is_none() || !root.is_in_trusted_folder(&inside)? {
-            root.create_dir(&releases, &root_owned)?;
-        }
-        let shared = self.layout.shared();
-        match root.meta(&shared)?.map(|meta| meta.kind) {
-            None => Ok(root.create_dir(&shared, &self.owner.attrs(0o755))?),
-            Some(FileKind::Directory | FileKind::Symlink) => Ok(()),
-            Some(other) => Err(Failure::new(format!(
-                "{} is {} and not a folder",
-                shared.display(),
-                other.describe()
-            ))),
-        }
     }
 
     /// Builds a new release and records it as built, unless the commit changes nothing.

@@ -154,6 +154,7 @@ fn first_release_and_a_host_in_trouble_quarantine_no_sha() {
     let bad = app.publish_commit(GOOD, "500", "page one");
     let ran = app.converge(1);
     assert!(ran.out.contains("answered 500"), "{ran}");
+    assert!(!ran.out.contains("running release"), "none runs: {ran}");
     let good = app.publish_commit(GOOD, "200", "page two");
     app.converge(0);
     // The running release fails as well, as without its database.

@@ -13,6 +13,7 @@ use crate::release::pipeline::Built;
 use crate::release::record::ReleaseRecord;
 use crate::release::source::mirror;
 use crate::release::stages::description::BuildDescription;
+use crate::release::stages::folders::prepare_folders;
 use crate::release::stages::{keep, resume};
 use crate::resource::Failure;
 
@@ -36,7 +37,7 @@ pub(crate) fn build_private(
     let mut deployment = Deployment::new(spec, sha, host)?;
     deployment.private = Some(private.clone());
     deployment.check_stop()?;
-    deployment.prepare_folders()?;
+    prepare_folders(&deployment)?;
     let mut record = ReleaseRecord::load(host, &deployment.layout)?;
     let found = find_private(&record, sha);
     let outdated = found.iter().filter(|name| is_outdated(spec, &record, name));

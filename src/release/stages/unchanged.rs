@@ -5,6 +5,7 @@
 
 use git2::{Repository, Tree};
 
+use super::activate;
 use super::description::BuildDescription;
 use super::skip::inputs::{find_tree, is_selection_equal};
 use crate::desired::{ResumePolicy, Sha};
@@ -12,6 +13,7 @@ use crate::ports::Host;
 use crate::ports::root::FileKind;
 use crate::release::app::selection::Selection;
 use crate::release::app::spec::ReleaseSpec;
+use crate::release::deployment::{DeployOutcome, Deployment};
 use crate::release::record::disk::read_revision;
 use crate::release::record::entry::ReleaseEntry;
 use crate::release::record::overrides::Overrides;
@@ -73,6 +75,49 @@ pub(crate) fn compare(
     };
     let same = commit.find_same(&overrides, active);
     Ok(same.map_or(Comparison::Different, Comparison::Same))
+}
+
+/// Records, instead of a deployment, what the commit changes nothing of.
+pub(crate) fn record_same_files(
+    deployment: &Deployment<'_>,
+    record: &mut ReleaseRecord,
+    same: SameFiles,
+) -> Result<DeployOutcome, Failure> {
+    let folder = deployment.spec.subdir().display();
+    let (outcome, stays) = match same {
+        SameFiles::Active(name) => {
+            if let Some(entry) = record.find_mut(&name) {
+                entry.add_equal_sha(&deployment.sha);
+            }
+            record.save(deployment.host, &deployment.layout)?;
+            (DeployOutcome::Unchanged(name.clone()), name)
+        }
+        SameFiles::RolledBack(mut pin) => {
+            pin.instead_of = Some(deployment.sha.clone());
+            let (why, name) = (pin.describe(), pin.release.clone());
+            let mut overrides = Overrides::load(deployment.host, &deployment.layout)?;
+            overrides.pin = Some(pin);
+            overrides.save(deployment.host, &deployment.layout)?;
+            (DeployOutcome::OnHold(why), name)
+        }
+        SameFiles::Quarantined(bad) => {
+            let quarantined = bad.of_same_files(&deployment.sha, deployment.host.clock.now());
+            let why = Failure::new(quarantined.describe());
+            let mut overrides = Overrides::load(deployment.host, &deployment.layout)?;
+            overrides.quarantine(quarantined);
+            overrides.save(deployment.host, &deployment.layout)?;
+            return Ok(DeployOutcome::Refused(why));
+        }
+    };
+    activate::append_revisions_log(
+        deployment,
+        &format!(
+            "Branch {} (at {}) changes nothing in {folder}: release {stays} stays",
+            deployment.spec.reference.as_deref().unwrap_or("(none)"),
+            deployment.sha
+        ),
+    );
+    Ok(outcome)
 }
 
 /// A commit that is compared with others.

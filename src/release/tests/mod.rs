@@ -23,10 +23,10 @@ mod refs;
 mod remote;
 mod resume;
 mod retention;
-mod skip_unchanged;
-
+mod same_files;
 mod secrets;
 mod shared_outputs;
+mod skip_unchanged;
 mod spare;
 mod ssh;
 mod stages;

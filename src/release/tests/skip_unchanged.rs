@@ -196,9 +196,8 @@ fn database_is_not_migrated_when_its_folder_is_unchanged() {
 #[test]
 fn plan_shows_skipped_steps_and_undecided_ones() {
     let bench = Bench::new();
-    let more = format!(
-        "{GEMS}assets: {{run: rake, when_changed: [app]}}\nmigrate: {{run: 'true', when_changed: [db]}}\n"
-    );
+    let rest = "assets: {run: rake, when_changed: [app]}\nmigrate: {run: x, when_changed: [db]}\n";
+    let more = GEMS.to_owned() + &rest.replace("run: x", "run: 'true'");
     let of = |app: &str, a: &str| {
         bench.commit(&[("Gemfile", "g"), ("app/x", app), ("db/s", "1"), ("a", a)])
     };

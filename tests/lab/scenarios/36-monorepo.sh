@@ -25,6 +25,7 @@ sed -i 's|^const version = .*|&\nconst greeting = require("../../packages/common
 echo "not of these apps" >packages/unused/README
 version v1; echo d1 >sites/docs/public/page; commit v1
 echo d2 >sites/docs/public/page; commit docs
+echo d3 >sites/docs/public/page; commit more-docs
 greet "good evening"; commit common
 version v2; commit v2
 git checkout -qb broken; sed -i '1i throw new Error("this version does not boot");' services/shop/server.js; commit broken
@@ -40,7 +41,8 @@ cd "$SCRATCH"
 
 give_s3
 host web
-# settings SUBDIR [STEP [FOLDERS]]   of the shop: where it is, what builds it, and the folders that its releases share
+# settings SUBDIR [STEP [FOLDERS [GREETING]]]   of the shop: where it is, what builds it, the folders that its releases
+# share, and a secret of its environment
 settings() {
   cat <<END
 packages: [nginx-light, nodejs]
@@ -55,6 +57,7 @@ web_apps:
     server_names: ["$(address web)"]
     health: {url: "http://127.0.0.1:4000/health", times: 1}
     gate_timeout: 20s
+    secrets: {GREETING: "${4:-none yet}"}
     steps: [{name: check, run: "${2:-true}"}]
     linked_dirs: ${3:-[log]}
   docs:
@@ -98,10 +101,16 @@ same "and so does its process" "$pid" "$(page_line web pid)"
 code "the next pass converges" 0 on web trueup converge
 has "and reports no change" "0 changes" "$output"
 has "status shows the published sha" "${sha[docs]:0:7}" "$(on web trueup status)"
-has "so does the list of releases" "${sha[docs]:0:7} changes nothing in it" "$(on web trueup releases list shop)"
+has "so does the list of releases" "${sha[docs]:0:7} changes nothing in it" "$(on web trueup releases)"
 has "the app's log of revisions says why" "(at ${sha[docs]}) changes nothing in services/shop" \
   "$(on web cat /srv/www/shop/revisions.log)"
 
+check "a commit that changes the docs again is published" all more-docs
+change_settings services/shop true "[log]" hello
+check "with a changed secret of the shop the host converges in one pass" on web trueup converge
+same "the release of the shop stays" "$shop" "$(release shop)"
+differs "its process has the secret" "$pid" "$(page_line web pid)"
+same "with its value" hello "$(on web sh -c "tr '\\0' '\\n' </proc/$(page_line web pid)/environ | sed -n 's/^GREETING=//p'")"
 docs=$(release docs)
 check "a commit that changes what the shop shares is published" all common
 check "the host converges" on web trueup converge
@@ -119,17 +128,17 @@ check "the host converges" on web trueup converge
 page_has web "version v1 and good morning" || fail "a visitor gets it" "$(page web)"
 same "in its first release" "$shop" "$(release shop)"
 
-change_settings services/shop "exit 7" "[log]"
+change_settings services/shop "exit 7" "[log]" hello
 check "v3 is published" publish "${sha[v3]}"
 code "a step of it fails" 1 on web trueup converge
 has "as the report says" "exited with 7" "$output"
-change_settings services/shop "true" "[log, uploads]"
+change_settings services/shop "true" "[log, uploads]" hello
 check "with a step that succeeds and another shared folder the host converges" on web trueup converge
 page_has web "version v3" || fail "a visitor gets it" "$(page web)"
 same "the shared folder is linked where the app is" "/srv/www/shop/shared/uploads" \
   "$(on web readlink -f /srv/www/shop/current/uploads)"
 
-change_settings services/store "true" "[log, uploads]"
+change_settings services/store "true" "[log, uploads]" hello
 code "a changed folder alone changes nothing" 0 on web trueup converge
 has "as the report says" "0 changes" "$output"
 check "a commit that moved the app is published" publish "${sha[moved]}"

@@ -257,16 +257,20 @@ pub(super) fn scheduled_job(
     timer: &Properties,
     service: &UnitState,
 ) -> ScheduledJob {
-    let last = timestamp_property(timer, "LastTriggerUSec")
-        .and_then(|micros| i64::try_from(micros).ok())
-        .and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    // An operator may have started it by hand since.
+    let starts = [
+        timestamp_property(timer, "LastTriggerUSec"),
+        timestamp_property(&service.service, "ExecMainStartTimestamp"),
+    ];
+    let last = starts.into_iter().flatten().max();
+    let last = last.and_then(|micros| i64::try_from(micros).ok());
     let is_running = matches!(
         service.active_state(),
         ActiveState::Running | ActiveState::Starting
     );
     ScheduledJob {
         next: next_trigger(unit, timer),
-        last_started: last,
+        last_started: last.and_then(|micros| Timestamp::from_microsecond(micros).ok()),
         is_running,
         failure: service.failure_reason().filter(|_| !is_running),
     }
@@ -411,6 +415,23 @@ mod tests {
         values
             .map(|(key, value)| (key.to_owned(), own(value)))
             .collect()
+    }
+
+    #[test]
+    fn last_start_of_a_job_is_the_later_one_of_timer_and_operator() {
+        let last = |triggered: u64, started: u64| {
+            let timer = properties(vec![("LastTriggerUSec", Variant::U64(triggered))]);
+            let job = UnitState {
+                unit: Properties::new(),
+                service: properties(vec![("ExecMainStartTimestamp", Variant::U64(started))]),
+            };
+            let last = scheduled_job(&Properties::new(), &timer, &job).last_started;
+            last.map(|at| at.as_microsecond())
+        };
+        assert_eq!(last(0, 0), None);
+        assert_eq!(last(0, 7), Some(7));
+        assert_eq!(last(9, 7), Some(9));
+        assert_eq!(last(5, 7), Some(7));
     }
 
     #[test]

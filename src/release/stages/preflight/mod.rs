@@ -75,7 +75,8 @@ pub(crate) fn preflight(
 /// be down.
 fn spare_if_host_is_unhealthy(deployment: &Deployment<'_>, failure: Failure) -> Failure {
     let release = deployment.spec;
-    let (true, Some(health)) = (failure.is(FailureKind::Permanent), &release.health) else {
+    let may_decide = failure.is(FailureKind::Permanent) && deployment.previous.is_some();
+    let (true, Some(health)) = (may_decide, &release.health) else {
         return failure;
     };
     let headers = health::request_headers(health, &release.health_headers);
