@@ -108,6 +108,7 @@ timer=app-shop:cron:close.timer
 same "the timer of the cron job waits" "enabled waiting" "$(shown web $timer UnitFileState) $(shown web $timer SubState)"
 check "the cron job runs by hand" on web systemctl start app-shop:cron:close
 check "and wrote its row" has_event closed-by-v1
+check "the list of processes shows that it ran" on web sh -c 'trueup ps shop | grep close && ! trueup ps shop | grep "not run yet"'
 code "a second pass converges" 0 on web trueup converge
 has "and reports no change" "0 changes" "$output"
 
