@@ -59,9 +59,9 @@ check "the balancer converges" on lb trueup converge
 serves() { [ "$(curl -sS -o /dev/null -w '%{http_code}' "http://$(address lb)/")" = 200 ]; }
 wait_for 10 "it serves" serves
 
-table="kind   preflight  asked  failed  slowest"
+table="kind   preflight  asked  failed  slowest  failing for"
 row() { table+=$'\n'$(sed -nE "s/^asked ([0-9]+) failed ([0-9]+) slowest (.*)/$1 $2 \1 \2 \3/p" "$SCRATCH/load" |
-  awk '{printf "%-6s %-10s %5s  %6s  %s s", $1, $2, $3, $4, $5}'); }
+  awk '{printf "%-6s %-10s %5s  %6s  %5s s  %s s", $1, $2, $3, $4, $5, $9 ? $9 : "0.0"}'); }
 for kind in "${kinds[@]}"; do
   under_load lb
   check "a version with this fault is published: $kind" publish "${sha[$kind]}"
