@@ -117,7 +117,7 @@ output=$(on web trueup ps shop)
 has "ps shows a worker" "app-shop:mail.2" "$output"
 has "and a cron job" "cron tick: last run" "$output"
 on web systemctl start app-shop:cron:bad || :
-has "status shows a run that failed" "cron bad: last run failed: its main process exited with 4" "$(on web trueup status)"
+has "status shows a run that failed" "ago failed: its main process exited with 4" "$(on web trueup status)"
 check "which fails no pass" on web trueup converge
 has "logs of one process have both instances" "app-shop:mail.1" "$(on web trueup logs shop --process mail)"
 code "a cron job is not restarted" 64 on web trueup restart shop --process tick
