@@ -7,6 +7,7 @@ pub(crate) mod candidate;
 mod change;
 mod failure;
 mod fields;
+mod variables;
 
 use std::path::PathBuf;
 
@@ -21,6 +22,7 @@ pub(crate) use access::{Access, AccessState};
 pub(crate) use change::{Change, FieldChange, FieldValue, Verb, Withheld};
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use fields::{Argv, Mode, Presence};
+pub(crate) use variables::{check_variable_name, check_variable_value, check_variables};
 
 /// Inputs for completing a spec, available before the host is inspected.
 pub(crate) trait ResolveInputs {

@@ -80,6 +80,6 @@ impl<'a> ValueCheck<'a> {
         }
         schema
             .check(value)
-            .map_err(|problem| problem.field(self.shown(name)))
+            .map_err(|problem| problem.within_field(&self.shown(name)))
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::{Problem, one_of};
-use crate::resource::{Mode, Seconds, Size};
+use crate::resource::{Mode, Seconds, Size, check_variable_name};
 use crate::yaml::{self, Node, NodeKind, Style};
 
 /// What the values of a parameter may be.
@@ -45,6 +45,8 @@ pub(crate) enum ValueType {
     Boolean,
     List,
     Map,
+    /// A map of environment variables.
+    Environment,
     Duration,
     Size,
     Port,
@@ -61,6 +63,7 @@ impl ValueType {
             ValueType::Boolean => "boolean",
             ValueType::List => "list",
             ValueType::Map => "map",
+            ValueType::Environment => "environment",
             ValueType::Duration => "duration",
             ValueType::Size => "size",
             ValueType::Port => "port",
@@ -132,6 +135,7 @@ impl ValueSchema {
             ValueType::Boolean => self.check_boolean(value),
             ValueType::List if value.as_list().is_some() => Ok(value),
             ValueType::Map if value.as_map().is_some() => Ok(value),
+            ValueType::Environment => self.check_environment(value),
             // May be a secret, in the wrong place.
             ValueType::List | ValueType::Map => Err(self.mismatch(&value, value.kind_name())),
             _ if value.as_text().is_none() => Err(self.mismatch(&value, value.kind_name())),
@@ -177,6 +181,32 @@ impl ValueSchema {
             }
             _ => Err(self.mismatch(&value, &value.describe())),
         }
+    }
+
+    /// Texts by names that every shell can read. A variable with `null` is left out.
+    fn check_environment(&self, value: Node) -> Result<Node, Problem> {
+        let NodeKind::Map(entries) = &value.kind else {
+            return Err(self.mismatch(&value, value.kind_name()));
+        };
+        let mut variables = Vec::new();
+        for entry in entries {
+            check_variable_name(&entry.key).map_err(|problem| problem.at(&entry.key_at))?;
+            if entry.value.is_null() {
+                continue;
+            }
+            // The value may be a secret.
+            if entry.value.as_text().is_none() {
+                let found = entry.value.kind_name();
+                return Err(Problem::new(format!("expected text, found {found}"))
+                    .at(&entry.value.at)
+                    .field(&entry.key));
+            }
+            variables.push(entry.clone());
+        }
+        Ok(Node {
+            kind: NodeKind::Map(variables),
+            ..value
+        })
     }
 
     fn check_boolean(&self, value: Node) -> Result<Node, Problem> {
@@ -231,6 +261,7 @@ impl ValueSchema {
             ValueType::Boolean => "`true` or `false`",
             ValueType::List => "a list",
             ValueType::Map => "a map",
+            ValueType::Environment => "a map of environment variables",
             ValueType::Duration => "a duration",
             ValueType::Size => "a size",
             ValueType::Port => "a port",
@@ -348,6 +379,35 @@ mod tests {
             ("{type: list}", "hidden", Err("expected a list, found text")),
             ("{type: map}", "hidden", Err("expected a map, found text")),
             ("{type: map}", "{}", Ok("{}")),
+            (
+                "{type: environment}",
+                "{A_1: b, _c: 2, D: true, E: null}",
+                Ok("{\"A_1\":\"b\",\"_c\":2,\"D\":true}"),
+            ),
+            (
+                "{type: environment}",
+                "{my-var: hidden}",
+                Err(
+                    "`my-var` is not a name of an environment variable: expected letters, digits and `_`, without a digit at the start",
+                ),
+            ),
+            (
+                "{type: environment}",
+                "{1A: hidden}",
+                Err(
+                    "`1A` is not a name of an environment variable: expected letters, digits and `_`, without a digit at the start",
+                ),
+            ),
+            (
+                "{type: environment}",
+                "{A: [hidden]}",
+                Err("expected text, found a list"),
+            ),
+            (
+                "{type: environment}",
+                "hidden",
+                Err("expected a map of environment variables, found text"),
+            ),
             ("{type: duration}", "90s", Ok("\"90s\"")),
             ("{type: duration}", "60", Ok("60")),
             ("{type: duration}", "soon", Err("`soon` is not a duration")),

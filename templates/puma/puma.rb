@@ -1,5 +1,5 @@
 # Managed by trueup: the next pass overwrites changes made here.
-environment "{{ app.env.RAILS_ENV }}"
+environment "{{ app.env.RAILS_ENV | default(value='production') }}"
 if ENV["TRUEUP_PREFLIGHT"]
   # A trial start of this release beside the running puma, in one process.
   directory ENV["RELEASE_PATH"]

@@ -40,7 +40,17 @@ fn value_of_the_wrong_type_is_refused_at_its_own_place() {
         (
             "app",
             "  apps:\n    shop: {repo: /a, port: 1, secrets: hunter2, gate_timeout: soon}\n",
-            "apps.shop.secrets: expected a map, found text",
+            "apps.shop.secrets: expected a map of environment variables, found text",
+        ),
+        (
+            "app",
+            "  apps:\n    shop:\n      repo: /a\n      port: 1\n      env: {my-var: 1}\n",
+            "node.yml:9:13: apps.shop.env: `my-var` is not a name of an environment variable",
+        ),
+        (
+            "web",
+            "  web_apps:\n    shop:\n      repo: /a\n      secrets: {KEY: [hunter2]}\n",
+            "node.yml:8:22: web_apps.shop.secrets.KEY: expected text, found a list",
         ),
         (
             "app, base",
@@ -52,6 +62,14 @@ fn value_of_the_wrong_type_is_refused_at_its_own_place() {
         assert!(found.contains(expected), "{found}");
         assert!(!found.contains("hunter2"), "{found}");
     }
+}
+
+#[test]
+fn variable_that_is_null_is_left_out() {
+    let attributes =
+        "  apps:\n    shop: {repo: /a, port: 1, env: {RAILS_ENV: null, LOCALE: de}, secrets: {KEY: null}}\n";
+    let ran = run(&host("app", attributes), &["validate"]);
+    assert_eq!(ran.code, 0, "{ran}");
 }
 
 #[test]

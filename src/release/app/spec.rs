@@ -24,7 +24,7 @@ use crate::ports::exec::DEFAULT_UMASK;
 use crate::ports::root::Root;
 use crate::ports::secrets;
 use crate::problem::Problem;
-use crate::resource::{Mode, Seconds, Size};
+use crate::resource::{Mode, Seconds, Size, check_variables};
 
 /// Time limit of a fetch without a `fetch_timeout`.
 const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -345,6 +345,7 @@ impl ReleaseSpec {
                     .hint("omit it for ssh: trueup asks the server of `repo` for its LFS address"),
             );
         }
+        self.validate_variables()?;
         self.selection().validate()?;
         self.hooks.validate()?;
         inputs::validate(
@@ -361,6 +362,35 @@ impl ReleaseSpec {
             preflight.validate(self.health.as_ref())?;
         }
         self.validate_paths()
+    }
+
+    /// Checks the environment variables of all commands.
+    fn validate_variables(&self) -> Result<(), Problem> {
+        let own = [
+            ("env".to_owned(), &self.env),
+            ("secrets".to_owned(), &self.secrets),
+        ];
+        let steps = self.steps.iter().enumerate();
+        let steps = steps.map(|(i, step)| (format!("steps[{i}].env"), &step.env));
+        let assets = self
+            .assets
+            .iter()
+            .map(|assets| ("assets.env".to_owned(), &assets.env));
+        let migrate = self
+            .migrate
+            .iter()
+            .map(|migrate| ("migrate.env".to_owned(), &migrate.env));
+        let preflight = self.preflight.iter();
+        let preflight = preflight.map(|preflight| ("preflight.env".to_owned(), &preflight.env));
+        let mut all = own
+            .into_iter()
+            .chain(steps)
+            .chain(assets)
+            .chain(migrate)
+            .chain(preflight);
+        all.try_for_each(|(field, variables)| {
+            check_variables(variables).map_err(|problem| problem.field(field))
+        })
     }
 
     /// The preflight, unless it is disabled.

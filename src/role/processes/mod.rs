@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::schedule::Schedule;
 use crate::problem::{InvalidValue, Problem};
+use crate::resource::{check_variable_name, check_variable_value};
 use crate::yaml::{Entry, Node, NodeKind, Seconds, decode};
 
 /// Most instances of one process on one host.
@@ -152,26 +153,13 @@ fn decode_process(entry: &Entry) -> Result<Process, Problem> {
 
 /// Refuses what no shell can export.
 fn validate_env(env: &BTreeMap<String, String>, written: &Node) -> Result<(), Problem> {
-    let letter = |c: char| c.is_ascii_alphabetic() || c == '_';
-    for (name, value) in env {
+    env.iter().try_for_each(|(name, value)| {
         let entry = written.get("env").and_then(|env| env.entry(name));
         let at = entry.map_or(&written.at, |entry| &entry.key_at);
-        let is_name =
-            name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit());
-        if !is_name {
-            return Err(
-                Problem::new(format!("`{name}` is not the name of a variable"))
-                    .at(at)
-                    .field("env"),
-            );
-        }
-        if value.contains('\0') {
-            return Err(Problem::new("a variable cannot contain a zero byte")
-                .at(at)
-                .field(format!("env.{name}")));
-        }
-    }
-    Ok(())
+        check_variable_name(name)
+            .and_then(|()| check_variable_value(name, value))
+            .map_err(|problem| problem.at(at).field("env"))
+    })
 }
 
 /// A shell script that exports these variables and then starts the command.

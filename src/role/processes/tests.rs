@@ -70,7 +70,7 @@ fn mistakes_in_processes_name_their_place_and_field() {
         ),
         (
             "mail: {command: x, env: {A-B: c}}",
-            "node.yml:1:26: mail.env: `A-B` is not the name of a variable",
+            "node.yml:1:26: mail.env: `A-B` is not a name of an environment variable",
         ),
         ("mail: \"  \"", "mail.command: it is not a command"),
         ("mail: \"a\\x00b\"", "mail.command: it is not a command"),
