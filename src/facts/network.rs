@@ -15,10 +15,15 @@ pub(super) struct Network {
     pub address: String,
     /// All addresses by interface.
     pub interfaces: BTreeMap<String, Vec<IpAddr>>,
+    /// Whether the kernel knows IPv6.
+    pub ipv6: bool,
 }
 
 pub(super) fn probe() -> Network {
-    arrange(known(machine::interface_addresses()).unwrap_or_default())
+    Network {
+        ipv6: machine::has_ipv6(),
+        ..arrange(known(machine::interface_addresses()).unwrap_or_default())
+    }
 }
 
 fn arrange(mut interfaces: BTreeMap<String, Vec<IpAddr>>) -> Network {
@@ -30,6 +35,7 @@ fn arrange(mut interfaces: BTreeMap<String, Vec<IpAddr>>) -> Network {
     Network {
         address: first.map(IpAddr::to_string).unwrap_or_default(),
         interfaces,
+        ipv6: false,
     }
 }
 

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 use sysinfo::{DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
@@ -97,6 +98,13 @@ pub(crate) fn interface_addresses() -> Result<BTreeMap<String, Vec<IpAddr>>, Mac
         }
     }
     Ok(interfaces)
+}
+
+/// Whether the kernel knows IPv6 at all: where it does not (`ipv6.disable=1`), no program can listen on `[::]`.
+pub(crate) fn has_ipv6() -> bool {
+    let opened = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
+    let missing = Some(Errno::EAFNOSUPPORT as i32);
+    !opened.is_err_and(|error| error.raw_os_error() == missing)
 }
 
 fn routable_address(entry: &InterfaceAddress) -> Option<IpAddr> {

@@ -66,8 +66,7 @@ fn value_of_the_wrong_type_is_refused_at_its_own_place() {
 
 #[test]
 fn variable_that_is_null_is_left_out() {
-    let attributes =
-        "  apps:\n    shop: {repo: /a, port: 1, env: {RAILS_ENV: null, LOCALE: de}, secrets: {KEY: null}}\n";
+    let attributes = "  apps:\n    shop: {repo: /a, port: 1, env: {RAILS_ENV: null, LOCALE: de}, secrets: {KEY: null}}\n";
     let ran = run(&host("app", attributes), &["validate"]);
     assert_eq!(ran.code, 0, "{ran}");
 }

@@ -68,6 +68,18 @@ fn every_shipped_role_needs_few_attributes_for_a_plain_app() {
 }
 
 #[test]
+fn site_listens_on_ipv6_only_where_it_is_wanted() {
+    for (setting, listens) in [("true", true), ("false", false)] {
+        let attributes = format!(
+            "  ipv6: {setting}\n  web_apps:\n    a: {{repo: /a.git, port: 3000, command: x}}\n"
+        );
+        let ran = run(&host("web", &attributes), &["plan"]);
+        assert!(ran.out.contains("listen 80;"), "{ran}");
+        assert_eq!(ran.out.contains("listen [::]:80;"), listens, "{ran}");
+    }
+}
+
+#[test]
 fn host_name_belongs_to_one_backend() {
     for (backends, expected) in [
         (

@@ -15,3 +15,4 @@ pub(super) mod selection;
 pub(super) mod spec;
 pub(super) mod stage;
 pub(super) mod step;
+mod validate;
