@@ -66,7 +66,7 @@ pub(crate) struct Hold {
     #[serde(deserialize_with = "printable::deserialize_line")]
     pub by: String,
     /// Without it the hold lasts until an operator removes it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::deserialize_optional_end")]
     pub until: Option<Timestamp>,
 }
 

@@ -7,6 +7,7 @@
 
 mod decode;
 mod edit;
+mod end_time;
 mod node;
 mod offsets;
 mod parse;
@@ -19,6 +20,7 @@ mod write;
 
 pub(crate) use decode::decode;
 pub(crate) use edit::{InsertPosition, YamlEditor};
+pub(crate) use end_time::deserialize_optional_end;
 pub(crate) use node::{Entry, Node, NodeKind, Style};
 pub(crate) use parse::{ParseLimits, parse};
 pub(crate) use seconds::Seconds;

@@ -71,11 +71,32 @@ fn decode_utf8<'a>(text: &'a [u8], start: &Location) -> Result<&'a str, Problem>
             ..start.clone()
         }
     };
+    if let Some(problem) = recognize_encoding(text) {
+        return Err(problem.at(start));
+    }
     if let Some(zero) = text.iter().position(|byte| *byte == 0) {
         return Err(Problem::new("this is not text: it holds a NUL byte").at(&location(zero)));
     }
     std::str::from_utf8(text)
         .map_err(|error| Problem::new("this is not UTF-8 text").at(&location(error.valid_up_to())))
+}
+
+/// Recognizes what editors and upload tools make of a text, by its first bytes.
+fn recognize_encoding(text: &[u8]) -> Option<Problem> {
+    match text {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(
+            Problem::new("this is UTF-16 text").hint("save it as UTF-8, without a byte order mark"),
+        ),
+        [0x1f, 0x8b, ..] => Some(
+            Problem::new("this is compressed (gzip)")
+                .hint("store it as it is: leave out the compression of the tool that uploaded it"),
+        ),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(
+            Problem::new("this is compressed (zstd)")
+                .hint("store it as it is: leave out the compression of the tool that uploaded it"),
+        ),
+        _ => None,
+    }
 }
 
 /// A node with an anchor, and the cost of copying it.

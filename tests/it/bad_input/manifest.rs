@@ -18,6 +18,14 @@ fn invalid_manifest_is_refused_and_changes_nothing() {
             ":1:1: this is not text: it holds a NUL byte",
         ),
         (b"production:\n  \xff\xfe", ":2:1: this is not UTF-8 text"),
+        (
+            b"\xff\xfep\0r\0",
+            ":1:1: this is UTF-16 text\n  hint: save it as UTF-8, without a byte order mark",
+        ),
+        (
+            b"\x1f\x8b\x08\0",
+            ":1:1: this is compressed (gzip)\n  hint: store it as it is: leave out the compression of the tool that uploaded it",
+        ),
         (&[b'a'; 10 << 20], " is larger than 4194304 bytes"),
         (
             b"production:\n\tshop: x\n",
@@ -61,6 +69,20 @@ fn shop() -> Sandbox {
         "resources:\n  - directory: {path: /srv}\n  - release: {app: shop, repo: \"file:///no/such/repository\", deploy_to: /srv/shop}\n",
     );
     host
+}
+
+#[test]
+fn end_of_a_hold_needs_its_time_zone() {
+    let host = shop();
+    host.manifest(format!(
+        "production:\n  shop:\n    sha: {SHA}\n    hold: {{reason: a, by: b, until: 2026-11-29T18:00}}\n"
+    ));
+    assert_refused(
+        &host,
+        &format!(
+            "{NAME}:4:37: shop.hold.until: `2026-11-29T18:00` has no time zone\n  hint: write `2026-11-29T18:00Z` for UTC, or another offset, as in `2026-11-29T18:00+01:00`"
+        ),
+    );
 }
 
 #[test]
