@@ -141,8 +141,7 @@ impl Deployment<'_> {
             }
             BuildBase::Nothing => {
                 discarded.extend(resume::discard_attempts(self, &mut record)?);
-                keep::remove_idle(self, &mut record, discarded);
-                self.build_new(&mut record)?
+                self.build_new(&mut record, discarded)?
             }
         };
         Ok((record, built))
@@ -166,13 +165,20 @@ impl Deployment<'_> {
         record.save(self.host, &self.layout)
     }
 
-    /// Builds a new release and records it as built, unless the commit changes nothing.
-    pub(crate) fn build_new(&self, record: &mut ReleaseRecord) -> Result<Built, Failure> {
+    /// Builds a new release and records it as built, unless the commit changes nothing. First removes the releases that
+    /// it replaces.
+    pub(crate) fn build_new(
+        &self,
+        record: &mut ReleaseRecord,
+        replaced: Vec<String>,
+    ) -> Result<Built, Failure> {
         let (root, layout) = (&self.host.root, &self.layout);
         let taken = |name: &str| {
             record.find(name).is_some() || !matches!(root.meta(&layout.release(name)), Ok(None))
         };
+        // Before the replaced ones are gone: no two builds share a name, and with it a log.
         let name = layout::free_name(self.host.clock.now(), &self.sha, taken);
+        keep::remove_idle(self, record, replaced);
         let mut entry = ReleaseEntry::new(&name, &self.sha, self.host.clock.now());
         (entry.reference, entry.by) = match &self.private {
             Some(private) => (private.reference.clone(), private.by.clone()),

@@ -14,7 +14,7 @@ use crate::release::record::ReleaseRecord;
 use crate::release::source::mirror;
 use crate::release::stages::description::BuildDescription;
 use crate::release::stages::folders::prepare_folders;
-use crate::release::stages::{keep, resume};
+use crate::release::stages::resume;
 use crate::resource::Failure;
 
 /// A complete private release.
@@ -44,13 +44,10 @@ pub(crate) fn build_private(
     let outdated: Vec<String> = outdated.cloned().collect();
     resume::discard(&deployment, &mut record, &outdated)?;
     let name = match found.filter(|_| outdated.is_empty()) {
-        None => {
-            keep::remove_idle(&deployment, &mut record, outdated);
-            match deployment.build_new(&mut record)? {
-                Built::Release(name) => name,
-                Built::Needless(_) => unreachable!("a private release is compared with no other"),
-            }
-        }
+        None => match deployment.build_new(&mut record, outdated)? {
+            Built::Release(name) => name,
+            Built::Needless(_) => unreachable!("a private release is compared with no other"),
+        },
         Some(name) => {
             deployment.check_refs(&mut record, &name)?;
             let entry = record.find_mut(&name).expect("its name was taken from it");

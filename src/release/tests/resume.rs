@@ -1,6 +1,7 @@
 //! A resumed release is the one that is described.
 
 use super::*;
+use crate::ports::testing::FakeClock;
 
 /// The spec of a release with `more`, which is retried at once however often it failed.
 fn retried(bench: &Bench, sha: &Sha, more: &str) -> ReleaseSpec {
@@ -217,4 +218,20 @@ fn private_build_with_a_changed_description_starts_over() {
     let built = build("{run: 'true'}").unwrap();
     assert!(!built.path.join("left").exists());
     assert_eq!(bench.releases(), [built.name]);
+}
+
+#[test]
+fn release_that_replaces_another_one_never_gets_its_name() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let clock = FakeClock::default();
+    let host = || Host {
+        clock: Box::new(clock.clone()),
+        ..bench.host()
+    };
+    run_pass(&bench.spec(&sha, "steps: [{run: 'false'}]\n"), &host()).unwrap_err();
+    let first = bench.releases();
+    deploy_ok(&bench.spec(&sha, "steps: [{run: 'true'}]\n"), &host());
+    assert_eq!(bench.releases().len(), 1);
+    assert_ne!(bench.releases(), first);
 }
