@@ -10,6 +10,7 @@ use crate::release::app::spec::ReleaseSpec;
 use crate::release::deployment::Deployment;
 use crate::release::record::disk::read_revision;
 use crate::release::record::{self, ReleaseRecord};
+use crate::release::stages::environment::environment;
 use crate::release::stages::run;
 use crate::resource::Failure;
 
@@ -56,7 +57,7 @@ pub(crate) fn exec_command(
     }
     let mut command = Command::new(argv);
     let identity = run::identity(&deployment, spec.user.as_deref())?;
-    command.env = run::environment(
+    command.env = environment(
         &deployment,
         folder,
         EXEC_STAGE,

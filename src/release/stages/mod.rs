@@ -7,6 +7,7 @@ pub(super) mod attempt;
 pub(super) mod build;
 pub(super) mod copy;
 pub(super) mod description;
+pub(super) mod environment;
 pub(crate) mod files;
 pub(super) mod folders;
 pub(super) mod gate;

@@ -2,12 +2,13 @@
 //! its output logged.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::environment::environment;
 use crate::digest::digest;
 use crate::ports::exec::{
     CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output, OutputObserver,
@@ -284,81 +285,6 @@ pub(crate) fn identity(
     Ok(Some(identity))
 }
 
-/// The environment of a release's command, without the default search path.
-pub(crate) fn environment(
-    deployment: &Deployment<'_>,
-    folder: &Path,
-    stage: &str,
-    env: &BTreeMap<String, String>,
-    identity: Option<&Identity>,
-) -> BTreeMap<OsString, OsString> {
-    let root = &deployment.host.root;
-    let (user, home) = match identity {
-        Some(identity) => (identity.name.as_str(), root.machine_path(&identity.home)),
-        None => ("root", root.machine_path("/root".as_ref())),
-    };
-    let previous = deployment.previous.as_ref().map_or("", |sha| sha.as_str());
-    let own: [(&str, OsString); 11] = [
-        ("HOME", home.into()),
-        ("USER", user.into()),
-        ("LANG", "C.UTF-8".into()),
-        ("APP", deployment.spec.app.as_str().into()),
-        ("ENVIRONMENT", deployment.spec.environment.as_str().into()),
-        ("REVISION", deployment.sha.as_str().into()),
-        ("PREVIOUS_REVISION", previous.into()),
-        ("RELEASE_PATH", root.machine_path(folder).into()),
-        (
-            "CURRENT_PATH",
-            root.machine_path(&deployment.layout.current()).into(),
-        ),
-        (
-            "SHARED_PATH",
-            root.machine_path(&deployment.layout.shared()).into(),
-        ),
-        ("STAGE", stage.into()),
-    ];
-    let configured = deployment
-        .spec
-        .env
-        .iter()
-        .chain(&deployment.spec.secrets)
-        .chain(env);
-    let configured = configured.map(|(key, value)| (key.into(), value.into()));
-    let mut all: BTreeMap<OsString, OsString> = own
-        .into_iter()
-        .map(|(key, value)| (key.into(), value))
-        .chain(configured)
-        .collect();
-    if identity.is_none()
-        && let Some(path) = all.remove(OsStr::new("PATH"))
-    {
-        let path = without_app_folders(deployment, path);
-        all.extend((!path.is_empty()).then(|| ("PATH".into(), path)));
-    }
-    all
-}
-
-/// Removes from `PATH` the folders to which the app's user can add programs: root must run none of them.
-fn without_app_folders(deployment: &Deployment<'_>, path: OsString) -> OsString {
-    let (root, accounts) = (&deployment.host.root, &deployment.host.accounts);
-    let user = deployment
-        .spec
-        .user
-        .as_deref()
-        .filter(|user| *user != "root");
-    let Some(user) = user else {
-        return path;
-    };
-    let home = accounts.identity(root, user).ok().flatten();
-    let home = home.map(|user| root.machine_path(&user.home));
-    let own = [home, Some(root.machine_path(deployment.layout.deploy_to()))];
-    let others = std::env::split_paths(&path).filter(|folder| {
-        // A relative folder is one of the release.
-        folder.is_absolute() && !own.iter().flatten().any(|own| folder.starts_with(own))
-    });
-    std::env::join_paths(others).unwrap_or_default()
-}
-
 fn step_failure(
     deployment: &Deployment<'_>,
     name: &str,
@@ -370,9 +296,33 @@ fn step_failure(
         tail if tail.is_empty() => Failure::new(message + " (it printed nothing)"),
         tail => Failure::new(message).with_log_tail(&tail),
     };
+    let log = deployment.layout.log(name);
+    if let Some((step, path)) = refused_output(deployment.spec, done) {
+        return failure.hint(format!(
+            "{} is shared by all releases with the same inputs, and read-only: write it in the step `{step}`, with what decides it in its `outputs.by`; all of the output is in {}",
+            path.display(),
+            log.display()
+        ));
+    }
     failure.hint(format!(
         "all of its output is in {}; the release is kept in {} and was not activated",
-        deployment.layout.log(name).display(),
+        log.display(),
         deployment.layout.release(name).display()
     ))
+}
+
+/// The shared output that a command could not write to, as far as its last lines tell, and the step that made it.
+fn refused_output<'s>(
+    spec: &'s ReleaseSpec,
+    done: &CompletedCommand,
+) -> Option<(String, &'s Path)> {
+    let text = done.output.tail(MAX_SHOWN_LINES).to_ascii_lowercase();
+    let refusal = text
+        .lines()
+        .find(|line| line.contains("permission denied"))?;
+    spec.steps.iter().enumerate().find_map(|(index, step)| {
+        let mut paths = step.outputs.shared()?.paths.iter();
+        let path = paths.find(|path| refusal.contains(&path.to_string_lossy().to_lowercase()))?;
+        Some((spec.step_name(index), path.as_path()))
+    })
 }

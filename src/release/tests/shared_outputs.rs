@@ -299,3 +299,23 @@ fn plan_says_which_outputs_exist() {
     assert_eq!(planned(&two, VENV), why);
     assert!(!planned(&three, VENV).contains("skipped"));
 }
+
+#[test]
+fn later_step_that_writes_to_an_output_fails_and_names_its_inputs() {
+    // Root may write anywhere.
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let sha = bench.commit(&[("lock", "1")]);
+    let late = "  - {name: patch, run: 'echo more > .venv/more'}\n";
+    let failure = run_pass(
+        &bench.spec(&sha, &as_user(&format!("{VENV}{late}"))),
+        &bench.host(),
+    );
+    let failure = failure.unwrap_err();
+    assert!(failure.message.contains("step `patch`"), "{failure}");
+    let hint = failure.hint.unwrap();
+    let expected = ".venv is shared by all releases with the same inputs, and read-only: write it in the step `install`, with what decides it in its `outputs.by`";
+    assert!(hint.starts_with(expected), "{hint}");
+}

@@ -18,6 +18,7 @@ use crate::release::deployment::Deployment;
 use crate::release::progress::StepProgress;
 use crate::release::record::log::heading;
 use crate::release::stages::attempt::Attempt;
+use crate::release::stages::environment::environment;
 use crate::release::stages::poll::PermanentFailures;
 use crate::release::stages::{health, run};
 use crate::resource::{Failure, FailureKind};
@@ -117,7 +118,7 @@ fn command(attempt: &Attempt<'_, '_>, spec: &PreflightSpec, port: u16) -> Result
     let mut env = spec.env.clone();
     env.insert("PORT".into(), port.to_string());
     env.insert("TRUEUP_PREFLIGHT".into(), "1".into());
-    command.env = run::environment(
+    command.env = environment(
         deployment,
         app.path(),
         Stage::Preflight.as_str(),
