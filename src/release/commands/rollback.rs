@@ -14,6 +14,7 @@ use crate::release::record::overrides::Overrides;
 use crate::release::record::pin::Pin;
 use crate::release::record::{self, ReleaseRecord};
 use crate::release::stages::activate;
+use crate::release::stages::unchanged::quarantined_with_same_files;
 use crate::resource::Failure;
 
 /// The release to activate.
@@ -195,9 +196,11 @@ pub(crate) fn lift_quarantine(
         quarantined.sha, quarantined.release
     );
     activate::append_revisions_log(&deployment, &format!("trueup {line}"));
+    // One that stays would put this one back.
+    let same = quarantined_with_same_files(spec, host, &overrides, &quarantined.sha);
     overrides
         .quarantine
-        .retain(|other| other.sha != quarantined.sha);
+        .retain(|other| other.sha != quarantined.sha && !same.contains(&other.sha));
     overrides.save(host, &deployment.layout)?;
     Ok(Some(format!("{}: {line}", spec.app)))
 }

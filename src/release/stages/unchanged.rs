@@ -120,6 +120,29 @@ pub(crate) fn record_same_files(
     Ok(outcome)
 }
 
+/// The quarantined shas with the same files as this one.
+pub(crate) fn quarantined_with_same_files(
+    spec: &ReleaseSpec,
+    host: &Host,
+    overrides: &Overrides,
+    sha: &Sha,
+) -> Vec<Sha> {
+    let selection = spec.selection();
+    let Some(mirror) = mirror::open_existing(spec, host) else {
+        return Vec::new();
+    };
+    let Some(tree) = find_tree(&mirror, sha) else {
+        return Vec::new();
+    };
+    let commit = Commit {
+        mirror: &mirror,
+        tree,
+        selection: &selection,
+    };
+    let all = overrides.quarantine.iter().map(|bad| &bad.sha);
+    all.filter(|bad| commit.equals(bad)).cloned().collect()
+}
+
 /// A commit that is compared with others.
 struct Commit<'a> {
     mirror: &'a Repository,

@@ -135,8 +135,11 @@ fn sha_with_the_files_of_a_quarantined_one_is_quarantined() {
         }
         assert_eq!(bench.active_name(), first);
     }
-    deploy_ok(&spec(&commit(&bench, "3", "1", "2")), &bench.host());
-    assert_eq!(bench.read("current/page"), "3");
+    lift_quarantine(&spec(&other), &bench.host(), "ana", "the database is back").unwrap();
+    deploy_ok(&spec(&other), &bench.host());
+    assert_eq!(bench.read("current/REVISION"), format!("{other}\n"));
+    kept_for(run_pass(&spec(&bad), &bench.host()));
+    assert_eq!(bench.read("current/page"), "2");
 }
 
 #[test]
