@@ -318,6 +318,23 @@ enum ReleaseStep {
     },
 }
 
+/// Whether a deployment ends a pin for another sha: unless the new one has the same files, or a failure left that open.
+fn ends_pin(
+    spec: &ReleaseSpec,
+    sha: &Sha,
+    host: &Host,
+    outcome: Option<&DeployOutcome>,
+) -> Result<bool, Failure> {
+    match outcome {
+        Some(outcome) => Ok(!matches!(outcome, DeployOutcome::OnHold(_))),
+        None => {
+            let record = ReleaseRecord::load(host, &spec.layout())?;
+            let comparison = release::compare(spec, host, &record, sha)?;
+            Ok(comparison == Comparison::Different)
+        }
+    }
+}
+
 /// Deploys a sha. A pin that has expired is removed, unless the sha changes nothing of what it is there for.
 fn deploy(
     spec: &ReleaseSpec,
@@ -325,14 +342,11 @@ fn deploy(
     host: &Host,
     has_expired_pin: bool,
 ) -> Result<ApplyOutcome, Failure> {
-    let outcome = release::deploy(spec, sha, host)?;
-    if let DeployOutcome::OnHold(why) = outcome {
-        return Ok(ApplyOutcome::Waiting(why));
-    }
-    if has_expired_pin {
+    let outcome = release::deploy(spec, sha, host);
+    if has_expired_pin && ends_pin(spec, sha, host, outcome.as_ref().ok())? {
         release::unpin(spec, host)?;
     }
-    Ok(match outcome {
+    Ok(match outcome? {
         DeployOutcome::Activated => ApplyOutcome::Done,
         DeployOutcome::OnHold(why) => ApplyOutcome::Waiting(why),
         DeployOutcome::Refused(why) => ApplyOutcome::Refused(why),

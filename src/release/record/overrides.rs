@@ -104,7 +104,12 @@ impl Overrides {
     }
 
     pub(crate) fn quarantine(&mut self, entry: QuarantinedSha) {
-        self.quarantine.retain(|old| old.sha != entry.sha);
+        // Of those that only have its files one is enough: each commit of a monorepo may bring another one.
+        let is_replaced = |old: &QuarantinedSha| {
+            let both_same = old.same_files_as.is_some() && old.same_files_as == entry.same_files_as;
+            old.sha == entry.sha || both_same
+        };
+        self.quarantine.retain(|old| !is_replaced(old));
         self.quarantine.push(entry);
     }
 

@@ -15,6 +15,9 @@ pub(crate) struct QuarantinedSha {
     pub at: Timestamp,
     /// The gate's reason, in one line: everybody may read it, so it contains no program output.
     pub why: String,
+    /// The sha that failed, if this one only has the same files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_files_as: Option<Sha>,
 }
 
 impl QuarantinedSha {
@@ -24,15 +27,13 @@ impl QuarantinedSha {
 
     /// The quarantine of another sha with the same files.
     pub(in crate::release) fn of_same_files(&self, sha: &Sha, at: Timestamp) -> QuarantinedSha {
+        let failed = self.same_files_as.as_ref().unwrap_or(&self.sha);
         QuarantinedSha {
             sha: sha.clone(),
             release: self.release.clone(),
             at,
-            why: format!(
-                "its files are those of {}: {}",
-                self.sha.short(),
-                without_output(&self.why)
-            ),
+            why: without_output(&self.why).to_owned(),
+            same_files_as: Some(failed.clone()),
         }
     }
 
@@ -42,8 +43,12 @@ impl QuarantinedSha {
             "" => "no reason on record",
             line => line,
         };
+        let same = match &self.same_files_as {
+            Some(failed) => format!("its files are those of {}: ", failed.short()),
+            None => String::new(),
+        };
         format!(
-            "{} is quarantined on this host since {:.0}: {line}",
+            "{} is quarantined on this host since {:.0}: {same}{line}",
             self.sha.short(),
             self.at
         )

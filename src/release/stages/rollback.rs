@@ -168,20 +168,24 @@ fn rollback_target(record: &ReleaseRecord, bad: &str, before: Option<&str>) -> O
         .map(|entry| entry.name.clone())
 }
 
-/// Keeps the shas of a release that failed from being activated on this host.
+/// Keeps the sha of a release that failed from being activated on this host, and the wanted one that has its files.
 pub(crate) fn quarantine(
     deployment: &Deployment<'_>,
     entry: &ReleaseEntry,
     why: &Failure,
 ) -> Result<(), Failure> {
     let mut overrides = Overrides::load(deployment.host, &deployment.layout)?;
-    for sha in entry.shas() {
-        overrides.quarantine(QuarantinedSha {
-            sha: sha.clone(),
-            release: entry.name.clone(),
-            at: deployment.host.clock.now(),
-            why: why.message.clone(),
-        });
+    let failed = QuarantinedSha {
+        sha: entry.sha.clone(),
+        release: entry.name.clone(),
+        at: deployment.host.clock.now(),
+        why: why.message.clone(),
+        same_files_as: None,
+    };
+    let wanted = deployment.spec.wanted.as_ref();
+    if let Some(wanted) = wanted.filter(|wanted| entry.equal_shas.contains(wanted)) {
+        overrides.quarantine(failed.of_same_files(wanted, failed.at));
     }
+    overrides.quarantine(failed);
     overrides.save(deployment.host, &deployment.layout)
 }

@@ -143,6 +143,33 @@ fn sha_with_the_files_of_a_quarantined_one_is_quarantined() {
 }
 
 #[test]
+fn quarantine_does_not_grow_with_commits_that_change_nothing() {
+    let bench = Bench::new();
+    let spec = |sha: &Sha| bench.spec(sha, "subdir: services/shop\n");
+    deploy_ok(&spec(&commit(&bench, "1", "1", "1")), &bench.host());
+    let bad = commit(&bench, "2", "1", "1");
+    deploy_ok(&spec(&bad), &bench.host());
+    repeat_trial(&spec(&bad), &bench.host(), None).unwrap();
+    restore_previous(&spec(&bad), &bench.host(), &Failure::new("it died")).unwrap();
+    for other in 2..6 {
+        let other = spec(&commit(&bench, "2", "1", &other.to_string()));
+        let outcome = run_pass(&other, &bench.host());
+        assert!(
+            matches!(outcome, Ok(Some(ApplyOutcome::Refused(_)))),
+            "{outcome:?}"
+        );
+    }
+    let overrides = Overrides::load(&bench.host(), &spec(&bad).layout()).unwrap();
+    assert_eq!(overrides.quarantine.len(), 2, "{overrides:?}");
+    let lines = overrides.quarantine.iter().map(QuarantinedSha::describe);
+    assert!(
+        lines
+            .clone()
+            .all(|line| line.matches("its files").count() <= 1 && line.ends_with("it died"))
+    );
+}
+
+#[test]
 fn rollback_of_an_operator_outlasts_commits_that_change_nothing() {
     let bench = Bench::new();
     let spec = |sha: &Sha| bench.spec(sha, "subdir: services/shop\n");
@@ -161,14 +188,17 @@ fn rollback_of_an_operator_outlasts_commits_that_change_nothing() {
         assert!(held, "{outcome:?}");
         assert_eq!(bench.active_name(), first);
     }
-    deploy_ok(&spec(&commit(&bench, "3", "1", "2")), &bench.host());
+    // Another one ends it, even if its build fails: it must not apply again when the manifest returns to `other`.
+    let three = commit(&bench, "3", "1", "2");
+    let fails = bench.spec(&three, "subdir: services/shop\nsteps: [{run: 'false'}]\n");
+    run_pass(&fails, &bench.host()).unwrap_err();
+    let is_pinned = || {
+        let overrides = Overrides::load(&bench.host(), &spec(&one).layout());
+        overrides.unwrap().pin.is_some()
+    };
+    assert!(!is_pinned());
+    deploy_ok(&spec(&three), &bench.host());
     assert_eq!(bench.read("current/page"), "3");
-    assert!(
-        Overrides::load(&bench.host(), &spec(&one).layout())
-            .unwrap()
-            .pin
-            .is_none()
-    );
 }
 
 #[test]

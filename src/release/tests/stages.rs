@@ -483,6 +483,7 @@ fn proven_release_leaves_the_quarantine() {
         release: "r".into(),
         at: host.clock.now(),
         why: "answered 500".into(),
+        same_files_as: None,
     });
     overrides.save(&host, &second.layout()).unwrap();
     record_proven(&second, &host).unwrap();
