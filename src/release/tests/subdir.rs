@@ -251,6 +251,7 @@ fn lost_record_does_not_lose_the_folder_of_the_app() {
     let first = bench.active_name();
     deploy_ok(&spec(&two), &bench.host());
     std::fs::remove_file(bench.host_path("var/lib/trueup/releases/shop.json")).unwrap();
+    assert_eq!(plan(&spec(&two), &bench.host()), None);
     std::fs::remove_file(bench.app_path("current/env")).unwrap();
     deploy_ok(&spec(&two), &bench.host());
     assert!(bench.app_path("current/env").exists() && !in_release(&bench, "env").exists());

@@ -1,3 +1,4 @@
+mod folder;
 mod observed;
 mod stopped_before_exec;
 mod unkillable;
@@ -237,28 +238,6 @@ fn nobody() -> Identity {
         home: "/".into(),
         shell: "/bin/sh".into(),
     }
-}
-
-#[test]
-fn a_child_enters_no_folder_that_its_user_cannot_reach() {
-    use std::os::unix::fs::PermissionsExt;
-    if !nix::unistd::geteuid().is_root() {
-        return skip_test("a child of another user", "needs root");
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let inner = dir.path().join("inner");
-    std::fs::create_dir(&inner).unwrap();
-    std::fs::set_permissions(&inner, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let run = |mode: u32| {
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-        let mut command = sh("pwd");
-        command.cwd = Some(inner.clone());
-        command.identity = Some(nobody());
-        Exec.run(command)
-    };
-    assert!(run(0o755).unwrap().success());
-    let error = run(0o700).unwrap_err();
-    assert!(error.to_string().contains("Permission denied"), "{error}");
 }
 
 #[test]
