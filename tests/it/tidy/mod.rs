@@ -167,10 +167,6 @@ const LONG: &[(&str, &str)] = &[
         "one table of edits, with the text before and after each",
     ),
     (
-        "src/kinds/release.rs",
-        "half of it says how each field of a release is probed",
-    ),
-    (
         "src/ports/services/fake.rs",
         "the only fake of the service managers",
     ),
