@@ -194,6 +194,27 @@ END
 }
 
 # fetch_wheels PACKAGE...: Python packages with all that they need, from PyPI, in the folder $wheels of this machine.
+# give_balancer HOST: a haproxy host for the app `shop` on the hosts with the tag tier=front. Needs give_s3 before.
+give_balancer() {
+  host "$1"
+  give_keys "$1"
+  give_trueup "$1"
+  write "$1":/etc/trueup/node.yml <<END
+environment: production
+roles: [haproxy]
+store: {url: "s3://$bucket", region: $AWS_REGION, endpoint: "$endpoint", path_style: true}
+attributes:
+  packages: []
+  backends:
+    shop:
+      hosts: [shop.example.com, _]
+      tag: tier=front
+      check: {path: /health}
+      check_every: 500ms
+END
+  on "$1" systemctl -q mask --now nginx
+}
+
 # give_wheels HOST PACKAGE...: the same in /srv/wheels of a host.
 # Both need give_s3 before, for its pip. What was fetched once is kept.
 fetch_wheels() {

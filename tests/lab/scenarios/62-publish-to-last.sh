@@ -28,23 +28,7 @@ for each in "${hosts[@]}"; do
   on "$each" systemctl -q mask --now haproxy
   write "$each:/etc/trueup/node.d/tags.yml" <<<'tags: {tier: front}'
 done
-host lb
-give_keys lb
-give_trueup lb
-write lb:/etc/trueup/node.yml <<END
-environment: production
-roles: [haproxy]
-store: {url: "s3://$bucket", region: $AWS_REGION, endpoint: "$endpoint", path_style: true}
-attributes:
-  packages: []
-  backends:
-    shop:
-      hosts: [shop.example.com, _]
-      tag: tier=front
-      check: {path: /health}
-      check_every: 500ms
-END
-on lb systemctl -q mask --now nginx
+give_balancer lb
 check "v1 is published" publish "${sha[v1]}" --create
 for each in "${hosts[@]}" lb; do give_timer "$each"; done
 
