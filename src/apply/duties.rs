@@ -104,6 +104,18 @@ impl<'a> Applier<'a> {
         result
     }
 
+    /// Records that a reload is owed until it is known to have succeeded. Without it, the time of a reload that failed, or
+    /// that trueup did not live to see the end of, would count as that of one that succeeded.
+    fn mark_owed(&self, resource: &Resource, obligation: &Obligation) -> Result<(), RootError> {
+        let Some(mut record) = self.records.read(&resource.id) else {
+            return Ok(());
+        };
+        for cause in &obligation.causes {
+            record.mark_owed(obligation.duty, cause);
+        }
+        self.records.write(&resource.id, &record)
+    }
+
     /// Restarts, reloads or runs a resource on the host; returns the duties that are done by it.
     pub(super) fn perform(
         &mut self,
@@ -114,6 +126,9 @@ impl<'a> Applier<'a> {
             id: &resource.id,
             obligation,
         });
+        if obligation.duty == Duty::Reload {
+            self.mark_owed(resource, obligation)?;
+        }
         let result = resource.fulfill(obligation.duty, self.host);
         self.view.forget();
         result.map(|()| match obligation.duty {

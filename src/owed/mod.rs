@@ -35,17 +35,21 @@ pub(crate) struct RunRecord {
 }
 
 impl RunRecord {
-    /// Invalidates the recorded fingerprint, so that the duty is due again. No fingerprint equals a word.
+    /// Invalidates the recorded fingerprint: the duty is due until trueup fulfills it or the service is restarted. A
+    /// reload by anybody else does not fulfill it: nothing proves that it succeeded.
     pub(crate) fn mark_owed(&mut self, duty: Duty, id: &str) {
         if let Some(with) = self
             .fingerprints
             .get_mut(&duty)
             .and_then(|with| with.get_mut(id))
         {
-            "again".clone_into(with);
+            OWED.clone_into(with);
         }
     }
 }
+
+/// In the place of a fingerprint, which is never a word.
+const OWED: &str = "again";
 
 /// A duty that is due, and the ids of the resources whose change caused it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +109,7 @@ fn is_due(
         run.reload_id.is_none() || record.is_some_and(|record| record.reload_id == run.reload_id);
     if let Some(recorded) = recorded
         && same_run
-        && (duty == Duty::Restart || same_load)
+        && (duty == Duty::Restart || same_load || recorded == OWED)
     {
         // Within one run the record alone decides: the clock may have been set back.
         return recorded != on_disk;

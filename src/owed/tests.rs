@@ -272,3 +272,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn reload_that_did_not_succeed_stays_owed_whoever_reloads_next() {
+    let triggers = vec![Trigger {
+        duty: Duty::Reload,
+        on: vec!["conf".into()],
+    }];
+    let before = updated_record(None, Some(&run("a", 10)), &triggers, &stamps("one", 5), &[]);
+    let due = |record: &RunRecord, run: &ServiceRun| {
+        !due_obligations(Some(record), Some(run), &triggers, &stamps("two", 20)).is_empty()
+    };
+    let reloaded = ServiceRun {
+        reloaded_at: Some(at(30)),
+        reload_id: Some("second".into()),
+        ..run("a", 10)
+    };
+    assert!(!due(&before, &reloaded), "an operator's own reload counts");
+    let mut marked = before;
+    marked.mark_owed(Duty::Reload, "conf");
+    assert!(due(&marked, &run("a", 10)) && due(&marked, &reloaded));
+    assert!(!due(&marked, &run("b", 40)), "a restart takes it up");
+    let done = updated_record(
+        Some(&marked),
+        Some(&reloaded),
+        &triggers,
+        &stamps("two", 20),
+        &[Duty::Reload],
+    );
+    assert!(!due(&done, &reloaded));
+}

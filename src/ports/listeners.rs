@@ -26,15 +26,19 @@ impl Listener {
     /// The process that holds it, and the name that the process gives itself, if visible: only root can see
     /// the open files of other users' processes.
     pub(crate) fn process(&self) -> Option<(u32, String)> {
-        let name = format!("socket:[{}]", self.inode);
-        let pid = processes::pids().find(|pid| {
-            let files = fs::read_dir(format!("/proc/{pid}/fd"))
-                .into_iter()
-                .flatten();
-            let mut links = files.flatten().map(|file| fs::read_link(file.path()));
-            links.any(|link| link.is_ok_and(|link| link.as_os_str() == name.as_str()))
-        })?;
+        let pid = processes::pids().find(|pid| self.is_held_by(*pid))?;
         Some((pid, processes::program_name(pid)?))
+    }
+
+    /// Whether the process has the socket open. Stops at the first match: a server opens its listening sockets before
+    /// its connections, and the kernel lists them in the order of their numbers.
+    pub(crate) fn is_held_by(&self, pid: u32) -> bool {
+        let name = format!("socket:[{}]", self.inode);
+        let files = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        let mut links = files.flatten().map(|file| fs::read_link(file.path()));
+        links.any(|link| link.is_ok_and(|link| link.as_os_str() == name.as_str()))
     }
 }
 
@@ -79,14 +83,25 @@ fn connect_ip(address: SocketAddr) -> IpAddr {
 
 /// The sockets that may answer a connection to an address of this machine.
 pub(crate) fn find(address: SocketAddr) -> io::Result<Vec<Listener>> {
-    let mut rows = read_socket_table("/proc/net/tcp", address.port())?;
-    match read_socket_table("/proc/net/tcp6", address.port()) {
+    let rows = read_listeners(address.port())?;
+    Ok(select_listeners(connect_ip(address), &rows))
+}
+
+/// The sockets that listen on a port, on any address.
+pub(crate) fn on_port(port: u16) -> io::Result<Vec<Listener>> {
+    let rows = read_listeners(port)?.into_iter();
+    Ok(rows.map(|(_, listener)| listener).collect())
+}
+
+fn read_listeners(port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
+    let mut rows = read_socket_table("/proc/net/tcp", port)?;
+    match read_socket_table("/proc/net/tcp6", port) {
         Ok(more) => rows.extend(more),
         // The kernel has no IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    Ok(select_listeners(connect_ip(address), &rows))
+    Ok(rows)
 }
 
 /// Selects as the kernel does: a socket of exactly this address, then a wildcard one, and of both one of the

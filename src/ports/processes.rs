@@ -3,12 +3,15 @@
 //! Those of the machine even for a sandbox, because its processes run there.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, User};
+
+use super::services::LiveProcess;
 
 /// Device and inode: identify a file or folder independently of its names.
 pub(crate) type FileId = (u64, u64);
@@ -40,7 +43,7 @@ pub(super) fn pids() -> impl Iterator<Item = u32> {
 }
 
 /// The name that a process gives itself, which may be anything; made safe for one line.
-pub(super) fn program_name(pid: u32) -> Option<String> {
+pub(crate) fn program_name(pid: u32) -> Option<String> {
     let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
     let visible = |c: char| if c.is_control() { '?' } else { c };
     let name = String::from_utf8_lossy(&name);
@@ -50,6 +53,30 @@ pub(super) fn program_name(pid: u32) -> Option<String> {
 /// A process with all its descendants.
 pub(crate) fn process_tree(main: u32) -> Option<Vec<Process>> {
     process_trees(&[main])
+}
+
+/// The children of a process that run, each with the time of its start in ticks since boot: ids are reused.
+pub(crate) fn child_runs(main: u32) -> Vec<(u32, u64)> {
+    let children = pids().filter(|pid| parent_of(*pid) == Some(main));
+    let runs = children.filter_map(|pid| {
+        let run = LiveProcess::find(i32::try_from(pid).ok()?)?;
+        Some((pid, run.start_time))
+    });
+    runs.collect()
+}
+
+/// The file that a process has as its standard error, opened for reading; `None` unless it is a regular file. Opens
+/// the file that the process has, whatever is at its path now.
+pub(crate) fn open_stderr_file(pid: u32) -> Option<File> {
+    // A pipe or a device must not delay it.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let link = format!("/proc/{pid}/fd/2");
+    let is_regular = |link: &str| std::fs::metadata(link).is_ok_and(|meta| meta.is_file());
+    if !is_regular(&link) {
+        return None;
+    }
+    let file = File::from(open(Path::new(&link), flags, Mode::empty()).ok()?);
+    file.metadata().ok()?.is_file().then_some(file)
 }
 
 /// Several processes with all their descendants, each once.
@@ -141,12 +168,16 @@ fn program_folder(pid: u32, program: &OwnedFd) -> Option<OwnedFd> {
     (file_id(&named_program) == file_id(program)).then_some(folder)
 }
 
-fn read_process(pid: u32) -> Option<Process> {
-    let folder = Path::new("/proc").join(pid.to_string());
-    let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name, in brackets, may contain anything; the fields after it may not.
     let (_, rest) = stat.rsplit_once(") ")?;
-    let parent = rest.split(' ').nth(1)?.parse().ok()?;
+    rest.split(' ').nth(1)?.parse().ok()
+}
+
+fn read_process(pid: u32) -> Option<Process> {
+    let folder = Path::new("/proc").join(pid.to_string());
+    let parent = parent_of(pid)?;
     let paths = ["cwd", "exe"]
         .iter()
         .filter_map(|link| std::fs::read_link(folder.join(link)).ok());

@@ -1,6 +1,8 @@
 //! The `service` kind: enabled, running, and restarted or reloaded when a dependency changed.
 
+mod listening;
 mod processes;
+mod reload;
 mod running_release;
 
 use std::path::PathBuf;
@@ -45,12 +47,27 @@ pub(crate) struct ServiceSpec {
     /// The process of the app that it runs, or the cron job that it starts: a short name for `trueup logs` and
     /// `trueup restart`, which several services may share.
     pub process: Option<String>,
+    /// What shows that it works, besides that it runs.
+    #[serde(default)]
+    pub proves: Proofs,
     /// Resources (ids) whose change requires a restart.
     #[serde(default)]
     pub restart_on: Vec<String>,
     /// Resources (ids) whose change requires a reload.
     #[serde(default)]
     pub reload_on: Vec<String>,
+}
+
+/// What a service does while it works.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Proofs {
+    /// The TCP ports that it listens on. A start, restart or reload after which it does not is a failure, and so is each
+    /// pass that finds it so. An entry without text is left out.
+    #[serde(default, deserialize_with = "listening::deserialize_ports")]
+    #[cfg_attr(test, schemars(with = "Vec<u16>"))]
+    pub listens: Vec<u16>,
 }
 
 /// A service as found on the host.
@@ -62,6 +79,8 @@ pub(super) struct ServiceState {
     recently_started: bool,
     /// An `EnvironmentFile=` that the supervisor opens as root although others can replace it.
     exposed_environment_file: Option<PathBuf>,
+    /// Why it does not listen where it should.
+    not_listening: Option<Failure>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +129,15 @@ impl Kind for Service {
                     exposed = Some(path.clone());
                 }
             }
+            let not_listening = match status.active {
+                ActiveState::Running => {
+                    let services = service_manager(spec, host);
+                    listening::check(services, &spec.name, &spec.proves.listens)?.err()
+                }
+                _ => None,
+            };
             return Ok(ServiceState {
+                not_listening,
                 status,
                 serves_missing,
                 recently_started: fresh,
@@ -177,7 +204,10 @@ impl Kind for Service {
             None => {}
         }
         match run {
-            Some(true) => services.start(&spec.name)?,
+            Some(true) => {
+                services.start(&spec.name)?;
+                listening::wait(services, &spec.name, &spec.proves.listens, host)?;
+            }
             Some(false) => services.stop(&spec.name)?,
             None => {}
         }
@@ -226,17 +256,18 @@ impl Triggered for ServiceSpec {
     }
 
     fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+        let services = service_manager(self, host);
         match duty {
-            Duty::Reload => service_manager(self, host).reload(&self.name)?,
-            _ => service_manager(self, host).restart(&self.name)?,
+            Duty::Reload => reload::reload(services, &self.name, host)?,
+            _ => services.restart(&self.name)?,
         }
-        Ok(())
+        listening::wait(services, &self.name, &self.proves.listens, host)
     }
 }
 
 impl ServiceState {
-    /// A crash loop, which most inspections see as running (a single restart is allowed); or the supervisor
-    /// uses another definition, or one that exposes root's rights.
+    /// A crash loop, which most inspections see as running (a single restart is allowed); or it does not listen where it
+    /// should; or the supervisor uses another definition, or one that exposes root's rights.
     fn unhealthy_reason(&self, spec: &ServiceSpec) -> Option<Failure> {
         let name = &spec.name;
         if let (Some(unit), Some(other)) = (&spec.unit, &self.status.definition_file)
@@ -259,6 +290,8 @@ impl ServiceState {
             return Some(failure.hint("let the service's own user read it, as the shipped templates/systemd/puma.service does, or keep the file in a folder that only root can write to"));
         }
         let restarts = self.status.restarts;
+        let why = self.status.last_failure.as_ref();
+        let why = why.map_or(String::new(), |why| format!(" ({why})"));
         let symptom = match self.status.active {
             _ if spec.running != Some(true) => return None,
             ActiveState::Starting if restarts > 0 => "it crashed and is waiting to be restarted",
@@ -266,13 +299,13 @@ impl ServiceState {
             ActiveState::Running if restarts > 1 && self.recently_started => {
                 "it is crash-looping: its supervisor restarts it each time"
             }
-            _ => return None,
+            _ => return self.not_listening.clone(),
         };
         let hint = format!(
             "see `journalctl -u {name}`; it counts as healthy after {} minutes without a crash",
             STABLE_AFTER.as_mins()
         );
-        Some(Failure::new(format!("{name}: {symptom}")).hint(hint))
+        Some(Failure::new(format!("{name}: {symptom}{why}")).hint(hint))
     }
 }
 
@@ -320,6 +353,7 @@ mod conformance {
                 Probe::not_set("serves", "it says what there must be before it can start"),
                 Probe::not_set("after_gate", "it says when the stages act"),
                 Probe::not_set("process", "it is a name for operators"),
+                Probe::not_set("proves", "it says what a check looks for"),
                 Probe::not_set("restart_on", owed),
                 Probe::not_set("reload_on", owed),
             ]

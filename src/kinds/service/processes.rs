@@ -6,7 +6,7 @@ use super::{
     Service, ServiceSpec, active_state_text, is_masked_but_wanted, running_release, service_manager,
 };
 use crate::kind::{Kind, ServiceProcesses};
-use crate::ports::services::{ActiveState, LogRange, ScheduledJob, ServiceLog};
+use crate::ports::services::{ActiveState, LogRange, ScheduledJob, ServiceLog, ServiceStatus};
 use crate::ports::{Host, processes};
 use crate::resource::{ExpectedState, Failure, ServiceSummary, Trial};
 
@@ -68,11 +68,7 @@ impl ServiceProcesses for ServiceSpec {
                     true => ", and an operator masked it",
                     false => "",
                 };
-                let state = match other {
-                    ActiveState::Starting => "still starting",
-                    other => active_state_text(other),
-                };
-                let message = format!("{name} is {state}{masked}");
+                let message = format!("{name} {}{masked}", not_running_text(&status));
                 return Err(match other {
                     // Nobody starts it again.
                     ActiveState::Failed => Failure::permanent(message),
@@ -106,5 +102,19 @@ impl ServiceProcesses for ServiceSpec {
 
     fn log_tail(&self, host: &Host) -> Vec<String> {
         service_manager(self, host).log_tail(&self.name)
+    }
+}
+
+/// What a service that should run does instead, and why, as far as its supervisor knows.
+fn not_running_text(status: &ServiceStatus) -> String {
+    let failure = status.last_failure.as_ref();
+    let why = failure.map_or(String::new(), |why| format!(": {why}"));
+    match status.active {
+        ActiveState::Starting if status.restarts > 0 => {
+            format!("ended and waits to be restarted{why}")
+        }
+        ActiveState::Starting => "is still starting".to_owned(),
+        ActiveState::Failed => format!("failed{why}"),
+        other => format!("is {}", active_state_text(other)),
     }
 }

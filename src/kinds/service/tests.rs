@@ -14,6 +14,7 @@ fn only_the_manager_of_a_service_is_called() {
         serves: None,
         after_gate: false,
         process: None,
+        proves: Proofs::default(),
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -43,6 +44,7 @@ fn crash_looping_service_is_unhealthy_until_it_stays_up() {
         serves: None,
         after_gate: false,
         process: None,
+        proves: Proofs::default(),
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -79,6 +81,7 @@ fn overriding_unit_file_is_reported() {
         serves: None,
         after_gate: false,
         process: None,
+        proves: Proofs::default(),
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -126,6 +129,7 @@ fn environment_file_replaceable_by_others_is_reported() {
             serves: None,
             after_gate: false,
             process: None,
+            proves: Proofs::default(),
             restart_on: Vec::new(),
             reload_on: Vec::new(),
         };

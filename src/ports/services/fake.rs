@@ -244,9 +244,11 @@ impl Services for FakeServices {
             reloaded_at: run.and_then(|run| run.reloaded_at),
             reload_id: run.and_then(|run| run.reloaded_at).map(|at| at.to_string()),
             can_reload: service.can_reload,
+            reloading: None,
             stale_definition: service.stale_definition,
             definition_file: service.definition.clone(),
             environment_files: service.environment_files.clone(),
+            last_failure: None,
             restarts: service.restarts,
         })
     }

@@ -72,12 +72,16 @@ pub(crate) struct ServiceStatus {
     /// call and so is never exactly the same twice.)
     pub reload_id: Option<String>,
     pub can_reload: bool,
+    /// Whether it is loading its configuration now; `None`: it gives no signal.
+    pub reloading: Option<bool>,
     /// The definition on disk is newer than the one that the supervisor has loaded.
     pub stale_definition: bool,
     /// The file that the supervisor loaded the definition from, if it reports that.
     pub definition_file: Option<PathBuf>,
     /// The files that the supervisor itself opens to start the service, with all of its privilege.
     pub environment_files: Vec<PathBuf>,
+    /// How its last run failed, if it did and the supervisor reports that.
+    pub last_failure: Option<String>,
     /// Number of automatic restarts after a crash since the last explicit start; 0 if the supervisor does not
     /// count them.
     pub restarts: u32,
@@ -96,9 +100,11 @@ impl ServiceStatus {
             reloaded_at: None,
             reload_id: None,
             can_reload: false,
+            reloading: None,
             stale_definition: false,
             definition_file: None,
             environment_files: Vec::new(),
+            last_failure: None,
             restarts: 0,
         }
     }

@@ -179,11 +179,13 @@ impl ObservedService {
                 .and_then(|run| run.reloaded)
                 .map(|nanos| nanos.to_string()),
             can_reload: unit.is_some_and(|unit| !unit.exec_reload.is_empty()),
+            reloading: None,
             // Read at every start.
             stale_definition: false,
             definition_file: None,
             // trueup reads them through [`Root`], which follows no link planted by other users.
             environment_files: Vec::new(),
+            last_failure: None,
             restarts: 0,
         }
     }

@@ -140,6 +140,16 @@ impl ProcessInfo {
         }
     }
 
+    /// How it ended, if it is down and should not be.
+    fn failure(&self) -> Option<String> {
+        let is_down = matches!(
+            self.state,
+            ProcessState::Backoff | ProcessState::Exited | ProcessState::Fatal
+        );
+        let why = Some(&self.spawn_error).filter(|why| is_down && !why.is_empty());
+        why.cloned()
+    }
+
     /// Why it is not up, for messages.
     pub(super) fn down_reason(&self) -> String {
         let state = match self.state {
@@ -246,9 +256,11 @@ pub(super) fn status(processes: &[ProcessInfo], stale_definition: bool) -> Servi
         reloaded_at: None,
         reload_id: None,
         can_reload: true,
+        reloading: None,
         stale_definition,
         definition_file: None,
         environment_files: Vec::new(),
+        last_failure: processes.iter().find_map(ProcessInfo::failure),
         restarts: 0,
     }
 }

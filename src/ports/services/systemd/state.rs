@@ -42,11 +42,13 @@ impl UnitState {
             reloaded_at: reloaded.and_then(kernel_clock::from_monotonic),
             reload_id: reloaded.map(|at| at.as_micros().to_string()),
             can_reload: bool_property(&self.unit, "CanReload"),
+            reloading: self.reloading(),
             stale_definition: bool_property(&self.unit, "NeedDaemonReload"),
             definition_file: Some(self.unit_property("FragmentPath"))
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
             environment_files: self.environment_files(),
+            last_failure: self.failure_reason(),
             restarts: self.restarts(),
         }
     }
@@ -91,6 +93,16 @@ impl UnitState {
             "failed" | "maintenance" => ActiveState::Failed,
             _ => ActiveState::Stopped,
         }
+    }
+
+    /// Only a service that signals its readiness also signals that it reloads.
+    fn reloading(&self) -> Option<bool> {
+        let signals = string_property(&self.service, "Type").starts_with("notify");
+        let reloads = matches!(
+            self.unit_property("ActiveState"),
+            "reloading" | "refreshing"
+        );
+        signals.then_some(reloads)
     }
 
     /// Counts a restart that is about to happen.
