@@ -199,6 +199,7 @@ mod tests {
             good: good.map(at),
             ended_ms: None,
             rhythm: None,
+            journalled: None,
         })
     }
 

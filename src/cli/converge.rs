@@ -9,7 +9,9 @@ use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::pass::{self, PassError, PassOptions, Paths, QuarantineLift, Session};
 use crate::problem::Problem;
-use crate::report::{Report, ResourceStatus, change_line, obligation_line, summary_line};
+use crate::report::{
+    Report, ResourceReport, ResourceStatus, change_line, obligation_line, summary_line,
+};
 
 pub(super) fn run(
     args: &ConvergeArgs,
@@ -93,28 +95,52 @@ fn print_report(session: &Session, report: &Report, output: &Output) {
     }
 }
 
+/// The resources that are not as they should be: those with the same result for the same reason together, at the place
+/// of the first.
+fn equal_results(rows: &[ResourceReport]) -> Vec<Vec<&ResourceReport>> {
+    let mut groups: Vec<Vec<&ResourceReport>> = Vec::new();
+    let is_right = |row: &ResourceReport| {
+        let done = [ResourceStatus::Right, ResourceStatus::Changed];
+        done.contains(&row.status) && row.owed.is_empty()
+    };
+    for row in rows.iter().filter(|row| !is_right(row)) {
+        let is_equal = |other: &ResourceReport| {
+            row.why.is_some()
+                && (other.status, &other.why, &other.hint) == (row.status, &row.why, &row.hint)
+        };
+        match groups.iter_mut().find(|group| is_equal(group[0])) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    groups
+}
+
 /// Prints the report of a pass as text.
 pub(super) fn print_text_report(session: &Session, report: &Report, output: &Output) {
     let paint = output.paint;
-    for row in &report.resources {
+    for rows in equal_results(&report.resources) {
+        let row = rows[0];
         let word = match row.status {
             ResourceStatus::Failed => paint.bad("failed"),
             ResourceStatus::RolledBack => paint.bad("rolled back"),
             ResourceStatus::Waiting => paint.changed("waiting"),
             ResourceStatus::Skipped => paint.changed("skipped"),
-            _ if !row.owed.is_empty() => paint.changed("owed"),
-            _ => continue,
+            _ => paint.changed("owed"),
         };
+        let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         output.print_line(format!(
             "{word} {}: {}",
-            row.id,
+            ids.join(", "),
             row.why.as_deref().unwrap_or("see above")
         ));
         if let Some(hint) = &row.hint {
             output.print_line(format!("  hint: {hint}"));
         }
-        for obligation in &row.owed {
-            output.print_line(format!("  still owed: {} of {}", obligation.duty, row.id));
+        for row in rows {
+            for obligation in &row.owed {
+                output.print_line(format!("  still owed: {} of {}", obligation.duty, row.id));
+            }
         }
     }
     super::plan::print_state(report, output);

@@ -112,7 +112,7 @@ fn report_service(
             (report.outcome, report.why) = evaluate(&report, summary);
         }
         Err(failure) => {
-            report.why = Some(failure.summary().to_owned());
+            report.why = Some(failure.summary());
             // What this user may not see is not known to be wrong.
             if !failure.is(FailureKind::PermissionDenied) {
                 report.outcome = Exit::Failed;

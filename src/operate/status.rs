@@ -5,11 +5,13 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::pass::{AppStatus, HostStatus, PassError, Session};
+use crate::ports::Host;
 use crate::ports::clock;
 use crate::ports::lock::{self, Holder};
 use crate::ports::services::{NextTrigger, timer};
 use crate::report::{
-    AppState, Counts, History, Overdue, PassSummary, Report, ResourceReport, TIMER, check_overdue,
+    AppState, Counts, History, Overdue, PassSummary, Report, ResourceReport, ResourceStatus, TIMER,
+    check_overdue,
 };
 
 /// The document of `status --json`.
@@ -21,6 +23,8 @@ pub(crate) struct Document<'a> {
     outcome: Exit,
     /// Why the host is not converged, in one line.
     why: Option<&'a str>,
+    /// The resources that failed in the last pass, with what their programs printed last; for root only.
+    failures: &'a [ResourceReport],
     /// Since boot; `null`: none yet.
     last_pass: Option<&'a PassSummary>,
     /// The running pass.
@@ -86,6 +90,8 @@ pub(crate) struct StatusReport {
     pub stale: Option<StaleStore>,
     pub outcome: Exit,
     pub why: Option<String>,
+    /// The resources that failed in the last pass, as far as the calling user may read its report.
+    pub failures: Vec<ResourceReport>,
     pub now: Timestamp,
 }
 
@@ -112,8 +118,10 @@ pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
     let is_old = stale.is_some() || overdue.is_some();
     merge_app_states(&mut report, &apps, is_old, unresolved);
     let (outcome, why) = merge_unserved_app(result, &report);
+    let failures = unresolved.map_or(Vec::new(), |outcome| last_failures(host, outcome));
     Ok(StatusReport {
         running,
+        failures,
         next: timer.ok().flatten().map(|timer| NextPass::new(timer.next)),
         now,
         report,
@@ -136,6 +144,21 @@ fn unresolved_outcome(last: &PassSummary) -> Option<Exit> {
         Exit::Stale | Exit::Waiting | Exit::RolledBack | Exit::BadInput | Exit::Failed
     );
     is_unresolved.then_some(last.outcome)
+}
+
+/// What failed in the last pass, which ended so.
+fn last_failures(host: &Host, outcome: Exit) -> Vec<ResourceReport> {
+    // A pass that repeats the one before is not kept.
+    let report = History::new(host).newest();
+    let report = report.filter(|report| report.outcome == outcome);
+    let rows = report.into_iter().flat_map(|report| report.resources);
+    let failed = |row: &ResourceReport| {
+        matches!(
+            row.status,
+            ResourceStatus::Failed | ResourceStatus::RolledBack
+        )
+    };
+    rows.filter(failed).collect()
 }
 
 fn stale_store(last: &PassSummary) -> Option<StaleStore> {
@@ -246,6 +269,7 @@ impl StatusReport {
             environment: &report.environment,
             outcome: self.outcome,
             why: self.why.as_deref(),
+            failures: &self.failures,
             last_pass: self.last.as_ref(),
             running: self.running.as_ref(),
             next_pass: self.next,

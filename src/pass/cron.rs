@@ -57,7 +57,7 @@ impl CronStatus {
                 status.failure = job.failure;
             }
             Ok(None) => status.why = Some("its timer is not on this host".into()),
-            Err(failure) => status.why = Some(failure.summary().to_owned()),
+            Err(failure) => status.why = Some(failure.summary()),
         }
         Some(status)
     }

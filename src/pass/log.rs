@@ -2,15 +2,21 @@
 
 use crate::apply::{RESOURCE_TARGET, resource_span};
 use crate::desired::DesiredState;
-use crate::report::{AppReport, Paint, Report, ResourceStatus, summary_line};
+use crate::ports::journal;
+use crate::report::{AppReport, History, Paint, Report, ResourceStatus, summary_line};
 use crate::role::Catalog;
 
-/// Logs what a pass left undone, and how it ended. A pass without news logs nothing, because the timer starts
-/// one every 15 s.
-pub(super) fn log_report(report: &Report, is_new: bool, catalog: &Catalog, desired: &DesiredState) {
+/// Whether this pass writes to the journal, and that has to be told why the host is not converged.
+pub(super) fn is_due_in_journal(history: &History<'_>, report: &Report) -> bool {
+    journal::stderr_is_journal() && history.is_due_in_journal(report)
+}
+
+/// Logs what a pass left undone, and how it ended. A pass of which nothing `is_due` logs nothing, because the timer
+/// starts one every 15 s.
+pub(super) fn log_report(report: &Report, is_due: bool, catalog: &Catalog, desired: &DesiredState) {
     let outcome = report.outcome.word();
     let ended = summary_line(Paint::default(), report);
-    if !is_new {
+    if !is_due {
         tracing::debug!(target: RESOURCE_TARGET, outcome, "{ended}");
         return;
     }

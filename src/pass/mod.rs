@@ -227,10 +227,13 @@ impl Session {
         }
         let history = History::new(&self.host);
         let is_new = history.save_if_new(&report)?;
+        let news = is_new || published.is_new;
+        let is_due = news || (is_whole && log::is_due_in_journal(&history, &report));
         if is_whole {
-            history.save_last(&report, self.settings.metrics.textfile.as_deref())?;
+            let textfile = self.settings.metrics.textfile.as_deref();
+            history.save_last(&report, textfile, is_due)?;
         }
-        log::log_report(&report, is_new || published.is_new, &catalog, &desired);
+        log::log_report(&report, is_due, &catalog, &desired);
         if is_whole {
             self.announce(&report);
         }

@@ -9,9 +9,9 @@ use crate::fleet::{
     self, AppRecord, LastPass, NodeRecord, PublishOutcome, RecordPublisher, ServingState, VERSION,
     is_plain_value, machine_id,
 };
-use crate::ports::exec::without_output;
 use crate::release;
 use crate::report::Report;
+use crate::resource::one_line;
 use crate::role::Catalog;
 
 /// Name prefixes of interfaces whose addresses are meaningful on this host only.
@@ -85,7 +85,7 @@ impl Session {
         let pass = LastPass {
             at: self.host.clock.now(),
             outcome: error.exit(),
-            why: Some(without_output(&why).to_owned()),
+            why: Some(one_line(&why)),
         };
         let machine = machine_id(&self.host);
         let environment = &self.settings.environment;

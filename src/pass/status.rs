@@ -68,7 +68,7 @@ impl ProbeResult {
                 Ok(()) if probe.ok.is_none() && probe.why.is_none() => probe.ok = Some(true),
                 Ok(()) => {}
                 Err(failure) => {
-                    let why = Some(failure.summary().to_owned());
+                    let why = Some(failure.summary());
                     if !failure.is(FailureKind::PermissionDenied) {
                         return ProbeResult {
                             ok: Some(false),

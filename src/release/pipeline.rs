@@ -64,7 +64,7 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
 /// Ends the deployment of a release that failed its preflight.
 fn refuse(attempt: &mut Attempt<'_, '_>, why: &Failure) -> Result<DeployOutcome, Failure> {
     rollback::quarantine(attempt.deployment, attempt.entry(), why)?;
-    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
+    attempt.set_status(ReleaseStatus::Bad, Some(why.summary()));
     attempt.save()?;
     attempt.deployment.prune_failed(attempt.record);
     let context = format!(

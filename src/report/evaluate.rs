@@ -2,7 +2,7 @@
 
 use super::{AppReport, AppState, Report, ResourceReport, ResourceStatus};
 use crate::exit::Exit;
-use crate::ports::exec::without_output;
+use crate::resource::one_line;
 
 /// Derives the state of an app from its own resources: the one that deploys it and those that run from it.
 pub(super) fn evaluate<'r>(
@@ -43,13 +43,13 @@ pub(super) fn evaluate<'r>(
 
 fn add_if(add: &mut dyn FnMut(AppState, Option<String>), state: AppState, why: Option<&str>) {
     if let Some(why) = why {
-        add(state, Some(without_output(why).to_owned()));
+        add(state, Some(one_line(why)));
     }
 }
 
 /// One line for a resource that is not converged.
 fn row_line(row: &ResourceReport) -> String {
-    let why = row.why.as_deref().map(without_output);
+    let why = row.why.as_deref().map(one_line);
     match (row.status, row.owed.first(), why) {
         (ResourceStatus::Right | ResourceStatus::Changed, Some(obligation), why) => {
             let why = why.map_or(String::new(), |why| format!(": {why}"));
@@ -115,10 +115,7 @@ impl Report {
         // Skipped resources come last: they are only a consequence.
         rows.sort_by_key(|row| row.status == ResourceStatus::Skipped);
         match (self.outcome, rows.split_first()) {
-            (Exit::BadInput, _) => self
-                .refused
-                .as_deref()
-                .map(|why| without_output(why).to_owned()),
+            (Exit::BadInput, _) => self.refused.as_deref().map(one_line),
             (Exit::Stale, _) => {
                 let silent = self.stale.as_ref().map(|stale| {
                     let since = stale.since.map_or("an unknown time".into(), |since| {

@@ -3,18 +3,11 @@
 //! A pass that changed nothing writes nothing to disk, only a small summary to `/run` (in memory, lost at a
 //! reboot).
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
 use super::{AppReport, Report, ResourceReport, ResourceStatus, VERSION};
 use crate::exit::Exit;
-use crate::ports::root::{Root, RootError, is_leftover};
-use crate::ports::services::timer;
+use crate::ports::Host;
+use crate::ports::root::{RootError, is_leftover};
 use crate::ports::state::{Document, StateError};
-use crate::ports::{Host, RUN_DIR, clock};
 
 /// The unit that starts passes.
 pub(crate) const TIMER: &str = "trueup.timer";
@@ -29,126 +22,14 @@ const MAX_REPORTS_BYTES: u64 = 8 << 20;
 /// Private: the report contains output of commands and services.
 const REPORT: Document = Document::new(VERSION, 16 << 20).private();
 
-/// Padded size of the pass summary, in bytes: more than any summary needs, so that a shorter one overwrites a
-/// longer one completely.
-const SUMMARY_BYTES: usize = 2048;
-
-/// In `/run`, which has room even when the disk is full.
-const SUMMARY: Document = Document::new(VERSION, 64 << 10).overwritten(SUMMARY_BYTES);
-
-/// Maximum length of the reason in the summary, in characters.
-const MAX_REASON_CHARS: usize = 300;
-
-/// How long a timer's period stays cached, and how long the absence of one does.
-const PERIOD_CACHE_TTL: Duration = Duration::from_secs(600);
-const NO_PERIOD_CACHE_TTL: Duration = Duration::from_secs(60);
-
-/// Period of the timer, as last queried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TimerPeriod {
-    /// Includes the timer's maximum delay; `null`: no timer starts passes.
-    pub period_s: Option<u64>,
-    /// Time of the query, in seconds on the clock of [`clock::monotonic_time`].
-    asked_s: u64,
-}
-
-impl TimerPeriod {
-    pub(crate) fn new(period: Option<Duration>, queried: Duration) -> TimerPeriod {
-        TimerPeriod {
-            period_s: period.map(|period| period.as_secs()),
-            asked_s: queried.as_secs(),
-        }
-    }
-
-    pub(crate) fn period(self) -> Option<Duration> {
-        self.period_s.map(Duration::from_secs)
-    }
-}
-
-/// Summary of the last pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PassSummary {
-    pub version: u32,
-    pub started: Timestamp,
-    pub took_ms: u64,
-    pub outcome: Exit,
-    /// Why it did not converge, in one line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-    /// When the store last answered.
-    pub store_answered: Option<Timestamp>,
-    /// Start of the last pass that ended converged.
-    #[serde(default)]
-    pub good: Option<Timestamp>,
-    /// Path of the metrics file, for a pass that cannot even read the settings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub textfile: Option<PathBuf>,
-    /// End of the pass, in milliseconds on the clock of [`clock::monotonic_time`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rhythm: Option<TimerPeriod>,
-}
-
-impl PassSummary {
-    fn path() -> PathBuf {
-        PathBuf::from(RUN_DIR).join("last.json")
-    }
-
-    /// The summary of the last pass since boot.
-    pub(crate) fn load(root: &Root) -> Option<PassSummary> {
-        SUMMARY.load_cache(root, &PassSummary::path())
-    }
-
-    /// Records that no pass could run.
-    pub(crate) fn record_failure(
-        root: &Root,
-        started: Timestamp,
-        outcome: Exit,
-        why: &str,
-    ) -> Result<(), RootError> {
-        let before = PassSummary::load(root);
-        let before = before.as_ref();
-        let last = PassSummary {
-            version: VERSION,
-            started,
-            took_ms: 0,
-            outcome,
-            why: Some(why.to_owned()),
-            store_answered: before.and_then(|last| last.store_answered),
-            good: before.and_then(|last| last.good),
-            textfile: before.and_then(|last| last.textfile.clone()),
-            ended_ms: Some(awake_ms()),
-            rhythm: before.and_then(|last| last.rhythm),
-        };
-        last.save(root)
-    }
-
-    fn save(mut self, root: &Root) -> Result<(), RootError> {
-        self.why = self
-            .why
-            .map(|why| why.chars().take(MAX_REASON_CHARS).collect());
-        SUMMARY.save(root, &PassSummary::path(), &self)
-    }
-}
-
-fn awake_ms() -> u64 {
-    u64::try_from(clock::monotonic_time().as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The reports of a host.
 pub(crate) struct History<'a> {
-    host: &'a Host,
+    pub(super) host: &'a Host,
 }
 
 impl<'a> History<'a> {
     pub(crate) fn new(host: &'a Host) -> History<'a> {
         History { host }
-    }
-
-    /// The summary of the last pass since boot.
-    pub(crate) fn last(&self) -> Option<PassSummary> {
-        PassSummary::load(&self.host.root)
     }
 
     /// Saves the report of a pass that did something or ended differently from the previous one. Returns
@@ -172,60 +53,6 @@ impl<'a> History<'a> {
         Ok(!tells_nothing)
     }
 
-    /// Saves the summary of this pass as the last one. `textfile`: path of its metrics.
-    pub(crate) fn save_last(
-        &self,
-        report: &Report,
-        textfile: Option<&Path>,
-    ) -> Result<(), RootError> {
-        let before = self.last();
-        let before = before.as_ref();
-        let last = PassSummary {
-            version: VERSION,
-            started: report.started,
-            took_ms: report.took_ms,
-            outcome: report.outcome,
-            why: report.why(),
-            store_answered: match report.stale {
-                Some(_) => before.and_then(|last| last.store_answered),
-                None => Some(report.started),
-            },
-            good: match report.outcome {
-                Exit::Converged => Some(report.started),
-                _ => before.and_then(|last| last.good),
-            },
-            textfile: textfile.map(Path::to_owned),
-            ended_ms: Some(awake_ms()),
-            rhythm: self.timer_period(before.and_then(|last| last.rhythm)),
-        };
-        last.save(&self.host.root)
-    }
-
-    /// The timer's period, cached: querying it is expensive compared with a pass that changes nothing.
-    fn timer_period(&self, before: Option<TimerPeriod>) -> Option<TimerPeriod> {
-        let now = clock::monotonic_time();
-        let is_fresh = |before: &TimerPeriod| {
-            let age = now.checked_sub(Duration::from_secs(before.asked_s));
-            let limit = before
-                .period_s
-                .map_or(NO_PERIOD_CACHE_TTL, |_| PERIOD_CACHE_TTL);
-            age.is_some_and(|age| age < limit)
-        };
-        if let Some(before) = before.filter(is_fresh) {
-            return Some(before);
-        }
-        match timer(&self.host.root, &self.host.exec, TIMER) {
-            Ok(None) => Some(TimerPeriod::new(None, now)),
-            Ok(Some(timer)) => {
-                let max_period = timer.period.map(|period| period + timer.max_delay);
-                Some(TimerPeriod::new(max_period.filter(|_| timer.expected), now))
-            }
-            // Keep the previous period until the cache expires, instead of waiting for systemd again in each
-            // pass.
-            Err(_) => Some(TimerPeriod::new(before.and_then(TimerPeriod::period), now)),
-        }
-    }
-
     /// Whether a host that has been waiting or stale for hours would repeat itself: nothing was done, and the
     /// newest report already contains everything in this one.
     fn is_repeat(&self, report: &Report) -> bool {
@@ -235,11 +62,15 @@ impl<'a> History<'a> {
         let changed = |report: &Report| {
             report.counts.changed + report.counts.restarted + report.counts.reloaded
         };
+        let in_one_line = |report: &Report| -> Vec<ResourceReport> {
+            let rows = report.resources.iter();
+            rows.map(ResourceReport::without_output).collect()
+        };
         let lasting = |report: &Report| -> Vec<ResourceReport> {
             let rows = report.resources.iter();
             let rows =
                 rows.filter(|row| row.status != ResourceStatus::Changed && row.paid.is_empty());
-            rows.cloned().collect()
+            rows.map(ResourceReport::without_output).collect()
         };
         let maintenance = |report: &Report| -> Vec<String> {
             let lines = report.apps.iter().filter_map(AppReport::maintenance_line);
@@ -253,7 +84,7 @@ impl<'a> History<'a> {
             && newest.publish_error == report.publish_error
             && maintenance(&newest) == maintenance(report)
             && stale(&newest) == stale(report)
-            && lasting(&newest) == report.resources
+            && lasting(&newest) == in_one_line(report)
     }
 
     /// Kept reports, newest first. Skips broken ones.
@@ -315,9 +146,8 @@ mod tests {
     use crate::ports::testing::Sandbox;
 
     #[test]
-    fn example_report_and_summary_survive_a_round_trip() {
+    fn example_report_survives_a_round_trip() {
         assert_round_trip::<Report>(&REPORT, "report.json");
-        assert_round_trip::<PassSummary>(&SUMMARY, "pass-summary.json");
     }
 
     /// Saves a report of about this many bytes, named after this second.

@@ -7,6 +7,7 @@ mod history;
 pub(crate) mod metrics;
 pub(crate) mod motd;
 mod overdue;
+mod pass_summary;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -14,14 +15,16 @@ mod text;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::digest;
 use crate::exit::Exit;
 use crate::owed::Obligation;
-use crate::resource::Change;
+use crate::resource::{Change, one_line};
 
 pub(crate) use app_state::AppState;
 pub(crate) use build::ReportHeader;
-pub(crate) use history::{History, PassSummary, TIMER};
+pub(crate) use history::{History, TIMER};
 pub(crate) use overdue::{Overdue, check_overdue};
+pub(crate) use pass_summary::PassSummary;
 pub(crate) use text::{
     Paint, change_line, diff_lines, obligation_line, summary_line, waiting_lines,
 };
@@ -149,11 +152,31 @@ pub(crate) struct Staleness {
     pub why: String,
 }
 
+impl ResourceReport {
+    /// With its reason in one line: what a program prints besides may differ each time.
+    fn without_output(&self) -> ResourceReport {
+        ResourceReport {
+            why: self.why.as_deref().map(one_line),
+            ..self.clone()
+        }
+    }
+}
+
 impl Report {
     /// Marks the host's record as unpublished, with the reason.
     pub(crate) fn mark_unpublished(&mut self, why: String) {
         self.publish_error = Some(why);
         self.outcome = self.outcome.merge(Exit::Stale);
+    }
+
+    /// Identifies the outcome with all of its reasons: the same while nothing changes.
+    pub(crate) fn state_digest(&self) -> String {
+        let rows = self.resources.iter();
+        let rows = rows.map(ResourceReport::without_output);
+        let rows: Vec<_> = rows.map(|row| (row.id, row.status, row.why)).collect();
+        let stale = self.stale.as_ref().map(|stale| &stale.why);
+        let rest = (&self.refused, stale, &self.kept_lists, &self.publish_error);
+        digest(format!("{:?}", (self.outcome, rows, rest)).as_bytes())
     }
 
     /// Whether the pass changed nothing and converged.

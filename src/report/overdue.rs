@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::history::{PassSummary, TIMER};
+use super::history::TIMER;
+use super::pass_summary::PassSummary;
 use crate::ports::lock::Holder;
 use crate::ports::services::{NextTrigger, ServiceError, Timer};
 
@@ -134,7 +135,7 @@ fn format_span(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::exit::Exit;
-    use crate::report::history::TimerPeriod;
+    use crate::report::pass_summary::TimerPeriod;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -159,6 +160,7 @@ mod tests {
             good: None,
             ended_ms: Some(1000 * (3600 - silent)),
             rhythm: None,
+            journalled: None,
         }
     }
 

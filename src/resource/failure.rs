@@ -1,7 +1,8 @@
 //! Why a resource could not be inspected or changed. A failure of a resource is report data and ends no pass, so it
 //! holds text, redacted and escaped, instead of the error that caused it.
 
-use crate::ports::exec::{ExecError, block_quote, without_output};
+use super::one_line;
+use crate::ports::exec::{ExecError, block_quote};
 use crate::ports::root::RootError;
 use crate::ports::secrets;
 use crate::ports::services::ServiceError;
@@ -107,9 +108,9 @@ impl Failure {
         }
     }
 
-    /// The message without what a program printed, in one line.
-    pub(crate) fn summary(&self) -> &str {
-        without_output(&self.message)
+    /// The message in one line: of what a program printed, the line that tells most.
+    pub(crate) fn summary(&self) -> String {
+        one_line(&self.message)
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {

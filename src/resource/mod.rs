@@ -4,6 +4,7 @@
 
 mod access;
 pub(crate) mod candidate;
+mod cause;
 mod change;
 mod failure;
 mod fields;
@@ -19,6 +20,7 @@ use crate::problem::Problem;
 
 pub(crate) use crate::yaml::{Seconds, Size};
 pub(crate) use access::{Access, AccessState};
+pub(crate) use cause::one_line;
 pub(crate) use change::{Change, FieldChange, FieldValue, Verb, Withheld};
 pub(crate) use failure::{Failure, FailureKind};
 pub(crate) use fields::{Argv, Mode, Presence};

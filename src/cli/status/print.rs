@@ -23,6 +23,7 @@ pub(super) fn print_status(status: &StatusReport, output: &Output) {
     if let Some(why) = &status.why {
         output.print_line(format!("why: {why}"));
     }
+    print_failures(status, output);
     let mut rows = pass_rows(status, paint);
     for app in &report.apps {
         rows.extend(app_rows(status, app, paint));
@@ -35,6 +36,23 @@ pub(super) fn print_status(status: &StatusReport, output: &Output) {
     }
     for warning in &report.warnings {
         output.print_line(format!("{}: {warning}", paint.changed("warning")));
+    }
+}
+
+/// What programs printed last where the last pass failed, and what to do. The line before says what failed.
+fn print_failures(status: &StatusReport, output: &Output) {
+    for row in &status.failures {
+        let why = row.why.as_deref().unwrap_or_default();
+        let mut details: Vec<String> = why.lines().skip(1).map(str::to_owned).collect();
+        let hint = row.hint.as_ref();
+        details.extend(hint.map(|hint| format!("  hint: {hint}")));
+        let is_told = status.failures.len() == 1;
+        if !details.is_empty() && !is_told {
+            output.print_line(format!("{}:", row.id));
+        }
+        for line in details {
+            output.print_line(line);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::memfd::sealed_input;
 use super::output::{HeadingEscaper, LOG_LIMIT, Output};
 use super::process::ChildProcess;
 use super::spawn::{MAX_START_TIMEOUT, Spawn};
-use super::{Command, CompletedCommand, ExecError, ExitReason, OutputObserver};
+use super::{Command, CompletedCommand, ExecError, ExitReason, OutputObserver, exit};
 use crate::ports::deadline::Deadline;
 use crate::ports::secrets::Redactor;
 use crate::ports::watchdog;
@@ -67,8 +67,12 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
         }
         started => started?,
     };
+    let oom_kills_before = exit::oom_kills();
     let mut reader = OutputReader::new(reader, log, observer).map_err(failed)?;
-    let exit_reason = wait_for_exit(&mut process, &mut reader, &deadline).map_err(failed)?;
+    let mut exit_reason = wait_for_exit(&mut process, &mut reader, &deadline).map_err(failed)?;
+    if exit_reason.is_kill() && exit::oom_kills() > oom_kills_before {
+        exit_reason = ExitReason::OutOfMemory;
+    }
     Ok(CompletedCommand {
         exit_reason,
         output: reader.output,

@@ -1,5 +1,6 @@
 //! A child to run, and the user that it runs as.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
@@ -119,6 +120,19 @@ impl Command {
             .map(|arg| shell_quote(&arg.to_string_lossy()))
             .collect::<Vec<_>>()
             .join(" ")
+    }
+}
+
+/// A command in messages: what failed and why has to fit into a line.
+pub(crate) fn first_line(command_line: &str) -> Cow<'_, str> {
+    const MAX_CHARS: usize = 100;
+    let lines = command_line.trim();
+    let line = lines.lines().next().unwrap_or_default();
+    let end = line.char_indices().nth(MAX_CHARS).map(|(end, _)| end);
+    match end {
+        Some(end) => Cow::Owned(format!("{}…", &line[..end])),
+        None if line.len() < lines.len() => Cow::Owned(format!("{line} …")),
+        None => Cow::Borrowed(line),
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use super::command::first_line;
 use super::exit::ExitReason;
 use super::output::block_quote;
 
 /// Reason why a child did not start, or failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExecError {
-    #[error("cannot run `{line}`: {error}")]
+    #[error("cannot run `{}`: {error}", first_line(line))]
     Start { line: String, error: std::io::Error },
-    #[error("`{line}` did not start within {} s and was killed: {}", limit.as_secs_f32(), start_timeout_cause(user.as_deref()))]
+    #[error("`{}` did not start within {} s and was killed: {}", first_line(line), limit.as_secs_f32(), start_timeout_cause(user.as_deref()))]
     StartTimedOut {
         line: String,
         /// `None`: the user that runs trueup.
@@ -18,9 +19,9 @@ pub(crate) enum ExecError {
         limit: Duration,
     },
     /// Stopped before its program began.
-    #[error("`{line}` was killed: trueup was asked to stop")]
+    #[error("`{}` was killed: trueup was asked to stop", first_line(line))]
     Stopped { line: String },
-    #[error("`{line}` {ended}{}", printed_output(output))]
+    #[error("`{}` {ended}{}", first_line(line), printed_output(output))]
     Failed {
         line: String,
         ended: ExitReason,

@@ -11,6 +11,8 @@ pub(crate) enum ExitReason {
     Exited(i32),
     /// Killed by this signal, which trueup did not send.
     Signalled(i32),
+    /// It was killed when the machine, or what limits the memory of trueup, had no memory left.
+    OutOfMemory,
     /// trueup killed it at its deadline.
     TimedOut(Duration),
     /// Its exit status is unknown: another process traces it and withholds the status.
@@ -39,6 +41,7 @@ impl std::fmt::Display for ExitReason {
                     .map_or_else(|_| signal.to_string(), |signal| signal.to_string());
                 write!(f, "was killed by {name}")
             }
+            ExitReason::OutOfMemory => write!(f, "was killed: out of memory"),
             ExitReason::TimedOut(limit) => write!(
                 f,
                 "was killed: not finished within its timeout of {} s",
@@ -50,6 +53,23 @@ impl std::fmt::Display for ExitReason {
             ),
             ExitReason::Stopped => write!(f, "was killed: trueup was asked to stop"),
         }
+    }
+}
+
+/// How often the kernel killed a process for want of memory, since boot.
+pub(super) fn oom_kills() -> Option<u64> {
+    let counters = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let mut lines = counters.lines();
+    lines.find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+}
+
+impl ExitReason {
+    /// Whether SIGKILL ended it, or a child of its shell, which exits with the number of the signal then.
+    pub(super) fn is_kill(self) -> bool {
+        const SIGKILL: i32 = 9;
+        const BY_SIGNAL: i32 = 128;
+        matches!(self, ExitReason::Signalled(SIGKILL))
+            || self == ExitReason::Exited(BY_SIGNAL + SIGKILL)
     }
 }
 

@@ -25,11 +25,13 @@ mod terminal;
 mod tests;
 
 pub(crate) use attributes::reset_inherited_attributes;
-pub(crate) use command::{Command, DEFAULT_TIMEOUT, DEFAULT_UMASK, Identity, OutputObserver, PATH};
+pub(crate) use command::{
+    Command, DEFAULT_TIMEOUT, DEFAULT_UMASK, Identity, OutputObserver, PATH, first_line,
+};
 pub(crate) use error::ExecError;
 pub(crate) use exit::{CompletedCommand, ExitReason};
 pub(crate) use memfd::MemFile;
-pub(crate) use output::{LOG_HEADING, LOG_LIMIT, Output, block_quote, without_output};
+pub(crate) use output::{LOG_HEADING, LOG_LIMIT, Output, block_quote};
 pub(crate) use stdio::PipedChild;
 pub(crate) use stop_flag::StopFlag;
 

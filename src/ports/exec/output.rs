@@ -54,12 +54,6 @@ impl Output {
     }
 }
 
-/// The first line of a message. A program's output follows on lines of its own, so it is left out: for lists,
-/// and for files that other users may read.
-pub(crate) fn without_output(message: &str) -> &str {
-    message.lines().next().unwrap_or_default()
-}
-
 /// Quotes a program's output, to be put below a message: no line of it looks like one of trueup's.
 pub(crate) fn block_quote(text: &str) -> String {
     let lines = text.lines().map(|line| format!("  | {line}"));
@@ -107,13 +101,6 @@ mod tests {
         let text = output.text();
         assert!(text.starts_with("first\n") && text.contains("bytes left out"));
         assert_eq!(output.tail(1), "last");
-    }
-
-    #[test]
-    fn one_line_of_a_message_has_no_output() {
-        let message = format!("it exited with 1\n{}", block_quote("secret"));
-        assert_eq!(without_output(&message), "it exited with 1");
-        assert_eq!(without_output("it exited with 1"), "it exited with 1");
     }
 
     #[test]

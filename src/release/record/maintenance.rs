@@ -95,7 +95,7 @@ impl Maintenance {
     pub(crate) fn describe_app(root: &Root, app: &str) -> Option<String> {
         match Maintenance::load(root, app) {
             Ok(found) => found.map(|found| found.describe()),
-            Err(failure) => Some(failure.summary().to_owned()),
+            Err(failure) => Some(failure.summary()),
         }
     }
 

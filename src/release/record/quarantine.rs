@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Sha;
-use crate::ports::exec::without_output;
+use crate::resource::one_line;
 
 /// A sha that failed its gate here: trueup does not activate it until an operator lifts the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub(crate) struct QuarantinedSha {
     /// The release that failed.
     pub release: String,
     pub at: Timestamp,
-    /// The gate's reason, in one line: everybody may read it, so it contains no program output.
+    /// The gate's reason, in one line.
     pub why: String,
     /// The sha that failed, if this one only has the same files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,7 +22,7 @@ pub(crate) struct QuarantinedSha {
 
 impl QuarantinedSha {
     pub(super) fn truncate_reason(&mut self) {
-        self.why = without_output(&self.why).to_owned();
+        self.why = one_line(&self.why);
     }
 
     /// The quarantine of another sha with the same files.
@@ -32,15 +32,15 @@ impl QuarantinedSha {
             sha: sha.clone(),
             release: self.release.clone(),
             at,
-            why: without_output(&self.why).to_owned(),
+            why: one_line(&self.why),
             same_files_as: Some(failed.clone()),
         }
     }
 
     /// `quarantined since …: health answered 500`, in a line.
     pub(crate) fn describe(&self) -> String {
-        let line = match without_output(&self.why) {
-            "" => "no reason on record",
+        let line = match one_line(&self.why) {
+            line if line.is_empty() => "no reason on record".to_owned(),
             line => line,
         };
         let same = match &self.same_files_as {

@@ -178,7 +178,7 @@ pub(crate) fn keep_links(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
         }
         Err(failure) => {
             entry.status = StageStatus::Failed;
-            entry.why = Some(failure.summary().to_owned());
+            entry.why = Some(failure.summary());
         }
     }
     attempt.put_stage(entry);

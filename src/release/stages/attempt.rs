@@ -111,7 +111,7 @@ impl Attempt<'_, '_> {
             Err(_) if host.stop.is_set() => {}
             Err(failure) => {
                 entry.status = StageStatus::Failed;
-                entry.why = Some(failure.summary().to_owned());
+                entry.why = Some(failure.summary());
             }
         }
         self.entry_mut().put_stage(entry);
@@ -168,7 +168,7 @@ impl Attempt<'_, '_> {
             (entry.failures, entry.given_up) = (0, false);
         }
         entry.failed_as = Some(attempted);
-        entry.why = Some(failure.summary().to_owned());
+        entry.why = Some(failure.summary());
         entry.at = now;
         entry.failures += 1;
         entry.given_up |= give_up;

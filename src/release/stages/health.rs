@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::excerpt::excerpt;
 use super::listener::{self, ListenerCheck, ListenerState, ServiceUids};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::http::HttpClient;
-use crate::ports::secrets;
 use crate::release::app::health::HealthCheck;
 use crate::release::app::spec::ReleaseSpec;
 use crate::resource::Failure;
 
 /// Most bytes of a response that are read.
 const MAX_RESPONSE_BODY: usize = 1 << 20;
-
-/// Characters of a wrong response in an error.
-const MAX_SHOWN_CHARS: usize = 200;
 
 /// The headers of the health check, and of `defaults` those that it does not set itself.
 pub(super) fn request_headers<'a>(
@@ -108,21 +105,12 @@ fn is_not_up_yet(status: u16) -> bool {
     matches!(status, 429 | 502..=504)
 }
 
-/// The start of a response in one line, without secrets.
+/// What the response says, for the end of a complaint.
 fn response_excerpt(text: &str) -> String {
-    // Redacted before it is cut, because half a secret is not recognized.
-    let text = secrets::redact(text.trim());
-    if text.is_empty() {
-        return String::new();
+    match excerpt(text) {
+        line if line.is_empty() => line,
+        line => format!("; it said: {line}"),
     }
-    let line: String = text
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(MAX_SHOWN_CHARS)
-        .collect();
-    format!("; it said: {line}")
 }
 
 /// Runs the health check once, as the gate does; `None`: the app has no health check, and no other user holds

@@ -8,6 +8,7 @@ pub(super) mod build;
 pub(super) mod copy;
 pub(super) mod description;
 pub(super) mod environment;
+mod excerpt;
 pub(crate) mod files;
 pub(super) mod folders;
 pub(super) mod gate;

@@ -48,7 +48,7 @@ pub(crate) fn restore_previous(
         record: &mut record,
         name: trial.name.clone(),
     };
-    record_gate(&mut attempt, StageStatus::Failed, Some(why.summary()));
+    record_gate(&mut attempt, StageStatus::Failed, Some(&why.summary()));
     let Some(to) = to else {
         // It stays, so its crashes so far do not count any more.
         attempt.record.set_trial(Some(RecordedTrial {
@@ -60,7 +60,7 @@ pub(crate) fn restore_previous(
     };
     quarantine(&deployment, attempt.entry(), why)?;
     write_to_log(&deployment, &attempt.name, &why.message)?;
-    attempt.set_status(ReleaseStatus::Bad, Some(why.summary().to_owned()));
+    attempt.set_status(ReleaseStatus::Bad, Some(why.summary()));
     restore(
         &deployment,
         &mut record,

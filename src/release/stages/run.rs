@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::environment::environment;
 use crate::digest::digest;
 use crate::ports::exec::{
-    CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output, OutputObserver,
+    CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output, OutputObserver, first_line,
 };
 use crate::ports::root::{Attrs, Folder};
 use crate::release::app::outputs::SharedOutputs;
@@ -291,7 +291,13 @@ fn step_failure(
     task: &Task<'_>,
     done: &CompletedCommand,
 ) -> Failure {
-    let message = format!("step `{}` ({}) {}", task.name, task.run, done.exit_reason);
+    let command = task.run.to_string();
+    let message = format!(
+        "step `{}` ({}) {}",
+        task.name,
+        first_line(&command),
+        done.exit_reason
+    );
     let failure = match done.output.tail(MAX_SHOWN_LINES) {
         tail if tail.is_empty() => Failure::new(message + " (it printed nothing)"),
         tail => Failure::new(message).with_log_tail(&tail),

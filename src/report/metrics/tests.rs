@@ -74,10 +74,11 @@ fn last() -> PassSummary {
         store_answered: Some("2026-11-21T04:43:01Z".parse().unwrap()),
         good: None,
         ended_ms: None,
-        rhythm: Some(crate::report::history::TimerPeriod::new(
+        rhythm: Some(crate::report::pass_summary::TimerPeriod::new(
             Some(Duration::from_secs(19)),
             Duration::ZERO,
         )),
+        journalled: None,
     }
 }
 

@@ -84,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "apply",
             "desired",
+            "digest",
             "exit",
             "owed",
             "plan",

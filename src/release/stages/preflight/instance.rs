@@ -83,7 +83,8 @@ fn ended_verdict(end: TransientEnd, completed: &CompletedCommand) -> Result<Verd
         // systemd forgets a unit that ended well.
         (TransientEnd::Exited, reason)
         | (TransientEnd::NotStarted, reason @ ExitReason::Exited(0)) => {
-            let was_killed = reason == ExitReason::Signalled(SIGKILL);
+            let was_killed =
+                reason == ExitReason::Signalled(SIGKILL) || reason == ExitReason::OutOfMemory;
             (format!("{reason} before it answered"), was_killed)
         }
         (TransientEnd::NotStarted, reason) => {
