@@ -5,6 +5,7 @@
 
 mod after_gate;
 mod bake;
+mod covered_files;
 mod duties;
 mod followers;
 mod readiness;
@@ -26,6 +27,7 @@ use crate::ports::root::RootError;
 use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun, Verb};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
+pub(crate) use covered_files::{check_covered_files, known_failing_checks};
 use followers::Followers;
 pub(crate) use restart::{AppRestart, RestartParams, ServiceRestart, restart};
 pub(crate) use result::{AppliedResource, ResourceResult};
@@ -106,8 +108,9 @@ pub(crate) fn apply(
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
         applier.finish_trial(resource)?;
     }
+    let failing = check_covered_files(catalog, host)?;
     for resource in &resources {
-        applier.fail_if_unhealthy(resource);
+        applier.fail_if_unhealthy(resource, failing.get(&resource.id));
     }
     let mut results = applier.results;
     let in_order = resources
@@ -304,12 +307,16 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Fails a resource that is unhealthy and was not changed. Runs last and does not skip its dependents,
-    /// whose changes may be the repair.
-    fn fail_if_unhealthy(&mut self, resource: &'a Resource) {
+    /// Fails a resource that is unhealthy, or concerned by a check that fails, and was not changed. Runs last and does
+    /// not skip its dependents, whose changes may be the repair.
+    fn fail_if_unhealthy(&mut self, resource: &'a Resource, failing_check: Option<&Failure>) {
         let entry = self.result_mut(resource);
         let is_unchanged = matches!(entry.result, ResourceResult::Unchanged);
         if !is_unchanged || !entry.fulfilled.is_empty() || !entry.owed.is_empty() {
+            return;
+        }
+        if let Some(failure) = failing_check {
+            self.result_mut(resource).result = ResourceResult::Failed(None, failure.clone());
             return;
         }
         if resource.body.service().is_none() {

@@ -73,11 +73,11 @@ impl<'a> ValidatedSets<'a> {
             let Some(name) = resource.body.check_name() else {
                 continue;
             };
-            let Some((name, argv)) = catalog.checks.get_key_value(name) else {
+            let Some((name, check)) = catalog.checks.get_key_value(name) else {
                 continue;
             };
             let set = sets.entry(name).or_insert(ValidatedSet {
-                argv,
+                argv: &check.run,
                 last_member: &resource.id,
                 changed: BTreeSet::new(),
             });
@@ -192,7 +192,7 @@ pub(crate) fn recover_interrupted(
         let verdict = catalog
             .checks
             .get(&name)
-            .map(|argv| check_result(argv, host));
+            .map(|check| check_result(&check.run, host));
         let note = match verdict {
             Some(Ok(())) => {
                 format!("a pass was interrupted before the check `{name}`; it passes now")

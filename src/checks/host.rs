@@ -11,7 +11,7 @@ use crate::ports::{Host, STATE_DIR};
 use crate::problem::Problem;
 use crate::release::{self, Maintenance, ReleaseSpec};
 use crate::resource::FailureKind;
-use crate::role::Catalog;
+use crate::role::{Catalog, ConfigCheck};
 use crate::settings::Settings;
 
 /// Minimum free share of a filesystem, in percent.
@@ -102,7 +102,7 @@ pub(super) fn run_role_checks(
     running: Option<&Holder>,
     announce: &mut dyn FnMut(Check),
 ) {
-    for (name, argv) in &catalog.checks {
+    for (name, ConfigCheck { run: argv, .. }) in &catalog.checks {
         if host.stop.is_set() {
             return;
         }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::cron::{CronStatus, cron_jobs};
-use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, desired, list_some};
+use super::selection::list_some;
+use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, desired};
 use crate::plan::Selection;
 use crate::ports::Host;
 use crate::problem::{Problem, nearest};

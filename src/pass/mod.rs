@@ -12,6 +12,7 @@ mod exposed_secrets;
 mod log;
 mod record;
 mod restart;
+mod selection;
 mod status;
 
 use std::cell::OnceCell;
@@ -32,7 +33,7 @@ use crate::ports::packages::Packages;
 use crate::ports::root::{Root, RootError};
 use crate::ports::store::{Store, StoreError};
 use crate::ports::{Host, services, store};
-use crate::problem::{Problem, nearest};
+use crate::problem::Problem;
 use crate::release::{self, Maintenance};
 use crate::report::{History, Report, ReportHeader};
 use crate::role::{self, Catalog};
@@ -177,8 +178,9 @@ impl Session {
             save_last_good: false,
         };
         let (catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
-        let selection = select(&catalog, options)?;
-        let plan = plan::build_plan(&catalog, &self.host, &selection);
+        let selection = selection::select(&catalog, options.only.as_deref())?;
+        let mut plan = plan::build_plan(&catalog, &self.host, &selection);
+        plan.mark_failing(&apply::known_failing_checks(&catalog, &self.host));
         let heading = self.report_header(started, plan.deployed_shas.clone(), &desired, Vec::new());
         Ok(Report::from_plan(heading, &catalog, &plan))
     }
@@ -251,7 +253,7 @@ impl Session {
             save_last_good: true,
         };
         let (catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
-        let selection = select(&catalog, options)?;
+        let selection = selection::select(&catalog, options.only.as_deref())?;
         let mut notes = apply::recover_interrupted(&catalog, &self.host)?;
         notes.extend(
             self.exposed_secrets(&catalog)
@@ -261,10 +263,12 @@ impl Session {
         if let Some(lift) = &options.lift_quarantine {
             notes.extend(self.lift_quarantine(lift, &catalog, &selection)?);
         }
+        let failing = apply::check_covered_files(&catalog, &self.host)?;
         let mut plan = plan::build_plan(&catalog, &self.host, &selection);
         if apply::repeat_trials(&catalog, &plan, &selection, &self.host) {
             plan = plan::build_plan(&catalog, &self.host, &selection);
         }
+        plan.mark_failing(&failing);
         let report = if plan.is_empty() && !plan.has_outdated_records() {
             apply::run_maintenance(&catalog, &plan, &self.host);
             notes.extend(plan.warnings.iter().cloned());
@@ -349,36 +353,6 @@ impl Session {
     /// The folder that stands for `/`, as templates see it.
     fn root_text(&self) -> String {
         self.host.root.path().display().to_string()
-    }
-}
-
-fn select(catalog: &Catalog, options: &PassOptions) -> Result<Selection, PassError> {
-    let Some(id) = &options.only else {
-        return Ok(Selection::all());
-    };
-    if catalog.find(id).is_some() {
-        return Ok(Selection::only(catalog, id));
-    }
-    let known = || {
-        catalog
-            .resources
-            .iter()
-            .map(|resource| resource.id.as_str())
-    };
-    let problem = Problem::new(format!("--only: there is no resource `{id}`"));
-    Err(PassError::Usage(Box::new(match nearest(id, known()) {
-        Some(near) => problem.hint(format!("did you mean `{near}`?")),
-        None => problem.hint(list_some(&known().collect::<Vec<_>>())),
-    })))
-}
-
-/// "there are `a`, `b` and 3 more": enough to show the form of the ids.
-fn list_some(ids: &[&str]) -> String {
-    let shown: Vec<String> = ids.iter().take(8).map(|id| format!("`{id}`")).collect();
-    let more = ids.len().saturating_sub(shown.len());
-    match more {
-        0 => format!("there are {}", shown.join(", ")),
-        more => format!("there are {} and {more} more", shown.join(", ")),
     }
 }
 

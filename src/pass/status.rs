@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::cron::{CronStatus, cron_jobs};
-use super::{ManifestSource, PassError, PassOptions, Selection, Session, plan};
+use super::{ManifestSource, PassError, PassOptions, Selection, Session, apply, plan};
 use crate::desired::Sha;
 use crate::plan::{Plan, PlannedOutcome};
 use crate::ports::lock;
@@ -90,6 +90,7 @@ impl Session {
         let started = self.start_time();
         let (catalog, desired) = self.compile(ManifestSource::LastGood, &PassOptions::default())?;
         let mut plan = plan::build_plan(&catalog, &self.host, &Selection::all());
+        plan.mark_failing(&apply::known_failing_checks(&catalog, &self.host));
         let mut notes = plan.warnings.clone();
         match drop_denied(&mut plan) {
             0 => {}

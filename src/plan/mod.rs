@@ -93,6 +93,17 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Fails the resources that nothing is planned for, for a reason that no change would repair.
+    pub(crate) fn mark_failing(&mut self, failing: &BTreeMap<String, Failure>) {
+        for step in self.steps.iter_mut().filter(|step| step.is_unchanged()) {
+            if let Some(failure) = failing.get(&step.id) {
+                step.outcome = PlannedOutcome::Failed(failure.clone());
+            }
+        }
+    }
+}
+
 /// The resources that a pass covers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selection(Option<BTreeSet<String>>);

@@ -49,13 +49,16 @@ const TELLING: [&str; 22] = [
 ];
 
 /// Words of lines that say nothing new, in lower case: npm's pointer to its log, summaries that follow the error.
-const EMPTY: [&str; 6] = [
+const EMPTY: [&str; 9] = [
     "a complete log of this run",
     "npm err! code",
     "npm error code",
     "loading failure!",
     "some protocols failed to start their listeners",
     "still could not bind()",
+    "test failed",
+    "errors found in configuration",
+    "error(s) found in configuration",
 ];
 
 /// The first line of a message and, if a program's output follows it, the line of that which tells most.
@@ -146,6 +149,14 @@ mod tests {
             (
                 "[ALERT] (115) : Binding [/etc/haproxy/haproxy.cfg:9] for frontend f: cannot bind socket (Address already in use) for [0.0.0.0:80]\n[ALERT]    (115) : [/usr/sbin/haproxy.main()] Some protocols failed to start their listeners! Exiting.\n[WARNING]  (115) : Loading failure!\nhaproxy.service: Deactivated successfully.\nReloaded haproxy.service - HAProxy Load Balancer.\n",
                 "[ALERT] (115) : Binding [/etc/haproxy/haproxy.cfg:9] for frontend f: cannot bind socket (Address already in use) for [0.0.0.0:80]",
+            ),
+            (
+                "nginx: [emerg] unknown directive \"lisen\" in /etc/nginx/conf.d/hand.conf:1\nnginx: configuration file /etc/nginx/nginx.conf test failed\n",
+                "nginx: [emerg] unknown directive \"lisen\" in /etc/nginx/conf.d/hand.conf:1",
+            ),
+            (
+                "[ALERT]    (12) : config : parsing [/etc/haproxy/haproxy.cfg:3] : unknown keyword 'x' in 'global' section\n[ALERT]    (12) : config : Error(s) found in configuration file : /etc/haproxy/haproxy.cfg\n[ALERT]    (12) : config : Fatal errors found in configuration.\n",
+                "[ALERT] (12) : config : parsing [/etc/haproxy/haproxy.cfg:3] : unknown keyword 'x' in 'global' section",
             ),
             ("one\n  two   words\n", "two words"),
         ] {

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::check::ConfigCheck;
 use super::draft::Draft;
 use super::resource::Resource;
 use crate::problem::{Problem, Problems, nearest};
 use crate::release::ReleaseSpec;
-use crate::resource::{Argv, Trigger};
+use crate::resource::Trigger;
 use crate::yaml::{Node, NodeKind};
 
 /// Everything that the roles describe for a node, in order.
 pub(crate) struct Catalog {
     pub resources: Vec<Resource>,
     /// Commands that check sets of files together, by name.
-    pub checks: BTreeMap<String, Argv>,
+    pub checks: BTreeMap<String, ConfigCheck>,
     /// The ports that this node publishes to peers, by name.
     pub ports: BTreeMap<String, u16>,
     by_id: HashMap<String, usize>,
@@ -28,7 +29,7 @@ impl Catalog {
     pub(super) fn build(
         drafts: Vec<Draft>,
         left_out: &[String],
-        checks: BTreeMap<String, Argv>,
+        checks: BTreeMap<String, ConfigCheck>,
     ) -> Result<Catalog, Problems> {
         let mut problems = Vec::new();
         let (drafts, aliases) = merge_duplicates(drafts, &mut problems);
@@ -60,7 +61,7 @@ impl Catalog {
         }
     }
 
-    fn index(mut resources: Vec<Resource>, checks: BTreeMap<String, Argv>) -> Catalog {
+    fn index(mut resources: Vec<Resource>, checks: BTreeMap<String, ConfigCheck>) -> Catalog {
         let ids = resources.iter().enumerate();
         let by_id: HashMap<String, usize> = ids.map(|(at, r)| (r.id.clone(), at)).collect();
         let watched: Vec<usize> = resources
@@ -355,7 +356,7 @@ fn check_unique_ids(resources: &[Resource], problems: &mut Vec<Problem>) {
 
 fn check_known_checks(
     resources: &[Resource],
-    checks: &BTreeMap<String, Argv>,
+    checks: &BTreeMap<String, ConfigCheck>,
     problems: &mut Vec<Problem>,
 ) {
     for resource in resources {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::catalog::Catalog;
+use super::check::ConfigCheck;
 use super::context::node_scope;
 use super::draft::{Draft, FieldParameters, ResourceNode, name_unset_parameter};
 use super::for_each;
@@ -19,7 +20,6 @@ use crate::desired::DesiredState;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
 use crate::problem::{Problem, Problems};
-use crate::resource::Argv;
 use crate::settings::Settings;
 use crate::yaml::{self, Node, NodeKind};
 
@@ -33,7 +33,7 @@ pub(crate) struct RoleExpansion<'a, 'p> {
     drafts: Vec<Draft>,
     /// Ids whose `when` was false.
     skipped_ids: Vec<String>,
-    checks: BTreeMap<String, Argv>,
+    checks: BTreeMap<String, ConfigCheck>,
     ports: RolePorts,
 }
 
@@ -219,18 +219,26 @@ impl RoleExpansion<'_, '_> {
             .renderer
             .render_tree(&role.map_field("checks")?, scope, &|_| true)?;
         for entry in checks.as_map().unwrap_or_default() {
-            let argv: Argv =
-                yaml::decode(&entry.value).map_err(|p| p.field(format!("checks.{}", entry.key)))?;
+            let check = ConfigCheck::decode(&entry.value)
+                .map_err(|problem| problem.field(format!("checks.{}", entry.key)))?;
             match self.checks.get(&entry.key) {
-                Some(other) if *other != argv => {
+                Some(other) if other.run != check.run => {
                     return Err(Problem::new(format!(
-                        "another role has a different check `{}`: {other}",
-                        entry.key
+                        "another role has a different check `{}`: {}",
+                        entry.key, other.run
                     ))
                     .at(&entry.key_at)
                     .field("checks"));
                 }
-                _ => self.checks.insert(entry.key.clone(), argv),
+                // Another role may cover other files with it.
+                Some(other) => {
+                    let mut covers = other.covers.clone();
+                    covers.extend(check.covers);
+                    let run = check.run;
+                    self.checks
+                        .insert(entry.key.clone(), ConfigCheck { run, covers })
+                }
+                None => self.checks.insert(entry.key.clone(), check),
             };
         }
         Ok(())

@@ -6,6 +6,7 @@
 //! anywhere changes nothing.
 
 mod catalog;
+mod check;
 mod comments;
 mod context;
 mod dependents;
@@ -37,6 +38,7 @@ mod value_check;
 mod value_schema;
 
 pub(crate) use catalog::Catalog;
+pub(crate) use check::ConfigCheck;
 pub(crate) use expand::expand;
 pub(crate) use explain::explain;
 pub(crate) use item_lists::{ItemList, item_lists};

@@ -48,9 +48,9 @@ fn nothing_that_root_runs_is_writable_by_unprivileged_users() {
 /// Paths that checks, links, commands, watches and services make root use.
 fn paths_that_root_uses(catalog: &Catalog) -> Vec<String> {
     let mut opened: Vec<String> = Vec::new();
-    for argv in catalog.checks.values() {
+    for check in catalog.checks.values() {
         opened.extend(
-            absolute_paths(&argv.to_string())
+            absolute_paths(&check.run.to_string())
                 .into_iter()
                 .map(str::to_owned),
         );

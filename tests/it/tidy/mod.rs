@@ -76,7 +76,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "apply",
         &[
-            "kind", "owed", "plan", "ports", "release", "resource", "role",
+            "digest", "kind", "owed", "plan", "ports", "release", "resource", "role",
         ],
     ),
     (

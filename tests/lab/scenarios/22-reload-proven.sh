@@ -1,5 +1,5 @@
 #!/bin/bash
-# 22-reload-proven: a reload counts once the program uses its new configuration, and is owed until then
+# 22-reload-proven: a reload counts once the program uses its new configuration; a broken file is found before one is due
 # timeout: 240
 # packages: haproxy
 # shellcheck source=tests/lab/lib.sh
@@ -68,6 +68,27 @@ free 8004
 settings site '{port: 8004}'
 check "the pass after one that was killed in a reload" on web trueup converge
 same "reloads again" 200 "$(answers 8004)"
+
+check_runs() { on web sh -c 'cat /root/checks 2>/dev/null | wc -l'; }
+on web sh -c 'printf "%s\n" "#!/bin/sh" "echo run >>/root/checks" "exec nginx -t" >/usr/local/sbin/count-nginx-t; chmod 755 /usr/local/sbin/count-nginx-t'
+on web sed -i 's/checks: .*/checks: {nginx: {run: [count-nginx-t], covers: [\/etc\/nginx\/conf.d]}}/' /etc/trueup/roles/site.yml
+check "a check of all that nginx reads runs once" on web trueup converge
+check "not in a pass after which nothing changed" on web trueup converge
+same "there was one run" 1 "$(check_runs)"
+on web sh -c 'echo "server { lisen 8009; }" >/etc/nginx/conf.d/hand.conf'
+code "a file that nobody manages breaks nginx's next reload: the pass says so" 1 on web trueup converge
+has "with the file and line" 'unknown directive "lisen" in /etc/nginx/conf.d/hand.conf:1' "$output"
+code "status says so" 1 on web trueup status
+has "in its first lines" 'why: service:nginx: the check `nginx` fails: ' "$(head -n 2 <<<"$output")"
+has "with the file and line" 'unknown directive "lisen" in /etc/nginx/conf.d/hand.conf:1' "$(head -n 2 <<<"$output")"
+code "so does a plan" 1 on web trueup plan
+has "with the file" '/etc/nginx/conf.d/hand.conf:1' "$output"
+same "nginx serves as before" 200 "$(answers 8004)"
+on web rm /etc/nginx/conf.d/hand.conf
+check "without the file all is well again" on web trueup converge
+ran=$(check_runs)
+check "and quiet" on web trueup converge
+same "without another run" "$ran" "$(check_runs)"
 
 on web systemctl stop nginx
 balancer 8011
