@@ -1,6 +1,6 @@
 //! Checks that an app's git server grants this host access.
 
-use super::Check;
+use super::{Check, note_for_root};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::release::{self, ReleaseSpec};
@@ -22,6 +22,13 @@ pub(crate) fn check_git(spec: &ReleaseSpec, host: &Host, known: &[String]) -> Ch
         Ok(refs) => Check::good(
             about,
             format!("{} grants access to this host (refs: {refs})", spec.repo),
+        ),
+        Err(failure) if host.root.is_ordinary_user() => note_for_root(
+            about,
+            format!(
+                "this user has not the keys of a pass: {}",
+                failure.summary()
+            ),
         ),
         Err(failure) => Check::bad(about, failure.into()),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Check, bad, note};
+use super::{Check, bad, note, note_for_root};
 use crate::apply;
 use crate::ports::lock::Holder;
 use crate::ports::root::DiskSpace;
@@ -49,7 +49,7 @@ pub(super) fn check_services(catalog: &Catalog, host: &Host, announce: &mut dyn 
         announce(match resource.body.inspect(host) {
             Ok(_) => Check::good(about, "known to its service manager"),
             Err(failure) if failure.is(FailureKind::PermissionDenied) => {
-                note(about, failure.message)
+                note_for_root(about, failure.message)
             }
             Err(failure) if failure.is(FailureKind::NotReady) => bad(
                 about,

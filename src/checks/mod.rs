@@ -100,6 +100,12 @@ fn bad_store(about: impl Into<String>, error: &StoreError) -> Check {
     )
 }
 
+/// What an ordinary user met where a pass, which runs as root, may not.
+fn note_for_root(about: impl Into<String>, message: impl Into<String>) -> Check {
+    let problem = Problem::new(message).hint("`sudo trueup doctor` checks it as a pass would");
+    Check::note(about, problem)
+}
+
 /// A problem to fix, with the remedy.
 fn bad(about: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Check {
     Check::bad(about, Problem::new(message).hint(remedy))

@@ -25,7 +25,7 @@ pub(super) fn check_owed(
         announce(note("owed", "not checked while a pass is running"));
         return;
     }
-    if !host.root.is_privileged() && host.root.is_real() {
+    if host.root.is_ordinary_user() {
         announce(note("owed", "only root can see what is owed"));
         return;
     }

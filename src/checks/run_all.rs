@@ -118,8 +118,11 @@ fn check_store_and_writes(session: &Session, apps: &[String], announce: &mut dyn
     };
     let before = clock.now();
     let (key, environment) = (&settings.manifest, &settings.environment);
-    let checks = super::check_store(store.as_ref(), key, environment, apps);
-    let is_answered = checks.first().is_some_and(|check| !check.is_bad());
+    let is_ordinary_user = session.host.root.is_ordinary_user();
+    let checks = super::check_store(store.as_ref(), key, environment, apps, is_ordinary_user);
+    let is_answered = checks
+        .first()
+        .is_some_and(|check| matches!(check.verdict, Verdict::Good { .. }));
     let clock_check = store
         .server_time()
         .map(|server_time| conditional_writes::check_clock(server_time, before, clock.now()));

@@ -1,16 +1,18 @@
 //! Checks that the store answers, and what its manifest says about the apps of a host.
 
-use super::{Check, bad_store};
+use super::{Check, bad_store, note_for_root};
 use crate::desired::Manifest;
-use crate::ports::store::{GetOutcome, Store};
+use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
-/// Reads the manifest `key`. Also reports the apps that `environment` does not name.
+/// Reads the manifest `key`. Also reports the apps that `environment` does not name. A refusal of an ordinary user, who
+/// has other credentials than a pass, is a note.
 pub(crate) fn check_store(
     store: &dyn Store,
     key: &str,
     environment: &str,
     apps: &[String],
+    is_ordinary_user: bool,
 ) -> Vec<Check> {
     let address = store.address();
     let about = format!("store {address}");
@@ -25,6 +27,9 @@ pub(crate) fn check_store(
                     apps,
                 ),
             ];
+        }
+        Err(error @ StoreError::Refused { .. }) if is_ordinary_user => {
+            return vec![note_for_root(about, format!("this user: {error}"))];
         }
         Err(error) => return vec![bad_store(about, &error)],
     };
@@ -73,17 +78,56 @@ fn not_published(message: String, environment: &str, apps: &[String]) -> Check {
 mod tests {
     use super::super::Verdict;
     use super::*;
-    use crate::ports::store::{MemoryStore, WriteCondition};
+    use crate::ports::store::{Etag, MemoryStore, WriteCondition, double};
 
     fn check_lines(store: &MemoryStore) -> Vec<String> {
         let apps = ["blog".to_owned(), "shop".to_owned()];
-        let checks = check_store(store, "sha_number.yml", "production", &apps);
+        let checks = check_store(store, "sha_number.yml", "production", &apps, false);
         let line = |check: &Check| match &check.verdict {
             Verdict::Good { message } => format!("good {}: {message}", check.about),
             Verdict::Note(problem) => format!("note {}: {problem}", check.about),
             Verdict::Bad(problem) => format!("bad {}: {problem}", check.about),
         };
         checks.iter().map(line).collect()
+    }
+
+    /// A store that refuses every read.
+    #[derive(Debug)]
+    struct Refusing(MemoryStore);
+
+    impl double::StoreDouble for Refusing {
+        fn inner(&self) -> &dyn Store {
+            &self.0
+        }
+
+        fn get(&self, key: &str, _: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+            Err(StoreError::Refused {
+                store: "s3://b".into(),
+                key: key.into(),
+                why: "no AWS credentials".into(),
+                hint: "as the test says",
+            })
+        }
+    }
+
+    #[test]
+    fn refused_store_is_a_note_for_an_ordinary_user_only() {
+        let store = Refusing(MemoryStore::new());
+        let verdict = |is_ordinary_user| {
+            let checks = check_store(
+                &store,
+                "sha_number.yml",
+                "production",
+                &[],
+                is_ordinary_user,
+            );
+            checks.into_iter().next().unwrap().verdict
+        };
+        assert!(matches!(verdict(false), Verdict::Bad(_)));
+        let Verdict::Note(problem) = verdict(true) else {
+            panic!("not a note");
+        };
+        assert!(problem.hint.unwrap().contains("sudo trueup doctor"));
     }
 
     #[test]

@@ -29,7 +29,10 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> 
         let word = if bad == 1 { "problem" } else { "problems" };
         output.print_line(output.paint.bad(&format!("{bad} {word} found")));
     } else if report.outcome == Exit::Converged {
-        output.print_line(output.paint.good("no problems found"));
+        output.print_line(match report.as_ordinary_user {
+            false => output.paint.good("no problems found"),
+            true => "no problems found without root; `sudo trueup doctor` checks the rest".into(),
+        });
     }
     Ok(report.outcome)
 }

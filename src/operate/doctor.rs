@@ -13,6 +13,8 @@ use crate::problem::Problem;
 pub(crate) struct DoctorReport {
     version: u32,
     pub outcome: Exit,
+    /// An ordinary user ran it, so what only root can look at was not checked.
+    pub as_ordinary_user: bool,
     pub checks: Vec<Check>,
 }
 
@@ -28,8 +30,12 @@ pub(crate) fn run(
         on_check(&check);
         checks.push(check);
     };
+    let mut as_ordinary_user = false;
     match Session::open(paths, stop.clone()) {
-        Ok(session) => checks::run_all(&session, &mut add),
+        Ok(session) => {
+            as_ordinary_user = session.host.root.is_ordinary_user();
+            checks::run_all(&session, &mut add);
+        }
         // Without settings nothing else can be checked.
         Err(PassError::Input(problems)) => {
             for problem in problems.0 {
@@ -52,6 +58,7 @@ pub(crate) fn run(
             (false, true) => Exit::Stopped,
             (false, false) => Exit::Converged,
         },
+        as_ordinary_user,
         checks,
     })
 }

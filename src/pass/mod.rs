@@ -10,6 +10,7 @@ mod cron;
 mod error;
 mod exposed_secrets;
 mod log;
+mod preview;
 mod record;
 mod restart;
 mod selection;
@@ -24,7 +25,7 @@ use crate::apply::{self, ApplyParams, Event};
 use crate::desired::{self, DesiredState, ResumePolicy};
 use crate::exit::Exit;
 use crate::facts::Facts;
-use crate::fleet::{PeerSource, PublishOutcome};
+use crate::fleet::PublishOutcome;
 use crate::plan::{self, Plan, Selection};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
@@ -36,7 +37,7 @@ use crate::ports::{Host, services, store};
 use crate::problem::Problem;
 use crate::release::{self, Maintenance};
 use crate::report::{History, Report, ReportHeader};
-use crate::role::{self, Catalog};
+use crate::role::Catalog;
 use crate::settings::{self, Settings};
 
 pub(crate) use announce::announce_no_session;
@@ -167,32 +168,6 @@ impl Session {
         }
         let store = self.open_store()?;
         Ok(self.shared_store.get_or_init(|| store).as_ref())
-    }
-
-    /// Reports what a pass would do. Writes nothing and does not record the manifest's generation as acted
-    /// on.
-    pub(crate) fn plan(&self, options: &PassOptions) -> Result<Report, PassError> {
-        let started = self.start_time();
-        let ask = desired::ReadOptions {
-            force: options.force,
-            save_last_good: false,
-        };
-        let (catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
-        let selection = selection::select(&catalog, options.only.as_deref())?;
-        let mut plan = plan::build_plan(&catalog, &self.host, &selection);
-        plan.mark_failing(&apply::known_failing_checks(&catalog, &self.host));
-        let heading = self.report_header(started, plan.deployed_shas.clone(), &desired, Vec::new());
-        Ok(Report::from_plan(heading, &catalog, &plan))
-    }
-
-    /// Validates roles, templates and settings without inspecting the host or asking the store. Returns the
-    /// number of resources.
-    pub(crate) fn validate(&self) -> Result<usize, PassError> {
-        let mut peers = PeerSource::last_known(&self.settings, &self.host);
-        let expanded = role::expand(&self.settings, &self.facts, &mut peers, &self.root_text())?;
-        self.open_store()?;
-        let catalog = expanded.resolve(&DesiredState::empty())?;
-        Ok(catalog.resources.len())
     }
 
     /// Runs a pass and publishes the host's record. The caller holds the lock.

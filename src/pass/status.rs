@@ -1,14 +1,12 @@
 //! The current state of a host: drift, and for each app its pin, its quarantine and whether it serves.
 //! Read-only, and limited to what the calling user may read.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
 use super::cron::{CronStatus, cron_jobs};
+use super::preview::HiddenSteps;
 use super::{ManifestSource, PassError, PassOptions, Selection, Session, apply, plan};
 use crate::desired::Sha;
-use crate::plan::{Plan, PlannedOutcome};
 use crate::ports::lock;
 use crate::release::{self, Overrides, Pin, QuarantinedSha, ReleaseSpec, RunningStep};
 use crate::report::Report;
@@ -92,13 +90,8 @@ impl Session {
         let mut plan = plan::build_plan(&catalog, &self.host, &Selection::all());
         plan.mark_failing(&apply::known_failing_checks(&catalog, &self.host));
         let mut notes = plan.warnings.clone();
-        match drop_denied(&mut plan) {
-            0 => {}
-            denied => notes.push(format!(
-                "only root can inspect {denied} of {} resources",
-                plan.steps.len()
-            )),
-        }
+        let hidden = HiddenSteps::take(&mut plan);
+        notes.extend(hidden.note("status"));
         let apps = catalog.releases();
         let apps = apps.map(|(resource, spec)| self.app_status(resource, spec, &catalog));
         let apps: Vec<AppStatus> = apps.collect();
@@ -110,6 +103,7 @@ impl Session {
         }
         let heading = self.report_header(started, plan.deployed_shas.clone(), &desired, notes);
         let mut report = Report::from_plan(heading, &catalog, &plan);
+        hidden.subtract_from(&mut report);
         if let Some(why) = self.publish_error() {
             report.mark_unpublished(why);
         }
@@ -167,26 +161,6 @@ impl Session {
             release::check_health(spec, sha, &self.host, &runs_as).into_iter(),
         )
     }
-}
-
-/// Drops steps from the plan that the calling user may not inspect; returns their number.
-fn drop_denied(plan: &mut Plan) -> usize {
-    let mut unseen = BTreeSet::new();
-    for step in &mut plan.steps {
-        if matches!(&step.outcome, PlannedOutcome::Failed(failure) if failure.is(FailureKind::PermissionDenied))
-        {
-            step.outcome = PlannedOutcome::Unchanged;
-            unseen.insert(step.id.clone());
-        }
-    }
-    // An uninspected dependency looks missing, and thus as if it caused an obligation.
-    for step in &mut plan.steps {
-        step.obligations.retain_mut(|obligation| {
-            obligation.causes.retain(|cause| !unseen.contains(cause));
-            !obligation.causes.is_empty()
-        });
-    }
-    unseen.len()
 }
 
 #[cfg(test)]

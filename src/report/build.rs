@@ -240,5 +240,6 @@ fn count_rows(rows: &[ResourceReport], resources: usize) -> Counts {
         restarted: paid(Duty::Restart),
         reloaded: paid(Duty::Reload),
         owed: rows.iter().map(|row| row.owed.len()).sum(),
+        not_inspected: 0,
     }
 }

@@ -83,6 +83,17 @@ pub(crate) struct Counts {
     pub restarted: usize,
     pub reloaded: usize,
     pub owed: usize,
+    /// Those that the user who runs trueup may not inspect; never so in a pass.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_inspected: usize,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// One app of this host.

@@ -179,6 +179,7 @@ pub(crate) fn summary_line(paint: Paint, report: &Report) -> String {
     add(counts.skipped, "skipped");
     add(counts.waiting, "waiting");
     add(counts.owed, "owed");
+    add(counts.not_inspected, "not inspected");
     parts.push(format!("{} right", counts.right));
     let word = report.outcome.word();
     let word = match report.outcome {

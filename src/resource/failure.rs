@@ -188,6 +188,10 @@ impl From<ServiceError> for Failure {
                 kind: FailureKind::NotReady,
                 ..failure
             },
+            ServiceError::PermissionDenied { .. } => Failure {
+                kind: FailureKind::PermissionDenied,
+                ..failure
+            },
             ServiceError::Failed { log, .. } if !log.is_empty() => {
                 failure.with_log_tail(&log.join("\n"))
             }
@@ -199,6 +203,20 @@ impl From<ServiceError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn service_manager_that_only_root_may_ask_is_no_error() {
+        let denied = ServiceError::PermissionDenied {
+            supervisor: "supervisord",
+            why: "/run/supervisor.sock: Permission denied".into(),
+        };
+        let failure = Failure::from(denied);
+        assert!(failure.is(FailureKind::PermissionDenied), "{failure:?}");
+        assert_eq!(
+            failure.message,
+            "only root can ask supervisord: /run/supervisor.sock: Permission denied"
+        );
+    }
 
     #[test]
     fn neither_message_nor_hint_shows_a_registered_secret() {

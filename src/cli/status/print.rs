@@ -118,10 +118,15 @@ fn counts_text(counts: Counts) -> String {
         changed,
         waiting,
         owed,
+        not_inspected,
         ..
     } = counts;
     let mut text = format!("{right} right, {changed} differ");
-    for (number, word) in [(waiting, "waiting"), (owed, "owed")] {
+    for (number, word) in [
+        (waiting, "waiting"),
+        (owed, "owed"),
+        (not_inspected, "not inspected"),
+    ] {
         if number > 0 {
             text += &format!(", {number} {word}");
         }

@@ -61,6 +61,7 @@ impl Init<'_> {
             &settings.manifest,
             &settings.environment,
             &names,
+            false,
         );
         let is_answered = checks.first().is_some_and(|check| !check.is_bad());
         self.checks.extend(checks);

@@ -135,6 +135,11 @@ impl Root {
         self.euid.is_root()
     }
 
+    /// Whether trueup runs as an ordinary user of a real host, who cannot inspect all that a pass can.
+    pub(crate) fn is_ordinary_user(&self) -> bool {
+        self.is_real() && !self.is_privileged()
+    }
+
     /// The id of the user that trueup runs as.
     pub(crate) fn current_uid(&self) -> u32 {
         self.euid.as_raw()

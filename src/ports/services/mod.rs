@@ -157,6 +157,12 @@ pub(crate) enum ServiceError {
         supervisor: &'static str,
         why: String,
     },
+    /// The user who runs trueup may not ask it.
+    #[error("only root can ask {supervisor}: {why}")]
+    PermissionDenied {
+        supervisor: &'static str,
+        why: String,
+    },
     /// `log` contains the last lines that the service printed, newest last; may be empty.
     #[error("{verb} of {name} failed: {why}")]
     Failed {

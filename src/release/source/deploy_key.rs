@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::ports::Host;
-use crate::resource::Failure;
+use crate::resource::{Failure, FailureKind};
 
 /// Largest private key, in bytes.
 const MAX_KEY: usize = 64 << 10;
@@ -19,7 +19,12 @@ pub(crate) fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<Strin
         .root
         .read_trusted(path, MAX_KEY, owner)
         .map_err(|error| {
-            let failure = Failure::new(format!("cannot read the deploy key {shown}: {error}"));
+            let kind = match error.is_permission_denied() {
+                true => FailureKind::PermissionDenied,
+                false => FailureKind::Error,
+            };
+            let message = format!("cannot read the deploy key {shown}: {error}");
+            let failure = Failure::of_kind(kind, message);
             match error.hint() {
                 Some(hint) => failure.hint(hint),
                 None => failure,

@@ -46,6 +46,20 @@ end_load
 differs "another gunicorn runs" "$pid" "$(in_shop pid)"
 has "supervisor comes up with the host" enabled "$(on web systemctl is-enabled supervisor)"
 
+# Without root: what cannot be looked at is no failure.
+as_user() { on web setpriv --reuid nobody --regid nogroup --clear-groups trueup "$@"; }
+on web chmod 755 /etc/trueup
+code "status without root has the outcome of the last pass" 0 as_user status
+has "and says that supervisord is root's" "serving: only root can ask supervisord" "$output"
+has "and how much it did not look at" "not inspected" "$output"
+code "doctor without root finds nothing bad" 0 as_user doctor
+has "and notes what it could not check" "note  service shop:shop_1       only root can ask supervisord" "$output"
+has "nor ask, with credentials that are root's" "note  store s3://" "$output"
+code "ps without root is no failure" 0 as_user ps shop
+has "and says why it is empty" "only root can ask supervisord" "$output"
+code "a plan without root is not taken for that of a pass" 1 as_user plan
+has "and says so" "resources: \`sudo trueup plan\`" "$output"
+
 on web touch /run/before
 pid=$(in_shop pid) holder=$(on web supervisorctl pid shop:shop_0) workers=$(on web pgrep -d, nginx)
 code "a second pass converges" 0 on web trueup converge

@@ -61,6 +61,10 @@ impl Action<'_> {
                 supervisor: "supervisord",
                 why,
             },
+            RpcError::PermissionDenied(why) => ServiceError::PermissionDenied {
+                supervisor: "supervisord",
+                why,
+            },
             RpcError::TimedOut => self.timed_out(limit),
         }
     }

@@ -3,13 +3,28 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use crate::ports::root::Root;
+use crate::ports::root::{Root, RootError};
 
 /// Possible configuration files; the first match wins, as for supervisord itself.
 const CONFIG_FILES: [&str; 2] = ["/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"];
 
 /// Maximum size of the configuration, in bytes.
 const MAX_CONFIG_FILE: usize = 1 << 20;
+
+/// Why the socket cannot be found.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EndpointError {
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl EndpointError {
+    pub(super) fn is_permission_denied(&self) -> bool {
+        matches!(self, EndpointError::Root(error) if error.is_permission_denied())
+    }
+}
 
 /// Supervisord's socket.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,22 +37,19 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// Reads the configuration of the host behind `root`.
-    pub(super) fn load(root: &Root) -> Result<Endpoint, String> {
+    pub(super) fn load(root: &Root) -> Result<Endpoint, EndpointError> {
         for path in CONFIG_FILES {
             let path = Path::new(path);
-            let body = root
-                .read(path, MAX_CONFIG_FILE)
-                .map_err(|e| e.to_string())?;
-            if let Some(body) = body {
+            if let Some(body) = root.read(path, MAX_CONFIG_FILE)? {
                 let text = String::from_utf8_lossy(&body);
                 return Endpoint::parse(&text, path, root)
-                    .map_err(|why| format!("{}: {why}", path.display()));
+                    .map_err(|why| EndpointError::Unusable(format!("{}: {why}", path.display())));
             }
         }
-        Err(format!(
+        Err(EndpointError::Unusable(format!(
             "there is no {} (is its package installed?)",
             CONFIG_FILES[0]
-        ))
+        )))
     }
 
     fn parse(text: &str, path: &Path, root: &Root) -> Result<Endpoint, String> {
@@ -72,12 +84,12 @@ impl Endpoint {
 
     /// The folder of the socket, held open, and a path to the socket through it: no link that a less
     /// privileged user may have planted is followed on the way, and no path is too long for a socket address.
-    pub(super) fn resolve_socket(&self, root: &Root) -> Result<(OwnedFd, PathBuf), String> {
-        let nobody = || format!("nothing listens on {}", self.socket.display());
+    pub(super) fn resolve_socket(&self, root: &Root) -> Result<(OwnedFd, PathBuf), EndpointError> {
+        let nobody =
+            || EndpointError::Unusable(format!("nothing listens on {}", self.socket.display()));
         let folder = self.socket.parent().ok_or_else(nobody)?;
         let name = self.socket.file_name().ok_or_else(nobody)?;
-        let folder = root.open_folder_fd(folder).map_err(|e| e.to_string())?;
-        let folder = folder.ok_or_else(nobody)?;
+        let folder = root.open_folder_fd(folder)?.ok_or_else(nobody)?;
         let path = Path::new("/proc/self/fd")
             .join(std::os::fd::AsRawFd::as_raw_fd(&folder).to_string())
             .join(name);

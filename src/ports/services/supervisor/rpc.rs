@@ -15,7 +15,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointError};
 use crate::ports::root::Root;
 use crate::ports::runtime::block_on;
 use crate::ports::watchdog;
@@ -39,6 +39,8 @@ pub(super) enum RpcError {
     },
     /// Nothing listens, or the listener does not speak supervisord's protocol.
     Unreachable(String),
+    /// The user who runs trueup may not connect.
+    PermissionDenied(String),
     TimedOut,
 }
 
@@ -76,7 +78,7 @@ impl RpcClient {
         params: Vec<Value>,
     ) -> Result<T, RpcError> {
         let _operation = watchdog::begin(format!("supervisord: {method}"), limit);
-        let endpoint = Endpoint::load(&self.root).map_err(RpcError::Unreachable)?;
+        let endpoint = Endpoint::load(&self.root)?;
         let request = MethodCall {
             name: format!("supervisor.{method}").into(),
             params,
@@ -97,22 +99,31 @@ impl RpcClient {
     async fn connect(&self, endpoint: &Endpoint) -> Result<UnixStream, RpcError> {
         let started = Instant::now();
         loop {
-            let found = match endpoint.resolve_socket(&self.root) {
-                Ok((_folder, path)) => UnixStream::connect(path).await.map_err(|error| {
-                    let early = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
-                    let early = early.contains(&error.kind());
-                    (format!("{}: {error}", endpoint.socket.display()), early)
-                }),
-                Err(why) => Err((why, false)),
-            };
-            let (why, early) = match found {
+            let (_folder, path) = endpoint.resolve_socket(&self.root)?;
+            let error = match UnixStream::connect(path).await {
                 Ok(stream) => return Ok(stream),
-                Err(trouble) => trouble,
+                Err(error) => error,
             };
-            if !early || started.elapsed() > CONNECT_TIMEOUT {
-                return Err(RpcError::Unreachable(why));
+            let early = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+            if !early.contains(&error.kind()) || started.elapsed() > CONNECT_TIMEOUT {
+                let why = format!("{}: {error}", endpoint.socket.display());
+                return Err(match error.kind() {
+                    ErrorKind::PermissionDenied if !self.root.is_privileged() => {
+                        RpcError::PermissionDenied(why)
+                    }
+                    _ => RpcError::Unreachable(why),
+                });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl From<EndpointError> for RpcError {
+    fn from(error: EndpointError) -> RpcError {
+        match error.is_permission_denied() {
+            true => RpcError::PermissionDenied(error.to_string()),
+            false => RpcError::Unreachable(error.to_string()),
         }
     }
 }
