@@ -200,6 +200,7 @@ mod tests {
             ended_ms: None,
             rhythm: None,
             journalled: None,
+            could_not_run: false,
         })
     }
 

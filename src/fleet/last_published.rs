@@ -37,6 +37,9 @@ pub(super) struct PublishFailure {
     /// Retry at the next pass instead of the next heartbeat.
     #[serde(default)]
     pub soon: bool,
+    /// The store refused the write: retry when its answers change, and once a minute.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 impl LastPublished {
@@ -58,6 +61,7 @@ impl PublishFailure {
         PublishFailure {
             why: format!("this host is not published to its peers: {error}"),
             soon: true,
+            refused: false,
         }
     }
 
@@ -67,6 +71,7 @@ impl PublishFailure {
                 "this host is not published to its peers, and counts as gone after a while: {error} (allow writes to `nodes/`, or set `fleet: {{publish: false}}`)"
             ),
             soon: false,
+            refused: true,
         }
     }
 
@@ -77,6 +82,7 @@ impl PublishFailure {
                 "another machine (id {machine}…) uses the node name `{node}`, so this one is not published to its peers: if this one replaces it, `trueup fleet --forget {node} --yes`; else give it its own name (`node:` in the settings). Otherwise the name becomes free after `gone_after`"
             ),
             soon: false,
+            refused: false,
         }
     }
 }

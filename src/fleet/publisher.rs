@@ -21,6 +21,9 @@ use crate::settings::{FleetSettings, is_name};
 /// Attempts at a write while another writer keeps changing the object.
 const MAX_ATTEMPTS: usize = 3;
 
+/// How long a store that refused the record is left alone: an operator may have allowed it meanwhile.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
 /// Publishes the record of this host.
 pub(crate) struct RecordPublisher<'a> {
     pub host: &'a Host,
@@ -28,6 +31,8 @@ pub(crate) struct RecordPublisher<'a> {
     /// The store's name in the settings.
     pub store_name: &'a str,
     pub fleet: &'a FleetSettings,
+    /// The store answers this pass, and did not answer the one before: what it refused then, it may allow now.
+    pub store_returned: bool,
 }
 
 /// Messages about this host's own record.
@@ -190,9 +195,12 @@ impl RecordPublisher<'_> {
     fn is_due(&self, last: &LastPublished, record: &NodeRecord) -> bool {
         let age = Duration::try_from(self.host.clock.now().duration_since(last.at));
         // A clock that was set back must not silence the host.
-        let heartbeat_due = age.map_or(true, |age| age >= self.fleet.heartbeat());
-        // A store that refuses the record does not accept it sooner for more attempts.
+        let is_older = |limit| age.as_ref().map_or(true, |age| *age >= limit);
+        let heartbeat_due = is_older(self.fleet.heartbeat());
         match &last.publish_error {
+            Some(failure) if failure.refused => {
+                heartbeat_due || self.store_returned || is_older(REFUSED_PAUSE)
+            }
             Some(failure) => heartbeat_due || failure.soon,
             None => heartbeat_due || !last.record.same_content(record),
         }

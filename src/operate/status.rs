@@ -111,9 +111,17 @@ pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
         now,
         clock::monotonic_time(),
     );
-    let stale = last.as_ref().and_then(stale_store);
-    let unresolved = last.as_ref().and_then(unresolved_outcome);
-    let result = merge_last_pass(&report, last.as_ref(), unresolved);
+    // The running pass follows one that could not even start, so nothing is known of the host but what is there.
+    let current = last
+        .as_ref()
+        .filter(|last| !(last.could_not_run && running.is_some()));
+    let stale = current.and_then(stale_store);
+    let unresolved = current.and_then(|last| unresolved_outcome(last, &report));
+    let result = merge_last_pass(&report, current, unresolved, now);
+    let result = match current {
+        None => name_first_pass(result, running.as_ref()),
+        Some(_) => result,
+    };
     let result = merge_overdue(result, overdue.as_ref());
     let is_old = stale.is_some() || overdue.is_some();
     merge_app_states(&mut report, &apps, is_old, unresolved);
@@ -138,11 +146,13 @@ pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
 type OutcomeWithReason = (Exit, Option<String>);
 
 /// The outcome of the last pass if it counts until another pass has run.
-fn unresolved_outcome(last: &PassSummary) -> Option<Exit> {
-    let is_unresolved = matches!(
-        last.outcome,
-        Exit::Stale | Exit::Waiting | Exit::RolledBack | Exit::BadInput | Exit::Failed
-    );
+fn unresolved_outcome(last: &PassSummary, report: &Report) -> Option<Exit> {
+    let is_unresolved = match last.outcome {
+        Exit::Stale | Exit::RolledBack | Exit::BadInput | Exit::Failed => true,
+        // What a pass waits for can be looked at: an operator may have ended it since.
+        Exit::Waiting => report.counts.not_inspected > 0,
+        _ => false,
+    };
     is_unresolved.then_some(last.outcome)
 }
 
@@ -161,24 +171,46 @@ fn last_failures(host: &Host, outcome: Exit) -> Vec<ResourceReport> {
     rows.filter(failed).collect()
 }
 
+/// A pass that could not run may not have asked the store; its reason says more.
 fn stale_store(last: &PassSummary) -> Option<StaleStore> {
-    (last.store_answered < Some(last.started)).then_some(StaleStore {
+    let is_stale = !last.could_not_run && !last.store_had_answered();
+    is_stale.then_some(StaleStore {
         since: last.store_answered,
     })
 }
 
-/// The outcome of the last pass counts as much as the current state: `Converged` never hides `Stale`.
+/// The outcome of the last pass counts as much as the current state: `Converged` never hides `Stale`. Its reason may be
+/// gone meanwhile, so it comes with its age.
 fn merge_last_pass(
     report: &Report,
     last: Option<&PassSummary>,
     unresolved: Option<Exit>,
+    now: Timestamp,
 ) -> OutcomeWithReason {
     let outcome = report.outcome.merge(unresolved.unwrap_or(Exit::Converged));
-    let why = match report.outcome == outcome {
-        true => report.why(),
-        false => last.and_then(|last| last.why.clone()),
-    };
+    if report.outcome == outcome {
+        return (outcome, report.why());
+    }
+    let why = last.and_then(|last| Some((last, last.why.as_ref()?)));
+    let why = why.map(|(last, why)| match last.outcome {
+        Exit::Failed if !last.could_not_run => {
+            let age = now.duration_since(last.started).as_secs().max(0);
+            format!("{why} (found by the pass of {age} s ago)")
+        }
+        _ => why.clone(),
+    });
     (outcome, why)
+}
+
+/// What the first pass has not done yet is no finding.
+fn name_first_pass(result: OutcomeWithReason, running: Option<&Holder>) -> OutcomeWithReason {
+    match (result, running) {
+        ((Exit::Pending, _), Some(running)) => {
+            let why = format!("the first pass is running: {}", running.describe());
+            (Exit::Pending, Some(why))
+        }
+        (result, _) => result,
+    }
 }
 
 /// While a pass runs, the drift may be what it is fixing.

@@ -10,7 +10,7 @@ use crate::fleet::{
     is_plain_value, machine_id,
 };
 use crate::release;
-use crate::report::Report;
+use crate::report::{History, Report};
 use crate::resource::one_line;
 use crate::role::Catalog;
 
@@ -64,6 +64,9 @@ impl Session {
             store,
             store_name: &self.settings.store.url,
             fleet: &self.settings.fleet,
+            store_returned: History::new(&self.host)
+                .last()
+                .is_some_and(|last| !last.store_had_answered()),
         })
     }
 

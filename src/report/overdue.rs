@@ -161,6 +161,7 @@ mod tests {
             ended_ms: Some(1000 * (3600 - silent)),
             rhythm: None,
             journalled: None,
+            could_not_run: false,
         }
     }
 

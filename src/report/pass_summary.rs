@@ -78,6 +78,9 @@ pub(crate) struct PassSummary {
     /// What the journal was last told of a state that lasts; `null`: nothing since the host was last converged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journalled: Option<JournalledState>,
+    /// It could not run, and so says nothing about the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub could_not_run: bool,
 }
 
 /// A state of the host that the journal has the reason of.
@@ -121,8 +124,14 @@ impl PassSummary {
             rhythm: before.and_then(|last| last.rhythm),
             // The error itself goes to the journal each time.
             journalled: None,
+            could_not_run: true,
         };
         last.save(root)
+    }
+
+    /// Whether the store answered this pass.
+    pub(crate) fn store_had_answered(&self) -> bool {
+        self.store_answered >= Some(self.started)
     }
 
     fn save(mut self, root: &Root) -> Result<(), RootError> {
@@ -206,6 +215,7 @@ impl History<'_> {
                 }),
                 (_, false) => before.and_then(|last| last.journalled.clone()),
             },
+            could_not_run: false,
         }
     }
 

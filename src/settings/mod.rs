@@ -227,16 +227,29 @@ fn parse_tree(path: &Path, body: &[u8]) -> Result<Node, Problem> {
     Ok(node)
 }
 
-/// Whether anything is set in `config` or in the drop-ins beside it.
-pub(crate) fn is_configured(config: &Path) -> Result<bool, Problem> {
+/// The settings that make a host a host of trueup, and that drop-ins rarely set: the rest may come before them.
+const IDENTITY: [&str; 3] = ["environment", "roles", "store"];
+
+/// Why this host counts as configured: something is set in `config`, or a drop-in beside it sets what it cannot do
+/// without. `None`: it does not.
+pub(crate) fn configured_by(config: &Path) -> Result<Option<String>, Problem> {
     let root = Root::real().map_err(unreadable)?;
+    let is_set = |tree: &Node| tree.as_map().is_some_and(|map| !map.is_empty());
+    if let Some((_, tree)) = read_tree(&root, config)?
+        && is_set(&tree)
+    {
+        return Ok(Some(format!("{} is already configured", config.display())));
+    }
     let at = Location {
         file: config.display().to_string().into(),
         line: 1,
         column: 1,
     };
-    let tree = read_tree(&root, config)?.map(|(_, tree)| tree);
-    let tree = tree.unwrap_or_else(|| Node::synthetic(&at, yaml::NodeKind::Map(Vec::new())));
-    let tree = merge_drop_ins(&root, tree, config, &mut Vec::new())?;
-    Ok(tree.as_map().is_some_and(|map| !map.is_empty()))
+    let empty = Node::synthetic(&at, yaml::NodeKind::Map(Vec::new()));
+    let tree = merge_drop_ins(&root, empty, config, &mut Vec::new())?;
+    let identity = IDENTITY.iter().find_map(|key| Some((key, tree.get(key)?)));
+    Ok(identity.map(|(key, node)| {
+        let file = &node.at.file;
+        format!("this host is already configured: {file} sets `{key}`, which overrides node.yml")
+    }))
 }

@@ -110,11 +110,29 @@ fn comment_only_settings_are_unconfigured_unless_a_drop_in_is_set() {
             ),
             "{body:?}: {error}"
         );
-        assert!(!is_configured(&dir.path().join("node.yml")).unwrap());
+        assert_eq!(configured_by(&dir.path().join("node.yml")).unwrap(), None);
     }
     let dir = write_files(&[("node.yml", "# see node.d\n"), ("node.d/a.yml", GOOD)]);
     assert_eq!(load_from(&dir).unwrap().environment, "production");
-    assert!(is_configured(&dir.path().join("node.yml")).unwrap());
+    let why = configured_by(&dir.path().join("node.yml"))
+        .unwrap()
+        .unwrap();
+    assert!(
+        why.contains("node.d/a.yml sets `environment`, which overrides node.yml"),
+        "{why}"
+    );
+}
+
+#[test]
+fn drop_in_that_only_adds_leaves_the_host_unconfigured() {
+    let dir = write_files(&[("node.d/tags.yml", "tags: {zone: a}\n")]);
+    let config = dir.path().join("node.yml");
+    assert_eq!(configured_by(&config).unwrap(), None);
+    let dir = write_files(&[("node.yml", "tags: {zone: a}\n")]);
+    let why = configured_by(&dir.path().join("node.yml"))
+        .unwrap()
+        .unwrap();
+    assert!(why.ends_with("node.yml is already configured"), "{why}");
 }
 
 /// The packaged file: it sets nothing, explains everything, and its examples work.

@@ -225,12 +225,27 @@ fn configured_host_stays_unchanged_without_force() {
     assert_eq!(ran.code, 0, "{ran}");
     assert!(fresh.settings().contains("\nnode: web-2\n"));
     assert_eq!(fresh.host.read("/etc/trueup/node.yml.old"), old);
-    // A drop-in configures a host too.
+    // A drop-in configures a host too, and is named.
     let fresh = FreshHost::new();
     fresh
         .host
         .write("/etc/trueup/node.d/host.yml", "environment: staging\n");
-    assert_eq!(fresh.init(&[]).code, 64);
+    let ran = fresh.init(&[]);
+    assert_eq!(ran.code, 64, "{ran}");
+    assert!(
+        ran.err.contains("node.d/host.yml sets `environment`"),
+        "{ran}"
+    );
+}
+
+#[test]
+fn host_with_nothing_but_a_drop_in_of_tags_can_be_configured() {
+    let fresh = FreshHost::new();
+    fresh
+        .host
+        .write("/etc/trueup/node.d/tags.yml", "tags: {zone: a}\n");
+    let ran = fresh.init(&[]);
+    assert_eq!(ran.code, 0, "{ran}");
 }
 
 #[test]

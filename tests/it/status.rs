@@ -81,6 +81,51 @@ fn status_shows_pin_and_quarantine_of_an_app() {
         "{why}"
     );
     assert_eq!(shop["serving"]["health"]["ok"], true);
+    // What was quarantined stays so; its reason is no concern of a host that is well.
+    let text = app.sandbox.run(&["status"]).out;
+    assert!(
+        text.contains(&format!("in quarantine here: {} (", &bad[..7])),
+        "{text}"
+    );
+    assert!(!text.contains("answered 500"), "{text}");
+    let ran = app.sandbox.run(&["rollback", "shop", "--unpin"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    let status = json(&app, 0);
+    assert!(!status.to_string().contains("pinned to page"), "{status}");
+    assert_eq!(
+        (&status["why"], &status["outcome"]),
+        (&().into(), &"converged".into())
+    );
+}
+
+#[test]
+fn first_pass_is_shown_as_running_and_not_as_a_failure() {
+    let host = Sandbox::of(
+        "  - directory: {path: /srv}\n  - command: {id: slow, run: \"touch begun; until test -e go; do sleep 0.02; done; touch slow\", cwd: /srv, creates: /srv/slow, timeout: 60s}\n",
+    );
+    let settings = host.read("/etc/trueup/node.yml");
+    host.write("/etc/trueup/node.yml", "# not yet\n");
+    assert_eq!(host.run(&["converge"]).code, 78);
+    host.write("/etc/trueup/node.yml", &settings);
+    let mut command = host.command(&["converge"]);
+    command.stdout(Stdio::null());
+    let mut pass = command.spawn().unwrap();
+    assert!(crate::processes::wait_until(|| host
+        .at("/srv/begun")
+        .exists()));
+    let text = host.run(&["status"]);
+    let status = host.run(&["status", "--json"]).json();
+    host.write("/srv/go", "");
+    assert!(pass.wait().unwrap().success());
+    assert_eq!(text.code, 2, "{text}");
+    assert!(
+        text.out.contains("why: the first pass is running"),
+        "{text}"
+    );
+    for stale in ["not configured yet", "store  "] {
+        assert!(!text.out.contains(stale), "{text}");
+    }
+    assert!(status["stale"].is_null(), "{status}");
 }
 
 #[test]

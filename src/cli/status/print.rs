@@ -70,12 +70,12 @@ fn pass_rows(status: &StatusReport, paint: Paint) -> Vec<Vec<String>> {
         }
     }
     if let Some(stale) = status.stale {
-        let since = stale.since.map_or("before the last boot".into(), |since| {
+        let since = stale.since.map_or("no answer since boot".into(), |since| {
             let age = format_age(since, status.now);
-            format!("{} ({age})", since.strftime("%F %T UTC"))
+            format!("since {} ({age})", since.strftime("%F %T UTC"))
         });
         let word = paint.changed("stale");
-        rows.push(vec!["store".into(), format!("{word} since {since}")]);
+        rows.push(vec!["store".into(), format!("{word} {since}")]);
     }
     rows
 }
@@ -106,8 +106,20 @@ fn app_rows(status: &StatusReport, app: &AppReport, paint: Paint) -> Vec<Vec<Str
     if let Some(pin) = &details.pin {
         add(paint.changed(&pin.describe()));
     }
-    for quarantined in &details.quarantine {
+    let (wanted, others): (Vec<_>, Vec<_>) = details
+        .quarantine
+        .iter()
+        .partition(|quarantined| app.wanted.as_deref() == Some(quarantined.sha.as_str()));
+    for quarantined in wanted {
         add(paint.bad(&quarantined.describe()));
+    }
+    // They keep nobody from anything, and their reasons may be pages.
+    if !others.is_empty() {
+        let shas: Vec<&str> = others.iter().map(|other| other.sha.short()).collect();
+        add(format!(
+            "in quarantine here: {} (`trueup releases` shows why)",
+            shas.join(", ")
+        ));
     }
     rows
 }

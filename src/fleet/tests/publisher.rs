@@ -63,11 +63,22 @@ fn publish_outcome(
     store: &CountingStore,
     record: &NodeRecord,
 ) -> (Vec<String>, bool) {
+    publish_after(false, sandbox, store, record)
+}
+
+/// The same; `store_returned`: the pass before had no answer from the store.
+fn publish_after(
+    store_returned: bool,
+    sandbox: &Sandbox,
+    store: &CountingStore,
+    record: &NodeRecord,
+) -> (Vec<String>, bool) {
     let own = RecordPublisher {
         host: &sandbox.host,
         store,
         store_name: "s",
         fleet: &FleetSettings::default(),
+        store_returned,
     };
     let outcome = own.publish(record.clone());
     let lines = outcome.report_lines.into_iter();
@@ -160,6 +171,25 @@ fn every_pass_reports_a_read_only_store_without_retrying_more_often() {
 }
 
 #[test]
+fn refused_record_is_written_at_once_when_the_store_answers_again() {
+    for store_returned in [true, false] {
+        let sandbox = Sandbox::empty();
+        let mut store = CountingStore::new();
+        store.read_only = true;
+        let own = record("web1", 1);
+        assert_eq!(publish(&sandbox, &store, &own).len(), 1);
+        store.read_only = false;
+        sandbox.clock.advance(15);
+        let (lines, _) = publish_after(store_returned, &sandbox, &store, &own);
+        assert_eq!(lines.is_empty(), store_returned, "{lines:?}");
+        // An operator who only allowed the write gives no such sign.
+        sandbox.clock.advance(46);
+        assert!(publish(&sandbox, &store, &own).is_empty());
+        assert_eq!(store.stored_record("web1"), own);
+    }
+}
+
+#[test]
 fn unanswered_write_is_reported_before_the_host_counts_as_gone() {
     let (sandbox, store) = (Sandbox::empty(), CountingStore::new());
     let own = record("web1", 1);
@@ -209,6 +239,7 @@ fn due_heartbeat_is_sent_before_a_long_pass() {
             store,
             store_name: "s",
             fleet: &fleet,
+            store_returned: false,
         }
         .send_heartbeat();
         store.take_writes()
@@ -318,6 +349,7 @@ fn host_with_failing_passes_keeps_sending_heartbeats() {
             store: &store,
             store_name: "s",
             fleet: &fleet,
+            store_returned: false,
         };
         own.republish(
             "web1",

@@ -297,7 +297,7 @@ impl ServiceState {
             ActiveState::Starting if restarts > 0 => "it crashed and is waiting to be restarted",
             // No counter: the report stores an unchanged message only once.
             ActiveState::Running if restarts > 1 && self.recently_started => {
-                "it is crash-looping: its supervisor restarts it each time"
+                "it crashed more than once, the last time less than 5 minutes ago"
             }
             _ => return self.not_listening.clone(),
         };

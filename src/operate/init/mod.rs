@@ -77,11 +77,11 @@ impl<'a> Target<'a> {
                     .hint("`sudo trueup init`, or `--root DIR` for a sandbox"),
             ));
         }
-        if settings::is_configured(&paths.config).map_err(CommandError::input)? && !replace {
-            return Err(CommandError::Usage(
-                Problem::new(format!("{} is already configured", paths.config.display()))
-                    .hint("edit it, or replace it with --force: the old file is kept beside it"),
-            ));
+        let configured = settings::configured_by(&paths.config).map_err(CommandError::input)?;
+        if let Some(why) = configured.filter(|_| !replace) {
+            return Err(CommandError::Usage(Problem::new(why).hint(
+                "edit it, or write node.yml with --force: an old one is kept beside it",
+            )));
         }
         Ok(Target { paths, root })
     }

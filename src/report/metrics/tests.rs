@@ -74,6 +74,7 @@ fn last() -> PassSummary {
         store_answered: Some("2026-11-21T04:43:01Z".parse().unwrap()),
         good: None,
         ended_ms: None,
+        could_not_run: false,
         rhythm: Some(crate::report::pass_summary::TimerPeriod::new(
             Some(Duration::from_secs(19)),
             Duration::ZERO,

@@ -134,10 +134,10 @@ lab cp "$SCRATCH/shop.git" git:/srv/git/shop.git
 on git chown -R git: /srv/git/shop.git
 check "a version that crashes after its gate is published" publish "$(git -C "$SCRATCH/clone" rev-parse HEAD)"
 check "its gate lets it pass" on web trueup converge
-reports_crash_loop() { code=0; output=$(on web trueup converge 2>&1) || code=$?; [[ $code = 1 && $output == *"crash-looping"* ]]; }
+reports_crash_loop() { code=0; output=$(on web trueup converge 2>&1) || code=$?; [[ $code = 1 && $output == *"crashed more than once"* ]]; }
 wait_for 120 "it dies again and again, and then passes fail because of it" reports_crash_loop
 output=$(on web trueup status 2>&1 ||:)
-has "status shows it" "crash-looping" "$output"
+has "status shows it" "crashed more than once" "$output"
 check "v2 is published again" publish "${sha[v2]}"
 check "and makes the host well" on web trueup converge
 wait_for 10 "visitors get v2" page_has web "version v2"
