@@ -24,7 +24,7 @@ use crate::owed::{self, Obligation, RecordStore};
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::ports::root::RootError;
-use crate::resource::{ApplyOutcome, Change, Duty, Failure, ServiceRun, Verb};
+use crate::resource::{ApplyOutcome, Change, Duty, Failure, FailureKind, ServiceRun, Verb};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
 pub(crate) use covered_files::{check_covered_files, known_failing_checks};
@@ -63,6 +63,7 @@ pub(crate) fn resource_span(
 }
 
 /// Progress to report during a pass.
+#[derive(Clone, Copy)]
 pub(crate) enum Event<'a> {
     /// Not sent for a withheld change: the report shows it with its reason.
     ChangeStarted { id: &'a str, change: &'a Change },
@@ -70,8 +71,12 @@ pub(crate) enum Event<'a> {
         id: &'a str,
         obligation: &'a Obligation,
     },
+    /// A release is active and has to show that it works.
+    TrialStarted { id: &'a str },
     /// A trial reached its next step.
     TrialProgress { id: &'a str, message: &'a str },
+    /// A release failed: it was not activated, or what served before is about to be restored. `why` is one line.
+    ReleaseFailed { id: &'a str, why: &'a str },
 }
 
 /// The inputs of [`apply`] besides the host.
@@ -192,6 +197,7 @@ impl<'a> Applier<'a> {
     /// Changes one resource, and validates the set of files that ends with it.
     fn apply_resource(&mut self, resource: &'a Resource) -> Result<(), RootError> {
         let result = self.change_resource(resource)?;
+        self.announce_release(resource, &result);
         let entry = AppliedResource::new(&resource.id, result);
         self.results.insert(&resource.id, entry);
         for (id, failure) in self
@@ -202,6 +208,26 @@ impl<'a> Applier<'a> {
             self.fail_rolled_back(&id, failure);
         }
         Ok(())
+    }
+
+    /// Announces where the change of a release led to.
+    fn announce_release(&mut self, resource: &'a Resource, result: &ResourceResult) {
+        if resource.body.release().is_none() {
+            return;
+        }
+        let id = &*resource.id;
+        match result {
+            ResourceResult::Changed(_) if self.view.trial(resource).is_some() => {
+                (self.on_event)(Event::TrialStarted { id });
+            }
+            ResourceResult::Failed(_, failure) | ResourceResult::RolledBack(_, failure)
+                if !failure.is(FailureKind::Stopped) =>
+            {
+                let why = failure.summary();
+                (self.on_event)(Event::ReleaseFailed { id, why: &why });
+            }
+            _ => {}
+        }
     }
 
     fn change_resource(&mut self, resource: &'a Resource) -> Result<ResourceResult, RootError> {

@@ -2,7 +2,7 @@
 //! it works as well.
 
 use super::trial::{OnTrial, TrialEnd, Verdict};
-use super::{AppliedResource, Applier, LIFT_HINT, ResourceResult, after_hint};
+use super::{AppliedResource, Applier, Event, LIFT_HINT, ResourceResult, after_hint};
 use crate::owed::Obligation;
 use crate::ports::root::RootError;
 use crate::release::{self, RollbackOutcome};
@@ -21,7 +21,12 @@ impl<'a> Applier<'a> {
         why: &Failure,
     ) -> Result<TrialEnd, RootError> {
         let (resource, bad) = (on_trial.resource, &on_trial.trial.release);
-        self.announce(resource, &format!("{bad} failed: {}", why.summary()));
+        let failed = format!("{bad} failed: {}", why.summary());
+        self.announce(resource, &failed);
+        (self.on_event)(Event::ReleaseFailed {
+            id: &resource.id,
+            why: &failed,
+        });
         self.followers.close_gate(resource);
         let message = match release::restore_previous(on_trial.spec, self.host, why) {
             Ok(RollbackOutcome::RolledBack(restored)) => {

@@ -93,6 +93,8 @@ impl<'a> Applier<'a> {
             return Ok(());
         };
         let _operation = resource.body.begin_operation();
+        // Also of a trial that an earlier pass began.
+        (self.on_event)(Event::TrialStarted { id: &resource.id });
         let on_trial = OnTrial {
             resource,
             spec,

@@ -83,6 +83,8 @@ pub(super) fn announce(event: &Event<'_>, output: &Output) {
             tracing::info!(target: RESOURCE_TARGET, verb = %obligation.duty, causes, "{} {id}", obligation.duty);
             output.print_logged(obligation_line(output.paint, id, obligation, true));
         }
+        // The progress of the trial and the report say it.
+        Event::TrialStarted { .. } | Event::ReleaseFailed { .. } => {}
     }
 }
 

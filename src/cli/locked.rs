@@ -89,6 +89,8 @@ impl LockedSession {
             Event::ChangeStarted { id, change } => format!("{} {id}", change.verb),
             Event::DutyStarted { id, obligation } => format!("{} {id}", obligation.duty),
             Event::TrialProgress { id, message: word } => format!("{id} {word}"),
+            // Told by the progress of the trial.
+            Event::TrialStarted { .. } | Event::ReleaseFailed { .. } => return,
         };
         self.lock.update_holder(&self.holder.with_activity(doing));
     }

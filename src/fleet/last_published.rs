@@ -25,6 +25,9 @@ pub(super) struct LastPublished {
     /// `None` if the store does not have it.
     pub etag: Option<Etag>,
     pub record: NodeRecord,
+    /// A write since then had no answer, so the store may have another record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncertain: bool,
     /// Why the store does not have the record as it should.
     #[serde(default, rename = "untold")]
     pub publish_error: Option<PublishFailure>,

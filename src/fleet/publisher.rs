@@ -5,11 +5,12 @@
 //! time: so the publisher leaves the record of another live machine alone, and the second machine reports
 //! beside it, as `NODE@MACHINE`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use super::last_published::{self, LastPublished, PublishFailure};
-use super::record::{LastPass, NodeRecord};
+use super::record::{AppRecord, LastPass, NodeRecord};
 use super::{RecordCache, record_key, sanitize_line};
 use crate::digest::digest;
 use crate::ports::Host;
@@ -82,6 +83,7 @@ impl RecordPublisher<'_> {
             at: self.host.clock.now(),
             etag: None,
             record,
+            uncertain: false,
             publish_error: None,
         };
         let mut report_lines = Vec::new();
@@ -153,6 +155,50 @@ impl RecordPublisher<'_> {
         }
     }
 
+    /// Writes what a pass is at, over the last record, unless that says the same. One attempt, which takes at most
+    /// `limit`: a pass waits for nothing that its end says again. Returns whether another one makes sense.
+    pub(crate) fn publish_progress(
+        &self,
+        apps: &BTreeMap<String, AppRecord>,
+        last_pass: &LastPass,
+        limit: Duration,
+    ) -> bool {
+        let last = self.last_published();
+        let Some((mut last, etag)) = last.and_then(|last| {
+            let etag = last.etag.clone().filter(|_| last.publish_error.is_none())?;
+            Some((last, etag))
+        }) else {
+            return false;
+        };
+        let mut record = last.record.clone();
+        record.last_pass = last_pass.clone();
+        record.apps.extend(apps.clone());
+        let Ok(record) = validate(record) else {
+            return false;
+        };
+        if last.record.same_content(&record) {
+            return true;
+        }
+        let condition = WriteCondition::Matches(&etag);
+        let body = record.to_json();
+        match self.store.put_within(limit, &last.key, &body, condition) {
+            Ok(PutOutcome::Written(etag)) => {
+                last.record = record;
+                last.at = self.host.clock.now();
+                let _ = self.finish_write(Some(&last), &last, &etag);
+                last.etag = Some(etag);
+                last.save(self.host).is_ok()
+            }
+            Ok(PutOutcome::Conflict) => false,
+            Err(error) => {
+                tracing::debug!("the progress of this pass is not published: {error}");
+                last.uncertain = true;
+                let _ = last.save(self.host);
+                false
+            }
+        }
+    }
+
     /// Sends the heartbeat if it is due; called before a pass that may take long.
     pub(crate) fn send_heartbeat(&self) {
         if let Some(last) = self.last_published()
@@ -196,7 +242,7 @@ impl RecordPublisher<'_> {
         let age = Duration::try_from(self.host.clock.now().duration_since(last.at));
         // A clock that was set back must not silence the host.
         let is_older = |limit| age.as_ref().map_or(true, |age| *age >= limit);
-        let heartbeat_due = is_older(self.fleet.heartbeat());
+        let heartbeat_due = is_older(self.fleet.heartbeat()) || last.uncertain;
         match &last.publish_error {
             Some(failure) if failure.refused => {
                 heartbeat_due || self.store_returned || is_older(REFUSED_PAUSE)
@@ -295,6 +341,11 @@ impl RecordPublisher<'_> {
         Some(format!(
             "cannot remove the record of its former name: {error}"
         ))
+    }
+
+    /// The pass in the last published record.
+    pub(crate) fn last_pass(&self) -> Option<LastPass> {
+        Some(self.last_published()?.record.last_pass)
     }
 
     fn last_published(&self) -> Option<LastPublished> {

@@ -274,7 +274,10 @@ fn app_outcome(
             Exit::RolledBack,
             why.clone().or(Some("it failed its gate".into())),
         ),
-        (Some(why), _) => (last_pass.merge(Exit::Pending), Some(why.clone())),
+        (Some(why), _) => (
+            app.outcome.unwrap_or(last_pass).merge(Exit::Pending),
+            Some(why.clone()),
+        ),
         (None, ServingState::OnTrial) => pending("on trial"),
         (None, _) => pending("not deployed yet"),
     }

@@ -11,6 +11,7 @@ mod error;
 mod exposed_secrets;
 mod log;
 mod preview;
+mod progress;
 mod record;
 mod restart;
 mod selection;
@@ -26,12 +27,12 @@ use crate::desired::{self, DesiredState, ResumePolicy};
 use crate::exit::Exit;
 use crate::facts::Facts;
 use crate::fleet::PublishOutcome;
-use crate::plan::{self, Plan, Selection};
+use crate::plan::{self, Selection};
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::packages::Packages;
-use crate::ports::root::{Root, RootError};
+use crate::ports::root::Root;
 use crate::ports::store::{Store, StoreError};
 use crate::ports::{Host, services, store};
 use crate::problem::Problem;
@@ -192,8 +193,7 @@ impl Session {
                 return Err(error);
             }
         };
-        // A pass over one resource, or a stopped one, does not describe the state of the host.
-        let is_whole = options.only.is_none() && report.outcome != Exit::Stopped;
+        let is_whole = is_whole(options, &report);
         let published = match is_whole {
             true => self.publish_record(&report, &catalog),
             false => PublishOutcome::default(),
@@ -251,34 +251,28 @@ impl Session {
             Report::from_plan(heading, &catalog, &plan)
         } else {
             // A store that did not answer just now would only cost another timeout.
-            if !matches!(desired.freshness, desired::Freshness::Stale { .. }) {
+            let store_answers = !matches!(desired.freshness, desired::Freshness::Stale { .. });
+            if store_answers {
                 self.send_heartbeat();
             }
-            let done = self.apply(&catalog, &plan, &selection, &desired, on_event)?;
+            let task = ApplyParams {
+                catalog: &catalog,
+                plan: &plan,
+                selection: &selection,
+                wanted_shas: &desired.wanted_shas(),
+                on_event,
+            };
+            let (done, progress) = self.apply(task, started.0, store_answers)?;
             let (shas, warnings) = self.observe_apps(&catalog);
             notes.extend(warnings);
             let heading = self.report_header(started, shas, &desired, notes);
-            Report::from_pass(heading, &catalog, done)
+            let report = Report::from_pass(heading, &catalog, done);
+            if !is_whole(options, &report) {
+                progress.end(&report);
+            }
+            report
         };
         Ok((catalog, desired, report))
-    }
-
-    fn apply(
-        &self,
-        catalog: &Catalog,
-        plan: &Plan,
-        selection: &Selection,
-        desired: &DesiredState,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Vec<apply::AppliedResource>, RootError> {
-        let task = ApplyParams {
-            catalog,
-            plan,
-            selection,
-            wanted_shas: &desired.wanted_shas(),
-            on_event,
-        };
-        apply::apply(task, &self.host)
     }
 
     /// The deployed sha of each app after a pass changed something, and warnings for the operator.
@@ -329,6 +323,11 @@ impl Session {
     fn root_text(&self) -> String {
         self.host.root.path().display().to_string()
     }
+}
+
+/// A pass over one resource, or a stopped one, does not describe the state of the host.
+fn is_whole(options: &PassOptions, report: &Report) -> bool {
+    options.only.is_none() && report.outcome != Exit::Stopped
 }
 
 /// Makes the paths of the command line absolute.

@@ -54,7 +54,7 @@ impl Session {
     }
 
     /// The publisher of the record, unless the settings disable publishing.
-    fn publisher(&self) -> Option<RecordPublisher<'_>> {
+    pub(super) fn publisher(&self) -> Option<RecordPublisher<'_>> {
         let store = match self.settings.fleet.publish {
             true => self.shared_store().ok()?,
             false => return None,
@@ -98,7 +98,7 @@ impl Session {
     fn build_record(&self, report: &Report, catalog: &Catalog) -> NodeRecord {
         let fleet = &self.settings.fleet;
         let apps = deployed_apps(catalog).map(|app| {
-            let row = report.apps.iter().find(|row| row.app == app.spec.app);
+            let row = report.app(&app.spec.app);
             (app.spec.app.clone(), self.app_record(app, row))
         });
         let mut ports = catalog.ports.clone();
@@ -130,7 +130,7 @@ impl Session {
         }
     }
 
-    fn app_record(
+    pub(super) fn app_record(
         &self,
         app: DeployedApp<'_>,
         row: Option<&crate::report::AppReport>,

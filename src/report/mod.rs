@@ -174,6 +174,10 @@ impl ResourceReport {
 }
 
 impl Report {
+    pub(crate) fn app(&self, name: &str) -> Option<&AppReport> {
+        self.apps.iter().find(|app| app.app == name)
+    }
+
     /// Marks the host's record as unpublished, with the reason.
     pub(crate) fn mark_unpublished(&mut self, why: String) {
         self.publish_error = Some(why);

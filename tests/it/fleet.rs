@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::app::{App, GOOD};
+use crate::gate::ROLE;
+use crate::processes::wait_until;
 use crate::sandbox::Sandbox;
 
 const PEERS: &str = "resources:\n\
@@ -238,4 +242,42 @@ fn fleet_needs_only_the_store_and_runs_on_any_host() {
         64,
         "no environment given"
     );
+}
+
+#[test]
+fn fleet_shows_a_release_that_a_host_deploys_tries_and_takes_back() {
+    let wait = "      steps: [{name: wait, run: 'until test -e $SHARED_PATH/go; do sleep 0.02; done'}]\n      hooks:\n";
+    let app = App::new(&ROLE.replace("      hooks:\n", wait));
+    let good = app.publish_commit(GOOD, "200", "page one");
+    app.sandbox.write("/srv/shop/shared/go", "");
+    app.converge(0);
+    fs::remove_file(app.sandbox.at("/srv/shop/shared/go")).unwrap();
+    let bad = app.publish_commit(GOOD, "500", "page two");
+    let shop = || app.sandbox.run(&["fleet", "--json"]).json()["nodes"][0]["apps"][0].clone();
+    let mut command = app.sandbox.command(&["converge"]);
+    let mut pass = command.stdout(Stdio::null()).spawn().unwrap();
+    let why_contains = |text: &str| {
+        wait_until(|| {
+            let row = shop();
+            let why = row["why"].as_str().unwrap_or_default();
+            why.contains(text)
+        })
+    };
+    assert!(why_contains("deploying since "), "{}", shop());
+    let row = shop();
+    assert_eq!(
+        [&row["actual"], &row["wanted"], &row["outcome"]],
+        [good.as_str(), bad.as_str(), "pending"]
+    );
+    app.sandbox.write("/srv/shop/shared/go", "");
+    assert!(wait_until(|| shop()["state"] == "on-trial"), "{}", shop());
+    assert!(
+        wait_until(|| shop()["outcome"] == "rolled-back"),
+        "{}",
+        shop()
+    );
+    assert!(why_contains("failed: "), "{}", shop());
+    assert_eq!(pass.wait().unwrap().code(), Some(4));
+    let row = shop();
+    assert_eq!([&row["actual"], &row["state"]], [good.as_str(), "serving"]);
 }

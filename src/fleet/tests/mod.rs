@@ -3,6 +3,7 @@
 mod bounds;
 mod load_balancer;
 mod peer_list;
+mod progress;
 mod publisher;
 mod records;
 mod registry;

@@ -6,14 +6,14 @@ use crate::ports::store::{GetOutcome, PutOutcome, StoreError, double};
 use crate::settings::FleetSettings;
 
 /// A store that counts writes and can refuse them.
-struct CountingStore {
-    inner: MemoryStore,
+pub(super) struct CountingStore {
+    pub(super) inner: MemoryStore,
     writes: std::cell::Cell<usize>,
     read_only: bool,
 }
 
 impl CountingStore {
-    fn new() -> CountingStore {
+    pub(super) fn new() -> CountingStore {
         CountingStore {
             inner: MemoryStore::new(),
             writes: Default::default(),
@@ -21,11 +21,11 @@ impl CountingStore {
         }
     }
 
-    fn take_writes(&self) -> usize {
+    pub(super) fn take_writes(&self) -> usize {
         self.writes.take()
     }
 
-    fn stored_record(&self, node: &str) -> NodeRecord {
+    pub(super) fn stored_record(&self, node: &str) -> NodeRecord {
         let Ok(GetOutcome::Object(object)) = self.inner.get(&record_key(ENV, node), None) else {
             panic!("no record of {node}");
         };
@@ -85,7 +85,11 @@ fn publish_after(
     (lines.chain(outcome.publish_error).collect(), outcome.is_new)
 }
 
-fn publish(sandbox: &Sandbox, store: &CountingStore, record: &NodeRecord) -> Vec<String> {
+pub(super) fn publish(
+    sandbox: &Sandbox,
+    store: &CountingStore,
+    record: &NodeRecord,
+) -> Vec<String> {
     publish_outcome(sandbox, store, record).0
 }
 

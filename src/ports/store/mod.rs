@@ -19,6 +19,8 @@ mod no_aws_profile;
 mod s3;
 mod settings;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +168,18 @@ pub(crate) trait Store {
         body: &[u8],
         when: WriteCondition<'_>,
     ) -> Result<PutOutcome, StoreError>;
+
+    /// The same with a limit of time, for a write that may be missed rather than waited for. A backend on this machine
+    /// needs none.
+    fn put_within(
+        &self,
+        _limit: Duration,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
+        self.put(key, body, when)
+    }
 
     /// Every object whose key starts with `prefix`, in key order.
     fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError>;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{S3Error, S3Store, parse_get_response};
+use super::response::parse_get_response;
+use super::{S3Error, S3Store};
 use crate::ports::runtime::block_on;
 use crate::ports::store::{GetOutcome, GetResult, check_key};
 use crate::ports::watchdog;

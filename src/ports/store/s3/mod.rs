@@ -13,21 +13,23 @@ mod get_many;
 #[cfg(test)]
 mod live_tests;
 mod location;
+mod response;
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::SharedCredentialsProvider;
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::primitives::ByteStream;
 use jiff::Timestamp;
 
 use self::client::{AttemptCounter, Deadlines, ServerClock};
 use self::error::S3Error;
+use self::response::{parse_etag, parse_get_response, parse_time, quote_etag};
 use super::{
-    Etag, GetOutcome, GetResult, MAX_LIST_LENGTH, MAX_OBJECT_SIZE, Object, ObjectMeta, PutOutcome,
-    Store, StoreError, WriteCondition, check_key, check_prefix, check_size,
+    Etag, GetOutcome, GetResult, MAX_LIST_LENGTH, MAX_OBJECT_SIZE, ObjectMeta, PutOutcome, Store,
+    StoreError, WriteCondition, check_key, check_prefix, check_size,
 };
 use crate::ports::backoff::delay_before_retry;
 use crate::ports::random::random_u64;
@@ -41,8 +43,6 @@ pub(crate) use self::location::S3Settings;
 const MAX_PUT_ATTEMPTS: u32 = 5;
 /// Maximum pages of a list: ten times as many as needed, because some servers make shorter ones.
 const MAX_PAGES: usize = MAX_LIST_LENGTH / 100;
-/// Maximum length of a version, in bytes: S3's have 32 digits, and a few more after a multipart upload.
-const MAX_ETAG_LENGTH: usize = 256;
 /// The metadata key of a write's own id, by which a write with a lost answer is recognised.
 const WRITE_ID_KEY: &str = "trueup-write";
 
@@ -106,7 +106,15 @@ impl S3Store {
         key: &str,
         operation: impl Future<Output = Result<T, S3Error>>,
     ) -> Result<T, StoreError> {
-        let limit = self.deadlines.operation;
+        self.run_within(self.deadlines.operation, key, operation)
+    }
+
+    fn run_within<T>(
+        &self,
+        limit: Duration,
+        key: &str,
+        operation: impl Future<Output = Result<T, S3Error>>,
+    ) -> Result<T, StoreError> {
         let _operation = watchdog::begin(format!("{}: {key}", self.address), limit);
         let fault = match block_on(async { tokio::time::timeout(limit, operation).await }) {
             Ok(Ok(done)) => return Ok(done),
@@ -292,6 +300,18 @@ impl Store for S3Store {
         self.run_operation(key, self.put_object(key, body, when))
     }
 
+    fn put_within(
+        &self,
+        limit: Duration,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
+        check_key(key)?;
+        check_size(&self.address, key, body.len() as u64)?;
+        self.run_within(limit, key, self.put_object(key, body, when))
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         check_prefix(prefix)?;
         self.run_operation(prefix, self.list_objects(prefix))
@@ -309,89 +329,6 @@ impl Store for S3Store {
     fn server_time(&self) -> Option<Timestamp> {
         self.clock.time()
     }
-}
-
-/// Maps the answer to a read.
-async fn parse_get_response(
-    answer: Result<GetObjectOutput, S3Error>,
-    known: Option<&Etag>,
-    limit: usize,
-) -> Result<GetOutcome, S3Error> {
-    match answer {
-        Ok(answer) => {
-            let etag = parse_etag(answer.e_tag.as_deref())?;
-            // Some servers ignore the condition and send the object.
-            if known == Some(&etag) {
-                return Ok(GetOutcome::Unchanged);
-            }
-            let modified = parse_time(answer.last_modified)?;
-            let body = read_body(answer, limit).await?;
-            Ok(GetOutcome::Object(Object {
-                body,
-                etag,
-                modified,
-            }))
-        }
-        Err(fault) if fault.status() == Some(304) => match known {
-            Some(_) => Ok(GetOutcome::Unchanged),
-            None => Err(S3Error::invalid_response(
-                "\"not modified\" where all of an object was asked for",
-            )),
-        },
-        Err(fault) if fault.is_no_such_key() => Ok(GetOutcome::Missing),
-        Err(fault) => Err(fault),
-    }
-}
-
-/// The body, if it is complete and not too large.
-async fn read_body(answer: GetObjectOutput, limit: usize) -> Result<Vec<u8>, S3Error> {
-    // Without its length, a body that ends early could pass for a short object.
-    let Some(length) = answer.content_length.and_then(|n| usize::try_from(n).ok()) else {
-        return Err(S3Error::invalid_response("an object without its length"));
-    };
-    if length > limit {
-        return Err(S3Error::TooLarge(limit));
-    }
-    let mut stream = answer.body;
-    let mut body = Vec::with_capacity(length);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| S3Error::truncated_body(&error))?;
-        if body.len() + chunk.len() > length {
-            return Err(S3Error::invalid_response(
-                "more of an object than its length",
-            ));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if body.len() < length {
-        return Err(S3Error::invalid_response(
-            "less of an object than its length",
-        ));
-    }
-    Ok(body)
-}
-
-fn parse_etag(quoted: Option<&str>) -> Result<Etag, S3Error> {
-    let quoted = quoted.ok_or_else(|| S3Error::invalid_response("an object without its ETag"))?;
-    if quoted.len() > MAX_ETAG_LENGTH {
-        return Err(S3Error::invalid_response("an ETag of more than 256 bytes"));
-    }
-    let plain = quoted.strip_prefix('"').and_then(|e| e.strip_suffix('"'));
-    Ok(Etag(plain.unwrap_or(quoted).to_owned()))
-}
-
-/// Quotes a version for `If-None-Match`, as HTTP requires; a weak ETag was kept with its quotes.
-fn quote_etag(etag: &Etag) -> String {
-    if etag.0.contains('"') {
-        return etag.0.clone();
-    }
-    format!("\"{}\"", etag.0)
-}
-
-fn parse_time(modified: Option<DateTime>) -> Result<Timestamp, S3Error> {
-    modified
-        .and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos().cast_signed()).ok())
-        .ok_or_else(|| S3Error::invalid_response("an object without its modification time"))
 }
 
 /// A random id for a write.

@@ -92,6 +92,15 @@ fn slow_body_fails_at_the_deadline() {
 }
 
 #[test]
+fn write_that_may_be_missed_ends_at_its_own_limit() {
+    let server = FaultyServer::start(vec![Reaction::Hang]);
+    let limit = Duration::from_millis(200);
+    let store = store_with_default_deadlines(&server);
+    let why = unreachable_reason(store.put_within(limit, "key", b"x", WriteCondition::Always));
+    assert!(why.contains("timed out after 200ms"), "{why}");
+}
+
+#[test]
 fn busy_server_is_retried() {
     let busy = || Reaction::Respond(error(503, "SlowDown"));
     let server = FaultyServer::start(vec![busy(), Reaction::Respond(object("v1", b"body"))]);
