@@ -5,9 +5,10 @@ use super::args::{RollbackArgs, WaitArgs};
 use super::converge::{announce, print_text_report};
 use super::format::{current_user, parse_one_line};
 use super::locked::{LockRequest, LockedSession};
+use super::plan::print_state;
 use crate::exit::Exit;
 use crate::operate::CommandError;
-use crate::operate::rollback::{self, NextStep, Rollback};
+use crate::operate::rollback::{self, NextStep, Rollback, RollbackResult};
 use crate::pass::{DeployedApp, Paths};
 use crate::printable;
 use crate::release::{ChangeType, RollbackTarget};
@@ -77,19 +78,68 @@ pub(super) fn activate(
         output.print_document(&result.document());
         return Ok(result.outcome);
     }
-    let (app, to) = (request.app, &result.target.release);
-    output.print_line(match &result.next {
-        NextStep::Keep(pin) => format!(
-            "{app} is {}\nit stays there until the manifest wants another sha, or `trueup rollback {app} --unpin`",
-            pin.describe()
-        ),
-        NextStep::Wanted => format!("{app} is at {to}, which the manifest wants: it needs no pin"),
-        NextStep::Retry(_) => format!(
-            "{app} is not at {to}; passes keep trying: `trueup rollback {app} --unpin` stops that"
-        ),
-        NextStep::Unpinned => format!("{app} is not at {to}, and nothing is pinned"),
-    });
+    match result.outcome {
+        // That the app waits for the end of the pin is what was asked for.
+        Exit::Converged => print_state(&result.report, output),
+        _ => print_text_report(session, &result.report, output),
+    }
+    for line in result_lines(request.app, &result) {
+        output.print_line(line);
+    }
     Ok(result.outcome)
+}
+
+/// What is so now on this host, how long it stays so, and what the other hosts do.
+fn result_lines(app: &str, result: &RollbackResult<'_>) -> Vec<String> {
+    let to = &result.target.release;
+    let now = match &result.release {
+        Some(release) => format!("it is at {release}"),
+        None => "it has no active release".into(),
+    };
+    match &result.next {
+        NextStep::Keep(pin) => {
+            let reason = pin.reason.as_deref().unwrap_or("no reason given");
+            let sha = &result.target.sha;
+            let (wanted, fleet) = match &result.wanted {
+                Some(wanted) => (
+                    format!(" than {}", wanted.short()),
+                    format!(
+                        "other hosts go on to follow the manifest, to {}",
+                        wanted.short()
+                    ),
+                ),
+                None => (
+                    String::new(),
+                    "other hosts go on to follow the manifest".into(),
+                ),
+            };
+            vec![
+                format!(
+                    "{app} serves {to} on this host, pinned by {}: {reason}",
+                    pin.by
+                ),
+                format!(
+                    "it stays there until the manifest wants another sha{wanted}, or `sudo trueup rollback {app} --unpin`; until then passes end with 3 (waiting)"
+                ),
+                format!(
+                    "{fleet}; to take all of them there: `trueup publish {} {app}={sha}`",
+                    result.environment
+                ),
+            ]
+        }
+        NextStep::Wanted => vec![format!(
+            "{app} serves {to}, which the manifest wants: it needs no pin"
+        )],
+        NextStep::OnTrial(_) => vec![format!(
+            "{app} is at {to}, which has not passed its gate: the next pass continues"
+        )],
+        NextStep::Retry(_) => vec![format!(
+            "{app} is not at {to} but pinned to it: {now}; passes keep trying until `sudo trueup rollback {app} --unpin`"
+        )],
+        NextStep::Unpinned => vec![format!(
+            "{app} is not at {to}: {now}, and nothing is pinned"
+        )],
+    }
 }
 
 fn unpin_and_converge(
@@ -107,14 +157,23 @@ fn unpin_and_converge(
         None => format!("{} was not pinned", request.app),
     });
     let report = run_pass(&locked, app, request, output)?;
+    let document = rollback::unpin_document(session, app, &report)?;
     if output.is_document() {
-        let document = rollback::unpin_document(session, app, &report)?;
         output.print_document(&document);
+        return Ok(report.outcome);
+    }
+    print_text_report(session, &report, output);
+    if let (Exit::Converged, Some(release)) = (report.outcome, &document.release) {
+        output.print_line(format!(
+            "{} serves {release}, and follows the manifest{}",
+            request.app,
+            if pin.is_some() { " again" } else { "" }
+        ));
     }
     Ok(report.outcome)
 }
 
-/// Runs the pass and prints its progress and its report.
+/// Runs the pass and prints its progress.
 fn run_pass(
     locked: &LockedSession,
     app: DeployedApp<'_>,
@@ -122,14 +181,15 @@ fn run_pass(
     output: &Output,
 ) -> Result<Report, CommandError> {
     let session = &locked.session;
-    let report = rollback::run_pass(session, app, request.ignore_holds, &mut |event| {
-        locked.announce(&event);
-        announce(&event, output);
-    })?;
-    if !output.is_document() {
-        print_text_report(session, &report, output);
-    }
-    Ok(report)
+    Ok(rollback::run_pass(
+        session,
+        app,
+        request.ignore_holds,
+        &mut |event| {
+            locked.announce(&event);
+            announce(&event, output);
+        },
+    )?)
 }
 
 /// Warns of migrations that the rollback does not revert.

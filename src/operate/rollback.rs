@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use crate::apply::Event;
+use crate::desired::Sha;
 use crate::exit::Exit;
 use crate::pass::{DeployedApp, PassError, PassOptions, Session};
 use crate::release::{self, ChangedFile, Overrides, Pin, RollbackTarget, SelectionError};
@@ -20,7 +21,7 @@ pub(crate) struct Document<'a> {
     outcome: Exit,
     app: &'a str,
     /// The release that is active now.
-    release: Option<String>,
+    pub release: Option<String>,
     pin: Option<&'a Pin>,
     /// Migrations that differ; `null`: unknown.
     migrations: Option<&'a [ChangedFile]>,
@@ -41,8 +42,11 @@ pub(crate) struct RollbackResult<'a> {
     pub target: RollbackTarget,
     /// The release that is active now.
     pub release: Option<String>,
+    /// What the manifest wants for this host, and so for others.
+    pub wanted: Option<Sha>,
+    pub environment: String,
     pub next: NextStep,
-    report: Report,
+    pub report: Report,
 }
 
 /// Where the app is, and what the following passes do with it.
@@ -52,6 +56,8 @@ pub(crate) enum NextStep {
     Keep(Pin),
     /// The target is active, and the manifest wants it.
     Wanted,
+    /// The target is active, and has not passed its gate.
+    OnTrial(Option<Pin>),
     /// The target is not active; passes keep trying.
     Retry(Pin),
     /// The target is not active, and nothing is pinned.
@@ -80,10 +86,16 @@ impl<'a> Rollback<'a> {
     /// What the pass with this report led to.
     pub(crate) fn result(self, report: Report) -> Result<RollbackResult<'a>, Failure> {
         let pin = self.pin_after_pass()?;
-        let release = release::active_release_name(self.app.spec, &self.session.host)?;
-        let is_active = release.as_deref() == Some(&self.target.release);
-        let next = NextStep::new(is_active, pin);
+        let spec = self.app.spec;
+        let active = release::active(&self.session.host, &spec.layout(), spec.keep_releases)?;
+        let active = active.as_ref();
+        let reached = active.filter(|active| active.name == self.target.release);
+        let is_proven = reached.is_some_and(|active| active.trial.is_none());
+        let next = NextStep::new(reached.is_some(), is_proven, pin);
+        let release = active.map(|active| active.name.clone());
         Ok(RollbackResult {
+            wanted: spec.wanted.clone(),
+            environment: self.session.settings.environment.clone(),
             app: &self.app.spec.app,
             outcome: next.outcome(report.outcome),
             target: self.target,
@@ -121,8 +133,9 @@ impl RollbackResult<'_> {
 }
 
 impl NextStep {
-    fn new(is_active: bool, pin: Option<Pin>) -> NextStep {
+    fn new(is_active: bool, is_proven: bool, pin: Option<Pin>) -> NextStep {
         match (is_active, pin) {
+            (true, pin) if !is_proven => NextStep::OnTrial(pin),
             (true, Some(pin)) => NextStep::Keep(pin),
             (true, None) => NextStep::Wanted,
             (false, Some(pin)) => NextStep::Retry(pin),
@@ -138,7 +151,9 @@ impl NextStep {
             // The wanted sha of the manifest, and whether it can be read, does not affect this request.
             (Exit::Stale | Exit::BadInput, NextStep::Keep(_) | NextStep::Wanted) => Exit::Converged,
             // The manifest changed between the selection and the pass.
-            (Exit::Converged, NextStep::Retry(_) | NextStep::Unpinned) => Exit::Failed,
+            (Exit::Converged, NextStep::Retry(_) | NextStep::Unpinned | NextStep::OnTrial(_)) => {
+                Exit::Failed
+            }
             (outcome, _) => outcome,
         }
     }
@@ -146,6 +161,7 @@ impl NextStep {
     fn pin(&self) -> Option<&Pin> {
         match self {
             NextStep::Keep(pin) | NextStep::Retry(pin) => Some(pin),
+            NextStep::OnTrial(pin) => pin.as_ref(),
             NextStep::Wanted | NextStep::Unpinned => None,
         }
     }
@@ -193,7 +209,6 @@ pub(crate) fn run_pass(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::Sha;
 
     fn pin() -> Pin {
         Pin {
@@ -220,12 +235,22 @@ mod tests {
             (false, Some(pin()), Exit::Stale, Exit::Stale),
             (false, None, Exit::RolledBack, Exit::RolledBack),
         ] {
-            let next = NextStep::new(is_active, pin);
+            let next = NextStep::new(is_active, true, pin);
             assert_eq!(
                 next.outcome(of_pass),
                 expected,
                 "{next:?} after {of_pass:?}"
             );
         }
+    }
+
+    #[test]
+    fn release_that_has_not_passed_its_gate_is_not_in_service() {
+        for of_pass in [Exit::Waiting, Exit::Stale, Exit::Failed, Exit::Stopped] {
+            let next = NextStep::new(true, false, Some(pin()));
+            assert_eq!(next.outcome(of_pass), of_pass);
+        }
+        let next = NextStep::new(true, false, None);
+        assert_eq!(next.outcome(Exit::Converged), Exit::Failed);
     }
 }

@@ -272,6 +272,16 @@ fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
         back.out.contains("by ana") && back.out.contains("orders fail"),
         "{back}"
     );
+    // One answer: what is so now, for how long, and what the other hosts do.
+    let name = first.rsplit('/').next().unwrap();
+    let now = format!("shop serves {name} on this host, pinned by ana: orders fail\n");
+    assert!(back.out.contains(&now), "{back}");
+    let fleet = format!(
+        "other hosts go on to follow the manifest, to {}; to take all of them there: `trueup publish production shop={one}`\n",
+        &two[..7]
+    );
+    assert!(back.out.ends_with(&fleet), "{back}");
+    assert!(!back.out.contains("1 waiting"), "{back}");
     let warned = "\n  removed db/migrate/1_more.rb\n";
     assert!(back.err.ends_with(warned), "{back}");
     // The timer's pass keeps the pin, and every command reports it.
@@ -294,6 +304,10 @@ fn rollback_restarts_passes_the_gate_and_pins_until_the_manifest_changes() {
     assert!(again.err.contains("no earlier good release"), "{again}");
     let over = run(&app, &["rollback", "shop", "--unpin"], 0);
     assert!(over.out.contains("ended: pinned"), "{over}");
+    assert!(
+        over.out.ends_with("and follows the manifest again\n"),
+        "{over}"
+    );
     assert_eq!((app.current(), app.running()), (second, two.clone()));
     // The end of the pin is announced once.
     app.converge(0);

@@ -313,7 +313,8 @@ pub struct ActivateArgs {
 #[command(
     after_help = "Rolls back this host only, at once: restarts the services and runs the health check. It pins the release: \
                   passes exit with 3 (waiting) and show who pinned it and why, until the manifest wants another sha or \
-                  `--unpin`. It never migrates the database down; it lists migrations that differ."
+                  `--unpin`. To take all hosts back, publish the earlier sha: `trueup publish ENV APP=SHA`. \
+                  It never migrates the database down; it lists migrations that differ."
 )]
 pub struct RollbackArgs {
     /// Which app
