@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::known::known;
+use crate::ports::packages::PackageFamily;
 use crate::ports::root::Root;
 use crate::ports::{machine, os_release};
 
@@ -13,6 +14,8 @@ use crate::ports::{machine, os_release};
 pub(super) struct Os {
     /// `debian`, `ubuntu`, …
     pub id: String,
+    /// By package manager: `debian` (Debian, Ubuntu), `redhat` (Fedora, RHEL and its rebuilds, Amazon Linux).
+    pub family: &'static str,
     /// `12`, `24.04`, …
     pub version: String,
     /// `bookworm`, `noble`, …
@@ -29,6 +32,7 @@ pub(super) fn probe(root: &Root) -> Os {
     let value = |key| os_release::value(&text, key).to_owned();
     Os {
         id: value("ID"),
+        family: PackageFamily::detect(root).map_or("", PackageFamily::name),
         version: value("VERSION_ID"),
         codename: value("VERSION_CODENAME"),
         name: value("PRETTY_NAME"),

@@ -3,6 +3,7 @@
 
 use super::one_line;
 use crate::ports::exec::{ExecError, block_quote};
+use crate::ports::packages::PackagesError;
 use crate::ports::root::RootError;
 use crate::ports::secrets;
 use crate::ports::services::ServiceError;
@@ -175,6 +176,19 @@ impl From<ExecError> for Failure {
                 quotes_output: error.has_output(),
                 ..Failure::new(error.to_string())
             },
+        }
+    }
+}
+
+impl From<PackagesError> for Failure {
+    fn from(error: PackagesError) -> Failure {
+        match error {
+            PackagesError::Root(error) => error.into(),
+            PackagesError::Exec(error) if error.is_program_missing() => Failure::from(error)
+                .hint("/etc/os-release names a distribution with rpm: install `rpm`"),
+            PackagesError::Exec(error) => Failure::from(error)
+                .hint("if rpm's database is damaged, `rpm --rebuilddb` may repair it"),
+            error @ PackagesError::Rpm(_) => Failure::new(error.to_string()),
         }
     }
 }

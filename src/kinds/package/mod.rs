@@ -1,8 +1,11 @@
 //! The `package` kind: installed or absent, at a version, on hold.
 //!
-//! Reads dpkg's status file to see what is installed; runs apt only when something differs.
+//! Reads the package manager's database to see what is installed; runs apt or dnf only when something differs.
 
 mod apt;
+mod dnf;
+#[cfg(test)]
+mod dnf_tests;
 #[cfg(test)]
 mod tests;
 
@@ -10,13 +13,14 @@ use serde::Deserialize;
 
 use crate::kind::{Diff, Kind};
 use crate::ports::Host;
-use crate::ports::packages;
+use crate::ports::packages::{self, PackageFamily};
 use crate::problem::Problem;
 use crate::resource::{
     ApplyOutcome, Change, Failure, FieldChange, FieldValue, Presence, ResolveInputs, Verb,
 };
 
 use apt::Apt;
+use dnf::Dnf;
 
 pub(super) struct Package;
 
@@ -25,15 +29,16 @@ pub(super) struct Package;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct PackageSpec {
-    /// Names of apt packages. Installed without recommended packages; an installed package is not upgraded.
+    /// Names of packages, as apt or dnf has them. Installed without recommended packages (weak dependencies);
+    /// an installed package is not upgraded.
     pub names: Vec<String>,
-    /// Exactly this version, or any with this prefix if it ends in `*`; only with one name. Not given: any
-    /// installed version.
+    /// Exactly this version, or any with this prefix if it ends in `*`; only with one name. Of rpm, the epoch
+    /// and the release may be left out. Not given: any installed version.
     pub version: Option<String>,
     /// Whether it is on hold (`apt-mark hold`); not given: left as it is, and a package that an operator put
-    /// on hold is not touched.
+    /// on hold is not touched. A failure where packages are installed with dnf, which has no holds.
     pub held: Option<bool>,
-    /// `absent` removes them and leaves their configuration.
+    /// `absent` removes them and leaves their configuration; dnf leaves only what was changed, as `*.rpmsave`.
     #[serde(default)]
     pub state: Presence,
 }
@@ -46,14 +51,33 @@ pub(super) enum PackageState {
 }
 
 impl PackageSpec {
-    fn matches_version(&self, found: &str) -> bool {
-        match self.version.as_deref() {
-            None => true,
-            Some(version) => match version.strip_suffix('*') {
-                Some(start) => found.starts_with(start),
-                None => found == version,
-            },
+    fn matches_version(&self, package: &packages::Package) -> bool {
+        let wanted = self.version.as_deref();
+        wanted.is_none_or(|version| package.has_version(version))
+    }
+
+    /// Refuses what the host's package manager does not know. Which one it is, only the host tells.
+    fn check_family(&self, family: PackageFamily) -> Result<(), Failure> {
+        if family == PackageFamily::Debian {
+            return match self.names.iter().find(|name| !is_debian_name(name)) {
+                Some(name) => Err(Failure::new(format!(
+                    "`{name}` is not the name of an apt package"
+                ))),
+                None => Ok(()),
+            };
         }
+        if let Some(name) = self.names.iter().find(|name| name.contains(':')) {
+            return Err(
+                Failure::new(format!("`{name}` is not the name of an rpm package"))
+                    .hint("an architecture is written with a dot: `glibc.i686`"),
+            );
+        }
+        if self.held.is_some() {
+            return Err(Failure::new("`held` is for apt: dnf has no holds").hint(
+                "leave it out on this host, and lock the version with `dnf versionlock`, which dnf respects here, too",
+            ));
+        }
+        Ok(())
     }
 
     fn query_packages(
@@ -62,19 +86,20 @@ impl PackageSpec {
     ) -> Result<Vec<(String, Option<packages::Package>)>, Failure> {
         let mut found = Vec::new();
         for name in &self.names {
-            found.push((name.clone(), host.packages.get(&host.root, name)?));
+            let package = host.packages.get(&host.root, &host.exec, name)?;
+            found.push((name.clone(), package));
         }
         Ok(found)
     }
 
-    /// The names that apt has to install, remove or change in version.
+    /// The names that the package manager has to install, remove or change in version.
     fn names_to_change(&self, found: &[(String, Option<packages::Package>)]) -> Vec<String> {
         let due = |package: Option<&packages::Package>| {
             let installed = package.filter(|package| package.installed);
             match (self.state, installed) {
                 (Presence::Absent, installed) => installed.is_some(),
                 (Presence::Present, None) => true,
-                (Presence::Present, Some(installed)) => !self.matches_version(&installed.version),
+                (Presence::Present, Some(installed)) => !self.matches_version(installed),
             }
         };
         found
@@ -87,6 +112,14 @@ impl PackageSpec {
     fn change_packages(&self, host: &Host) -> Result<ApplyOutcome, Failure> {
         let found = self.query_packages(host)?;
         let todo = self.names_to_change(&found);
+        if host.packages.family(&host.root) == PackageFamily::RedHat {
+            let dnf = Dnf::new(host)?;
+            match self.state {
+                Presence::Absent => dnf.remove(&todo)?,
+                Presence::Present => dnf.install(&todo, self.version.as_deref())?,
+            }
+            return Ok(ApplyOutcome::Done);
+        }
         let is_held = |name: &String| {
             let (_, package) = found.iter().find(|(other, _)| other == name)?;
             package.as_ref().map(|package| package.held)
@@ -139,7 +172,7 @@ fn display_names(names: &[&str]) -> FieldValue {
     FieldValue::from_option((!names.is_empty()).then(|| names.join(" ")))
 }
 
-/// The only action: have apt make the packages as described.
+/// The only action: have the package manager make the packages as described.
 pub(super) struct ChangePackages;
 
 impl Kind for Package {
@@ -171,12 +204,12 @@ impl Kind for Package {
         }
         if let Some(version) = &spec.version {
             let part = version.strip_suffix('*').unwrap_or(version);
-            let known = |c: char| c.is_ascii_alphanumeric() || ".+:~-".contains(c);
+            let known = |c: char| c.is_ascii_alphanumeric() || ".+:~-_^".contains(c);
             if part.is_empty() || !part.chars().all(known) {
                 return Err(
                     Problem::new(format!("`{version}` is not a package version"))
                         .field("version")
-                        .hint("write it as `apt-cache policy` shows it, or its beginning and `*`"),
+                        .hint("write it as `apt-cache policy` or `rpm -q` shows it, or its beginning and `*`"),
                 );
             }
             if spec.names.len() != 1 {
@@ -196,6 +229,7 @@ impl Kind for Package {
         if !host.root.is_privileged() && !host.root.is_real() {
             return Ok(PackageState::Unmanaged);
         }
+        spec.check_family(host.packages.family(&host.root))?;
         Ok(PackageState::Packages(spec.query_packages(host)?))
     }
 
@@ -231,7 +265,7 @@ impl Kind for Package {
                 FieldValue::from_option(installed.first().map(|(_, package)| &package.version));
             let right = installed
                 .first()
-                .is_some_and(|(_, package)| spec.matches_version(&package.version));
+                .is_some_and(|(_, package)| spec.matches_version(package));
             if !right {
                 fields.push(FieldChange::new(
                     "version",
@@ -262,32 +296,40 @@ impl Kind for Package {
         let outcome = outcome?;
         let remaining = spec.names_to_change(&spec.query_packages(host)?);
         if outcome == ApplyOutcome::Done && !remaining.is_empty() {
+            let (program, query) = match host.packages.family(&host.root) {
+                PackageFamily::Debian => ("apt", "apt-cache showpkg NAME"),
+                PackageFamily::RedHat => ("dnf", "dnf repoquery --whatprovides NAME"),
+            };
             return Err(Failure::new(format!(
-                "apt ended well, and `{}` is still not as it should be",
+                "{program} ended well, and `{}` is still not as it should be",
                 remaining.join("`, `")
             ))
-            .hint(
-                "if it is a virtual package, name one that provides it (`apt-cache showpkg NAME`)",
-            ));
+            .hint(format!(
+                "if it is a virtual package, name one that provides it (`{query}`)"
+            )));
         }
         Ok(outcome)
     }
 }
 
-/// Whether it is a Debian package name, optionally with `:architecture`. apt takes a name that ends in `-`
-/// for one to remove.
+/// Whether it can be the name of a package, optionally with an architecture. Excludes what apt or dnf takes
+/// for something else: options, patterns, files, groups, a version, and a trailing `-` for a removal.
 fn is_package_name(name: &str) -> bool {
     let (name, architecture) = name.split_once(':').unwrap_or((name, "any"));
-    let known =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+.-".contains(&byte);
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-_".contains(&byte);
     name.len() >= 2
         && name.bytes().all(known)
-        && !name.starts_with(['+', '.', '-'])
+        && !name.starts_with(['+', '.', '-', '_'])
         && !name.ends_with(['-', '.'])
         && !architecture.is_empty()
         && architecture
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Names of rpm packages may have capitals and underscores, too: `mod_ssl`, `ImageMagick`.
+fn is_debian_name(name: &str) -> bool {
+    !name.contains('_') && !name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! In-memory files for children that require a path, such as a key for `ssh`, which refuses the original file
-//! because of its mode and cannot read a key from an inherited descriptor.
+//! In-memory files: for children that require a path, such as a key for `ssh`, which refuses the original file
+//! because of its mode and cannot read a key from an inherited descriptor; and for output longer than what is
+//! captured.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -37,6 +38,11 @@ impl MemFile {
     /// The path under which a child opens it.
     pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
+    }
+
+    /// A handle for writing, such as the log of a child.
+    pub(crate) fn writer(&self) -> io::Result<File> {
+        self.0.try_clone()
     }
 
     /// The current content.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::shipped_roles::{RoleFile, RoleFiles};
-use super::table::{FORMATS, Format, PACKAGE_FOLDERS, Rights};
+use super::table::{FORMATS, Format, OTHER_PATHS, PACKAGE_FOLDERS, Rights};
 
 impl RoleFiles {
     /// The user other than root who could replace what is at a path.
@@ -102,7 +102,12 @@ fn missing_user_problem(format: &Format, file: &RoleFile) -> Option<String> {
 }
 
 fn find_format(path: &Path) -> Option<&'static Format> {
-    let path = path.to_str()?;
+    let mut path = path.to_str()?.to_owned();
+    for (elsewhere, on_debian) in OTHER_PATHS {
+        if path.starts_with(elsewhere) {
+            path = path.replace(elsewhere, on_debian).replace(".ini", ".conf");
+        }
+    }
     let mut formats = FORMATS.iter();
     formats
         .find(|format| path.starts_with(format.path_prefix) && path.ends_with(format.path_suffix))

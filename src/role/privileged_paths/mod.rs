@@ -15,21 +15,23 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use self::checker::absolute_paths;
-use self::shipped_roles::{render_shipped_roles, repository_root};
+use self::shipped_roles::{render_shipped_roles, render_shipped_roles_on, repository_root};
 pub(crate) use self::table::render_table;
 use crate::role::Catalog;
 use crate::role::template_syntax::referenced_templates;
 
 #[test]
 fn no_privileged_program_opens_a_path_of_an_unprivileged_user() {
-    let host = render_shipped_roles();
-    let problems: Vec<String> = host
-        .files
-        .iter()
-        .flat_map(|file| host.file_problems(file))
-        .collect();
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(host.files.len() > 20, "only {} files", host.files.len());
+    for distribution in ["debian", "fedora"] {
+        let host = render_shipped_roles_on(distribution);
+        let problems: Vec<String> = host
+            .files
+            .iter()
+            .flat_map(|file| host.file_problems(file))
+            .collect();
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+        assert!(host.files.len() > 20, "only {} files", host.files.len());
+    }
 }
 
 /// Covers the commands that root runs and the folders in its search path.
@@ -43,6 +45,37 @@ fn nothing_that_root_runs_is_writable_by_unprivileged_users() {
         .collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     assert!(opened.len() > 8, "{opened:?}");
+}
+
+#[test]
+fn roles_write_where_the_programs_of_each_family_read() {
+    for (distribution, wanted, unwanted) in [
+        (
+            "debian",
+            [
+                "/etc/nginx/sites-enabled/shop.conf",
+                "/etc/supervisor/conf.d/held.conf",
+                "/etc/supervisor/conf.d/api.conf",
+            ],
+            "/etc/tmpfiles.d/trueup-haproxy.conf",
+        ),
+        (
+            "fedora",
+            [
+                "/etc/nginx/conf.d/shop.conf",
+                "/etc/supervisord.d/held.ini",
+                "/etc/tmpfiles.d/trueup-haproxy.conf",
+            ],
+            "/etc/supervisord.d/api.ini",
+        ),
+    ] {
+        let host = render_shipped_roles_on(distribution);
+        let has = |path: &str| host.files.iter().any(|file| file.path == Path::new(path));
+        for path in wanted {
+            assert!(has(path), "{distribution}: no {path}");
+        }
+        assert!(!has(unwanted), "{distribution}: {unwanted}");
+    }
 }
 
 /// Paths that checks, links, commands, watches and services make root use.

@@ -79,8 +79,15 @@ pub(super) struct RoleFiles {
     pub folder_owners: BTreeMap<PathBuf, String>,
 }
 
+/// On a host of Debian's family.
 pub(super) fn render_shipped_roles() -> RoleFiles {
+    render_shipped_roles_on("debian")
+}
+
+/// On a host of this distribution.
+pub(super) fn render_shipped_roles_on(distribution: &str) -> RoleFiles {
     let sandbox = Sandbox::empty();
+    sandbox.write("/etc/os-release", format!("ID={distribution}\n"));
     let catalog = expand_shipped_roles(&sandbox);
     let mut folder_owners = folder_owners_of_packages();
     let mut files = Vec::new();

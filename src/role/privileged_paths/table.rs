@@ -63,6 +63,12 @@ pub(super) const PACKAGE_FOLDERS: &[(&str, &str)] = &[(
     "the package's folder of the user haproxy, whose processes are shut into /var/lib/haproxy",
 )];
 
+/// Where Fedora, RHEL and Amazon Linux keep what Debian keeps elsewhere.
+pub(super) const OTHER_PATHS: &[(&str, &str)] = &[
+    ("/etc/nginx/conf.d/", "/etc/nginx/sites-enabled/"),
+    ("/etc/supervisord.d/", "/etc/supervisor/conf.d/"),
+];
+
 pub(super) const FORMATS: &[Format] = &[
     Format {
         path_prefix: "/usr/local/lib/systemd/system/",
@@ -122,7 +128,7 @@ pub(super) const FORMATS: &[Format] = &[
     Format {
         path_prefix: "/etc/supervisor/conf.d/",
         path_suffix: ".conf",
-        display_path: "/etc/supervisor/conf.d/APP.conf",
+        display_path: "/etc/supervisor/conf.d/APP.conf, or /etc/supervisord.d/APP.ini",
         read_by: "supervisord",
         owner: "root",
         directives: &[
@@ -142,13 +148,13 @@ pub(super) const FORMATS: &[Format] = &[
     Format {
         path_prefix: "/etc/nginx/sites-enabled/",
         path_suffix: ".conf",
-        display_path: "/etc/nginx/sites-enabled/APP.conf",
+        display_path: "/etc/nginx/sites-enabled/APP.conf, or /etc/nginx/conf.d/APP.conf",
         read_by: "nginx's master, `nginx -t`",
         owner: "root",
         directives: &[
             directive(
                 &["root", "try_files"],
-                User("www-data"),
+                User("www-data or nginx"),
                 "nginx's workers open the files that visitors request; the master opens nothing there. They follow the links of a release: see below",
             ),
             directive(
@@ -164,7 +170,7 @@ pub(super) const FORMATS: &[Format] = &[
             ),
             directive(
                 &["if"],
-                User("www-data"),
+                User("www-data or nginx"),
                 "nginx's workers only look whether the file is there, in a folder of root's",
             ),
             directive(
@@ -185,7 +191,7 @@ pub(super) const FORMATS: &[Format] = &[
         path_prefix: "/etc/nginx/maintenance/",
         path_suffix: ".html",
         display_path: "/etc/nginx/maintenance/APP.html",
-        read_by: "nginx's workers, as www-data",
+        read_by: "nginx's workers, as www-data or nginx",
         owner: "root",
         directives: &[directive(&["(markup)"], NoFile, "a page for visitors")],
     },
@@ -212,6 +218,14 @@ pub(super) const FORMATS: &[Format] = &[
             Program,
             "the deploy user may run the commands of `deploy_sudo` as root: one in its home is refused; list none in a release either",
         )],
+    },
+    Format {
+        path_prefix: "/etc/tmpfiles.d/trueup-",
+        path_suffix: ".conf",
+        display_path: "/etc/tmpfiles.d/trueup-haproxy.conf",
+        read_by: "systemd-tmpfiles",
+        owner: "root",
+        directives: &[directive(&["d"], Root, "a folder of root's in /run")],
     },
     Format {
         path_prefix: "/etc/haproxy/",

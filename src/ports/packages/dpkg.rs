@@ -3,68 +3,33 @@
 //! Reads the file directly, once a pass: `dpkg-query` would cost a process for every resource. Entries that
 //! dpkg has not merged yet (its `updates/` journal, left by a crash) count as well.
 
-use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::root::{Root, RootError};
+use super::family::{DPKG_STATUS, PackageFamily};
+use super::package::Package;
+use crate::ports::root::{Root, RootError};
 
 /// Largest status file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 64 << 20;
 
-const STATUS_FILE: &str = "/var/lib/dpkg/status";
 const UPDATES_DIR: &str = "/var/lib/dpkg/updates";
 
-/// A package known to dpkg.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Package {
-    /// Unpacked and configured; `false` for a half-installed one.
-    pub installed: bool,
-    /// An operator holds its version (`apt-mark hold`).
-    pub held: bool,
-    /// Empty if dpkg knows none.
-    pub version: String,
-    architecture: String,
-}
-
-/// The packages of one host, read on first use.
-#[derive(Debug, Default)]
-pub(crate) struct Packages {
-    cached: RefCell<Option<HashMap<String, Package>>>,
-}
-
-impl Packages {
-    /// Drops the cache; required after packages were changed.
-    pub(crate) fn invalidate(&self) {
-        self.cached.replace(None);
-    }
-
-    /// The package of this name, which may end in `:architecture`. Without one, prefers the host's own
-    /// architecture.
-    pub(crate) fn get(&self, root: &Root, name: &str) -> Result<Option<Package>, RootError> {
-        Ok(self.load(root)?.get(name).cloned())
-    }
-
-    fn load(&self, root: &Root) -> Result<Ref<'_, HashMap<String, Package>>, RootError> {
-        if self.cached.borrow().is_none() {
-            let text = |path: &Path| -> Result<String, RootError> {
-                let body = root.read(path, MAX_FILE_BYTES)?.unwrap_or_default();
-                Ok(String::from_utf8_lossy(&body).into_owned())
-            };
-            let mut read = PackageDatabase::default();
-            read.merge(&text(Path::new(STATUS_FILE))?);
-            for name in root.list(Path::new(UPDATES_DIR))?.unwrap_or_default() {
-                // `tmp.i` is a file that dpkg had not finished writing.
-                if name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-                    read.merge(&text(&Path::new(UPDATES_DIR).join(name))?);
-                }
-            }
-            self.cached.replace(Some(read.index_by_name()));
+/// The packages by name, and by `name:architecture`.
+pub(super) fn read(root: &Root) -> Result<HashMap<String, Package>, RootError> {
+    let text = |path: &Path| -> Result<String, RootError> {
+        let body = root.read(path, MAX_FILE_BYTES)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    };
+    let mut read = PackageDatabase::default();
+    read.merge(&text(Path::new(DPKG_STATUS))?);
+    for name in root.list(Path::new(UPDATES_DIR))?.unwrap_or_default() {
+        // `tmp.i` is a file that dpkg had not finished writing.
+        if name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            read.merge(&text(&Path::new(UPDATES_DIR).join(name))?);
         }
-        Ok(Ref::map(self.cached.borrow(), |known| {
-            known.as_ref().expect("filled just above")
-        }))
     }
+    Ok(read.index_by_name())
 }
 
 /// Packages by name and architecture.
@@ -128,6 +93,7 @@ fn parse_package(stanza: &str) -> Option<(String, Package)> {
             held: want == "hold",
             version: version.to_owned(),
             architecture: architecture.to_owned(),
+            family: PackageFamily::Debian,
         },
     ))
 }
@@ -141,7 +107,7 @@ mod tests {
         let package = sandbox
             .host
             .packages
-            .get(&sandbox.host.root, name)
+            .get(&sandbox.host.root, &sandbox.host.exec, name)
             .unwrap()?;
         Some((package.installed, package.held, package.version))
     }
@@ -150,7 +116,7 @@ mod tests {
     fn only_a_configured_package_counts_as_installed() {
         let sandbox = Sandbox::empty();
         sandbox.write(
-            STATUS_FILE,
+            DPKG_STATUS,
             "Package: a\nStatus: install ok installed\nVersion: 1.0-1\nDescription: x\n Status: install ok half-configured\n\n\
              Package: b\nStatus: install ok half-configured\nVersion: 2\n\n\
              Package: c\nStatus: hold ok installed\nVersion: 3\n\n\
@@ -181,7 +147,7 @@ mod tests {
     fn foreign_architecture_does_not_replace_the_native_package() {
         let sandbox = Sandbox::empty();
         sandbox.write(
-            STATUS_FILE,
+            DPKG_STATUS,
             "Package: dpkg\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n\
              Package: libc6\nStatus: install ok unpacked\nArchitecture: amd64\nVersion: 2\n\n\
              Package: libc6\nStatus: install ok installed\nArchitecture: i386\nVersion: 3\n",
@@ -200,7 +166,7 @@ mod tests {
     fn updates_journal_of_a_crashed_dpkg_counts() {
         let sandbox = Sandbox::empty();
         sandbox.write(
-            STATUS_FILE,
+            DPKG_STATUS,
             "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n",
         );
         sandbox.write(

@@ -1,0 +1,158 @@
+//! Installed packages, from rpm's database: one run of `rpm`, which finds it wherever `%_dbpath` says.
+//!
+//! The database has had three formats (Berkeley DB, ndb, sqlite), each with locks of its own, so rpm itself
+//! reads it. A cache from an earlier pass could not be told from an outdated one: sqlite changes the database's
+//! main file only at a checkpoint.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::error::PackagesError;
+use super::family::PackageFamily;
+use super::package::Package;
+use crate::ports::exec::{Command, Exec, LOG_LIMIT, MemFile};
+use crate::ports::root::Root;
+
+/// A query takes no lock that an installation holds.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Before each line of a package, and of what it provides: warnings are printed among them.
+const PACKAGE: &str = "package";
+const PROVIDES: &str = "provides";
+
+const FORMAT: &str = "package\t%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\t%{INSTALLTIME}\n\
+     [provides\t%{PROVIDENAME}\n]";
+
+/// Architectures that a name may end in. A list, because names contain dots too: `python3.11`.
+const ARCHITECTURES: &[&str] = &[
+    "aarch64", "armv7hl", "i386", "i686", "noarch", "ppc64le", "riscv64", "s390x", "x86_64",
+];
+
+/// The parts of `name.architecture`.
+pub(crate) fn split_architecture(name: &str) -> (&str, Option<&str>) {
+    match name.rsplit_once('.') {
+        Some((name, end)) if ARCHITECTURES.contains(&end) => (name, Some(end)),
+        _ => (name, None),
+    }
+}
+
+/// The packages by name, by `name.architecture`, and by the other names that they provide, which dnf takes for
+/// names as well: on Amazon Linux, `ruby3.2` provides `ruby`.
+pub(super) fn query(root: &Root, exec: &Exec) -> Result<HashMap<String, Package>, PackagesError> {
+    let memory_error = |error: std::io::Error| PackagesError::Rpm(error.to_string());
+    let printed = MemFile::new(b"").map_err(memory_error)?;
+    let mut command = Command::new(["rpm"]).timeout(TIMEOUT).env("LC_ALL", "C");
+    if !root.is_real() {
+        command.argv.extend(["--root".into(), root.path().into()]);
+    }
+    command.argv.extend(["-qa", "--qf", FORMAT].map(Into::into));
+    // The captured output is cut to less than the list of a large host.
+    command.log = Some(printed.writer().map_err(memory_error)?);
+    let done = exec.run_checked(command)?;
+    if done.output.total() > LOG_LIMIT {
+        return Err(PackagesError::Rpm(format!(
+            "`rpm -qa` printed more than {LOG_LIMIT} bytes"
+        )));
+    }
+    let text = printed.read().map_err(memory_error)?;
+    Ok(index_by_name(&String::from_utf8_lossy(&text)))
+}
+
+fn index_by_name(text: &str) -> HashMap<String, Package> {
+    // A name of its own comes before one that it provides. Of several architectures, the host's own counts; of a
+    // kernel, whose versions are installed side by side, the one installed last.
+    let native = std::env::consts::ARCH;
+    let mut ranked: HashMap<String, ((bool, bool, u64), Package)> = HashMap::new();
+    let mut current: Option<(u64, Package)> = None;
+    let mut insert = |key: String, is_name: bool, (installed_at, package): &(u64, Package)| {
+        let own = package.architecture == native || package.architecture == "noarch";
+        let rank = (is_name, own, *installed_at);
+        if ranked.get(&key).is_none_or(|(other, _)| *other <= rank) {
+            ranked.insert(key, (rank, package.clone()));
+        }
+    };
+    for line in text.lines() {
+        match line.split_once('\t') {
+            Some((PACKAGE, rest)) => {
+                let parsed = parse_package(rest);
+                if let Some((name, package)) = &parsed {
+                    let full = format!("{name}.{}", package.1.architecture);
+                    insert(full, true, package);
+                    insert(name.clone(), true, package);
+                }
+                current = parsed.map(|(_, package)| package);
+            }
+            // Most are libraries and features, in names that no package can have.
+            Some((PROVIDES, name)) if !name.contains(['(', '/']) => {
+                if let Some(package) = &current {
+                    insert(name.to_owned(), false, package);
+                }
+            }
+            _ => {}
+        }
+    }
+    let unranked = ranked.into_iter();
+    unranked
+        .map(|(name, (_, package))| (name, package))
+        .collect()
+}
+
+/// The name, and the package with the time of its installation.
+fn parse_package(line: &str) -> Option<(String, (u64, Package))> {
+    let mut parts = line.split('\t');
+    let (name, epoch) = (parts.next()?, parts.next()?);
+    let (version, release, architecture) = (parts.next()?, parts.next()?, parts.next()?);
+    let epoch = match epoch {
+        "0" => String::new(),
+        epoch => format!("{epoch}:"),
+    };
+    let package = Package {
+        installed: true,
+        held: false,
+        version: format!("{epoch}{version}-{release}"),
+        architecture: architecture.to_owned(),
+        family: PackageFamily::RedHat,
+    };
+    let installed_at = parts.next()?.parse().unwrap_or(0);
+    Some((name.to_owned(), (installed_at, package)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_architecture_last_version_and_provided_names_count() {
+        let native = std::env::consts::ARCH;
+        let text = format!(
+            "warning: Found NDB Packages.db database\n\
+             package\tglibc\t0\t2.34\t60.el9\t{native}\t10\n\
+             package\tglibc\t0\t2.34\t60.el9\ti686\t99\n\
+             package\tkernel\t0\t5.14.0\t2.el9\t{native}\t30\n\
+             package\tkernel\t0\t5.14.0\t1.el9\t{native}\t20\n\
+             package\tnginx\t2\t1.24.0\t1.el9\t{native}\t10\n\
+             package\truby3.2\t0\t3.2.2\t1.amzn\t{native}\t10\n\
+             provides\truby\n\
+             provides\tlibruby.so(64bit)\n\
+             provides\tnginx\n\
+             package\tbroken\n\
+             provides\tmore\n"
+        );
+        let packages = index_by_name(&text);
+        let version = |name: &str| packages.get(name).map(|package| package.version.as_str());
+        assert_eq!(packages["glibc"].architecture, native);
+        assert_eq!(version("glibc.i686"), Some("2.34-60.el9"));
+        assert_eq!(version("kernel"), Some("5.14.0-2.el9"));
+        assert_eq!(version("nginx"), Some("2:1.24.0-1.el9"));
+        assert_eq!(version("ruby"), Some("3.2.2-1.amzn"));
+        for other in ["broken", "more", "libruby.so(64bit)"] {
+            assert_eq!(version(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn dots_in_a_name_are_no_architecture() {
+        assert_eq!(split_architecture("python3.11"), ("python3.11", None));
+        assert_eq!(split_architecture("glibc.i686"), ("glibc", Some("i686")));
+    }
+}
