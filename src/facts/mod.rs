@@ -110,6 +110,26 @@ impl Facts {
         })
     }
 
+    /// The groups that a template may use; all if it uses `facts` in another way than by name.
+    pub(crate) fn groups_used_by(text: &str) -> Vec<&'static str> {
+        let every = || PROBES.iter().map(|probe| probe.name).collect();
+        let mut used = Vec::new();
+        for (at, word) in text.match_indices("facts") {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if text[..at].ends_with(is_part) {
+                continue;
+            }
+            let rest = text[at + word.len()..].strip_prefix('.');
+            let name = rest.map(|rest| rest.split(|c: char| !is_part(c)).next());
+            let known = |probe: &&Probe| name.flatten() == Some(probe.name);
+            match PROBES.iter().find(known) {
+                Some(probe) => used.push(probe.name),
+                None => return every(),
+            }
+        }
+        used
+    }
+
     fn group(&self, name: &str) -> Option<&Value> {
         let index = PROBES.iter().position(|probe| probe.name == name)?;
         Some(self.groups[index].get_or_init(|| (PROBES[index].collect)(&self.root)))
@@ -131,6 +151,24 @@ mod tests {
             facts.at_path("").unwrap()["cpus"],
             *facts.at_path("cpus").unwrap()
         );
+    }
+
+    #[test]
+    fn template_costs_only_the_facts_that_it_names() {
+        let used = |text: &str| Facts::groups_used_by(text);
+        assert_eq!(used("{% if facts.os.family == 'redhat' %}"), ["os"]);
+        assert_eq!(
+            used("{{ facts.cpus + facts.memory.total }} artifacts"),
+            ["cpus", "memory"]
+        );
+        for all in [
+            "{{ facts | json }}",
+            "{{ facts['os'] }}",
+            "{{ facts.unknown }}",
+        ] {
+            assert_eq!(used(all).len(), PROBES.len(), "{all}");
+        }
+        assert!(used("none").is_empty());
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) struct Renderer<'a, 'p> {
     peers: &'a mut PeerSource<'p>,
     nodes: NodesFunction,
     tera: Tera,
+    /// The facts that Tera has.
+    provided_facts: serde_json::Map<String, Value>,
     /// Templates by name.
     sources: BTreeMap<String, Rc<TemplateSource>>,
     /// Names that Tera has compiled.
@@ -56,6 +58,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
             peers,
             nodes,
             tera,
+            provided_facts: serde_json::Map::new(),
             sources: BTreeMap::new(),
             compiled: BTreeSet::new(),
         }
@@ -200,11 +203,13 @@ impl<'a, 'p> Renderer<'a, 'p> {
         }
     }
 
-    /// Registers the facts with Tera if the text may use them.
+    /// Registers the facts with Tera that the text may use, beside those of earlier texts.
     fn provide_facts(&mut self, text: &str) {
-        if text.contains("facts") && !self.tera.global_context().contains_key("facts") {
-            let facts = self.facts.all();
-            self.tera.global_context().insert("facts", facts);
+        for group in Facts::groups_used_by(text) {
+            let value = || self.facts.at_path(group).cloned().unwrap_or_default();
+            self.provided_facts.entry(group).or_insert_with(value);
+            let context = self.tera.global_context();
+            context.insert("facts", &self.provided_facts);
         }
     }
 
@@ -328,7 +333,12 @@ impl<'a, 'p> Renderer<'a, 'p> {
             _ => {
                 return Problem::new(format!(
                     "template error: {}",
-                    first_lines(&error.to_string())
+                    error
+                        .to_string()
+                        .lines()
+                        .take(8)
+                        .collect::<Vec<_>>()
+                        .join("\n")
                 ));
             }
         };
@@ -364,10 +374,6 @@ fn visible_names(scope: &Scope) -> Vec<&str> {
     let mut names = scope.names();
     names.push("facts");
     names
-}
-
-fn first_lines(text: &str) -> String {
-    text.lines().take(8).collect::<Vec<_>>().join("\n")
 }
 
 fn rendered_node(at: &Location, text: String) -> Node {
