@@ -177,7 +177,11 @@ impl<K: Kind> Observation for TypedObservation<'_, K> {
     fn apply(&self, host: &Host) -> Result<ApplyOutcome, Failure> {
         let _operation = self.resource.begin_operation();
         match &self.diff {
-            Some(diff) => K::apply(&self.resource.spec, &diff.action, host),
+            Some(diff) => {
+                let outcome = K::apply(&self.resource.spec, &diff.action, host);
+                host.label_new_paths();
+                outcome
+            }
             None => Ok(ApplyOutcome::Done),
         }
     }

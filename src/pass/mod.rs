@@ -34,7 +34,7 @@ use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::packages::Packages;
 use crate::ports::root::Root;
 use crate::ports::store::{Store, StoreError};
-use crate::ports::{Host, services, store};
+use crate::ports::{Host, selinux, services, store};
 use crate::problem::Problem;
 use crate::release::{self, Maintenance};
 use crate::report::{History, Report, ReportHeader};
@@ -124,6 +124,7 @@ impl Session {
         stop: StopFlag,
     ) -> Result<Session, PassError> {
         let root = Rc::new(Root::at(&paths.root)?);
+        selinux::start(&root);
         let accounts = Rc::new(Accounts::default());
         let exec = Rc::new(Exec);
         let manager = services::open(settings.services, &root, &exec, &accounts);

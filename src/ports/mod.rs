@@ -28,6 +28,7 @@ pub(crate) mod random;
 pub(crate) mod root;
 pub(crate) mod runtime;
 pub(crate) mod secrets;
+pub(crate) mod selinux;
 pub(crate) mod services;
 pub(crate) mod signals;
 pub(crate) mod state;
@@ -75,6 +76,13 @@ impl Host {
             ManagedBy::Host => &*self.services,
             ManagedBy::Supervisor => &*self.supervisor,
         }
+    }
+
+    /// Gives what trueup created since the last call its SELinux labels, where there is SELinux.
+    pub(crate) fn label_new_paths(&self) {
+        // A pass writes its own state again and again, and only trueup reads it.
+        let state = [STATE_DIR, RUN_DIR];
+        selinux::label_new_paths(&self.root, &self.exec, &self.accounts, &state);
     }
 
     /// A path in the state folder.

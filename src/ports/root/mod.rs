@@ -67,6 +67,8 @@ pub(crate) struct Root {
     folder_cache: RefCell<Option<HashMap<OsString, Rc<OwnedFd>>>>,
     /// Folders that only root and trueup's user can change: see `trust.rs`.
     trusted_folders: RefCell<TrustedFolders>,
+    /// What was created since the last look, if that is recorded.
+    new_paths: RefCell<Option<Vec<PathBuf>>>,
 }
 
 /// Keyed by path and the one extra user who may change them; `None`: the folder does not exist.
@@ -111,6 +113,7 @@ impl Root {
             euid: geteuid(),
             folder_cache: RefCell::new(None),
             trusted_folders: RefCell::default(),
+            new_paths: RefCell::default(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -29,6 +29,7 @@ impl Root {
         let resolved = self.require_path("write", path)?;
         let io = self.io_error("write", path);
         let carried = self.preserved_xattrs(path, &resolved, attrs)?;
+        let is_new = carried.is_none();
         // Nobody else can open it before its owner and mode are set.
         replace_file(&resolved, 0o600, body, |file| {
             if let Some(carried) = carried {
@@ -37,7 +38,28 @@ impl Root {
             // Last: the ACL contains a mode.
             set_file_attrs(file, attrs)
         })
-        .map_err(io)
+        .map_err(io)?;
+        if is_new {
+            self.note_new_path(path);
+        }
+        Ok(())
+    }
+
+    /// From now on, [`Root::take_new_paths`] returns what was created.
+    pub(crate) fn record_new_paths(&self) {
+        self.new_paths.replace(Some(Vec::new()));
+    }
+
+    /// The files, links and folders that were created since the last call, in their order.
+    pub(crate) fn take_new_paths(&self) -> Vec<PathBuf> {
+        let mut paths = self.new_paths.borrow_mut();
+        paths.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn note_new_path(&self, path: &Path) {
+        if let Some(paths) = self.new_paths.borrow_mut().as_mut() {
+            paths.push(path.to_owned());
+        }
     }
 
     /// Attributes to carry over from the existing file; `None`: there is none, or a user may have put it
@@ -107,6 +129,7 @@ impl Root {
             remove_temporary(&resolved, &temp);
             return Err(RootError::from_errno("link", path.into(), source));
         }
+        self.note_new_path(path);
         sync_folder(&resolved).map_err(io)
     }
 
@@ -140,6 +163,7 @@ impl Root {
             remove_temporary(&resolved, &temp);
             return Err(RootError::from_errno("make", path.into(), source));
         }
+        self.note_new_path(path);
         sync_folder(&resolved).map_err(io)
     }
 

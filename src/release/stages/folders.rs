@@ -10,6 +10,8 @@ pub(crate) fn prepare_folders(deployment: &Deployment<'_>) -> Result<(), Failure
     let root = &deployment.host.root;
     let (deploy_to, releases) = (deployment.layout.deploy_to(), deployment.layout.releases());
     root.create_dir_all(deploy_to, &Attrs::mode(0o755))?;
+    // Before the rest, which inherits them.
+    deployment.host.label_new_paths();
     let root_owned = Attrs {
         mode: Some(0o755),
         uid: root.is_privileged().then_some(0),

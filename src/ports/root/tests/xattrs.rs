@@ -80,11 +80,14 @@ fn with_acl() -> Option<(tempfile::TempDir, Root, PathBuf)> {
 }
 
 #[test]
-fn replaced_file_keeps_acl_and_user_xattrs_but_no_capabilities() {
+fn replaced_file_keeps_acl_label_and_user_xattrs_but_no_capabilities() {
     let Some((_dir, root, file)) = with_acl() else {
         return;
     };
     assert!(set_xattr(&file, "user.note", b"kept"));
+    // Without SELinux it is an attribute like any other, which only root may set.
+    let label = b"system_u:object_r:httpd_config_t:s0\0";
+    let labelled = set_xattr(&file, "security.selinux", label);
     let powers = b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let powerful = set_xattr(&file, "security.capability", powers);
     root.write_atomic(Path::new("/etc/file"), b"new", &Attrs::mode(0o640))
@@ -92,6 +95,8 @@ fn replaced_file_keeps_acl_and_user_xattrs_but_no_capabilities() {
     assert_eq!(std::fs::read(&file).unwrap(), b"new");
     assert_eq!(get_xattr(&file, ACL), Some(acl()));
     assert_eq!(get_xattr(&file, "user.note").as_deref(), Some(&b"kept"[..]));
+    let kept = get_xattr(&file, "security.selinux");
+    assert!(!labelled || kept.as_deref() == Some(&label[..]));
     assert!(!powerful || get_xattr(&file, "security.capability").is_none());
     assert_eq!(mode(&root), 0o640, "the next pass would change it again");
     // The mode that is declared limits what the ACL grants.
