@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::package_file;
 use crate::digest::digest;
 use crate::kind::{Diff, Kind};
 use crate::ports::Host;
@@ -183,6 +184,8 @@ pub(super) enum FileState {
         body: Vec<u8>,
         access: AccessState,
         changed_at: jiff::Timestamp,
+        /// Whose file is to be replaced.
+        package: Option<String>,
     },
     Other(FileKind),
 }
@@ -212,10 +215,19 @@ impl DesiredFile<'_> {
             FileKind::File => Ok(FileState::File {
                 access: self.access.observe(&meta, host)?,
                 changed_at: meta.ctime,
+                package: self.package_to_replace(&body, host),
                 body,
             }),
             other => Ok(FileState::Other(other)),
         }
+    }
+
+    /// The package that has the file, if trueup does not seem to have written what is there.
+    fn package_to_replace(&self, body: &[u8], host: &Host) -> Option<String> {
+        let replaces = self.state == Presence::Present && body != self.body;
+        (replaces && !package_file::is_marked(body))
+            .then(|| package_file::package_of(self.path, host))
+            .flatten()
     }
 
     pub(super) fn diff(&self, found: &FileState) -> Option<Diff<FileAction>> {
@@ -240,7 +252,15 @@ impl DesiredFile<'_> {
                     .with_field("content", FieldValue::Absent, content());
                 (FileAction::replacing(*kind, FileAction::Write), change)
             }
-            (Presence::Present, FileState::File { body, access, .. }) => {
+            (
+                Presence::Present,
+                FileState::File {
+                    body,
+                    access,
+                    package,
+                    ..
+                },
+            ) => {
                 let mut fields = self.access.diff(access, true);
                 if body == self.body {
                     let change = Change::update(fields)?.keeping_stamp();
@@ -248,6 +268,7 @@ impl DesiredFile<'_> {
                     return Some(Diff::new(FileAction::SetAccess { changes_owner }, change));
                 }
                 let old = self.display_content(body);
+                fields.extend(package.as_deref().map(package_file::replacement_note));
                 fields.push(FieldChange::new("content", old, content()));
                 (FileAction::Write, Change::update(fields)?)
             }

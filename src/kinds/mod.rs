@@ -6,6 +6,7 @@ mod directory;
 mod file;
 mod group;
 mod package;
+mod package_file;
 mod path_field;
 #[cfg(test)]
 mod property_tests;

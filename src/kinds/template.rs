@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::file::{DesiredFile, FileAction, FileState};
+use super::package_file::FormerFile;
 use crate::kind::{Diff, Kind};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::resource::{
-    Access, ApplyOutcome, Argv, Failure, Mode, Presence, ResolveInputs, Stamp, candidate,
+    Access, ApplyOutcome, Argv, Change, Failure, Mode, Presence, ResolveInputs, Stamp, candidate,
 };
 
 pub(super) struct Template;
@@ -42,11 +43,25 @@ pub(crate) struct TemplateSpec {
     /// A command that must accept new content before it replaces the old: `{path}` stands for a file with the
     /// new content, as in `[visudo, -c, -f, "{path}"]`.
     pub verify: Option<Argv>,
+    /// Its path in an earlier version of the role: a file there is removed with the same change, if trueup wrote
+    /// it (`Managed by trueup` in its first line).
+    pub replaces: Option<PathBuf>,
     /// `absent` removes it.
     #[serde(default)]
     pub state: Presence,
     #[serde(skip)]
     rendered: String,
+}
+
+pub(super) struct TemplateState {
+    file: FileState,
+    former: Option<FormerFile>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TemplateAction {
+    /// `None`: the file is as described.
+    file: Option<FileAction>,
 }
 
 impl TemplateSpec {
@@ -70,11 +85,11 @@ impl Kind for Template {
     const NAME: &'static str = "template";
     const ABOUT: &'static str =
         "A file rendered from a template with the role's parameters, the facts and `vars`.";
-    const EXAMPLE: &'static str = r#"template: {path: /etc/nginx/sites-enabled/shop.conf, source: nginx/site.conf, owner: root, group: root, mode: "0644", check: nginx}"#;
+    const EXAMPLE: &'static str = r#"template: {path: /etc/nginx/sites-enabled/shop.conf, source: nginx/site.conf, owner: root, group: root, mode: "0644", check: nginx, replaces: /etc/nginx/sites-enabled/shop}"#;
 
     type Spec = TemplateSpec;
-    type State = FileState;
-    type Action = FileAction;
+    type State = TemplateState;
+    type Action = TemplateAction;
 
     fn subject(spec: &TemplateSpec) -> String {
         spec.path.display().to_string()
@@ -86,6 +101,12 @@ impl Kind for Template {
 
     fn resolve(spec: &mut TemplateSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         super::path_field::validate_path("path", &spec.path)?;
+        if let Some(former) = &spec.replaces {
+            super::path_field::validate_path("replaces", former)?;
+            if *former == spec.path {
+                return Err(Problem::new("expected another path than `path`").field("replaces"));
+            }
+        }
         candidate::validate_command(spec.verify.as_ref())?;
         if spec.state == Presence::Present {
             let vars =
@@ -106,24 +127,43 @@ impl Kind for Template {
         spec.check.as_deref()
     }
 
-    fn inspect(spec: &TemplateSpec, host: &Host) -> Result<FileState, Failure> {
-        spec.desired_file().inspect(host)
+    fn inspect(spec: &TemplateSpec, host: &Host) -> Result<TemplateState, Failure> {
+        let former = match &spec.replaces {
+            Some(path) => FormerFile::find(path, host)?,
+            None => None,
+        };
+        let file = spec.desired_file().inspect(host)?;
+        Ok(TemplateState { file, former })
     }
 
-    fn diff(spec: &TemplateSpec, state: &FileState) -> Option<Diff<FileAction>> {
-        spec.desired_file().diff(state)
+    fn diff(spec: &TemplateSpec, state: &TemplateState) -> Option<Diff<TemplateAction>> {
+        let file = spec.desired_file().diff(&state.file);
+        let moved = state.former.iter().flat_map(FormerFile::changes);
+        let (action, change) = match file {
+            Some(diff) => (Some(diff.action), diff.change.with_fields(moved)),
+            None => (None, Change::update(moved.collect())?.keeping_stamp()),
+        };
+        Some(Diff::new(TemplateAction { file: action }, change))
     }
 
     fn apply(
         spec: &TemplateSpec,
-        action: &FileAction,
+        action: &TemplateAction,
         host: &Host,
     ) -> Result<ApplyOutcome, Failure> {
-        spec.desired_file().apply(*action, host)
+        if let Some(action) = action.file {
+            spec.desired_file().apply(action, host)?;
+        }
+        if let Some(path) = &spec.replaces
+            && let Some(former) = FormerFile::find(path, host)?
+        {
+            former.remove(host)?;
+        }
+        Ok(ApplyOutcome::Done)
     }
 
-    fn stamp(_spec: &TemplateSpec, state: &FileState) -> Option<Stamp> {
-        state.stamp()
+    fn stamp(_spec: &TemplateSpec, state: &TemplateState) -> Option<Stamp> {
+        state.file.stamp()
     }
 }
 
@@ -148,6 +188,9 @@ mod conformance {
                 Probe::drift("owner", |host| host.chown(PATH, 65534, 0)).needs_root(),
                 Probe::drift("group", |host| host.chown(PATH, 0, 65534)).needs_root(),
                 Probe::drift("mode", |host| host.chmod(PATH, 0o600)),
+                Probe::drift("replaces", |host| {
+                    host.write("/etc/nginx/sites-enabled/shop", "# Managed by trueup\n");
+                }),
                 Probe::not_set("secret", "it says what may be shown"),
                 Probe::not_set("check", "the stages run checks, not the kind"),
                 Probe::not_set("verify", "it says who has to accept the content"),

@@ -14,6 +14,7 @@ use crate::ports::root::{Root, RootError};
 const MAX_FILE_BYTES: usize = 64 << 20;
 
 const UPDATES_DIR: &str = "/var/lib/dpkg/updates";
+const INFO_DIR: &str = "/var/lib/dpkg/info";
 
 /// The packages by name, and by `name:architecture`.
 pub(super) fn read(root: &Root) -> Result<HashMap<String, Package>, RootError> {
@@ -30,6 +31,26 @@ pub(super) fn read(root: &Root) -> Result<HashMap<String, Package>, RootError> {
         }
     }
     Ok(read.index_by_name())
+}
+
+/// The package that has this file, by dpkg's lists of files: some 10 MB on a large host.
+pub(super) fn owner(root: &Root, path: &Path) -> Result<Option<String>, RootError> {
+    let Some(path) = path.to_str() else {
+        return Ok(None);
+    };
+    for name in root.list(Path::new(INFO_DIR))?.unwrap_or_default() {
+        let Some(package) = name.to_str().and_then(|name| name.strip_suffix(".list")) else {
+            continue;
+        };
+        let list = root.read(&Path::new(INFO_DIR).join(&name), MAX_FILE_BYTES)?;
+        let list = list.unwrap_or_default();
+        let mut lines = list.split(|byte| *byte == b'\n');
+        if lines.any(|line| line == path.as_bytes()) {
+            let package = package.split(':').next().unwrap_or(package);
+            return Ok(Some(package.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// Packages by name and architecture.
@@ -160,6 +181,24 @@ mod tests {
             package_state(&sandbox, "libc6:i386"),
             Some((true, false, "3".into()))
         );
+    }
+
+    #[test]
+    fn owner_of_a_file_is_found_by_its_whole_path() {
+        let sandbox = Sandbox::empty();
+        let list = "/.\n/etc\n/etc/logrotate.d\n/etc/logrotate.d/nginx\n";
+        sandbox.write("/var/lib/dpkg/info/nginx-common.list", list);
+        sandbox.write(
+            "/var/lib/dpkg/info/libc6:amd64.list",
+            "/usr/lib/libc.so.6\n",
+        );
+        let owner = |path: &str| owner(&sandbox.host.root, Path::new(path)).unwrap();
+        assert_eq!(
+            owner("/etc/logrotate.d/nginx").as_deref(),
+            Some("nginx-common")
+        );
+        assert_eq!(owner("/usr/lib/libc.so.6").as_deref(), Some("libc6"));
+        assert_eq!(owner("/etc/logrotate.d/ngin"), None);
     }
 
     #[test]

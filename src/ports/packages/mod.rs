@@ -8,6 +8,7 @@ mod rpm;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::exec::Exec;
 use super::root::Root;
@@ -50,6 +51,15 @@ impl Packages {
         name: &str,
     ) -> Result<Option<Package>, PackagesError> {
         Ok(self.load(root, exec)?.get(name).cloned())
+    }
+
+    /// The package that has this file. Expensive, and only for a note: where it cannot be found out, there is
+    /// none.
+    pub(crate) fn owner(&self, root: &Root, exec: &Exec, path: &Path) -> Option<String> {
+        match self.family(root) {
+            PackageFamily::Debian => dpkg::owner(root, path).ok()?,
+            PackageFamily::RedHat => rpm::owner(root, exec, path).ok()?,
+        }
     }
 
     fn load(

@@ -5,6 +5,7 @@
 //! main file only at a checkpoint.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use super::error::PackagesError;
@@ -41,10 +42,7 @@ pub(crate) fn split_architecture(name: &str) -> (&str, Option<&str>) {
 pub(super) fn query(root: &Root, exec: &Exec) -> Result<HashMap<String, Package>, PackagesError> {
     let memory_error = |error: std::io::Error| PackagesError::Rpm(error.to_string());
     let printed = MemFile::new(b"").map_err(memory_error)?;
-    let mut command = Command::new(["rpm"]).timeout(TIMEOUT).env("LC_ALL", "C");
-    if !root.is_real() {
-        command.argv.extend(["--root".into(), root.path().into()]);
-    }
+    let mut command = rpm(root);
     command.argv.extend(["-qa", "--qf", FORMAT].map(Into::into));
     // The captured output is cut to less than the list of a large host.
     command.log = Some(printed.writer().map_err(memory_error)?);
@@ -56,6 +54,36 @@ pub(super) fn query(root: &Root, exec: &Exec) -> Result<HashMap<String, Package>
     }
     let text = printed.read().map_err(memory_error)?;
     Ok(index_by_name(&String::from_utf8_lossy(&text)))
+}
+
+/// The package that has this file.
+pub(super) fn owner(
+    root: &Root,
+    exec: &Exec,
+    path: &Path,
+) -> Result<Option<String>, PackagesError> {
+    let mut command = rpm(root);
+    let format = format!("{PACKAGE}\t%{{NAME}}\n");
+    command
+        .argv
+        .extend(["-qf", "--qf", &format, "--"].map(Into::into));
+    command.argv.push(path.into());
+    // It fails for a file of no package.
+    let done = exec.run(command)?;
+    let text = done.output.text();
+    let mut names = text
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .filter(|(mark, _)| *mark == PACKAGE);
+    Ok(names.next().map(|(_, name)| name.to_owned()))
+}
+
+fn rpm(root: &Root) -> Command {
+    let mut command = Command::new(["rpm"]).timeout(TIMEOUT).env("LC_ALL", "C");
+    if !root.is_real() {
+        command.argv.extend(["--root".into(), root.path().into()]);
+    }
+    command
 }
 
 fn index_by_name(text: &str) -> HashMap<String, Package> {

@@ -198,7 +198,7 @@ pub(super) const FORMATS: &[Format] = &[
     Format {
         path_prefix: "/etc/logrotate.d/",
         path_suffix: "",
-        display_path: "/etc/logrotate.d/APP",
+        display_path: "/etc/logrotate.d/trueup-APP",
         read_by: "logrotate",
         owner: "root",
         directives: &[directive(

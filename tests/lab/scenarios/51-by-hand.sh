@@ -159,7 +159,7 @@ code "is taken away" 1 on web runuser -u deploy -- sudo -n /usr/bin/systemctl re
 #### Logs
 puma=$(shown web puma-shop InvocationID)
 on web sh -c 'for n in $(seq 1000); do echo "a line of a log"; done >/srv/www/shop/shared/log/production.log; chown deploy: /srv/www/shop/shared/log/production.log'
-check "logrotate takes the app's logs" on web logrotate --force --state /run/rotated /etc/logrotate.d/shop
+check "logrotate takes the app's logs" on web logrotate --force --state /run/rotated /etc/logrotate.d/trueup-shop
 same "without a trace in the running file" 0 "$(on web stat -c %s /srv/www/shop/shared/log/production.log)"
 check "and keeps them" on web grep -q line /srv/www/shop/shared/log/production.log.1
 same "puma was not restarted" "$puma" "$(shown web puma-shop InvocationID)"

@@ -82,11 +82,11 @@ attack "the folder of these files is a link to root's folder" "nobody goes there
   'mv .trueup .was; ln -s /root/.aws .trueup; mv $cart/.trueup $cart/.was; ln -s /root/.aws $cart/.trueup'
 attack "his apps' logs are links and pipes, and logrotate comes" "logrotate is the app's user by then" \
   'cd /srv/www/shop/shared/log; ln -s /root/.aws/credentials keys.log; mkfifo pipe.log; printf "%1000s" x >fine.log' \
-  logrotate --force /etc/logrotate.d/shop
+  logrotate --force /etc/logrotate.d/trueup-shop
 same "and rotated what it may" 1 "$(on web sh -c 'ls /srv/www/shop/shared/log/fine.log.1* | wc -l')"
 attack "their folder is a link to root's" "logrotate is the app's user by then" \
   'cd /srv/www/shop/shared; mv log was; ln -s /root log; ln -s /root/.aws ../shared/more' \
-  logrotate --force /etc/logrotate.d/shop
+  logrotate --force /etc/logrotate.d/trueup-shop
 on web runuser -u deploy -- sh -ec 'cd /srv/www/shop/shared; rm log; mv was log'
 attack "the public folder has links to root's keys and pipes, and nginx serves it" "403 or 404: its workers are www-data" \
   'ln -s /root/.aws/credentials public/keys; ln -s /root/.aws public/folder; mkfifo public/pipe' nginx -t
