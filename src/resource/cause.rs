@@ -64,8 +64,10 @@ const EMPTY: [&str; 9] = [
 /// The first line of a message and, if a program's output follows it, the line of that which tells most.
 pub(crate) fn one_line(message: &str) -> String {
     let summary = message.lines().next().unwrap_or_default();
+    // What a service printed last may have nothing to do with the failure.
+    let is_own = summary.contains(" exited with ");
     let quoted = message.lines().filter_map(|line| line.strip_prefix(QUOTE));
-    match telling_line(quoted) {
+    match telling_line(quoted, is_own) {
         Some(cause) if !summary.contains(&cause) => {
             let summary = summary.trim_end_matches(':');
             format!("{summary}: {cause}")
@@ -74,8 +76,8 @@ pub(crate) fn one_line(message: &str) -> String {
     }
 }
 
-/// The last line that names an error, else the last one.
-fn telling_line<'t>(lines: impl Iterator<Item = &'t str>) -> Option<String> {
+/// The last line that names an error, else the last one if `any_line` may tell.
+fn telling_line<'t>(lines: impl Iterator<Item = &'t str>, any_line: bool) -> Option<String> {
     let lines: Vec<&str> = lines
         .map(str::trim)
         .filter(|line| !is_empty(line))
@@ -84,7 +86,8 @@ fn telling_line<'t>(lines: impl Iterator<Item = &'t str>) -> Option<String> {
         let lower = line.to_lowercase();
         TELLING.iter().any(|word| lower.contains(word))
     };
-    let line = lines.iter().rev().find(names_error).or(lines.last())?;
+    let line = lines.iter().rev().find(names_error);
+    let line = line.or(lines.last().filter(|_| any_line))?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let mut shown: String = words.join(" ");
     if let Some((end, _)) = shown.char_indices().nth(MAX_CAUSE_CHARS) {
@@ -102,6 +105,7 @@ fn is_empty(line: &str) -> bool {
         .iter()
         .any(|frame| lower.starts_with(frame));
     is_frame
+        || matches!(line, "Killed" | "Terminated")
         || !line.chars().any(char::is_alphanumeric)
         || SYSTEMD.iter().any(|words| line.starts_with(words))
         || line
@@ -180,5 +184,10 @@ mod tests {
             block_quote("no space left")
         );
         assert_eq!(one_line(&several), "it is not up: no space left");
+        let chatter = format!(
+            "it answered 500; it said: no\nweb printed last:\n{}",
+            block_quote("bye")
+        );
+        assert_eq!(one_line(&chatter), "it answered 500; it said: no");
     }
 }
