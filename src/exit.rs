@@ -48,7 +48,7 @@ impl Exit {
         ),
         (
             Exit::Stale,
-            "converged to the last good state: the store did not answer, its peer list was refused, or this host's record could not be published; `status`: no pass for three periods of the timer",
+            "converged to the last good state: the store did not answer, its peer list was refused, or this host's record could not be published; `status`: no pass for three periods of the timer, or the timer is off",
         ),
         (Exit::Usage, "invalid command line"),
         (Exit::Locked, "another pass is running on this host"),

@@ -7,10 +7,12 @@ use super::{Check, bad, note, note_for_root};
 use crate::apply;
 use crate::ports::lock::Holder;
 use crate::ports::root::DiskSpace;
+use crate::ports::services::ActiveState;
 use crate::ports::{Host, STATE_DIR};
 use crate::problem::Problem;
 use crate::release::{self, Maintenance, ReleaseSpec};
-use crate::resource::FailureKind;
+use crate::report::History;
+use crate::resource::{ExpectedState, FailureKind};
 use crate::role::{Catalog, ConfigCheck};
 use crate::settings::Settings;
 
@@ -38,15 +40,36 @@ pub(super) fn check_git_servers(
     }
 }
 
-/// Checks that the service manager knows each service.
-pub(super) fn check_services(catalog: &Catalog, host: &Host, announce: &mut dyn FnMut(Check)) {
+/// Checks that the service manager knows each service, and that those run that a pass has started.
+pub(super) fn check_services(
+    catalog: &Catalog,
+    host: &Host,
+    running: Option<&Holder>,
+    announce: &mut dyn FnMut(Check),
+) {
+    // The first pass may not have started them, and the one that runs may be about to.
+    let are_started = running.is_none() && History::new(host).last().is_some();
     let services = catalog
         .resources
         .iter()
         .filter(|resource| resource.body.service().is_some());
     for resource in services.take_while(|_| !host.stop.is_set()) {
         let about = format!("service {}", resource.body.subject());
+        let stopped = resource
+            .body
+            .service()
+            .filter(|_| are_started)
+            .and_then(|service| service.summary(host).ok())
+            .filter(|found| {
+                let is_down = matches!(found.active, ActiveState::Stopped | ActiveState::Failed);
+                is_down && found.expected == ExpectedState::Running
+            });
         announce(match resource.body.inspect(host) {
+            Ok(_) if stopped.is_some() => bad(
+                about,
+                "it does not run, and should",
+                "`trueup converge` starts it, as the next pass of the timer does; `journalctl -u` shows why it ended",
+            ),
             Ok(_) => Check::good(about, "known to its service manager"),
             Err(failure) if failure.is(FailureKind::PermissionDenied) => {
                 note_for_root(about, failure.message)

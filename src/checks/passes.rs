@@ -133,7 +133,9 @@ impl PassTiming {
                 "`trueup status` shows why",
             );
         }
-        if let Some(overdue) = check_overdue(&self.timer, Some(last), None, self.now, self.awake) {
+        // A timer that is off is the next check's matter.
+        let overdue = check_overdue(&self.timer, Some(last), None, self.now, self.awake);
+        if let Some(overdue) = overdue.filter(|overdue| overdue.is_late) {
             let message = match &ended {
                 Some(ended) => format!("{}, {ended}", self.format_ago(last.started)),
                 None => format!("the last good one: {good}"),

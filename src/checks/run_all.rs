@@ -95,7 +95,7 @@ fn catalog_checks<'l>(
     let (settings, host) = (&session.settings, &session.host);
     [
         Box::new(move |announce| host::check_git_servers(catalog, settings, host, announce)),
-        Box::new(move |announce| host::check_services(catalog, host, announce)),
+        Box::new(move |announce| host::check_services(catalog, host, running, announce)),
         Box::new(move |announce| host::check_ports(catalog, host, announce)),
         Box::new(move |announce| host::run_role_checks(catalog, host, running, announce)),
         Box::new(move |announce| host::check_disks(catalog, settings, host, announce)),

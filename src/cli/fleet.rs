@@ -24,7 +24,7 @@ use crate::settings::is_name;
 #[derive(Debug, Args)]
 #[command(
     after_help = "The exit code is that of the worst node: 0 all as wanted, 2 in progress, 3 held or waiting, 4 rolled back or \
-                  quarantined, 5 a node is gone or a record cannot be read, 1 or 78 a pass failed, or `--env` or `--app` \
+                  quarantined, 5 a node is gone or silent, or a record cannot be read, 1 or 78 a pass failed, or `--env` or `--app` \
                   matches nothing. Use `--forget` for a node whose machine is gone for good. A live node returns with its next \
                   heartbeat and is missing from all peer lists until then: forgetting it needs `--yes`."
 )]
@@ -79,6 +79,7 @@ pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Ex
     let gone_after = target.fleet.gone_after();
     let mut watch = FleetWatch::new(store.as_ref(), &environment, &target.manifest, gone_after);
     watch.app = args.app.as_deref();
+    watch.heartbeat = target.fleet.heartbeat();
     watch.is_environment_given = args.env.is_some();
     let Some(seconds) = args.watch else {
         let (view, now) = watch.observe()?;
@@ -153,7 +154,7 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
 
 /// A row for each app of a node, or one for a node without apps.
 fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> {
-    let last_seen = || match node.gone {
+    let last_seen = || match node.gone || node.silent {
         true => paint.bad(&format_age(node.last_seen, now)),
         false => format_age(node.last_seen, now),
     };
@@ -166,14 +167,15 @@ fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> 
             short_sha(app.actual.as_ref()),
             app.since.map_or("-".into(), |since| format_age(since, now)),
             last_seen(),
-            state_text(app, paint),
+            state_text(app, node.gone, paint),
         ]);
     }
     if node.apps.is_empty() || node.why.is_some() {
         let state = match (&node.why, node.outcome) {
-            (None, outcome) => paint_outcome(outcome, outcome.word(), paint),
+            (None, outcome) => paint_outcome(outcome, outcome_word(outcome, node.gone), paint),
             (Some(why), outcome) => {
-                format!("{}: {why}", paint_outcome(outcome, outcome.word(), paint))
+                let word = outcome_word(outcome, node.gone);
+                format!("{}: {why}", paint_outcome(outcome, word, paint))
             }
         };
         let none = || "-".to_owned();
@@ -195,12 +197,19 @@ fn short_sha(sha: Option<&Sha>) -> String {
     sha.map_or("-".into(), |sha| sha.short().to_owned())
 }
 
-fn state_text(app: &AppView, paint: Paint) -> String {
+/// A node is stale if it is gone, or only silent as yet.
+fn outcome_word(outcome: Exit, is_gone: bool) -> &'static str {
+    match outcome {
+        Exit::Stale if is_gone => "gone",
+        outcome => outcome.word(),
+    }
+}
+
+fn state_text(app: &AppView, is_gone: bool, paint: Paint) -> String {
     let plain = match (app.outcome, app.state) {
         (Exit::Converged, ServingState::Absent) => "absent",
         (Exit::Converged, _) => "serving",
-        (Exit::Stale, _) => "gone",
-        (outcome, _) => outcome.word(),
+        (outcome, _) => outcome_word(outcome, is_gone),
     };
     let state = paint_outcome(app.outcome, plain, paint);
     match &app.why {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,9 @@ pub(crate) struct NodeRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     pub last_pass: LastPass,
+    /// How often it writes this record at least, in seconds, unless that is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_s: Option<u64>,
 }
 
 /// The last pass that changed something in the record.
@@ -122,6 +126,11 @@ impl NodeRecord {
             size if size > MAX_RECORD => Err(record_too_large(size as u64)),
             _ => Ok(self),
         }
+    }
+
+    /// How often it writes this record at least, if it says so.
+    pub(super) fn heartbeat(&self) -> Option<Duration> {
+        self.heartbeat_s.map(Duration::from_secs)
     }
 
     fn reasons(&mut self) -> impl Iterator<Item = &mut String> {

@@ -13,6 +13,40 @@ use crate::exit::Exit;
 /// Why a node is silent.
 const GONE: &str = "stopped, or cut off from the store";
 
+/// Whether a node still sends heartbeats.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Liveness {
+    Alive,
+    /// Two heartbeats are missing, for this many minutes: its timer may be off. Its peers still count it.
+    Silent(u64),
+    Gone,
+}
+
+impl Liveness {
+    fn new(row: &NodeRow, now: Timestamp, gone_after: Duration, heartbeat: Duration) -> Liveness {
+        let silent = row.silent_for(now);
+        let heartbeat = row.record.heartbeat().unwrap_or(heartbeat);
+        // What it is at may take long, and is in the record.
+        let is_busy = row.record.last_pass.outcome == Exit::Pending;
+        match silent {
+            _ if silent > gone_after => Liveness::Gone,
+            _ if silent > 2 * heartbeat && !is_busy => Liveness::Silent(silent.as_secs() / 60),
+            _ => Liveness::Alive,
+        }
+    }
+
+    /// Why the node counts as stale.
+    fn reason(self) -> Option<String> {
+        match self {
+            Liveness::Alive => None,
+            Liveness::Silent(minutes) => Some(format!(
+                "no heartbeat for {minutes} min: its passes have stopped, or it is cut off from the store"
+            )),
+            Liveness::Gone => Some(GONE.into()),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct FleetView {
     pub environment: String,
@@ -35,6 +69,8 @@ pub(crate) struct NodeView {
     pub last_seen: Timestamp,
     /// The last heartbeat is older than `gone_after`.
     pub gone: bool,
+    /// Two heartbeats are missing: no pass runs there, or it is cut off.
+    pub silent: bool,
     pub outcome: Exit,
     /// Why the node is not converged, unless an app shows the same reason.
     pub why: Option<String>,
@@ -90,11 +126,15 @@ pub(crate) fn fleet_view(
     snapshot: Snapshot,
     manifest: Option<&Manifest>,
     gone_after: Duration,
+    heartbeat: Duration,
 ) -> FleetView {
     let now = snapshot.now;
     let rows = snapshot.rows.into_iter();
     let nodes: Vec<NodeView> = rows
-        .map(|row| node_view(row, manifest, now, gone_after))
+        .map(|row| {
+            let liveness = Liveness::new(&row, now, gone_after, heartbeat);
+            node_view(row, manifest, now, liveness)
+        })
         .collect();
     let read_outcome = match snapshot.unread.is_some() || snapshot.invalid > 0 {
         true => Exit::Stale,
@@ -115,26 +155,27 @@ fn node_view(
     row: NodeRow,
     manifest: Option<&Manifest>,
     now: Timestamp,
-    gone_after: Duration,
+    liveness: Liveness,
 ) -> NodeView {
-    let gone = row.silent_for(now) > gone_after;
     let record = row.record;
     let apps = record.apps.iter().map(|(name, app)| {
         let desired = match manifest {
             Some(manifest) => DesiredRelease::from_manifest(manifest, &record, name, now),
             None => DesiredRelease::from_record(app),
         };
-        app_view(name, app, desired, &record.last_pass, gone)
+        app_view(name, app, desired, &record.last_pass, liveness)
     });
     let apps: Vec<AppView> = apps.collect();
-    let (own_outcome, why) = own_outcome(&record, gone);
+    let is_told = apps.iter().any(|app| app.outcome == Exit::Stale);
+    let (own_outcome, why) = own_outcome(&record, liveness, is_told);
     let outcomes = apps.iter().map(|app| app.outcome);
     NodeView {
         outcome: outcomes.fold(own_outcome, Exit::merge),
         why,
         node: row.node,
         last_seen: row.last_seen,
-        gone,
+        gone: liveness == Liveness::Gone,
+        silent: matches!(liveness, Liveness::Silent(_)),
         roles: record.roles.clone(),
         tags: record.tags.clone(),
         addresses: record.addresses.clone(),
@@ -204,12 +245,17 @@ fn app_view(
     app: &AppRecord,
     desired: DesiredRelease,
     last_pass: &LastPass,
-    gone: bool,
+    liveness: Liveness,
 ) -> AppView {
     let (outcome, why) = match desired.problem {
-        _ if gone => (Exit::Stale, Some(GONE.into())),
+        _ if liveness == Liveness::Gone => (Exit::Stale, liveness.reason()),
         Some(problem) => (Exit::BadInput, Some(problem)),
         None => app_outcome(app, desired.sha.as_ref(), desired.held, last_pass.outcome),
+    };
+    // What is wrong besides is still what was seen last.
+    let (outcome, why) = match liveness {
+        Liveness::Silent(_) if outcome < Exit::Stale => (Exit::Stale, liveness.reason()),
+        _ => (outcome, why),
     };
     AppView {
         app: name.to_owned(),
@@ -222,10 +268,11 @@ fn app_view(
     }
 }
 
-/// The outcome of a node and its reason, besides those of its apps, which have their own rows.
-fn own_outcome(record: &NodeRecord, gone: bool) -> (Exit, Option<String>) {
-    if gone {
-        return (Exit::Stale, record.apps.is_empty().then(|| GONE.into()));
+/// The outcome of a node and its reason, besides those of its apps, which have their own rows. `is_told`: one of them says
+/// that the node is silent.
+fn own_outcome(record: &NodeRecord, liveness: Liveness, is_told: bool) -> (Exit, Option<String>) {
+    if liveness == Liveness::Gone {
+        return (Exit::Stale, liveness.reason().filter(|_| !is_told));
     }
     let LastPass { outcome, why, .. } = &record.last_pass;
     let reason = why.as_deref().unwrap_or_default();
@@ -237,7 +284,12 @@ fn own_outcome(record: &NodeRecord, gone: bool) -> (Exit, Option<String>) {
         Exit::Waiting if waits_for_app => Exit::Converged,
         outcome => *outcome,
     };
-    (outcome, why.clone().filter(|_| !already_shown))
+    let why = why.clone().filter(|_| !already_shown);
+    match liveness.reason() {
+        Some(silent) if outcome < Exit::Stale => (Exit::Stale, Some(silent).filter(|_| !is_told)),
+        Some(silent) => (outcome, why.map(|why| format!("{why}; {silent}"))),
+        None => (outcome, why),
+    }
 }
 
 /// The outcome of an app on a live node, and the reason if it is not converged.

@@ -10,6 +10,7 @@ use crate::operate::CommandError;
 use crate::pass::PassError;
 use crate::ports::store::{Etag, GetOutcome, Store, StoreError};
 use crate::problem::Problem;
+use crate::settings::FleetSettings;
 
 /// Reads the fleet repeatedly, fetching only changed records.
 pub(crate) struct FleetWatch<'a> {
@@ -19,6 +20,8 @@ pub(crate) struct FleetWatch<'a> {
     pub manifest_key: &'a str,
     /// The silence after which a node counts as gone.
     pub gone_after: Duration,
+    /// How often a node publishes its record that does not say so itself.
+    pub heartbeat: Duration,
     /// Only this app.
     pub app: Option<&'a str>,
     /// A person named the environment; otherwise the settings did. A name without nodes is probably misspelt.
@@ -39,6 +42,7 @@ impl<'a> FleetWatch<'a> {
             environment,
             manifest_key,
             gone_after,
+            heartbeat: FleetSettings::default().heartbeat(),
             app: None,
             is_environment_given: false,
             cache: RecordCache::empty(store.address(), environment),
@@ -68,6 +72,7 @@ impl<'a> FleetWatch<'a> {
             snapshot,
             manifest.as_ref(),
             self.gone_after,
+            self.heartbeat,
         );
         Ok((self.select(view, manifest.as_ref()), now))
     }

@@ -13,6 +13,7 @@ use crate::report::{
     AppState, Counts, History, Overdue, PassSummary, Report, ResourceReport, ResourceStatus, TIMER,
     check_overdue,
 };
+use crate::resource::FieldValue;
 
 /// The document of `status --json`.
 #[derive(Debug, Serialize)]
@@ -31,7 +32,7 @@ pub(crate) struct Document<'a> {
     running: Option<&'a Holder>,
     /// `null`: nothing starts one.
     next_pass: Option<NextPass>,
-    /// Message that no pass ran for three periods of the timer.
+    /// Message that no pass ran for three periods of the timer, or that the timer is off.
     overdue: Option<String>,
     /// The store did not answer the last pass; when it last did.
     stale: Option<StaleStore>,
@@ -123,7 +124,13 @@ pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
         Some(_) => result,
     };
     let result = merge_overdue(result, overdue.as_ref());
-    let is_old = stale.is_some() || overdue.is_some();
+    let result = match (current, &running) {
+        // The pass that runs may be starting it, and the first one has not yet.
+        (Some(_), None) => merge_stopped_service(result, &report),
+        _ => result,
+    };
+    let is_late = overdue.as_ref().is_some_and(|overdue| overdue.is_late);
+    let is_old = stale.is_some() || is_late;
     merge_app_states(&mut report, &apps, is_old, unresolved);
     let (outcome, why) = merge_unserved_app(result, &report);
     let failures = unresolved.map_or(Vec::new(), |outcome| last_failures(host, outcome));
@@ -224,6 +231,27 @@ fn merge_overdue(result: OutcomeWithReason, overdue: Option<&Overdue>) -> Outcom
             (Exit::Stale, Some(overdue.words()))
         }
         _ => (outcome, why),
+    }
+}
+
+/// A service that does not run and should is no change to come: what it does for visitors is not done now.
+fn merge_stopped_service(result: OutcomeWithReason, report: &Report) -> OutcomeWithReason {
+    let stopped = report.resources.iter().find_map(|row| {
+        let change = row.change.as_ref().filter(|change| change.sets_running)?;
+        let field = change
+            .fields
+            .iter()
+            .find(|field| field.field == "running")?;
+        match (&field.from, &field.to) {
+            (FieldValue::Value(from), FieldValue::Value(to)) if to == "running" => {
+                Some(format!("{} is {from}, and should run", row.id))
+            }
+            _ => None,
+        }
+    });
+    match stopped {
+        Some(why) if result.0 < Exit::Failed => (Exit::Failed, Some(why)),
+        _ => result,
     }
 }
 

@@ -127,6 +127,7 @@ impl Session {
                 outcome: report.outcome,
                 why: report.why(),
             },
+            heartbeat_s: fleet.heartbeat.map(|seconds| seconds.0.as_secs()),
         }
     }
 

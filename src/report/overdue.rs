@@ -23,21 +23,23 @@ const FIRST_PASS_GRACE: Duration = Duration::from_secs(180);
 /// Time that a running pass may take at least, however short the period of the timer is: it may be building.
 const RUNNING_PASS_GRACE: Duration = Duration::from_secs(180);
 
-/// Passes are overdue.
+/// Passes are overdue, or nothing starts the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Overdue {
     /// Time since the last pass ended, or since boot.
     silence: Duration,
     period: Duration,
     timer_is_off: bool,
+    /// Three periods have passed.
+    pub is_late: bool,
     /// No pass has run since boot.
     never: bool,
     /// The running pass that does not end.
     pub running: Option<Holder>,
 }
 
-/// Whether no pass ended for three periods of the timer. Returns `None` where no timer is expected to start
-/// passes. `now` is wall time, `awake` the time of [`crate::ports::clock::monotonic_time`].
+/// Whether no pass ended for three periods of the timer, or the timer is off and so starts none. Returns `None` where no
+/// timer is expected to start passes. `now` is wall time, `awake` the time of [`crate::ports::clock::monotonic_time`].
 pub(crate) fn check_overdue(
     timer: &Result<Option<Timer>, ServiceError>,
     last: Option<&PassSummary>,
@@ -47,7 +49,8 @@ pub(crate) fn check_overdue(
 ) -> Option<Overdue> {
     let remembered = last.and_then(|last| last.rhythm?.period());
     let (period, on_since, is_off) = match timer {
-        Ok(Some(timer)) if timer.expected => {
+        // One that started passes until now was disabled since.
+        Ok(Some(timer)) if timer.expected || remembered.is_some() => {
             let current = timer.period.map(|period| period + timer.max_delay);
             let period = current.or(remembered).unwrap_or(DEFAULT_PERIOD);
             (period, timer.active_since, timer.next == NextTrigger::Off)
@@ -67,7 +70,10 @@ pub(crate) fn check_overdue(
         Some(ended) if on_since.is_some_and(|on| on > ended) => first,
         Some(ended) => ended,
     };
-    if awake.saturating_sub(expected) <= limit {
+    let is_late = awake.saturating_sub(expected) > limit;
+    // Soon after boot it may not be on yet.
+    let is_off = is_off && (ended.is_some() || awake > FIRST_PASS_GRACE);
+    if !is_late && (!is_off || running.is_some()) {
         return None;
     }
     if let Some(running) = running {
@@ -80,6 +86,7 @@ pub(crate) fn check_overdue(
         silence: awake.saturating_sub(ended.unwrap_or_default()),
         period,
         timer_is_off: is_off,
+        is_late,
         never: ended.is_none(),
         running: running.cloned(),
     })
@@ -105,6 +112,11 @@ impl Overdue {
             return format!(
                 "no pass has ended for {silent}; still running: {}: see `journalctl -u trueup _UID=0`",
                 running.describe()
+            );
+        }
+        if !self.is_late {
+            return format!(
+                "{TIMER}, which should start a pass every {period}, is off (the last one ended {silent} ago): `systemctl status {TIMER}`, then `systemctl enable --now {TIMER}`"
             );
         }
         let silence = match self.never {
@@ -193,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn stopped_or_masked_timer_is_overdue_but_disabled_one_is_not() {
+    fn stopped_or_masked_timer_is_overdue_and_one_never_used_is_not() {
         let off = Timer {
             next: NextTrigger::Off,
             active_since: None,
@@ -213,16 +225,52 @@ mod tests {
         let mut last = ended_seconds_ago(720);
         assert!(overdue_text(masked, Some(&last)).is_some());
         last.rhythm = Some(TimerPeriod::new(Some(seconds(600)), HOUR));
-        assert_eq!(overdue_text(masked, Some(&last)), None);
+        assert!(
+            overdue_text(masked, Some(&last))
+                .unwrap()
+                .contains("a pass every 10 min")
+        );
         let disabled = Timer {
             expected: false,
             ..off
         };
         assert_eq!(overdue_text(disabled, Some(&ended_seconds_ago(3000))), None);
+        // It started the passes until it was disabled.
+        last.rhythm = Some(TimerPeriod::new(Some(seconds(19)), HOUR));
+        assert!(overdue_text(disabled, Some(&last)).is_some());
         assert_eq!(
             check_overdue(&Ok(None), Some(&last), None, now(), HOUR),
             None
         );
+    }
+
+    #[test]
+    fn stopped_timer_is_reported_before_a_pass_is_missed() {
+        let off = Timer {
+            next: NextTrigger::Off,
+            active_since: None,
+            ..active_timer()
+        };
+        let words = overdue_text(off, Some(&ended_seconds_ago(12))).unwrap();
+        assert!(
+            words.starts_with(
+                "trueup.timer, which should start a pass every 19 s, is off (the last one ended 12 s ago)"
+            ),
+            "{words}"
+        );
+        let mut last = ended_seconds_ago(12);
+        let disabled = Timer {
+            expected: false,
+            ..off
+        };
+        assert_eq!(overdue_text(disabled, Some(&last)), None);
+        last.rhythm = Some(TimerPeriod::new(Some(seconds(19)), HOUR));
+        assert!(overdue_text(disabled, Some(&last)).is_some());
+        // An operator runs a pass, or the host has only just booted.
+        let running = Holder::current("ana".into(), "trueup converge".into(), now());
+        let at = |running, last, awake| check_overdue(&Ok(Some(off)), last, running, now(), awake);
+        assert_eq!(at(Some(&running), Some(&last), HOUR), None);
+        assert_eq!(at(None, None, seconds(20)), None);
     }
 
     #[test]

@@ -99,6 +99,30 @@ fn status_shows_pin_and_quarantine_of_an_app() {
 }
 
 #[test]
+fn service_that_died_is_a_failure_before_the_next_pass() {
+    let host = Sandbox::of(
+        "  - directory: {path: /etc/systemd/system, parents: true}\n  - file: {path: /etc/systemd/system/balance.service, content: \"[Service]\\nExecStart=/bin/sleep 600\\n\"}\n  - service: {name: balance, running: true}\n",
+    );
+    assert_eq!(host.converge().code, 0);
+    assert_eq!(host.run(&["status"]).code, 0);
+    for process in crate::processes::of_sandbox(&host.root) {
+        let _ = nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL);
+    }
+    let is_down = || host.run(&["status"]).code == 1;
+    assert!(crate::processes::wait_until(is_down));
+    let status = host.run(&["status", "--json"]).json();
+    let why = status["why"].as_str().unwrap();
+    assert!(
+        why.starts_with("service:balance is ") && why.ends_with(", and should run"),
+        "{why}"
+    );
+    // To a plan it is a change.
+    assert_eq!(host.run(&["plan"]).code, 2);
+    assert_eq!(host.converge().code, 0);
+    assert_eq!(host.run(&["status"]).code, 0);
+}
+
+#[test]
 fn first_pass_is_shown_as_running_and_not_as_a_failure() {
     let host = Sandbox::of(
         "  - directory: {path: /srv}\n  - command: {id: slow, run: \"touch begun; until test -e go; do sleep 0.02; done; touch slow\", cwd: /srv, creates: /srv/slow, timeout: 60s}\n",

@@ -77,7 +77,7 @@ fn fleet_with_an_invalid_record_is_not_converged() {
     bad.version = 2;
     let outcome = |store: &MemoryStore| {
         let snapshot = snapshot_of(store, &mut RecordCache::empty("s", ENV));
-        let mut view = fleet_view(ENV, snapshot, None, HOUR);
+        let mut view = fleet_view(ENV, snapshot, None, HOUR, HOUR);
         view.retain_app("shop");
         view.outcome
     };
@@ -186,7 +186,7 @@ fn mixed_fleet_view() -> FleetView {
     }
     put(&store, &record("zone-b", 3)); // an override wants another sha there
     let snapshot = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
-    fleet_view(ENV, snapshot, Some(&manifest), HOUR)
+    fleet_view(ENV, snapshot, Some(&manifest), HOUR, HOUR)
 }
 
 #[test]
@@ -218,6 +218,53 @@ fn fleet_view_gives_the_reason_for_each_app_not_converged() {
             "zone-b: pending not picked up yet",
         ]
     );
+}
+
+#[test]
+fn node_that_misses_two_heartbeats_is_stale_unless_its_pass_is_long() {
+    let store = MemoryStore::new();
+    store.set_server_time(fixed_time());
+    put(&store, &record("web1", 1));
+    let mut busy = record("web2", 2);
+    busy.last_pass.outcome = Exit::Pending;
+    put(&store, &busy);
+    let mut failed = record("web3", 3);
+    failed.last_pass.outcome = Exit::Failed;
+    failed.last_pass.why = Some("service:nginx: it failed".into());
+    put(&store, &failed);
+    let mut slow = record("web4", 4);
+    slow.heartbeat_s = Some(600);
+    put(&store, &slow);
+    let view = |minutes| {
+        store.set_server_time(fixed_time() + SignedDuration::from_mins(minutes));
+        let snapshot = snapshot_of(&store, &mut RecordCache::empty("s", ENV));
+        let view = fleet_view(ENV, snapshot, None, HOUR, Duration::from_secs(300));
+        let row = |node: NodeView| {
+            let why = node.why.or(node.apps[0].why.clone()).unwrap_or_default();
+            (node.outcome.word(), node.silent, why)
+        };
+        view.nodes.into_iter().map(row).collect::<Vec<_>>()
+    };
+    assert!(view(10).iter().all(|(_, silent, _)| !silent));
+    let rows = view(11);
+    assert_eq!(
+        rows[0],
+        (
+            "stale",
+            true,
+            "no heartbeat for 11 min: its passes have stopped, or it is cut off from the store"
+                .into()
+        )
+    );
+    assert_eq!((rows[1].0, rows[1].1), ("pending", false));
+    assert_eq!((rows[2].0, rows[2].1), ("failed", true));
+    assert!(
+        rows[2]
+            .2
+            .starts_with("service:nginx: it failed; no heartbeat"),
+        "{rows:?}"
+    );
+    assert!(!rows[3].1, "{rows:?}");
 }
 
 #[test]

@@ -123,6 +123,11 @@ has "logs of one process have both instances" "app-shop:mail.1" "$(on web trueup
 code "a cron job is not restarted" 64 on web trueup restart shop --process tick
 has "but run" "systemctl start app-shop:cron:tick" "$output"
 before=$(lines)
+on web systemctl stop app-shop:mail.1
+code "a worker that does not run is a failure before the next pass" 1 on web trueup status
+has "and status says so" "app-shop:mail.1 is stopped, and should run" "$output"
+on web systemctl start app-shop:mail.1
+before=$(lines)
 check "an operator restarts one process" on web trueup restart shop --process mail
 same "both of its instances" "end mail.1 one one
 end mail.2 one one

@@ -89,6 +89,12 @@ has "and reports no change" "0 changes" "$output"
 same "it wrote nothing outside its own records" "" "$(written lb /run/before)"
 same "haproxy was not reloaded or restarted" "$before" "$(on lb pgrep -d, haproxy)"
 
+on lb systemctl stop haproxy
+code "a balancer that does not run is a failure before the next pass" 1 on lb trueup status
+has "and status says so" "why: service:haproxy is stopped, and should run" "$output"
+check "the next pass starts it" on lb trueup converge
+wait_for 10 "and visitors are served again" all_serve "app1 app2 app3 "
+
 under_load lb
 app_host app4
 write app4:/etc/trueup/node.d/first.yml <<<"attributes: {web_apps: {shop: {sha: ${sha[sick]}, gate_timeout: 3s}}}"
