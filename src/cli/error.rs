@@ -1,5 +1,7 @@
 //! Prints why a command ended early.
 
+use std::io::Write;
+
 use serde_json::json;
 
 use super::Output;
@@ -27,7 +29,11 @@ pub(crate) fn print_error(error: &CommandError, output: &Output) -> Exit {
 
 /// Prints clap's message; help and version are no errors.
 pub(crate) fn print_clap_message(error: &clap::Error) -> Exit {
-    let _ = error.print();
+    let text = super::help::with_spaces(&error.render().ansi().to_string());
+    let _ = match error.use_stderr() {
+        true => anstream::stderr().write_all(text.as_bytes()),
+        false => anstream::stdout().write_all(text.as_bytes()),
+    };
     if error.use_stderr() {
         Exit::Usage
     } else {

@@ -20,7 +20,7 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> 
     }
     let mut rows = Vec::new();
     flatten("facts", facts, &mut rows);
-    output.print_table(&rows);
+    output.print_list(&rows);
     Ok(Exit::Converged)
 }
 

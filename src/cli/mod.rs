@@ -9,6 +9,7 @@ mod exec;
 mod facts;
 mod fleet;
 mod format;
+pub(crate) mod help;
 mod history;
 mod init;
 mod locked;
@@ -24,6 +25,7 @@ mod restart;
 mod roles;
 mod rollback;
 mod status;
+mod table;
 mod target;
 mod validate;
 
@@ -41,8 +43,13 @@ pub(crate) use output::Output;
 /// Parses the command line, runs the command and returns its outcome.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     crate::ports::exec::reset_inherited_attributes();
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
+        Err(error) if help::is_help(error.kind()) => {
+            let help = help::command().try_get_matches_from(&args);
+            return error::print_clap_message(&help.err().unwrap_or(error));
+        }
         Err(error) => return error::print_clap_message(&error),
     };
     let format = match cli.global.output.format(Cli::command) {

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
-use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anstyle_query::term_supports_ansi_color;
 use clap::error::ErrorKind;
@@ -13,6 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::logging::erase_live_line;
+use super::table;
 use crate::printable;
 use crate::report::Paint;
 use crate::yaml;
@@ -178,34 +178,41 @@ impl Output {
         }
     }
 
-    /// Prints rows in aligned columns; the last column is not padded.
+    /// Prints rows in aligned columns, shortened to the width of the terminal. A pipe gets the full text.
     pub(crate) fn print_table(&self, rows: &[Vec<String>]) {
+        self.print_lines(rows, |rows| table::layout(rows, terminal_width()));
+    }
+
+    /// Prints labels with their texts, which are never shortened.
+    pub(crate) fn print_list(&self, rows: &[Vec<String>]) {
+        self.print_lines(rows, |rows| table::layout(rows, None));
+    }
+
+    /// The same for a last column of texts to read, which are not shortened either.
+    pub(crate) fn print_reference(&self, rows: &[Vec<String>]) {
+        self.print_lines(rows, |rows| {
+            table::layout_with_texts(rows, terminal_width())
+        });
+    }
+
+    fn print_lines(
+        &self,
+        rows: &[Vec<String>],
+        layout: impl FnOnce(&[Vec<String>]) -> Vec<String>,
+    ) {
         let fit = |cell: &String| printable::styled_line(cell).into_owned();
         let rows: Vec<Vec<String>> = rows
             .iter()
             .map(|row| row.iter().map(fit).collect())
             .collect();
-        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| visible_width(cell)).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in &rows {
-            let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                line.push_str(cell);
-                if column + 1 < row.len() {
-                    let pad = widths[column] - visible_width(cell) + 2;
-                    line.extend(std::iter::repeat_n(' ', pad));
-                }
-            }
-            self.print_line(line.trim_end());
+        for line in layout(&rows) {
+            self.print_line(line);
         }
     }
 }
 
-/// Width of a cell in characters, without colour sequences.
-fn visible_width(cell: &str) -> usize {
-    strip_str(cell).map(|text| text.chars().count()).sum()
+/// The width of the terminal that standard output is, if it is one.
+fn terminal_width() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(usize::from(width.0)).filter(|width| *width > 0)
 }

@@ -146,6 +146,6 @@ fn explain(session: &Session, key: &str, output: &Output) -> Result<Exit, Comman
             ]
         })
         .collect();
-    output.print_table(&rows);
+    output.print_list(&rows);
     Ok(Exit::Converged)
 }

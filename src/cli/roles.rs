@@ -101,7 +101,7 @@ fn print_table(title: &str, parameters: &[ParameterReference], output: &Output) 
     output.print_line(format!("{}:", output.paint.strong(title)));
     let rows = parameters.iter();
     let rows: Vec<Vec<String>> = rows.map(|parameter| row(parameter, output.paint)).collect();
-    output.print_table(&rows);
+    output.print_reference(&rows);
 }
 
 fn row(parameter: &ParameterReference, paint: Paint) -> Vec<String> {

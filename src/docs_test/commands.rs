@@ -1,15 +1,15 @@
 //! The reference of the command line, from clap's help texts.
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
-use crate::cli::Cli;
+use crate::cli::help;
 
 /// Maximum line width of a help text, in characters.
 const WIDTH: usize = 96;
 
 /// Every command with its help; the global options only once.
 pub(super) fn all() -> String {
-    let mut cli = Cli::command().term_width(WIDTH);
+    let mut cli = help::command().term_width(WIDTH);
     cli.build();
     let global: Vec<String> = cli
         .get_arguments()
@@ -42,7 +42,7 @@ fn with_subcommands(above: &str, command: &Command, global: &[String]) -> String
 }
 
 fn section(name: &str, command: &Command) -> String {
-    let help = command.clone().render_long_help().to_string();
+    let help = help::with_spaces(&command.clone().render_long_help().to_string());
     let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
     format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n"))
 }

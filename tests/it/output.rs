@@ -1,7 +1,7 @@
 //! Documents for programs: `--output json`, `--output yaml` and `--json`.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -153,4 +153,48 @@ fn fleet_watch_prints_a_stream_of_yaml_documents() {
     assert_eq!(documents.len(), 2, "{text}");
     assert_eq!(documents[0]["nodes"], documents[1]["nodes"]);
     assert_eq!(documents[0]["version"], 1);
+}
+
+/// What the command prints at a terminal of this width.
+fn at_width(width: usize, command: &Command) -> String {
+    let mut shell = Command::new("sh");
+    let script = format!("stty cols {width} rows 24 && exec \"$@\"");
+    shell.args(["-c", &script, "sh"]).arg(command.get_program());
+    shell.args(command.get_args()).env_clear();
+    let set = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    shell
+        .envs(set)
+        .env("PATH", "/usr/bin:/bin")
+        .env("TERM", "dumb");
+    let (status, screen) = Terminal::start(shell, None, None).end();
+    assert!(status.success(), "{screen}");
+    screen
+}
+
+#[test]
+fn tables_fit_the_terminal_and_a_pipe_gets_the_full_text() {
+    let app = App::new(ROLE);
+    app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    let first = app.current().rsplit('/').next().unwrap().to_owned();
+    app.publish_commit(GOOD, "200", "page two");
+    app.converge(0);
+    let reason = "orders fail since the checkout asks the new warehouse for what it has";
+    let back = ["rollback", "shop", "--by", "ana", "--reason", reason];
+    assert_eq!(app.sandbox.run(&back).code, 0);
+    let piped = app.sandbox.run(&["releases"]).out;
+    assert!(piped.lines().any(|line| line.ends_with(reason)), "{piped}");
+    for width in [60, 80, 120] {
+        let screen = at_width(width, &app.sandbox.command(&["releases"]));
+        let table = screen.lines().filter(|line| line.contains("shop  "));
+        let mut rows = 0;
+        for line in table {
+            assert!(line.trim_end().chars().count() <= width, "{width}: {line}");
+            rows += 1;
+        }
+        assert_eq!(rows, 2, "{screen}");
+        assert!(screen.contains(&first), "{width}: {screen}");
+    }
 }

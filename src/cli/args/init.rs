@@ -8,9 +8,12 @@ use clap::Args;
 #[command(
     after_help = "At a terminal it asks for missing options. It writes nothing unless all checks pass.\n\n\
                   A Rails app on a fresh host:\n\n  \
-                  sudo trueup init --env production --role app --store s3://acme-deploys --region eu-west-1 \\\n    \
-                  --app shop=git@github.com:acme/shop.git --set apps.shop.port=3000 \\\n    \
-                  --set apps.shop.secrets.SECRET_KEY_BASE=@secret --deploy-key deploy_key \\\n    \
+                  sudo trueup init --env production --role app \\\n    \
+                  --store s3://acme-deploys --region eu-west-1 \\\n    \
+                  --app shop=git@github.com:acme/shop.git \\\n    \
+                  --set apps.shop.port=3000 \\\n    \
+                  --set apps.shop.secrets.SECRET_KEY_BASE=@secret \\\n    \
+                  --deploy-key deploy_key \\\n    \
                   --known-host \"$(cat known_hosts)\""
 )]
 pub struct InitArgs {

@@ -29,7 +29,7 @@ pub(super) fn print_status(status: &StatusReport, output: &Output) {
         rows.extend(app_rows(status, app, paint));
     }
     rows.push(vec!["resources".into(), counts_text(report.counts)]);
-    output.print_table(&rows);
+    output.print_list(&rows);
     print_resources(status, output);
     for kept in report.kept_lists.iter().chain(&report.publish_error) {
         output.print_line(format!("{}: {kept}", paint.changed("stale")));
