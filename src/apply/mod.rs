@@ -76,7 +76,12 @@ pub(crate) enum Event<'a> {
     /// A trial reached its next step.
     TrialProgress { id: &'a str, message: &'a str },
     /// A release failed: it was not activated, or what served before is about to be restored. `why` is one line.
-    ReleaseFailed { id: &'a str, why: &'a str },
+    ReleaseFailed {
+        id: &'a str,
+        why: &'a str,
+        /// It failed its gate or its preflight, and not before.
+        is_bad: bool,
+    },
 }
 
 /// The inputs of [`apply`] besides the host.
@@ -223,8 +228,11 @@ impl<'a> Applier<'a> {
             ResourceResult::Failed(_, failure) | ResourceResult::RolledBack(_, failure)
                 if !failure.is(FailureKind::Stopped) =>
             {
-                let why = failure.summary();
-                (self.on_event)(Event::ReleaseFailed { id, why: &why });
+                (self.on_event)(Event::ReleaseFailed {
+                    id,
+                    why: &failure.summary(),
+                    is_bad: matches!(result, ResourceResult::RolledBack(..)),
+                });
             }
             _ => {}
         }

@@ -26,6 +26,7 @@ impl<'a> Applier<'a> {
         (self.on_event)(Event::ReleaseFailed {
             id: &resource.id,
             why: &failed,
+            is_bad: true,
         });
         self.followers.close_gate(resource);
         let message = match release::restore_previous(on_trial.spec, self.host, why) {

@@ -343,9 +343,9 @@ impl RecordPublisher<'_> {
         ))
     }
 
-    /// The pass in the last published record.
-    pub(crate) fn last_pass(&self) -> Option<LastPass> {
-        Some(self.last_published()?.record.last_pass)
+    /// The last published record.
+    pub(crate) fn last_record(&self) -> Option<NodeRecord> {
+        Some(self.last_published()?.record)
     }
 
     fn last_published(&self) -> Option<LastPublished> {

@@ -10,7 +10,7 @@ use super::Session;
 use super::apps::{DeployedApp, deployed_apps};
 use crate::apply::{self, AppliedResource, ApplyParams, Event};
 use crate::exit::Exit;
-use crate::fleet::{AppRecord, LastPass, RecordPublisher, ServingState};
+use crate::fleet::{AppRecord, LastPass, NodeRecord, RecordPublisher, ServingState};
 use crate::ports::root::RootError;
 use crate::report::Report;
 use crate::resource::Verb;
@@ -23,8 +23,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 enum Phase {
     /// It began to, at this time.
     Deploying(Timestamp),
-    /// Why the release failed, in one line.
-    Failed(String),
+    /// The release failed; with the reason, in one line.
+    Failed(Exit, String),
 }
 
 /// Publishes the progress of one pass.
@@ -35,8 +35,8 @@ pub(super) struct Progress<'a> {
     publisher: Option<RecordPublisher<'a>>,
     started: Timestamp,
     phases: BTreeMap<String, Phase>,
-    /// The pass in the record, before this one.
-    before: Option<LastPass>,
+    /// The record that the store has from before this pass.
+    before: Option<NodeRecord>,
 }
 
 impl Session {
@@ -74,7 +74,7 @@ impl<'a> Progress<'a> {
         Progress {
             session,
             catalog,
-            before: publisher.as_ref().and_then(RecordPublisher::last_pass),
+            before: publisher.as_ref().and_then(RecordPublisher::last_record),
             publisher,
             started,
             phases: BTreeMap::new(),
@@ -91,7 +91,13 @@ impl<'a> Progress<'a> {
                 let started = self.started;
                 self.begin(id, |before| before.unwrap_or(Phase::Deploying(started)));
             }
-            Event::ReleaseFailed { id, why } => self.begin(id, |_| Phase::Failed(why.to_owned())),
+            Event::ReleaseFailed { id, why, is_bad } => {
+                let outcome = match is_bad {
+                    true => Exit::RolledBack,
+                    false => Exit::Failed,
+                };
+                self.begin(id, |_| Phase::Failed(outcome, why.to_owned()));
+            }
             Event::ChangeStarted { .. }
             | Event::DutyStarted { .. }
             | Event::TrialProgress { .. } => {}
@@ -103,17 +109,38 @@ impl<'a> Progress<'a> {
         if self.publisher.is_none() {
             return;
         }
-        if let Some(app) = deployed_apps(self.catalog).find(|app| app.id == id) {
-            let name = app.spec.app.clone();
-            let before = self.phases.remove(&name);
-            self.phases.insert(name, phase(before));
-            let pass = LastPass {
-                at: self.started,
-                outcome: Exit::Pending,
-                why: None,
-            };
-            self.publish(&pass, None);
+        let Some(app) = deployed_apps(self.catalog).find(|app| app.id == id) else {
+            return;
+        };
+        let before = self.phases.remove(&app.spec.app);
+        let is_first = before.is_none();
+        let phase = phase(before);
+        let is_known = is_first && self.is_known(app, &phase);
+        // A failure that comes before any change is the pass's own, which ends with it.
+        let is_early = is_first && matches!(phase, Phase::Failed(..));
+        if is_known || is_early {
+            return;
         }
+        self.phases.insert(app.spec.app.clone(), phase);
+        let pass = LastPass {
+            at: self.started,
+            outcome: Exit::Pending,
+            why: None,
+        };
+        self.publish(&pass, None);
+    }
+
+    /// Whether the record of before shows the app on the same trial. A release that has none to go back to stays on trial,
+    /// and each pass would write that twice.
+    fn is_known(&self, app: DeployedApp<'_>, phase: &Phase) -> bool {
+        let before = self.before.as_ref();
+        let before = before.and_then(|record| record.apps.get(&app.spec.app));
+        before.is_some_and(|before| {
+            let now = self.record(app, phase);
+            before.state == ServingState::OnTrial
+                && now.state == ServingState::OnTrial
+                && (&before.actual, &before.wanted) == (&now.actual, &now.wanted)
+        })
     }
 
     /// Publishes how a pass ended that does not describe all of the host, if it published any progress.
@@ -128,7 +155,8 @@ impl<'a> Progress<'a> {
             let is_wrong = |pass: &LastPass| {
                 matches!(pass.outcome, Exit::Failed | Exit::BadInput | Exit::Stale)
             };
-            let pass = self.before.take().filter(is_wrong).unwrap_or(of_this);
+            let before = self.before.take().map(|record| record.last_pass);
+            let pass = before.filter(is_wrong).unwrap_or(of_this);
             self.publish(&pass, Some(report));
         }
     }
@@ -157,7 +185,7 @@ impl<'a> Progress<'a> {
         };
         let is_proven = record.state == ServingState::Serving && record.actual == record.wanted;
         let (outcome, why) = match phase {
-            Phase::Failed(why) => (Some(Exit::RolledBack), Some(why.clone())),
+            Phase::Failed(outcome, why) => (Some(*outcome), Some(why.clone())),
             // Its state says so.
             Phase::Deploying(_) if record.state == ServingState::OnTrial => {
                 (Some(Exit::Pending), None)

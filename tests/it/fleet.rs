@@ -281,3 +281,30 @@ fn fleet_shows_a_release_that_a_host_deploys_tries_and_takes_back() {
     let row = shop();
     assert_eq!([&row["actual"], &row["state"]], [good.as_str(), "serving"]);
 }
+
+#[test]
+fn release_that_stays_on_trial_is_published_once_not_in_each_pass() {
+    use std::os::unix::fs::MetadataExt;
+    let app = App::new(ROLE);
+    app.publish_commit(GOOD, "500", "page one");
+    let record = || {
+        let folder = app.sandbox.store.join("nodes/production");
+        let path = fs::read_dir(folder)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        (
+            fs::metadata(&path).unwrap().ino(),
+            fs::read_to_string(path).unwrap(),
+        )
+    };
+    app.converge(1);
+    // The first pass had no record to write over.
+    app.converge(1);
+    let before = record();
+    assert!(before.1.contains("on-trial"), "{}", before.1);
+    app.converge(1);
+    assert_eq!(record(), before);
+}
