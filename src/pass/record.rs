@@ -14,11 +14,6 @@ use crate::report::{History, Report};
 use crate::resource::one_line;
 use crate::role::Catalog;
 
-/// Name prefixes of interfaces whose addresses are meaningful on this host only.
-const LOCAL_INTERFACES: &[&str] = &[
-    "br-", "cali", "cni", "docker", "flannel", "lxc", "lxd", "podman", "veth", "virbr",
-];
-
 /// Maximum number of published addresses.
 const MAX_ADDRESSES: usize = 16;
 
@@ -178,17 +173,12 @@ impl Session {
         all.chain(configured).collect()
     }
 
-    /// Addresses at which peers can presumably reach this host, IPv4 first.
+    /// Addresses at which peers can presumably reach this host, the best first.
     fn reachable_addresses(&self) -> Vec<IpAddr> {
-        let is_local = |name: &String| LOCAL_INTERFACES.iter().any(|start| name.starts_with(start));
-        let outer = self
-            .interfaces()
-            .into_iter()
-            .filter(|(name, _)| !is_local(name));
-        let mut all: Vec<IpAddr> = outer.flat_map(|(_, addresses)| addresses).collect();
+        let found = self.facts.at_path("network.addresses");
+        let all = found.and_then(|found| serde_json::from_value(found.clone()).ok());
+        let mut all: Vec<IpAddr> = all.unwrap_or_default();
         all.retain(|ip| crate::settings::is_host_address(*ip));
-        // A stable sort: interfaces stay in the order of their names.
-        all.sort_by_key(IpAddr::is_ipv6);
         all.dedup();
         all.truncate(MAX_ADDRESSES);
         all

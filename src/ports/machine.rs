@@ -2,15 +2,14 @@
 //!
 //! Unlike the other ports it always describes the real machine: these values do not belong to a root folder.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::net::{Ipv6Addr, UdpSocket};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::ifaddrs::{InterfaceAddress, getifaddrs};
-use nix::net::if_::InterfaceFlags;
 use sysinfo::{DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
+
+use super::interfaces::{self, InterfaceAddress};
 
 /// A value that the operating system does not provide.
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +87,9 @@ pub(crate) fn mounted_filesystems() -> Result<Vec<MountedFilesystem>, MachineErr
     Ok(filesystems.collect())
 }
 
-/// The addresses of each interface, without loopback and link-local ones.
-pub(crate) fn interface_addresses() -> Result<BTreeMap<String, Vec<IpAddr>>, MachineError> {
-    let entries = getifaddrs().map_err(MachineError::of("the network addresses"))?;
-    let mut interfaces = BTreeMap::<String, Vec<IpAddr>>::new();
-    for entry in entries {
-        if let Some(ip) = routable_address(&entry) {
-            interfaces.entry(entry.interface_name).or_default().push(ip);
-        }
-    }
-    Ok(interfaces)
+/// The addresses of all interfaces, in the kernel's order, without loopback and link-local ones.
+pub(crate) fn interface_addresses() -> Result<Vec<InterfaceAddress>, MachineError> {
+    interfaces::addresses().map_err(MachineError::of("the network addresses"))
 }
 
 /// Whether the kernel knows IPv6 at all: where it does not (`ipv6.disable=1`), no program can listen on `[::]`.
@@ -105,16 +97,4 @@ pub(crate) fn has_ipv6() -> bool {
     let opened = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
     let missing = Some(Errno::EAFNOSUPPORT as i32);
     !opened.is_err_and(|error| error.raw_os_error() == missing)
-}
-
-fn routable_address(entry: &InterfaceAddress) -> Option<IpAddr> {
-    if entry.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
-        return None;
-    }
-    let address = entry.address?;
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Some(IpAddr::V4(v4.ip()));
-    }
-    let ip = address.as_sockaddr_in6()?.ip();
-    (!ip.is_unicast_link_local()).then_some(IpAddr::V6(ip))
 }

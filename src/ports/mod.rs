@@ -14,6 +14,7 @@ mod error_sources;
 pub(crate) mod exec;
 pub(crate) mod git_memory;
 pub(crate) mod http;
+pub(crate) mod interfaces;
 pub(crate) mod journal;
 pub(crate) mod line_splitter;
 pub(crate) mod listeners;
