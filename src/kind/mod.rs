@@ -187,6 +187,8 @@ pub(crate) enum Condition {
     None,
     Service(ServiceCondition),
     Release(ReleaseCondition),
+    /// Matters that an operator should know although nothing differs. Part of every report.
+    Noted(Vec<String>),
 }
 
 /// The condition of a service.

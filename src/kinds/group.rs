@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::shadow_utils;
-use crate::kind::{Diff, Kind};
+use super::shadow_utils::{self, Manage};
+use crate::kind::{Condition, Diff, Kind};
 use crate::ports::Host;
 use crate::problem::Problem;
 use crate::resource::{
@@ -25,6 +25,9 @@ pub(super) struct GroupSpec {
     /// Take a new group's gid from the range for system groups.
     #[serde(default)]
     pub system: bool,
+    /// `local`: give the host this group even if a name service (LDAP, SSSD) knows one of this name. Not given:
+    /// such a group is left as it is, with a note.
+    pub manage: Option<Manage>,
     /// `absent` removes it.
     #[serde(default)]
     pub state: Presence,
@@ -34,6 +37,8 @@ pub(super) enum GroupState {
     /// An unprivileged run, which cannot change groups.
     Unmanaged,
     Missing,
+    /// In no file of the host, but known to a name service, which trueup cannot change.
+    NameService,
     Group {
         gid: u32,
     },
@@ -67,18 +72,28 @@ impl Kind for Group {
         if !shadow_utils::can_manage_accounts(host) {
             return Ok(GroupState::Unmanaged);
         }
-        let group = host.accounts.group(&host.root, &spec.name)?;
-        Ok(
-            group.map_or(GroupState::Missing, |group| GroupState::Group {
-                gid: group.gid,
-            }),
-        )
+        let (root, accounts) = (&host.root, &host.accounts);
+        Ok(match accounts.local_group(root, &spec.name)? {
+            Some(group) => GroupState::Group { gid: group.gid },
+            None if spec.manage.is_none() && accounts.group(root, &spec.name)?.is_some() => {
+                GroupState::NameService
+            }
+            None => GroupState::Missing,
+        })
+    }
+
+    fn condition(spec: &GroupSpec, state: &GroupState) -> Condition {
+        match state {
+            GroupState::NameService => shadow_utils::name_service_note(&spec.name),
+            _ => Condition::None,
+        }
     }
 
     fn diff(spec: &GroupSpec, state: &GroupState) -> Option<Diff<GroupAction>> {
         let name = || FieldValue::value(&spec.name);
         match (spec.state, state) {
-            (_, GroupState::Unmanaged) | (Presence::Absent, GroupState::Missing) => None,
+            (_, GroupState::Unmanaged | GroupState::NameService)
+            | (Presence::Absent, GroupState::Missing) => None,
             (Presence::Absent, GroupState::Group { .. }) => {
                 let change = Change::new(Verb::Remove);
                 let change = change.with_field("name", name(), FieldValue::Absent);
@@ -124,6 +139,13 @@ impl Kind for Group {
         if *action == GroupAction::Create && spec.system {
             args.push("-r");
         }
+        let is_created = *action == GroupAction::Create;
+        if is_created
+            && spec.manage.is_some()
+            && host.accounts.group(&host.root, &spec.name)?.is_some()
+        {
+            args.splice(0..0, shadow_utils::FILES_ONLY);
+        }
         args.push(&spec.name);
         let program = match action {
             GroupAction::Create => "groupadd",
@@ -154,6 +176,7 @@ mod conformance {
                 }),
                 Probe::drift("gid", |host| host.edit("/etc/group", ":2001:", ":2003:")),
                 Probe::not_set("system", "it only says where a new group's number is from"),
+                Probe::not_set("manage", "it says whether the group is trueup's"),
                 Probe::removal("state", |host| host.write("/etc/group", "root:x:0:\n")),
             ]
         }

@@ -6,6 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use crate::kind::Condition;
 use crate::ports::exec::{Command, ExecError, ExitReason};
 use crate::ports::root::Attrs;
 use crate::ports::{Host, lock};
@@ -14,6 +17,21 @@ use crate::resource::Failure;
 
 /// They wait for each other's locks, but never long.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The accounts that trueup manages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Manage {
+    Local,
+}
+
+/// Says why an account is left alone.
+pub(super) fn name_service_note(name: &str) -> Condition {
+    Condition::Noted(vec![format!(
+        "`{name}` is in no file of this host, but known to a name service (LDAP, SSSD: /etc/nsswitch.conf), and is left as it is; `manage: local` gives the host one of its own"
+    )])
+}
 
 /// Whether this run can change accounts; if not, they count as converged.
 pub(super) fn can_manage_accounts(host: &Host) -> bool {
@@ -37,6 +55,10 @@ pub(super) fn validate_name(field: &str, name: &str) -> Result<(), Problem> {
     ))
     .field(field))
 }
+
+/// With these arguments a tool that creates an account looks only into the host's files: it refuses a name that
+/// a name service knows. It ignores the prefix `/`.
+pub(super) const FILES_ONLY: [&str; 2] = ["--prefix", "/."];
 
 /// Runs one of the tools and invalidates the cached accounts.
 pub(super) fn run(host: &Host, program: &str, args: &[&str]) -> Result<(), Failure> {

@@ -245,6 +245,7 @@ impl Session {
             plan = plan::build_plan(&catalog, &self.host, &selection);
         }
         plan.mark_failing(&failing);
+        notes.extend(plan.notes.iter().cloned());
         let report = if plan.is_empty() && !plan.has_outdated_records() {
             apply::run_maintenance(&catalog, &plan, &self.host);
             notes.extend(plan.warnings.iter().cloned());

@@ -31,7 +31,8 @@ impl Session {
             true => HiddenSteps::take(&mut plan),
             false => HiddenSteps::default(),
         };
-        let notes = hidden.note("plan").into_iter().collect();
+        let mut notes = plan.notes.clone();
+        notes.extend(hidden.note("plan"));
         let heading = self.report_header(started, plan.deployed_shas.clone(), &desired, notes);
         let mut report = Report::from_plan(heading, &catalog, &plan);
         hidden.subtract_from(&mut report);
@@ -137,6 +138,7 @@ mod tests {
             maintenance: Vec::new(),
             new_releases: Vec::new(),
             warnings: Vec::new(),
+            notes: Vec::new(),
         };
         let hidden = HiddenSteps::take(&mut plan);
         assert_eq!(

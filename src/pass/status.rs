@@ -89,7 +89,7 @@ impl Session {
         let (catalog, desired) = self.compile(ManifestSource::LastGood, &PassOptions::default())?;
         let mut plan = plan::build_plan(&catalog, &self.host, &Selection::all());
         plan.mark_failing(&apply::known_failing_checks(&catalog, &self.host));
-        let mut notes = plan.warnings.clone();
+        let mut notes = [plan.warnings.as_slice(), &plan.notes].concat();
         let hidden = HiddenSteps::take(&mut plan);
         notes.extend(hidden.note("status"));
         let apps = catalog.releases();

@@ -67,6 +67,8 @@ pub(crate) struct Plan {
     pub new_releases: Vec<String>,
     /// Matters that an operator should see to although nothing differs.
     pub warnings: Vec<String>,
+    /// Likewise, of resources whose changes do not settle them.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -238,6 +240,10 @@ fn inspect_all<'c>(catalog: &'c Catalog, host: &Host, plan: &mut Plan) -> Vec<In
             let warnings = release.warnings.iter();
             let warnings = warnings.map(|warning| format!("{id}: {warning}"));
             plan.warnings.extend(warnings);
+        }
+        if let Some(Condition::Noted(notes)) = condition {
+            plan.notes
+                .extend(notes.iter().map(|note| format!("{id}: {note}")));
         }
         inspections.push((resource, inspected));
     }

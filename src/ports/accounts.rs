@@ -1,14 +1,39 @@
 //! The host's users and groups.
 //!
 //! Reads the host's own files directly, once a pass, and asks no name service for names in them. On a real
-//! host other names are looked up through the system (LDAP, sssd), because such users may own files. In a
-//! sandbox only its own files count.
+//! host it asks the name services (LDAP, sssd) for other names, because such users may own files. In a sandbox
+//! only its own files count.
+//!
+//! A name service may not answer for minutes, and a statically linked program has none. So `getent` asks, in a
+//! child with a deadline.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::exec::Identity;
+use super::exec::{Command, Exec, ExecError, ExitReason, Identity};
 use super::root::{Root, RootError};
+
+/// Limit for one question to the name services. After the first that exceeds it, a pass asks no more.
+const NAME_SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The exit code of `getent` for a name that no service knows.
+const NOT_FOUND: i32 = 2;
+
+/// Reason why an account is unknown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AccountsError {
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error("the name services of this host (/etc/nsswitch.conf) do not answer: `getent {database} {name}` took longer than {} s", NAME_SERVICE_TIMEOUT.as_secs())]
+    TimedOut {
+        database: &'static str,
+        name: String,
+    },
+}
 
 /// Largest account file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 16 << 20;
@@ -42,49 +67,91 @@ struct AccountFiles {
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     files: RefCell<Option<AccountFiles>>,
+    /// The lines of `getent` by database and name.
+    answers: RefCell<HashMap<(&'static str, String), Option<String>>>,
+    unanswered: Cell<bool>,
 }
 
 impl Accounts {
     /// Drops the cache; required after accounts were changed.
     pub(crate) fn invalidate(&self) {
         self.files.replace(None);
+        self.answers.replace(HashMap::new());
     }
 
-    pub(crate) fn user(&self, root: &Root, name: &str) -> Result<Option<User>, RootError> {
-        let local = self
-            .files(root)?
-            .users
-            .iter()
-            .find(|user| user.name == name)
-            .cloned();
-        Ok(local.or_else(|| {
-            let system = || nix::unistd::User::from_name(name).ok().flatten();
-            root.is_real().then(system).flatten().map(|user| User {
-                uid: user.uid.as_raw(),
-                gid: user.gid.as_raw(),
-                comment: user.gecos.to_string_lossy().into_owned(),
-                home: user.dir,
-                shell: user.shell,
-                name: user.name,
-            })
-        }))
+    /// The user of the host's own files, else of its name services.
+    pub(crate) fn user(&self, root: &Root, name: &str) -> Result<Option<User>, AccountsError> {
+        if let Some(user) = self.local_user(root, name)? {
+            return Ok(Some(user));
+        }
+        let line = self.ask_name_services(root, "passwd", name)?;
+        Ok(line.and_then(|line| parse_user(&line)))
     }
 
-    pub(crate) fn group(&self, root: &Root, name: &str) -> Result<Option<Group>, RootError> {
-        let local = self
-            .files(root)?
-            .groups
-            .iter()
-            .find(|group| group.name == name)
-            .cloned();
-        Ok(local.or_else(|| {
-            let system = || nix::unistd::Group::from_name(name).ok().flatten();
-            root.is_real().then(system).flatten().map(|group| Group {
-                name: group.name,
-                gid: group.gid.as_raw(),
-                members: group.mem,
-            })
-        }))
+    pub(crate) fn local_user(&self, root: &Root, name: &str) -> Result<Option<User>, RootError> {
+        let files = self.files(root)?;
+        let mut users = files.users.iter();
+        Ok(users.find(|user| user.name == name).cloned())
+    }
+
+    /// The group of the host's own files, else of its name services.
+    pub(crate) fn group(&self, root: &Root, name: &str) -> Result<Option<Group>, AccountsError> {
+        if let Some(group) = self.local_group(root, name)? {
+            return Ok(Some(group));
+        }
+        let line = self.ask_name_services(root, "group", name)?;
+        Ok(line.and_then(|line| parse_group(&line)))
+    }
+
+    pub(crate) fn local_group(&self, root: &Root, name: &str) -> Result<Option<Group>, RootError> {
+        let files = self.files(root)?;
+        let mut groups = files.groups.iter();
+        Ok(groups.find(|group| group.name == name).cloned())
+    }
+
+    fn ask_name_services(
+        &self,
+        root: &Root,
+        database: &'static str,
+        name: &str,
+    ) -> Result<Option<String>, AccountsError> {
+        // Not a name, but an option.
+        if !root.is_real() || name.starts_with('-') {
+            return Ok(None);
+        }
+        let key = (database, name.to_owned());
+        if let Some(answer) = self.answers.borrow().get(&key) {
+            return Ok(answer.clone());
+        }
+        let timed_out = || AccountsError::TimedOut {
+            database,
+            name: name.to_owned(),
+        };
+        if self.unanswered.get() {
+            return Err(timed_out());
+        }
+        let command = Command::new(["getent", database, name]);
+        let answer = match Exec.run(command.timeout(NAME_SERVICE_TIMEOUT)) {
+            Err(error) if error.is_program_missing() => None,
+            Err(error) => return Err(error.into()),
+            Ok(done) => match done.exit_reason {
+                ExitReason::Exited(0) => done.output.text().lines().next().map(str::to_owned),
+                ExitReason::Exited(NOT_FOUND) => None,
+                ExitReason::TimedOut(_) => {
+                    self.unanswered.set(true);
+                    return Err(timed_out());
+                }
+                ended => {
+                    return Err(AccountsError::Exec(ExecError::Failed {
+                        line: format!("getent {database} {name}"),
+                        ended,
+                        output: done.output.tail(5),
+                    }));
+                }
+            },
+        };
+        self.answers.borrow_mut().insert(key, answer.clone());
+        Ok(answer)
     }
 
     /// The name of a user id, or the number if it has none.
@@ -102,7 +169,7 @@ impl Accounts {
     }
 
     /// The id of a user name, or of a number in its place.
-    pub(crate) fn uid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
+    pub(crate) fn uid(&self, root: &Root, name: &str) -> Result<Option<u32>, AccountsError> {
         match name.parse() {
             Ok(uid) => Ok(Some(uid)),
             Err(_) => Ok(self.user(root, name)?.map(|user| user.uid)),
@@ -110,7 +177,7 @@ impl Accounts {
     }
 
     /// The id of a group name, or of a number in its place.
-    pub(crate) fn gid(&self, root: &Root, name: &str) -> Result<Option<u32>, RootError> {
+    pub(crate) fn gid(&self, root: &Root, name: &str) -> Result<Option<u32>, AccountsError> {
         match name.parse() {
             Ok(gid) => Ok(Some(gid)),
             Err(_) => Ok(self.group(root, name)?.map(|group| group.gid)),
@@ -135,7 +202,11 @@ impl Accounts {
     }
 
     /// The identity for running a child as this user.
-    pub(crate) fn identity(&self, root: &Root, name: &str) -> Result<Option<Identity>, RootError> {
+    pub(crate) fn identity(
+        &self,
+        root: &Root,
+        name: &str,
+    ) -> Result<Option<Identity>, AccountsError> {
         let Some(user) = self.user(root, name)? else {
             return Ok(None);
         };

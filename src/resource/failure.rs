@@ -2,6 +2,7 @@
 //! holds text, redacted and escaped, instead of the error that caused it.
 
 use super::one_line;
+use crate::ports::accounts::AccountsError;
 use crate::ports::exec::{ExecError, block_quote};
 use crate::ports::packages::PackagesError;
 use crate::ports::root::RootError;
@@ -176,6 +177,18 @@ impl From<ExecError> for Failure {
                 quotes_output: error.has_output(),
                 ..Failure::new(error.to_string())
             },
+        }
+    }
+}
+
+impl From<AccountsError> for Failure {
+    fn from(error: AccountsError) -> Failure {
+        match error {
+            AccountsError::Root(error) => error.into(),
+            AccountsError::Exec(error) => error.into(),
+            error @ AccountsError::TimedOut { .. } => Failure::new(error.to_string()).hint(
+                "see whether the LDAP server and sssd work (`sssctl domain-list`, `systemctl status sssd`); the next pass asks again",
+            ),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::shadow_utils;
-use crate::kind::{Diff, Kind};
+use super::shadow_utils::{self, Manage};
+use crate::kind::{Condition, Diff, Kind};
 use crate::ports::Host;
 use crate::ports::root::Attrs;
 use crate::problem::Problem;
@@ -48,6 +48,9 @@ pub(super) struct UserSpec {
     /// Whether its password is locked; not given: left as it is (locked for a new user). Keys work either way
     /// where sshd uses PAM. Unlocking an account without a password gives it one that nothing matches.
     pub locked: Option<bool>,
+    /// `local`: give the host this account even if a name service (LDAP, SSSD) knows one of this name. Not given:
+    /// such an account is left as it is, with a note.
+    pub manage: Option<Manage>,
     /// `absent` removes the account and leaves its home folder.
     #[serde(default)]
     pub state: Presence,
@@ -57,6 +60,8 @@ pub(super) enum UserState {
     /// An unprivileged run, which cannot change users.
     Unmanaged,
     Missing,
+    /// In no file of the host, but known to a name service, which trueup cannot change.
+    NameService,
     User(Box<ObservedUser>),
 }
 
@@ -230,9 +235,16 @@ impl UserSpec {
     }
 
     fn create(&self, host: &Host) -> Result<(), Failure> {
+        let (root, accounts) = (&host.root, &host.accounts);
         let mut args = vec!["-M".to_owned()];
+        if self.manage.is_some() && accounts.user(root, &self.name)?.is_some() {
+            args.splice(0..0, shadow_utils::FILES_ONLY.map(str::to_owned));
+        }
         if self.group.is_none() {
-            let own = host.accounts.group(&host.root, &self.name)?;
+            let own = match self.manage {
+                Some(Manage::Local) => accounts.local_group(root, &self.name)?,
+                None => accounts.group(root, &self.name)?,
+            };
             args.extend(match own {
                 Some(_) => vec!["-g".to_owned(), self.name.clone()],
                 None => vec!["-U".to_owned()],
@@ -368,8 +380,12 @@ impl Kind for User {
         if !shadow_utils::can_manage_accounts(host) {
             return Ok(UserState::Unmanaged);
         }
-        let Some(user) = accounts.user(root, &spec.name)? else {
-            return Ok(UserState::Missing);
+        let Some(user) = accounts.local_user(root, &spec.name)? else {
+            let is_elsewhere = spec.manage.is_none() && accounts.user(root, &spec.name)?.is_some();
+            return Ok(match is_elsewhere {
+                true => UserState::NameService,
+                false => UserState::Missing,
+            });
         };
         let group = match &spec.group {
             Some(group) if accounts.gid(root, group)? == Some(user.gid) => group.clone(),
@@ -389,7 +405,8 @@ impl Kind for User {
 
     fn diff(spec: &UserSpec, state: &UserState) -> Option<Diff<UserAction>> {
         match (spec.state, state) {
-            (_, UserState::Unmanaged) | (Presence::Absent, UserState::Missing) => None,
+            (_, UserState::Unmanaged | UserState::NameService)
+            | (Presence::Absent, UserState::Missing) => None,
             (Presence::Absent, UserState::User(_)) => {
                 let change = Change::new(Verb::Remove);
                 let name = FieldValue::value(&spec.name);
@@ -406,6 +423,13 @@ impl Kind for User {
                     Change::update(changes)?,
                 ))
             }
+        }
+    }
+
+    fn condition(spec: &UserSpec, state: &UserState) -> Condition {
+        match state {
+            UserState::NameService => shadow_utils::name_service_note(&spec.name),
+            _ => Condition::None,
         }
     }
 
@@ -466,6 +490,7 @@ mod conformance {
                 Probe::drift("locked", |host| {
                     host.edit("/etc/shadow", "deploy:!", "deploy:$6$salt$hash");
                 }),
+                Probe::not_set("manage", "it says whether the account is trueup's"),
                 Probe::removal("state", |host| {
                     host.write(PASSWD, "root:x:0:0::/root:/bin/sh\n")
                 }),

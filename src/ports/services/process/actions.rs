@@ -283,7 +283,7 @@ impl Action<'_> {
         let (Some(user), true) = (&unit.user, root.is_privileged()) else {
             return Ok(None);
         };
-        let failed = |error: crate::ports::root::RootError| self.failed(error.to_string());
+        let failed = |error: crate::ports::accounts::AccountsError| self.failed(error.to_string());
         let found = accounts.identity(root, user).map_err(failed)?;
         let mut identity =
             found.ok_or_else(|| self.failed(format!("its User={user} does not exist")))?;
