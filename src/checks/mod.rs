@@ -8,6 +8,7 @@ mod host;
 mod passes;
 mod peer_records;
 mod run_all;
+mod sshd;
 mod store;
 
 use serde::Serialize;

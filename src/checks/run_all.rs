@@ -3,7 +3,7 @@
 
 use super::conditional_writes::{self, Probe, check_conditional_writes};
 use super::peer_records::check_peer_records;
-use super::{ABOUT_WRITES, Check, Verdict, bad, host, note, passes};
+use super::{ABOUT_WRITES, Check, Verdict, bad, host, note, passes, sshd};
 use crate::fleet;
 use crate::pass::{PassError, Session};
 use crate::ports::lock::{self, Holder};
@@ -91,12 +91,13 @@ fn catalog_checks<'l>(
     session: &'l Session,
     catalog: &'l Catalog,
     running: Option<&'l Holder>,
-) -> [CheckFn<'l>; 6] {
+) -> [CheckFn<'l>; 7] {
     let (settings, host) = (&session.settings, &session.host);
     [
         Box::new(move |announce| host::check_git_servers(catalog, settings, host, announce)),
         Box::new(move |announce| host::check_services(catalog, host, running, announce)),
         Box::new(move |announce| host::check_ports(catalog, host, announce)),
+        Box::new(move |announce| sshd::check_key_files(catalog, host, announce)),
         Box::new(move |announce| host::run_role_checks(catalog, host, running, announce)),
         Box::new(move |announce| host::check_disks(catalog, settings, host, announce)),
         Box::new(move |announce| passes::check_owed(catalog, host, running, announce)),

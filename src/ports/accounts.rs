@@ -57,6 +57,42 @@ pub(crate) struct Group {
     pub members: Vec<String>,
 }
 
+/// One line of `/etc/shadow`, without the password. Days count from 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PasswordState {
+    pub is_locked: bool,
+    is_disabled: bool,
+    /// When the password was last changed; 0: it has to be changed at the next login. `None`: it does not age.
+    pub last_change: Option<i64>,
+    /// After how many days it has to be changed.
+    pub max_age: Option<i64>,
+    /// The day from which on the account has expired.
+    pub expires: Option<i64>,
+}
+
+impl PasswordState {
+    pub(crate) fn parse(line: &str) -> Option<PasswordState> {
+        let parts: Vec<&str> = line.split(':').collect();
+        let password = *parts.get(1)?;
+        let days = |at: usize| -> Option<i64> {
+            let days = parts.get(at)?.parse().ok()?;
+            (days >= 0).then_some(days)
+        };
+        Some(PasswordState {
+            is_locked: password.starts_with('!'),
+            is_disabled: password.starts_with('*'),
+            last_change: days(2),
+            max_age: days(4),
+            expires: days(7),
+        })
+    }
+
+    /// Whether nobody can log in with it.
+    pub(crate) fn is_unusable(&self) -> bool {
+        self.is_locked || self.is_disabled
+    }
+}
+
 #[derive(Debug, Default)]
 struct AccountFiles {
     users: Vec<User>,
@@ -232,13 +268,17 @@ impl Accounts {
     /// Whether the password is locked (`!` before it, as `usermod -L` does); `None` if that is unreadable or
     /// there is no entry.
     pub(crate) fn is_locked(&self, root: &Root, name: &str) -> Option<bool> {
+        Some(self.password_state(root, name)?.is_locked)
+    }
+
+    /// The state of the password; `None` if it is unreadable or there is no entry.
+    pub(crate) fn password_state(&self, root: &Root, name: &str) -> Option<PasswordState> {
         let shadow = root.read(Path::new("/etc/shadow"), MAX_FILE_BYTES).ok()??;
         let shadow = String::from_utf8_lossy(&shadow);
         let line = shadow
             .lines()
             .find(|line| line.split(':').next() == Some(name))?;
-        let password = line.split(':').nth(1)?;
-        Some(password.starts_with('!'))
+        PasswordState::parse(line)
     }
 
     fn files(&self, root: &Root) -> Result<Ref<'_, AccountFiles>, RootError> {

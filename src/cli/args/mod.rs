@@ -90,6 +90,7 @@ pub enum Command {
     #[command(
         after_help = "Exits with 0 if there is nothing to fix, else with 1. Changes nothing, except for one temporary object \
                       `doctor/…` in the store, which tests conditional writes (also concurrent ones) and is removed afterwards. \
+                      It also asks sshd whether it reads the keys of users that roles describe. \
                       Some checks need root."
     )]
     Doctor,

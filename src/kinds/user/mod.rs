@@ -1,5 +1,6 @@
 //! The `user` kind: an account.
 
+mod login;
 mod uid;
 
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ pub(super) struct UserSpec {
     /// Its home folder; not given: left as it is (`/home/NAME` for a new user). Only set in the account:
     /// describe the folder itself in a `directory`.
     pub home: Option<PathBuf>,
-    /// Its login shell; not given: left as it is (the host's default for a new user).
+    /// Its login shell, which the host must have; not given: left as it is (the host's default for a new user).
     pub shell: Option<PathBuf>,
     /// Its purpose (GECOS field); not given: left as it is.
     pub comment: Option<String>,
@@ -46,7 +47,8 @@ pub(super) struct UserSpec {
     #[serde(default)]
     pub system: bool,
     /// Whether its password is locked; not given: left as it is (locked for a new user). Keys work either way
-    /// where sshd uses PAM. Unlocking an account without a password gives it one that nothing matches.
+    /// where sshd uses PAM. Unlocking an account without a password gives it one that nothing matches. A password that
+    /// nobody can use does not age: it would end logins with keys, too.
     pub locked: Option<bool>,
     /// `local`: give the host this account even if a name service (LDAP, SSSD) knows one of this name. Not given:
     /// such an account is left as it is, with a note.
@@ -75,6 +77,10 @@ pub(super) struct ObservedUser {
     shell: PathBuf,
     comment: String,
     locked: bool,
+    /// How its password ages although nobody can use it.
+    ageing: Option<String>,
+    /// Since when it may not log in at all.
+    expired_since: Option<String>,
 }
 
 /// A property of an account that `usermod` can change.
@@ -87,6 +93,7 @@ pub(super) enum AccountField {
     Shell,
     Comment,
     Locked,
+    Ageing,
 }
 
 impl AccountField {
@@ -99,6 +106,7 @@ impl AccountField {
             AccountField::Shell => "shell",
             AccountField::Comment => "comment",
             AccountField::Locked => "locked",
+            AccountField::Ageing => "ageing",
         }
     }
 }
@@ -155,6 +163,11 @@ impl UserSpec {
                 locked(observed.locked),
                 self.locked.map(locked),
             ),
+            (
+                AccountField::Ageing,
+                observed.ageing.clone().unwrap_or_default(),
+                observed.ageing.as_ref().map(|_| "off".to_owned()),
+            ),
         ]
         .into_iter()
         .filter_map(|(field, from, to)| {
@@ -172,6 +185,8 @@ impl UserSpec {
             shell: PathBuf::new(),
             comment: String::new(),
             locked: true,
+            ageing: None,
+            expired_since: None,
         };
         let mut change = Change::new(Verb::Create).with_field(
             "name",
@@ -256,6 +271,7 @@ impl UserSpec {
         if self.locked == Some(false) {
             args.extend(["-p".to_owned(), "*".to_owned()]);
         }
+        args.extend(login::NO_AGEING.map(str::to_owned));
         args.extend(self.account_args(|_| true));
         let former = match self.uid {
             Some(_) => None,
@@ -279,6 +295,12 @@ impl UserSpec {
         }
         if group_below {
             self.set_primary_group_in_sandbox(host)?;
+        }
+        let password = || host.accounts.password_state(&host.root, &self.name);
+        if fields.contains(&AccountField::Ageing)
+            && let Some(password) = password()
+        {
+            login::end_ageing(&self.name, &password, host)?;
         }
         if fields.contains(&AccountField::Locked) {
             let flag = if self.locked == Some(true) {
@@ -380,17 +402,25 @@ impl Kind for User {
         if !shadow_utils::can_manage_accounts(host) {
             return Ok(UserState::Unmanaged);
         }
-        let Some(user) = accounts.local_user(root, &spec.name)? else {
-            let is_elsewhere = spec.manage.is_none() && accounts.user(root, &spec.name)?.is_some();
-            return Ok(match is_elsewhere {
-                true => UserState::NameService,
-                false => UserState::Missing,
-            });
+        let user = accounts.local_user(root, &spec.name)?;
+        if user.is_none() && spec.manage.is_none() && accounts.user(root, &spec.name)?.is_some() {
+            return Ok(UserState::NameService);
+        }
+        let is_present = spec.state == Presence::Present;
+        if let Some(shell) = spec.shell.as_ref().filter(|_| is_present) {
+            login::check_shell(shell, host)?;
+        }
+        let Some(user) = user else {
+            return Ok(UserState::Missing);
         };
         let group = match &spec.group {
             Some(group) if accounts.gid(root, group)? == Some(user.gid) => group.clone(),
             _ => accounts.group_name(root, user.gid)?,
         };
+        let password = accounts.password_state(root, &spec.name);
+        let password = password.as_ref();
+        // `chage` knows no sandbox.
+        let ageing = password.filter(|_| root.is_real()).and_then(login::ageing);
         Ok(UserState::User(Box::new(ObservedUser {
             uid: user.uid,
             group,
@@ -399,7 +429,9 @@ impl Kind for User {
             shell: user.shell,
             comment: user.comment,
             // An account without a shadow entry has no usable password.
-            locked: accounts.is_locked(root, &spec.name).unwrap_or(true),
+            locked: password.is_none_or(|password| password.is_locked),
+            ageing,
+            expired_since: password.and_then(|password| login::expired_since(password, host)),
         })))
     }
 
@@ -429,6 +461,15 @@ impl Kind for User {
     fn condition(spec: &UserSpec, state: &UserState) -> Condition {
         match state {
             UserState::NameService => shadow_utils::name_service_note(&spec.name),
+            UserState::User(observed) if spec.state == Presence::Present => {
+                let since = observed.expired_since.as_ref();
+                since.map_or(Condition::None, |since| {
+                    Condition::Noted(vec![format!(
+                        "the account expired on {since}: nobody can log in with it, not even with a key; `chage -E -1 {}` lets it live on",
+                        spec.name
+                    )])
+                })
+            }
             _ => Condition::None,
         }
     }
