@@ -24,6 +24,10 @@ impl Layout {
         }
     }
 
+    pub(crate) fn app(&self) -> &str {
+        &self.app
+    }
+
     pub(crate) fn deploy_to(&self) -> &Path {
         &self.deploy_to
     }

@@ -196,3 +196,49 @@ fn spare_trees_are_removed_when_a_release_needs_space() {
     let trees = list_names(&bench.app_path("releases/.trueup"));
     assert!(!trees.iter().any(|name| name == "unfinished"), "{trees:?}");
 }
+
+#[test]
+fn link_on_the_path_of_releases_is_refused_with_its_remedies() {
+    for (link, remedy) in [
+        ("/srv/www", Some("set `deploy_to: /data/moved/shop`")),
+        ("/srv/www/shop", Some("set `deploy_to: /data/moved`")),
+        ("/srv/www/shop/releases", None),
+    ] {
+        let bench = Bench::new();
+        let spec = bench.spec(&bench.commit(&[("a", "1")]), "");
+        let path = bench.host_path(link);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(bench.host_path("data/moved")).unwrap();
+        let depth = link.matches('/').count() - 1;
+        let target = format!("{}data/moved", "../".repeat(depth));
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let failure = run_pass(&spec, &bench.host()).unwrap_err();
+        let message = format!("{link} is a symbolic link to {target}: ");
+        assert!(failure.message.starts_with(&message), "{failure}");
+        let hint = failure.hint.unwrap();
+        assert!(
+            hint.contains(&format!("mount --bind /data/moved {link}`")),
+            "{hint}"
+        );
+        match remedy {
+            Some(remedy) => assert!(hint.starts_with(remedy), "{hint}"),
+            None => assert!(!hint.contains("deploy_to"), "{hint}"),
+        }
+        assert_eq!(list_names(&bench.host_path("data/moved")), [""; 0]);
+    }
+}
+
+#[test]
+fn releases_on_another_disk_by_a_mount_deploy() {
+    let bench = Bench::new();
+    let releases = bench.app_path("releases");
+    std::fs::create_dir_all(&releases).unwrap();
+    let Some(_disk) = Disk::mount(&releases, &["-t", "tmpfs", "none"]) else {
+        return;
+    };
+    for text in ["1", "2"] {
+        let sha = bench.commit(&[("a", text)]);
+        deploy_ok(&bench.spec(&sha, "keep_releases: 1\n"), &bench.host());
+        assert_eq!(bench.read("current/a"), text);
+    }
+}

@@ -187,7 +187,7 @@ fn deploy_folder_writable_by_the_app_user_is_secured_or_refused() {
         failure
             .hint
             .unwrap()
-            .contains("chown root:root /srv/www/shop")
+            .starts_with("`chown root:root /srv/www && chmod 755 /srv/www`")
     );
 
     std::os::unix::fs::chown(&above, Some(0), Some(0)).unwrap();
