@@ -153,6 +153,10 @@ impl From<RootError> for Failure {
         let failure = Failure::of_kind(kind, error.to_string());
         // A resource has remedies of its own.
         let hint = match &error {
+            RootError::UntrustedLink { link, in_exposed_folder: false, .. } => Some(format!(
+                "if the link is intended, `chown -h root {0}`; otherwise find out who created {0}",
+                link.display()
+            )),
             RootError::UntrustedLink { link, .. } => Some(format!(
                 "if the link is intended, create it as root in a folder that only root can write to, or describe the path behind it; otherwise find out who created {}",
                 link.display()

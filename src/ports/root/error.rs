@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
+use super::explain::FileFlag;
 use super::exposure::Exposure;
 
 /// Reason why a path of the host could not be read or changed.
@@ -19,13 +20,25 @@ pub(crate) enum RootError {
     },
     /// A user other than root could have planted this link to redirect a write.
     #[error(
-        "refused to {verb} {path}: {link} is a symbolic link (owner uid {owner}) in a folder that users other than root can write to"
+        "refused to {verb} {path}: {link} is a symbolic link {}",
+        untrusted_link_reason(*.owner, *.in_exposed_folder)
     )]
     UntrustedLink {
         verb: &'static str,
         path: PathBuf,
         link: PathBuf,
         owner: u32,
+        /// Whether users other than root can write to its folder, or only the link is theirs.
+        in_exposed_folder: bool,
+    },
+    /// A user who can write to its folder may have given another file this name.
+    #[error(
+        "refused to {verb} {path}: the file has {names} names (hard links), and users other than root can write to this folder"
+    )]
+    HardLinked {
+        verb: &'static str,
+        path: PathBuf,
+        names: u64,
     },
     #[error("{path} is not a valid path: {why}")]
     InvalidPath { path: PathBuf, why: &'static str },
@@ -43,6 +56,15 @@ pub(crate) enum RootError {
     /// Operations on a tree stop at mount points.
     #[error("cannot {verb} {path}: something is mounted there")]
     Mounted { verb: &'static str, path: PathBuf },
+    /// Root needs `chattr` before it can change the file, or anything in the folder.
+    #[error("cannot {verb} {path}: {part} is {flag} (`chattr +{}`)", flag.letter())]
+    Flagged {
+        verb: &'static str,
+        path: PathBuf,
+        /// The path, or its folder.
+        part: PathBuf,
+        flag: FileFlag,
+    },
     /// Another process moved a folder of the tree during the operation.
     #[error("cannot {verb} {path}: another process moved it at the same time")]
     MovedMeanwhile { verb: &'static str, path: PathBuf },
@@ -73,6 +95,13 @@ pub(crate) enum RootError {
         part: PathBuf,
         exposure: Exposure,
     },
+}
+
+fn untrusted_link_reason(owner: u32, in_exposed_folder: bool) -> String {
+    match in_exposed_folder {
+        true => format!("(owner uid {owner}) in a folder that users other than root can write to"),
+        false => format!("that belongs to uid {owner} and not to root"),
+    }
 }
 
 impl RootError {
@@ -170,12 +199,30 @@ impl RootError {
                 "it, or its folder, is immutable or append-only: `lsattr -d {0}` shows the flag, `chattr -i -a {0}` clears it",
                 path.display()
             )),
+            RootError::Io { path, errno: Errno::EROFS, .. } => Some(format!(
+                "`findmnt -T {0}` shows the read-only mount; the kernel also makes a failing disk read-only: `dmesg | grep -i remount`. Make it writable (`mount -o remount,rw …`), or describe {0} elsewhere",
+                path.display()
+            )),
+            RootError::Flagged { path, part, flag, .. } => Some(format!(
+                "`lsattr -d {0}` shows the flag, which an administrator set; `chattr -{1} {0}` clears it, and the next pass continues; or leave {2} out of the roles",
+                part.display(),
+                flag.letter(),
+                path.display()
+            )),
+            RootError::Mounted { verb: "write" | "link" | "change", path } => Some(format!(
+                "`findmnt {0}` shows the mount; a container runtime mounts files like /etc/resolv.conf and /etc/hosts. Change what is mounted and leave {0} out of the roles, or `umount {0}` if the mount is unintended",
+                path.display()
+            )),
             RootError::Mounted { path, .. } => Some(format!(
                 "`findmnt -R {0}` lists the mounts; `umount {0}` if they are unintended. trueup never works across a mount",
                 path.display()
             )),
             RootError::NotRegularFile { path, .. } => Some(format!(
                 "`ls -l {0}` shows its type; move it away if it is unintended",
+                path.display()
+            )),
+            RootError::HardLinked { path, .. } => Some(format!(
+                "`find / -xdev -samefile {0}` lists its names; if they are intended, replace {0} with a copy: `cp -p {0} {0}.copy && mv {0}.copy {0}`",
                 path.display()
             )),
             RootError::RemoveTimedOut { path, .. } => Some(format!(

@@ -9,6 +9,7 @@ mod copy_file;
 mod copy_tree;
 mod entry_name;
 mod error;
+mod explain;
 mod exposure;
 mod folder;
 mod limits;
@@ -169,15 +170,11 @@ impl Root {
     }
 
     fn io_error<'a>(
-        &self,
+        &'a self,
         verb: &'static str,
         path: &'a Path,
-    ) -> impl Fn(Errno) -> RootError + use<'a> {
-        move |errno| RootError::Io {
-            verb,
-            path: path.into(),
-            errno,
-        }
+    ) -> impl Fn(Errno) -> RootError + 'a {
+        move |errno| self.explain_errno(verb, path, errno)
     }
 
     /// Resolves the parent folder of `path`; `None` if it does not exist.

@@ -112,6 +112,7 @@ impl Root {
                     path: path.into(),
                     link,
                     owner: stat.st_uid,
+                    in_exposed_folder: !current.trusted,
                 });
             }
             let target = PathBuf::from(readlinkat(&current.fd, part.as_os_str()).map_err(&io)?);

@@ -206,11 +206,10 @@ impl Root {
         let meta = Meta::from(fstat(&fd).map_err(&io)?);
         // A hard link to the same file may be in a place that its owner must not reach.
         if meta.kind == FileKind::File && meta.links > 1 && !self.is_in_trusted_folder(path)? {
-            return Err(RootError::UntrustedLink {
+            return Err(RootError::HardLinked {
                 verb: "change",
                 path: path.into(),
-                link: path.into(),
-                owner: meta.uid,
+                names: meta.links,
             });
         }
         self.check_chown_target(path, &resolved, &fd, &meta, attrs)?;
@@ -269,7 +268,7 @@ impl Root {
             &new.parent,
             new.name.as_os_str(),
         )
-        .map_err(self.io_error("rename", from))?;
+        .map_err(|errno| self.explain_errno_of_either("rename", from, to, errno))?;
         sync_folder(&new).map_err(self.io_error("rename", to))
     }
 

@@ -115,6 +115,77 @@ fn full_disk_keeps_the_old_file_and_the_next_pass_continues() {
 }
 
 #[test]
+fn mounted_and_immutable_paths_are_named_with_the_command_that_shows_why() {
+    if !can_mount("a mounted file") {
+        return;
+    }
+    let host = Sandbox::of(
+        "  - file: {path: /srv/hosts, content: new}\n  - file: {path: /srv/gone, state: absent}\n  - file: {path: /srv/kept, content: new}\n  - file: {path: /srv/mode, mode: \"0600\", content: old}\n  - file: {path: /srv/safe/new, content: new}\n  - directory: {path: /srv/safe/folder}\n  - file: {path: /srv/log, content: new}\n  - file: {path: /srv/ro/new, content: new}\n",
+    );
+    fs::create_dir_all(host.at("/srv/safe")).unwrap();
+    fs::create_dir_all(host.at("/srv/ro")).unwrap();
+    for name in ["source", "hosts", "gone", "kept", "mode", "log"] {
+        host.write(&format!("/srv/{name}"), "old");
+    }
+    run_in_mount_namespace(
+        &host,
+        r#"cd "$ROOT/srv"
+        for name in hosts gone; do mount --bind source $name; done
+        mount -t tmpfs -o ro none ro
+        if ! chattr +i kept mode safe; then echo none >"$OUT/flags"; exit 0; fi
+        chattr +a log
+        $TRUEUP >"$OUT/pass" 2>&1 || echo "exit $?" >>"$OUT/pass"
+        chattr -i kept mode safe; chattr -a log"#,
+    );
+    if host.sibling("out/flags").exists() {
+        eprintln!("skipped: this filesystem has no immutable files");
+        return;
+    }
+    let pass = host.mask(&fs::read_to_string(host.sibling("out/pass")).unwrap());
+    for (message, hint) in [
+        (
+            "write /srv/hosts: something is mounted there",
+            "`findmnt /srv/hosts` shows the mount;",
+        ),
+        (
+            "remove /srv/gone: something is mounted there",
+            "`findmnt -R /srv/gone` lists",
+        ),
+        (
+            "write /srv/kept: /srv/kept is immutable (`chattr +i`)",
+            "`lsattr -d /srv/kept` shows",
+        ),
+        (
+            "change /srv/mode: /srv/mode is immutable (`chattr +i`)",
+            "`lsattr -d /srv/mode` shows",
+        ),
+        (
+            "write /srv/safe/new: /srv/safe is immutable (`chattr +i`)",
+            "`lsattr -d /srv/safe` shows",
+        ),
+        (
+            "make /srv/safe/folder: /srv/safe is immutable (`chattr +i`)",
+            "`lsattr -d /srv/safe` shows",
+        ),
+        (
+            "write /srv/log: /srv/log is append-only (`chattr +a`)",
+            "`lsattr -d /srv/log` shows",
+        ),
+        (
+            "write /srv/ro/new: EROFS: Read-only file system",
+            "`findmnt -T /srv/ro/new` shows",
+        ),
+    ] {
+        let lines = format!("cannot {message}\n  hint: {hint}");
+        assert!(pass.contains(&lines), "{lines}\n{pass}");
+    }
+    assert!(pass.ends_with("exit 1\n"), "{pass}");
+    for name in ["source", "kept", "mode", "log"] {
+        assert_eq!(host.read(&format!("/srv/{name}")), "old");
+    }
+}
+
+#[test]
 fn pass_without_space_for_its_state_changes_nothing() {
     if !can_mount("a full disk") {
         return;

@@ -126,7 +126,11 @@ fn hard_link_in_an_untrusted_folder_is_not_chowned() {
     let error = root
         .set_attrs(Path::new("/home/deploy/mine"), &Attrs::mode(0o666))
         .unwrap_err();
-    assert!(matches!(error, RootError::UntrustedLink { .. }), "{error}");
+    assert!(
+        matches!(error, RootError::HardLinked { names: 2, .. }),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("-samefile"), "{error}");
 }
 
 #[test]
