@@ -118,13 +118,20 @@ fn validate_outputs(
             ))
             .field(field));
         }
-        if let Some((link, _)) = links.iter().find(|(link, _)| path.starts_with(link)) {
+        // The other form makes links of its own. A copied output in a linked folder is never copied.
+        let is_shared = step.outputs.shared().is_some();
+        let linked = links.iter().find(|(link, _)| path.starts_with(link));
+        if let Some((link, _)) = linked.filter(|_| is_shared) {
             return Err(Problem::new(format!(
-                "`{}` is shared by all releases (`{}` is linked): there is nothing to copy",
+                "`{}` is linked (`linked_dirs` or `linked_files` has `{}`), so all releases share it already",
                 path.display(),
                 link.display()
             ))
-            .field(field));
+            .field(field)
+            .hint(format!(
+                "leave `{}` out of `linked_dirs` and `linked_files`: the step keeps it beside the releases",
+                link.display()
+            )));
         }
     }
     Ok(())

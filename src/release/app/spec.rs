@@ -295,6 +295,14 @@ impl ReleaseSpec {
         links
     }
 
+    /// The linked path that a path in a release is, or is in.
+    pub(in crate::release) fn link_above(&self, path: &Path) -> Option<&Path> {
+        let mut links = self.linked_dirs.iter().chain(&self.linked_files);
+        links
+            .find(|link| path.starts_with(link))
+            .map(PathBuf::as_path)
+    }
+
     /// Makes the configuration files of the app files of its releases.
     pub(crate) fn add_config_files(&mut self) {
         let described = std::mem::take(&mut self.config_files);

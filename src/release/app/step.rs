@@ -39,7 +39,7 @@ pub(crate) struct Step {
     pub when_changed: Option<Vec<PathBuf>>,
     /// What it creates in the release, in one of two forms. A list of paths, such as `[vendor/bundle]`: copied
     /// from that release when the step is skipped, which requires that all of them exist there; not for files
-    /// that contain their own path. Or `{path: node_modules, by: [package.json, package-lock.json], key: node
+    /// that contain their own path. One in `linked_dirs` is shared and not copied. Or `{path: node_modules, by: [package.json, package-lock.json], key: node
     /// --version}`: made once for all releases in which the files `by`, the definition of the step, the
     /// operating system and what the command `key` prints are equal, kept in `outputs/` of `deploy_to`,
     /// read-only, and linked into each. `by` are git patterns (`*` also matches `/`, `.` is everything). The

@@ -46,7 +46,11 @@ pub(crate) fn run_steps(attempt: &mut Attempt<'_, '_>) -> Result<(), Failure> {
                     return Ok(outcome);
                 }
                 if let Some(basis) = skip::find_basis(attempt, task)? {
-                    let mut outputs = task.outputs.iter();
+                    // All releases share the linked ones.
+                    let mut outputs = task
+                        .outputs
+                        .iter()
+                        .filter(|output| deployment.spec.link_above(output).is_none());
                     let carried = outputs.try_for_each(|output| {
                         copy_from_release(deployment, &attempt.name, &basis.name, output)
                     });

@@ -303,7 +303,7 @@ fn invalid_inputs_and_outputs_are_refused() {
             "steps[0].outputs",
         ),
         (
-            "linked_dirs: [log]\nsteps: [{run: x, when_changed: [a], outputs: [log/x]}]",
+            "linked_dirs: [log]\nsteps: [{run: x, outputs: {path: log/x, by: [a]}}]",
             "steps[0].outputs",
         ),
         (

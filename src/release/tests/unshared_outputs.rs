@@ -188,3 +188,46 @@ fn output_that_overlaps_another_path_of_the_release_is_refused() {
     let problem = bench.spec(&sha, two).validate().unwrap_err().to_string();
     assert!(problem.contains("overlap"), "{problem}");
 }
+
+/// The classical list of Capistrano, with the step of the role `app`.
+const CAPISTRANO: &str = "steps:\n  - name: bundle\n    run: 'mkdir -p .bundle; echo a >> .bundle/config; echo x >> ../../shared/log/ran'\n    when_changed: [Gemfile]\n    outputs: [.bundle, Gemfile.lock]\n";
+const LINKED: &str = "linked_dirs: [log, tmp/pids, tmp/cache, .bundle, public/system]\n";
+
+#[test]
+fn copied_output_in_a_linked_folder_is_shared_and_its_step_skipped() {
+    let bench = Bench::new();
+    let text = format!("{LINKED}{CAPISTRANO}");
+    for (page, runs) in [("1", "x\n"), ("2", "x\n")] {
+        let sha = bench.commit(&[("Gemfile", "r"), ("Gemfile.lock", "l"), ("page", page)]);
+        deploy_ok(&bench.spec(&sha, &text), &bench.host());
+        assert_eq!(bench.read("shared/log/ran"), runs);
+        assert_eq!(bench.read("current/.bundle/config"), "a\n");
+        let link = std::fs::read_link(bench.app_path("current/.bundle")).unwrap();
+        assert_eq!(link, Path::new("../../shared/.bundle"));
+    }
+    // Emptied by hand: skipping the step would leave the release without it.
+    std::fs::remove_file(bench.app_path("shared/.bundle/config")).unwrap();
+    let sha = bench.commit(&[("Gemfile", "r"), ("Gemfile.lock", "l"), ("page", "3")]);
+    deploy_ok(&bench.spec(&sha, &text), &bench.host());
+    assert_eq!(bench.read("current/.bundle/config"), "a\n");
+    assert_eq!(bench.read("shared/log/ran"), "x\nx\n");
+}
+
+#[test]
+fn newly_linked_output_is_made_again_and_not_taken_from_a_release() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("Gemfile", "r"), ("Gemfile.lock", "l"), ("page", "1")]);
+    let before = LINKED.replace(" .bundle,", "");
+    deploy_ok(
+        &bench.spec(&sha, &format!("{before}{CAPISTRANO}")),
+        &bench.host(),
+    );
+    std::fs::create_dir(bench.app_path("shared/.bundle")).unwrap();
+    std::fs::write(bench.app_path("shared/.bundle/old"), "x").unwrap();
+    let sha = bench.commit(&[("Gemfile", "r"), ("Gemfile.lock", "l"), ("page", "2")]);
+    deploy_ok(
+        &bench.spec(&sha, &format!("{LINKED}{CAPISTRANO}")),
+        &bench.host(),
+    );
+    assert_eq!(bench.read("current/.bundle/config"), "a\n");
+}

@@ -8,7 +8,7 @@
 pub(super) mod basis;
 pub(super) mod inputs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::assets;
 use super::attempt::Attempt;
@@ -16,6 +16,7 @@ use super::outputs::forecast::{Forecast, forecast};
 use super::run::Task;
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
+use crate::ports::root::FileKind;
 use crate::release::app::spec::ReleaseSpec;
 use crate::release::app::stage::Stage;
 use crate::release::record::entry::{ReleaseEntry, ReleaseStatus};
@@ -165,10 +166,27 @@ impl SkipContext<'_> {
         match task.stage {
             Stage::Assets => assets::are_complete(self.spec, self.host, &entry.name, &app),
             _ => task.outputs.iter().all(|output| {
+                if let Some(link) = self.spec.link_above(output) {
+                    return self.has_linked_output(&app.path().join(link), output);
+                }
                 let meta = self.host.root.meta(&app.path().join(output));
                 matches!(meta, Ok(Some(_)))
             }),
         }
+    }
+
+    /// Whether that release shares an output, at `link`, and there is something in it: the link may be new since.
+    fn has_linked_output(&self, link: &Path, output: &Path) -> bool {
+        let root = &self.host.root;
+        let is_link = matches!(root.meta(link), Ok(Some(meta)) if meta.kind == FileKind::Symlink);
+        let shared = self.spec.layout().shared().join(output);
+        let is_filled = match root.meta(&shared) {
+            Ok(Some(meta)) if meta.kind == FileKind::Directory => {
+                matches!(root.list(&shared), Ok(Some(names)) if !names.is_empty())
+            }
+            found => matches!(found, Ok(Some(_))),
+        };
+        is_link && is_filled
     }
 
     /// Whether the inputs are equal in both commits; `None` if the mirror lacks the wanted one.
