@@ -28,7 +28,9 @@ pub(crate) fn check_store(
                 ),
             ];
         }
-        Err(error @ StoreError::Refused { .. }) if is_ordinary_user => {
+        Err(error @ (StoreError::Refused { .. } | StoreError::NoCredentials { .. }))
+            if is_ordinary_user =>
+        {
             return vec![note_for_root(about, format!("this user: {error}"))];
         }
         Err(error) => return vec![bad_store(about, &error)],

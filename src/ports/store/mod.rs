@@ -102,11 +102,21 @@ pub(crate) enum StoreError {
         why: String,
         hint: &'static str,
     },
-    /// Reached, but it refused: credentials, permissions, no such bucket, a forbidden key.
+    /// Reached, but it refused: wrong credentials, permissions, no such bucket, a forbidden key.
     #[error("the store {store} refused `{key}`: {why}")]
     Refused {
         store: String,
         key: String,
+        why: String,
+        hint: &'static str,
+    },
+    /// No request was sent, for want of credentials to sign it.
+    #[error(
+        "there are no AWS credentials on this host, so the store {store} was not asked (looked in {why})"
+    )]
+    NoCredentials {
+        store: String,
+        /// Each source, and why it has none.
         why: String,
         hint: &'static str,
     },
@@ -134,9 +144,9 @@ impl StoreError {
     /// The operator's next step, where one is known.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            StoreError::Unreachable { hint, .. } | StoreError::Refused { hint, .. } => {
-                Some((*hint).to_owned())
-            }
+            StoreError::Unreachable { hint, .. }
+            | StoreError::Refused { hint, .. }
+            | StoreError::NoCredentials { hint, .. } => Some((*hint).to_owned()),
             StoreError::TooLarge { .. }
             | StoreError::ListTooLarge { .. }
             | StoreError::Settings(_) => None,

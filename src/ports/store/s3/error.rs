@@ -119,10 +119,13 @@ impl S3Error {
             S3Error::TimedOut(limit) => {
                 unreachable(format!("timed out after {limit:?}"), NETWORK_HINT)
             }
-            S3Error::Credentials(CredentialsChainError::NotFound) => refused(
-                CredentialsChainError::NotFound.to_string(),
-                NO_CREDENTIALS_HINT,
-            ),
+            S3Error::Credentials(CredentialsChainError::NotFound(why)) => {
+                StoreError::NoCredentials {
+                    store: store.to_owned(),
+                    why,
+                    hint: NO_CREDENTIALS_HINT,
+                }
+            }
             // A configured source may answer the next time.
             S3Error::Credentials(error) => unreachable(error.to_string(), CREDENTIALS_HINT),
             S3Error::Response(answer) if answer.is_transient() => {
@@ -137,7 +140,7 @@ const NETWORK_HINT: &str =
     "check the address, the region, the network and firewalls; the next pass tries again";
 const SERVER_HINT: &str = "the next pass tries again; if this persists, see to the store itself";
 const CREDENTIALS_HINT: &str = "check the bucket's name and the credentials: the environment, root's ~/.aws, or the role of this instance";
-const NO_CREDENTIALS_HINT: &str = "passes use those of root (root's ~/.aws), which `sudo` uses as well, or the role of this instance; elsewhere, such as in CI, set them in the environment";
+const NO_CREDENTIALS_HINT: &str = "give this instance a role that may read the bucket, or root a profile: /root/.aws/credentials with the lines `[default]`, `aws_access_key_id = …` and `aws_secret_access_key = …`; passes and `sudo trueup` use both. Elsewhere, such as in CI, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 const CLOCK_HINT: &str = "`timedatectl` shows whether this host's clock is synchronised";
 const BUCKET_HINT: &str =
     "check `store:` in the settings: the bucket's name, the region and the endpoint";
