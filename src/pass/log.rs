@@ -42,7 +42,7 @@ pub(super) fn log_report(report: &Report, is_due: bool, catalog: &Catalog, desir
         tracing::info!(target: RESOURCE_TARGET, verb = "wait", "{line}");
     }
     if let Some(stale) = &report.stale {
-        tracing::warn!(target: RESOURCE_TARGET, "the store does not answer: {}", stale.why);
+        tracing::warn!(target: RESOURCE_TARGET, "no manifest, so the last good one is in force: {}", stale.why);
     }
     if let Some(refused) = &report.refused {
         tracing::error!(target: RESOURCE_TARGET, "the manifest in the store is refused: {refused}");

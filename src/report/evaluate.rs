@@ -121,7 +121,7 @@ impl Report {
                     let since = stale.since.map_or("an unknown time".into(), |since| {
                         since.strftime("%F %T UTC").to_string()
                     });
-                    format!("no answer since {since}: {}", stale.why)
+                    format!("no manifest since {since}: {}", stale.why)
                 });
                 silent
                     .or_else(|| self.kept_lists.first().cloned())

@@ -137,7 +137,10 @@ impl PassSummary {
     fn save(mut self, root: &Root) -> Result<(), RootError> {
         self.why = self
             .why
-            .map(|why| why.chars().take(MAX_REASON_CHARS).collect());
+            .map(|why| match why.char_indices().nth(MAX_REASON_CHARS) {
+                Some((end, _)) => format!("{}…", &why[..end]),
+                None => why,
+            });
         SUMMARY.save(root, &PassSummary::path(), &self)
     }
 }

@@ -89,12 +89,40 @@ fn telling_line<'t>(lines: impl Iterator<Item = &'t str>, any_line: bool) -> Opt
     let line = lines.iter().rev().find(names_error);
     let line = line.or(lines.last().filter(|_| any_line))?;
     let words: Vec<&str> = line.split_whitespace().collect();
-    let mut shown: String = words.join(" ");
+    let mut shown: String = without_time(&words).join(" ");
     if let Some((end, _)) = shown.char_indices().nth(MAX_CAUSE_CHARS) {
         shown.truncate(end);
         shown.push('…');
     }
     Some(shown)
+}
+
+/// Without the numbers of nginx's `2026/11/29 21:50:55 [emerg] 532#532:` and haproxy's `[ALERT] (115) :`, a failure that says
+/// the same as before is no news.
+fn without_time<'w>(words: &[&'w str]) -> Vec<&'w str> {
+    let is_of = |word: &str, separator: char| {
+        let mut characters = word.chars();
+        word.contains(separator) && characters.all(|c| c.is_ascii_digit() || c == separator)
+    };
+    let is_pid = |word: &str| {
+        let pid = word
+            .strip_prefix('(')
+            .and_then(|word| word.strip_suffix(')'));
+        pid.is_some_and(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    match words {
+        [level, pid, ":", rest @ ..] if level.starts_with('[') && is_pid(pid) => {
+            [&[*level], rest].concat()
+        }
+        [date, time, level, process, rest @ ..]
+            if is_of(date, '/')
+                && is_of(time, ':')
+                && is_of(process.trim_end_matches(':'), '#') =>
+        {
+            [&[*level], rest].concat()
+        }
+        _ => words.to_vec(),
+    }
 }
 
 /// Whether a line says nothing about the cause: a frame of a stack trace (of Ruby, JavaScript, Java or Python), a line of
@@ -151,8 +179,8 @@ mod tests {
                 "/srv/config.ru:3:in `block in <main>': this version does not boot (RuntimeError)",
             ),
             (
-                "[ALERT] (115) : Binding [/etc/haproxy/haproxy.cfg:9] for frontend f: cannot bind socket (Address already in use) for [0.0.0.0:80]\n[ALERT]    (115) : [/usr/sbin/haproxy.main()] Some protocols failed to start their listeners! Exiting.\n[WARNING]  (115) : Loading failure!\nhaproxy.service: Deactivated successfully.\nReloaded haproxy.service - HAProxy Load Balancer.\n",
-                "[ALERT] (115) : Binding [/etc/haproxy/haproxy.cfg:9] for frontend f: cannot bind socket (Address already in use) for [0.0.0.0:80]",
+                "[ALERT] Binding [/etc/haproxy/haproxy.cfg:9] for frontend f: cannot bind socket (Address already in use) for [0.0.0.0:80]\n[ALERT]    (115) : [/usr/sbin/haproxy.main()] Some protocols failed to start their listeners! Exiting.\n[WARNING]  (115) : Loading failure!\nhaproxy.service: Deactivated successfully.\nReloaded haproxy.service - HAProxy Load Balancer.\n",
+                "[ALERT] Binding [/etc/haproxy/haproxy.cfg:9] for frontend f: cannot bind socket (Address already in use) for [0.0.0.0:80]",
             ),
             (
                 "nginx: [emerg] unknown directive \"lisen\" in /etc/nginx/conf.d/hand.conf:1\nnginx: configuration file /etc/nginx/nginx.conf test failed\n",
@@ -160,7 +188,11 @@ mod tests {
             ),
             (
                 "[ALERT]    (12) : config : parsing [/etc/haproxy/haproxy.cfg:3] : unknown keyword 'x' in 'global' section\n[ALERT]    (12) : config : Error(s) found in configuration file : /etc/haproxy/haproxy.cfg\n[ALERT]    (12) : config : Fatal errors found in configuration.\n",
-                "[ALERT] (12) : config : parsing [/etc/haproxy/haproxy.cfg:3] : unknown keyword 'x' in 'global' section",
+                "[ALERT] config : parsing [/etc/haproxy/haproxy.cfg:3] : unknown keyword 'x' in 'global' section",
+            ),
+            (
+                "2026/11/29 21:50:55 [emerg] 532#532: unknown directive \"lisen\" in /etc/nginx/conf.d/hand.conf:1\n",
+                "[emerg] unknown directive \"lisen\" in /etc/nginx/conf.d/hand.conf:1",
             ),
             ("one\n  two   words\n", "two words"),
         ] {

@@ -181,7 +181,7 @@ fn status_reports_an_unreachable_store_and_a_running_pass() {
     assert_eq!(stale.code, 5, "{stale}");
     assert_eq!(stale.json()["stale"]["since"], answered);
     let why = stale.json()["why"].as_str().unwrap().to_owned();
-    assert!(why.starts_with("no answer since "), "{why}");
+    assert!(why.starts_with("no manifest since "), "{why}");
     let text = host.run(&["status"]);
     assert!(
         text.out.contains("store") && text.out.contains("stale since"),

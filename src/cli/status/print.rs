@@ -111,7 +111,14 @@ fn app_rows(status: &StatusReport, app: &AppReport, paint: Paint) -> Vec<Vec<Str
         .iter()
         .partition(|quarantined| app.wanted.as_deref() == Some(quarantined.sha.as_str()));
     for quarantined in wanted {
-        add(paint.bad(&quarantined.describe()));
+        let is_above = status.why.as_ref().is_some_and(|why| {
+            !quarantined.why.is_empty() && why.contains(quarantined.why.as_str())
+        });
+        let text = match is_above {
+            true => quarantined.describe_shortly(),
+            false => quarantined.describe(),
+        };
+        add(paint.bad(&text));
     }
     // They keep nobody from anything, and their reasons may be pages.
     if !others.is_empty() {

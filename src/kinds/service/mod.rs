@@ -81,6 +81,10 @@ pub(super) struct ServiceState {
     exposed_environment_file: Option<PathBuf>,
     /// Why it does not listen where it should.
     not_listening: Option<Failure>,
+    /// What it printed last, if it crashed a moment ago.
+    log_tail: Vec<String>,
+    /// The service of a socket that failed is masked.
+    is_service_masked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,8 +140,17 @@ impl Kind for Service {
                 }
                 _ => None,
             };
+            let crashed = status.active == ActiveState::Starting && status.restarts > 0;
+            let log_tail = match crashed && spec.running == Some(true) {
+                true => service_manager(spec, host).log_tail(&spec.name),
+                false => Vec::new(),
+            };
+            let is_service_masked =
+                status.active == ActiveState::Failed && is_service_masked(spec, host)?;
             return Ok(ServiceState {
                 not_listening,
+                log_tail,
+                is_service_masked,
                 status,
                 serves_missing,
                 recently_started: fresh,
@@ -152,7 +165,7 @@ impl Kind for Service {
 
     fn diff(spec: &ServiceSpec, state: &ServiceState) -> Option<Diff<ServiceAction>> {
         let status = &state.status;
-        if is_masked_but_wanted(spec, status) {
+        if is_masked_but_wanted(spec, status) || state.is_service_masked {
             let change = Change::new(Verb::Update)
                 .with_field("masked", FieldValue::value(true), FieldValue::value(false))
                 .withheld(Withheld::OnHold(MASKED.to_owned()));
@@ -294,10 +307,10 @@ impl ServiceState {
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         let symptom = match self.status.active {
             _ if spec.running != Some(true) => return None,
-            ActiveState::Starting if restarts > 0 => "it crashed and is waiting to be restarted",
+            ActiveState::Starting if restarts > 0 => "crashed and is waiting to be restarted",
             // No counter: the report stores an unchanged message only once.
             ActiveState::Running if restarts > 1 && self.recently_started => {
-                "it crashed more than once, the last time less than 5 minutes ago"
+                "crashed more than once, the last time less than 5 minutes ago"
             }
             _ => return self.not_listening.clone(),
         };
@@ -305,7 +318,11 @@ impl ServiceState {
             "see `journalctl -u {name}`; it counts as healthy after {} minutes without a crash",
             STABLE_AFTER.as_mins()
         );
-        Some(Failure::new(format!("{name}: {symptom}{why}")).hint(hint))
+        let failure = Failure::new(format!("{name} {symptom}{why}")).hint(hint);
+        Some(match self.log_tail.is_empty() {
+            true => failure,
+            false => failure.with_log_tail(&self.log_tail.join("\n")),
+        })
     }
 }
 
@@ -319,6 +336,16 @@ const MASKED: &str = "an operator masked it; `systemctl unmask` lets it run agai
 /// continues and is neither restarted nor reloaded, which systemd would refuse.
 fn is_masked_but_wanted(spec: &ServiceSpec, state: &ServiceStatus) -> bool {
     spec.running == Some(true) && state.enabled == EnabledState::Masked
+}
+
+/// Whether it is a socket that should run and whose service an operator masked: the first connection makes it fail, and
+/// no start of it would last.
+fn is_service_masked(spec: &ServiceSpec, host: &Host) -> Result<bool, Failure> {
+    let Some(service) = spec.name.strip_suffix(".socket") else {
+        return Ok(false);
+    };
+    let status = service_manager(spec, host).status(service)?;
+    Ok(spec.running == Some(true) && status.enabled == EnabledState::Masked)
 }
 
 fn active_state_text(active: ActiveState) -> &'static str {

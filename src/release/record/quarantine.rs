@@ -37,6 +37,15 @@ impl QuarantinedSha {
         }
     }
 
+    /// Without the reason.
+    pub(crate) fn describe_shortly(&self) -> String {
+        format!(
+            "{} is quarantined on this host since {:.0}",
+            self.sha.short(),
+            self.at
+        )
+    }
+
     /// `quarantined since …: health answered 500`, in a line.
     pub(crate) fn describe(&self) -> String {
         let line = match one_line(&self.why) {
@@ -47,10 +56,6 @@ impl QuarantinedSha {
             Some(failed) => format!("its files are those of {}: ", failed.short()),
             None => String::new(),
         };
-        format!(
-            "{} is quarantined on this host since {:.0}: {same}{line}",
-            self.sha.short(),
-            self.at
-        )
+        format!("{}: {same}{line}", self.describe_shortly())
     }
 }
