@@ -74,6 +74,7 @@ pub(super) fn activate(
     rollback.pin(by, reason)?;
     let report = run_pass(&locked, app, request, output)?;
     let result = rollback.result(report)?;
+    rollback::announce_state(session);
     if output.is_document() {
         output.print_document(&result.document());
         return Ok(result.outcome);
@@ -158,6 +159,7 @@ fn unpin_and_converge(
     });
     let report = run_pass(&locked, app, request, output)?;
     let document = rollback::unpin_document(session, app, &report)?;
+    rollback::announce_state(session);
     if output.is_document() {
         output.print_document(&document);
         return Ok(report.outcome);

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::apply::Event;
 use crate::desired::Sha;
 use crate::exit::Exit;
+use crate::operate::status;
 use crate::pass::{DeployedApp, PassError, PassOptions, Session};
 use crate::release::{self, ChangedFile, Overrides, Pin, RollbackTarget, SelectionError};
 use crate::report::Report;
@@ -164,6 +165,15 @@ impl NextStep {
             NextStep::OnTrial(pin) => pin.as_ref(),
             NextStep::Wanted | NextStep::Unpinned => None,
         }
+    }
+}
+
+/// Writes what is so now into the note for who logs in: the pass over one app leaves it to the next one, which would go on
+/// to show a pin that has ended.
+pub(crate) fn announce_state(session: &Session) {
+    match status::observe(session) {
+        Ok(now) => session.announce_state(now.outcome, now.why.as_deref()),
+        Err(error) => tracing::warn!("cannot update the note for who logs in: {error}"),
     }
 }
 

@@ -21,6 +21,12 @@ impl Session {
         self.write_metrics(report.started, took, report.outcome, Some(report));
     }
 
+    /// Writes the motd line of a host whose state an operator's command has changed since the last pass.
+    pub(crate) fn announce_state(&self, outcome: Exit, why: Option<&str>) {
+        let written = motd::write_state(&self.host.root, outcome, why);
+        log_error("the note for who logs in", written);
+    }
+
     /// Writes the motd line, the metrics and the summary for a pass that could not run.
     pub(crate) fn announce_failure(&self, outcome: Exit, why: &str) {
         let now = self.host.clock.now();

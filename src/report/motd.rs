@@ -22,10 +22,12 @@ fn path() -> PathBuf {
 
 /// Shows how a pass ended, or clears the message if it converged.
 pub(crate) fn write(root: &Root, report: &Report) -> Result<(), RootError> {
-    update(
-        root,
-        render(report.outcome, report.why().as_deref()).as_deref(),
-    )
+    write_state(root, report.outcome, report.why().as_deref())
+}
+
+/// Shows the state of the host, or clears the message if it is converged.
+pub(crate) fn write_state(root: &Root, outcome: Exit, why: Option<&str>) -> Result<(), RootError> {
+    update(root, render(outcome, why).as_deref())
 }
 
 /// Shows that no pass can run.

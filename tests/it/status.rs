@@ -88,8 +88,10 @@ fn status_shows_pin_and_quarantine_of_an_app() {
         "{text}"
     );
     assert!(!text.contains("answered 500"), "{text}");
+    assert!(app.sandbox.read("/run/motd.d/trueup").contains("pinned to"));
     let ran = app.sandbox.run(&["rollback", "shop", "--unpin"]);
     assert_eq!(ran.code, 0, "{ran}");
+    assert!(!app.sandbox.at("/run/motd.d/trueup").exists());
     let status = json(&app, 0);
     assert!(!status.to_string().contains("pinned to page"), "{status}");
     assert_eq!(
