@@ -70,6 +70,15 @@ impl<'a> Dnf<'a> {
         }
     }
 
+    /// Removes the older ones of packages that a killed upgrade left twice, and installs the newer ones again, whose
+    /// scriptlets may not have run.
+    pub(super) fn remove_duplicates(&self, names: &[String]) -> Result<(), Failure> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.run(self.dnf(&["-q", "--noautoremove", "remove", "--duplicates"], names))
+    }
+
     /// Removes packages, and not what they alone needed: that may have been installed for something else.
     pub(super) fn remove(&self, names: &[String]) -> Result<(), Failure> {
         self.run(self.dnf(&["-q", "--noautoremove", "remove"], names))

@@ -203,3 +203,42 @@ fn what_dnf_does_not_know_is_refused_before_it_runs() {
     let failure = inspect("package: {names: ['libc6:i386']}").unwrap();
     assert!(failure.hint.unwrap().contains("glibc.i686"));
 }
+
+#[test]
+fn package_that_a_killed_upgrade_left_twice_is_repaired() {
+    let packages = [("one", "1.0-1", ""), ("one", "2.0-1", "")];
+    let Some(sandbox) = sandbox_with_repository("duplicate rpms", &packages) else {
+        return;
+    };
+    let rpm = |args: &[&str]| {
+        let mut command = Command::new(["rpm", "--root"]);
+        command.argv.push(sandbox.machine_path("/").into());
+        command.argv.extend(args.iter().map(Into::into));
+        let output = sandbox
+            .host
+            .exec
+            .run_checked(command)
+            .unwrap()
+            .output
+            .text();
+        sandbox.invalidate_caches();
+        output
+    };
+    let file = |version: &str| {
+        let path = format!("/srv/packages/noarch/one-{version}-1.noarch.rpm");
+        sandbox.machine_path(&path).display().to_string()
+    };
+    let count = || rpm(&["-q", "one"]).lines().count();
+    let one = "package: {names: [one]}";
+    for text in [one, "package: {names: [one], version: '2.*'}"] {
+        apply("package: {names: [one], version: '1.0'}", &sandbox).unwrap();
+        rpm(&["-i", "--force", &file("2.0")]);
+        assert_eq!(count(), 2);
+        apply(text, &sandbox).unwrap();
+        assert_eq!((pending_change(text, &sandbox), count()), (None, 1));
+        assert_eq!(sandbox.read("/usr/share/one/version"), "2.0");
+    }
+    rpm(&["-i", "--force", "--oldpackage", &file("1.0")]);
+    apply("package: {names: [one], state: absent}", &sandbox).unwrap();
+    assert_eq!(rpm(&["-qa", "one"]), "");
+}

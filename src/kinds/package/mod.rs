@@ -95,7 +95,11 @@ impl PackageSpec {
     /// The names that the package manager has to install, remove or change in version.
     fn names_to_change(&self, found: &[(String, Option<packages::Package>)]) -> Vec<String> {
         let due = |package: Option<&packages::Package>| {
-            let installed = package.filter(|package| package.installed);
+            let is_there = |package: &&packages::Package| match self.state {
+                Presence::Present => package.is_intact(),
+                Presence::Absent => package.installed,
+            };
+            let installed = package.filter(is_there);
             match (self.state, installed) {
                 (Presence::Absent, installed) => installed.is_some(),
                 (Presence::Present, None) => true,
@@ -113,12 +117,7 @@ impl PackageSpec {
         let found = self.query_packages(host)?;
         let todo = self.names_to_change(&found);
         if host.packages.family(&host.root) == PackageFamily::RedHat {
-            let dnf = Dnf::new(host)?;
-            match self.state {
-                Presence::Absent => dnf.remove(&todo)?,
-                Presence::Present => dnf.install(&todo, self.version.as_deref())?,
-            }
-            return Ok(ApplyOutcome::Done);
+            return self.change_rpms(&found, &todo, host);
         }
         let is_held = |name: &String| {
             let (_, package) = found.iter().find(|(other, _)| other == name)?;
@@ -163,6 +162,31 @@ impl PackageSpec {
             let names = now.into_iter().filter(|(_, package)| differs(package));
             let names: Vec<String> = names.map(|(name, _)| name).collect();
             apt.set_hold(&names, hold)?;
+        }
+        Ok(ApplyOutcome::Done)
+    }
+
+    fn change_rpms(
+        &self,
+        found: &[(String, Option<packages::Package>)],
+        todo: &[String],
+        host: &Host,
+    ) -> Result<ApplyOutcome, Failure> {
+        let dnf = Dnf::new(host)?;
+        if self.state == Presence::Absent {
+            dnf.remove(todo)?;
+            return Ok(ApplyOutcome::Done);
+        }
+        let is_duplicated = |package: &packages::Package| package.duplicated;
+        let duplicated = found.iter();
+        let duplicated =
+            duplicated.filter(|(_, package)| package.as_ref().is_some_and(is_duplicated));
+        let duplicated: Vec<String> = duplicated.map(|(name, _)| name.clone()).collect();
+        dnf.remove_duplicates(&duplicated)?;
+        let is_missing = |name: &&String| !duplicated.contains(name) || self.version.is_some();
+        let missing: Vec<String> = todo.iter().filter(is_missing).cloned().collect();
+        if !missing.is_empty() {
+            dnf.install(&missing, self.version.as_deref())?;
         }
         Ok(ApplyOutcome::Done)
     }
@@ -240,7 +264,10 @@ impl Kind for Package {
         let installed: Vec<(&str, &packages::Package)> = found
             .iter()
             .filter_map(|(name, package)| Some((name.as_str(), package.as_ref()?)))
-            .filter(|(_, package)| package.installed)
+            .filter(|(_, package)| match spec.state {
+                Presence::Present => package.is_intact(),
+                Presence::Absent => package.installed,
+            })
             .collect();
         let present: Vec<&str> = installed.iter().map(|(name, _)| *name).collect();
         if spec.state == Presence::Absent {

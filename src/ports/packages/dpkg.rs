@@ -111,6 +111,7 @@ fn parse_package(stanza: &str) -> Option<(String, Package)> {
             // Waiting for another package's trigger: it works, and apt counts it as installed.
             installed: flag == "ok"
                 && matches!(state, "installed" | "triggers-pending" | "triggers-awaited"),
+            duplicated: false,
             held: want == "hold",
             version: version.to_owned(),
             architecture: architecture.to_owned(),

@@ -7,6 +7,8 @@ use super::family::PackageFamily;
 pub(crate) struct Package {
     /// Unpacked and configured; `false` for a half-installed one.
     pub installed: bool,
+    /// In rpm's database twice, because an upgrade was killed halfway.
+    pub duplicated: bool,
     /// An operator holds its version (`apt-mark hold`).
     pub held: bool,
     /// Empty if dpkg knows none; of rpm `version-release`, with `epoch:` before it if it has one.
@@ -16,6 +18,11 @@ pub(crate) struct Package {
 }
 
 impl Package {
+    /// Installed, and the work of no package manager that was killed.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.installed && !self.duplicated
+    }
+
     /// Whether it has this version, or one with this prefix if `wanted` ends in `*`. On rpm, where most tools
     /// leave the epoch out, `wanted` may do so too, and may be a version without a release.
     pub(crate) fn has_version(&self, wanted: &str) -> bool {
@@ -44,6 +51,7 @@ mod tests {
     fn rpm_versions_match_without_epoch_or_release() {
         let package = |version: &str, family| Package {
             installed: true,
+            duplicated: false,
             held: false,
             version: version.into(),
             architecture: "noarch".into(),

@@ -24,6 +24,9 @@ const PROVIDES: &str = "provides";
 const FORMAT: &str = "package\t%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\t%{INSTALLTIME}\n\
      [provides\t%{PROVIDENAME}\n]";
 
+/// What packages provide whose versions are installed side by side.
+const SIDE_BY_SIDE: &[&str] = &["installonlypkg(", "multiversion(", "kernel-"];
+
 /// Architectures that a name may end in. A list, because names contain dots too: `python3.11`.
 const ARCHITECTURES: &[&str] = &[
     "aarch64", "armv7hl", "i386", "i686", "noarch", "ppc64le", "riscv64", "s390x", "x86_64",
@@ -86,47 +89,69 @@ fn rpm(root: &Root) -> Command {
     command
 }
 
+/// A package, and what decides which one a name means: a name of its own comes before one that it provides. Of
+/// several architectures, the host's own counts; of several versions, the one installed last.
+struct Candidate {
+    rank: (bool, bool, u64),
+    /// Its name with the architecture.
+    full_name: String,
+    package: Package,
+}
+
 fn index_by_name(text: &str) -> HashMap<String, Package> {
-    // A name of its own comes before one that it provides. Of several architectures, the host's own counts; of a
-    // kernel, whose versions are installed side by side, the one installed last.
-    let native = std::env::consts::ARCH;
-    let mut ranked: HashMap<String, ((bool, bool, u64), Package)> = HashMap::new();
-    let mut current: Option<(u64, Package)> = None;
-    let mut insert = |key: String, is_name: bool, (installed_at, package): &(u64, Package)| {
-        let own = package.architecture == native || package.architecture == "noarch";
+    let mut candidates: HashMap<String, Candidate> = HashMap::new();
+    let mut versions: HashMap<String, u32> = HashMap::new();
+    let mut current: Option<(String, u64, Package)> = None;
+    let mut insert = |key: &str, is_name: bool, found: &(String, u64, Package)| {
+        let (full_name, installed_at, package) = found;
+        let own = [std::env::consts::ARCH, "noarch"].contains(&package.architecture.as_str());
         let rank = (is_name, own, *installed_at);
-        if ranked.get(&key).is_none_or(|(other, _)| *other <= rank) {
-            ranked.insert(key, (rank, package.clone()));
+        if candidates.get(key).is_none_or(|other| other.rank <= rank) {
+            let full_name = full_name.clone();
+            let package = package.clone();
+            let candidate = Candidate {
+                rank,
+                full_name,
+                package,
+            };
+            candidates.insert(key.to_owned(), candidate);
         }
     };
     for line in text.lines() {
         match line.split_once('\t') {
             Some((PACKAGE, rest)) => {
-                let parsed = parse_package(rest);
-                if let Some((name, package)) = &parsed {
-                    let full = format!("{name}.{}", package.1.architecture);
-                    insert(full, true, package);
-                    insert(name.clone(), true, package);
+                current = None;
+                if let Some((name, found)) = parse_package(rest) {
+                    insert(&found.0, true, &found);
+                    insert(&name, true, &found);
+                    *versions.entry(found.0.clone()).or_default() += 1;
+                    current = Some(found);
                 }
-                current = parsed.map(|(_, package)| package);
             }
-            // Most are libraries and features, in names that no package can have.
-            Some((PROVIDES, name)) if !name.contains(['(', '/']) => {
-                if let Some(package) = &current {
-                    insert(name.to_owned(), false, package);
+            Some((PROVIDES, name)) => {
+                let Some(found) = &current else {
+                    continue;
+                };
+                if SIDE_BY_SIDE.iter().any(|start| name.starts_with(start)) {
+                    versions.remove(&found.0);
+                } else if !name.contains(['(', '/']) {
+                    // The others are libraries and features, in names that no package can have.
+                    insert(name, false, found);
                 }
             }
             _ => {}
         }
     }
-    let unranked = ranked.into_iter();
-    unranked
-        .map(|(name, (_, package))| (name, package))
-        .collect()
+    let finish = |(name, mut candidate): (String, Candidate)| {
+        let count = versions.get(&candidate.full_name);
+        candidate.package.duplicated = count.is_some_and(|count| *count > 1);
+        (name, candidate.package)
+    };
+    candidates.into_iter().map(finish).collect()
 }
 
-/// The name, and the package with the time of its installation.
-fn parse_package(line: &str) -> Option<(String, (u64, Package))> {
+/// The name, and the package with its full name and the time of its installation.
+fn parse_package(line: &str) -> Option<(String, (String, u64, Package))> {
     let mut parts = line.split('\t');
     let (name, epoch) = (parts.next()?, parts.next()?);
     let (version, release, architecture) = (parts.next()?, parts.next()?, parts.next()?);
@@ -136,13 +161,15 @@ fn parse_package(line: &str) -> Option<(String, (u64, Package))> {
     };
     let package = Package {
         installed: true,
+        duplicated: false,
         held: false,
         version: format!("{epoch}{version}-{release}"),
         architecture: architecture.to_owned(),
         family: PackageFamily::RedHat,
     };
     let installed_at = parts.next()?.parse().unwrap_or(0);
-    Some((name.to_owned(), (installed_at, package)))
+    let full_name = format!("{name}.{architecture}");
+    Some((name.to_owned(), (full_name, installed_at, package)))
 }
 
 #[cfg(test)]
@@ -158,6 +185,9 @@ mod tests {
              package\tglibc\t0\t2.34\t60.el9\ti686\t99\n\
              package\tkernel\t0\t5.14.0\t2.el9\t{native}\t30\n\
              package\tkernel\t0\t5.14.0\t1.el9\t{native}\t20\n\
+             provides\tinstallonlypkg(kernel)\n\
+             package\tshop\t0\t1.0\t1\t{native}\t10\n\
+             package\tshop\t0\t2.0\t1\t{native}\t11\n\
              package\tnginx\t2\t1.24.0\t1.el9\t{native}\t10\n\
              package\truby3.2\t0\t3.2.2\t1.amzn\t{native}\t10\n\
              provides\truby\n\
@@ -172,6 +202,10 @@ mod tests {
         assert_eq!(version("glibc.i686"), Some("2.34-60.el9"));
         assert_eq!(version("kernel"), Some("5.14.0-2.el9"));
         assert_eq!(version("nginx"), Some("2:1.24.0-1.el9"));
+        assert_eq!(version("shop"), Some("2.0-1"));
+        for (name, duplicated) in [("shop", true), ("kernel", false), ("glibc", false)] {
+            assert_eq!(packages[name].duplicated, duplicated, "{name}");
+        }
         assert_eq!(version("ruby"), Some("3.2.2-1.amzn"));
         for other in ["broken", "more", "libruby.so(64bit)"] {
             assert_eq!(version(other), None, "{other}");

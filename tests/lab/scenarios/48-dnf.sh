@@ -19,6 +19,7 @@ make_rpm() {
 for version in 1.0 1.1 2.0; do make_rpm hello $version; done
 make_rpm other 1.0
 provides=/bin/sh make_rpm shell 1.0                       # scriptlets need it
+make_rpm slow 1.0
 make_rpm slow 2.0 "%post" "touch /run/in-scriptlet" "while [ -e /run/hold-scriptlets ]; do sleep .1; done"
 createrepo_c --quiet "$SCRATCH/rpms"
 
@@ -32,10 +33,10 @@ write web:/etc/yum.repos.d/local.repo <<<$'[local]\nname=local\nbaseurl=file:///
 write web:/srv/store/sha_number.yml <<<'production: {}'
 write web:/etc/trueup/roles/tools.yml <<'ROLE'
 description: Packages.
-parameters: {install: [], pin: null, removed: [], held: null}
+parameters: {install: [], pin: null, pinned: hello, removed: [], held: null}
 resources:
   - package: {id: install, when: install | length > 0, names: "{{ install }}"}
-  - package: {id: pin, when: pin, names: [hello], version: "{{ pin }}"}
+  - package: {id: pin, when: pin, names: ["{{ pinned }}"], version: "{{ pin }}"}
   - package: {id: removed, when: removed | length > 0, names: "{{ removed }}", state: absent}
   - package: {id: held, when: held, names: [hello], held: true}
 ROLE
@@ -107,16 +108,29 @@ check "a pass waits for it" on web trueup converge
 same "and installs the package" 1.0 "$(version other)"
 
 #### dnf is killed in the middle
+# killed_pass: a pass in which dnf is killed while the scriptlet of slow 2.0 runs
+killed_pass() {
+  on web touch /run/hold-scriptlets
+  on web rm -f /run/in-scriptlet
+  on web systemd-run -q --unit "$1" trueup converge
+  wait_for 30 "dnf is in the middle of an $1" on web test -e /run/in-scriptlet
+  on web pkill -KILL -f /usr/bin/dnf
+  wait_for 30 "the pass ends" on web sh -c '! systemctl is-active "$0"' "$1"
+  same "as failed" exit-code "$(shown web "$1" Result)"
+  has "with how dnf ended" "was killed by SIGKILL" "$(on web journalctl -u "$1" -o cat)"
+  on web rm /run/hold-scriptlets
+}
 settings 'install: [slow]'
-on web touch /run/hold-scriptlets
-on web systemd-run -q --unit pass trueup converge
-wait_for 30 "dnf is in the middle of an installation" on web test -e /run/in-scriptlet
-on web pkill -KILL -f /usr/bin/dnf
-wait_for 30 "the pass ends" on web sh -c '! systemctl is-active pass'
-same "as failed" exit-code "$(shown web pass Result)"
-has "with how dnf ended" "was killed by SIGKILL" "$(on web journalctl -u pass -o cat)"
-on web rm /run/hold-scriptlets
+killed_pass installation
 check "the next pass succeeds" on web trueup converge
 same "with the package" 2.0 "$(version slow)"
 code "and then nothing is left to do" 0 on web trueup plan
 same "once in the database" 1 "$(on web rpm -q slow | wc -l)"
+settings 'pinned: slow' 'pin: "1.0"'
+check "the older version is installed" on web trueup converge
+settings 'pinned: slow' 'pin: "2.0"'
+killed_pass upgrade
+same "it left two versions" 2 "$(on web rpm -q slow | wc -l)"
+check "the next pass mends it" on web trueup converge
+same "with one in the database" slow-2.0-1.noarch "$(on web rpm -q slow)"
+code "and then nothing is left to do" 0 on web trueup plan
