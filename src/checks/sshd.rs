@@ -56,10 +56,11 @@ fn check_user(user: &User, file: &Path, host: &Host) -> Option<Check> {
         let message = format!("`sshd -T` failed: {}", done.output.tail(3));
         return Some(note(about, message));
     }
-    Some(judge(&about, user, file, &done.output.text()))
+    let locked = host.accounts.is_locked(&host.root, &user.name) == Some(true);
+    Some(judge(&about, user, locked, file, &done.output.text()))
 }
 
-fn judge(about: &str, user: &User, file: &Path, settings: &str) -> Check {
+fn judge(about: &str, user: &User, locked: bool, file: &Path, settings: &str) -> Check {
     let values = |key: &str| {
         let mut lines = settings.lines();
         let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
@@ -70,6 +71,16 @@ fn judge(about: &str, user: &User, file: &Path, settings: &str) -> Check {
             about,
             "sshd accepts no keys (`PubkeyAuthentication no`)",
             "set `PubkeyAuthentication yes` in /etc/ssh/sshd_config, and run `systemctl reload ssh`",
+        );
+    }
+    if locked && values("usepam") == "no" {
+        return bad(
+            about,
+            format!(
+                "the password of {} is locked, and sshd does not use PAM: then it lets no such account log in, not even with a key",
+                user.name
+            ),
+            "set `UsePAM yes` in /etc/ssh/sshd_config, and run `systemctl reload ssh`; or set `locked: false` on the user, which gives it a password that nothing matches",
         );
     }
     let files = values("authorizedkeysfile").split_whitespace();
@@ -135,7 +146,7 @@ mod tests {
             shell: "/bin/sh".into(),
         };
         let file = user.home.join(KEY_FILE);
-        let check = judge("keys deploy", &user, &file, settings);
+        let check = judge("keys deploy", &user, true, &file, settings);
         (check.is_bad(), check.message().to_owned())
     }
 
@@ -163,6 +174,10 @@ mod tests {
             ("authorizedkeysfile /k/%U%%%x", "but /k/7001%%x"),
             ("authorizedkeysfile none", "but no such file"),
             ("authorizedkeysfile ", "but no such file"),
+            (
+                "usepam no\nauthorizedkeysfile .ssh/authorized_keys",
+                "does not use PAM",
+            ),
             (
                 "pubkeyauthentication no\nauthorizedkeysfile .ssh/authorized_keys",
                 "accepts no keys",

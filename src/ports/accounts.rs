@@ -246,8 +246,18 @@ impl Accounts {
         let Some(user) = self.user(root, name)? else {
             return Ok(None);
         };
-        let files = self.files(root)?;
         let mut groups = vec![user.gid];
+        if self.local_user(root, name)?.is_none() {
+            // The name, and the numbers of its groups.
+            let line = self.ask_name_services(root, "initgroups", name)?;
+            let line = line.unwrap_or_default();
+            groups.extend(
+                line.split_whitespace()
+                    .skip(1)
+                    .filter_map(|gid| gid.parse::<u32>().ok()),
+            );
+        }
+        let files = self.files(root)?;
         groups.extend(
             files
                 .groups

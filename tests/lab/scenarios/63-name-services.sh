@@ -10,7 +10,7 @@ give_trueup web
 on web sh -c 'mkdir -p /srv/store /etc/trueup/roles /var/lib/extrausers
   sed -i "s/^\(passwd\|group\):.*/\1: files extrausers/" /etc/nsswitch.conf
   echo "ana:x:7001:7001:Ana of the directory:/home/ana:/bin/bash" >/var/lib/extrausers/passwd
-  echo "staff-eu:x:7001:" >/var/lib/extrausers/group
+  printf "%s\n" staff-eu:x:7001: editors:x:7005:ana >/var/lib/extrausers/group
   echo "ana:*:20000::::::" >/var/lib/extrausers/shadow'
 write web:/srv/store/sha_number.yml <<<'production: {}'
 # settings MANAGE
@@ -22,6 +22,7 @@ resources:
   - group: {name: staff-eu, manage: "{{ manage }}"}
   - user: {name: ana, group: staff-eu, home: /srv/ana, shell: /bin/sh, manage: "{{ manage }}"}
   - user: {name: bob, home: /home/bob, shell: /bin/sh}
+  - command: {user: ana, run: "id -G >/tmp/groups-of-ana", creates: /tmp/groups-of-ana, cwd: /tmp}
   - file: {path: /srv/of-ana, content: "hers\n", owner: ana, group: staff-eu}
 ROLE
 settings null
@@ -35,6 +36,7 @@ has "and says that it leaves her account alone" "user:ana: \`ana\` is in no file
 has "and the group" "group:staff-eu: \`staff-eu\` is in no file" "$output"
 same "only bob is new" bob "$(on web sh -c 'diff /root/before /etc/passwd | sed -n "s/^> //p" | cut -d: -f1')"
 same "her file is hers" "7001 7001" "$(on web stat -c '%u %g' /srv/of-ana)"
+same "a command as her has her groups" "7001 7005" "$(on web cat /tmp/groups-of-ana)"
 on web rm /run/asked
 code "a second pass changes nothing" 0 on web trueup converge
 same "and asks once for each name that the host itself does not have" "group staff-eu passwd ana" "$(on web sh -c 'sort /run/asked | xargs')"

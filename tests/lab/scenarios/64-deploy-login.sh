@@ -84,3 +84,8 @@ reload_sshd
 check "with what it recommends the deploy user can log in" login
 code "and doctor" 0 on web trueup doctor
 has "is content" "ok    keys deploy" "$output"
+write web:/etc/ssh/sshd_config.d/keys.conf <<<"UsePAM no"
+reload_sshd
+code "without PAM, sshd refuses an account with a locked password" 255 login
+code "doctor" 1 on web trueup doctor
+has "says so" "sshd does not use PAM" "$output"
