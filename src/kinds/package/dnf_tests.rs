@@ -3,7 +3,7 @@ use crate::ports::exec::Command;
 use crate::ports::testing::{Sandbox, machine_file, skip_test};
 use crate::resource::{ApplyOutcome, Change, Failure};
 
-/// A package to build: its name, version and release, and the name of a package that it requires.
+/// A package to build: its name, version and release, and one more line of its spec.
 type Rpm = (&'static str, &'static str, &'static str);
 
 fn skip_reason(sandbox: &Sandbox) -> Option<&'static str> {
@@ -33,18 +33,14 @@ fn sandbox_with_repository(test: &str, packages: &[Rpm]) -> Option<Sandbox> {
 fn create_repository(sandbox: &Sandbox, packages: &[Rpm]) {
     sandbox.make_dir("/srv/packages");
     let at = |path: &str| sandbox.machine_path(path).display().to_string();
-    for (name, version, requires) in packages {
+    for (name, version, more) in packages {
         let (epoch, plain) = version.split_once(':').unwrap_or(("0", version));
         let (number, release) = plain.split_once('-').unwrap();
-        let requires = match *requires {
-            "" => String::new(),
-            other => format!("Requires: {other}\n"),
-        };
         let spec = format!("/srv/build/{name}.spec");
         sandbox.write(
             &spec,
             format!(
-                "Name: {name}\nEpoch: {epoch}\nVersion: {number}\nRelease: {release}\nSummary: made by a test\nLicense: MIT\nBuildArch: noarch\n{requires}\
+                "Name: {name}\nEpoch: {epoch}\nVersion: {number}\nRelease: {release}\nSummary: made by a test\nLicense: MIT\nBuildArch: noarch\n{more}\n\
                  %description\nx\n%install\nmkdir -p %{{buildroot}}/usr/share/{name}\necho -n {number} >%{{buildroot}}/usr/share/{name}/version\n\
                  %files\n/usr/share/{name}\n"
             ),
@@ -86,7 +82,7 @@ fn pending_change(text: &str, sandbox: &Sandbox) -> Option<Change> {
 fn missing_rpms_are_installed_and_present_ones_not_upgraded() {
     let packages = [
         ("one", "1.0-1", ""),
-        ("two", "1.0-1", "three"),
+        ("two", "1.0-1", "Requires: three"),
         ("three", "1.0-1", ""),
     ];
     let Some(sandbox) = sandbox_with_repository("installing rpms", &packages) else {
@@ -241,4 +237,17 @@ fn package_that_a_killed_upgrade_left_twice_is_repaired() {
     rpm(&["-i", "--force", "--oldpackage", &file("1.0")]);
     apply("package: {names: [one], state: absent}", &sandbox).unwrap();
     assert_eq!(rpm(&["-qa", "one"]), "");
+}
+
+#[test]
+fn name_that_another_package_provides_counts_as_its_name() {
+    let packages = [("ruby3.2", "3.2.2-1", "Provides: ruby = 3.2.2")];
+    let Some(sandbox) = sandbox_with_repository("provided names", &packages) else {
+        return;
+    };
+    let ruby = "package: {names: [ruby]}";
+    apply(ruby, &sandbox).unwrap();
+    assert_eq!(pending_change(ruby, &sandbox), None);
+    apply("package: {names: [ruby], state: absent}", &sandbox).unwrap();
+    assert!(!sandbox.exists("/usr/share/ruby3.2/version"));
 }
