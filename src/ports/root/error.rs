@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use super::explain::FileFlag;
 use super::exposure::Exposure;
+use super::file_flag::FileFlag;
 
 /// Reason why a path of the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -8,36 +8,11 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::libc;
 
+use super::file_flag::FileFlag;
 use super::{Root, RootError};
 
 /// The verbs of the operations that change something.
 const CHANGES: [&str; 6] = ["change", "link", "make", "remove", "rename", "write"];
-
-/// A reason for the kernel to refuse a change to root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileFlag {
-    Immutable,
-    AppendOnly,
-}
-
-impl FileFlag {
-    /// The letter that `lsattr` shows and `chattr` takes.
-    pub(super) fn letter(self) -> char {
-        match self {
-            FileFlag::Immutable => 'i',
-            FileFlag::AppendOnly => 'a',
-        }
-    }
-}
-
-impl std::fmt::Display for FileFlag {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            FileFlag::Immutable => "immutable",
-            FileFlag::AppendOnly => "append-only",
-        })
-    }
-}
 
 impl Root {
     /// The error of an operation on `path`. Looks for the cause where the errno of a change does not tell it.

@@ -11,6 +11,7 @@ mod entry_name;
 mod error;
 mod explain;
 mod exposure;
+mod file_flag;
 mod folder;
 mod limits;
 mod mounts;
