@@ -21,6 +21,10 @@ impl Sha {
                 format!("`{text}` is a short sha ({} of 40 digits)", text.len()),
                 format!("write the full sha: `git rev-parse {text}` prints it"),
             )),
+            (true, 64) => Err(InvalidValue::new(
+                format!("`{text}` is a sha-256 id (64 digits): not supported"),
+                "expected 40 hexadecimal digits: trueup deploys from repositories with git's default object format, sha-1, alone (`git rev-parse --show-object-format` prints it)",
+            )),
             (_, 0) => Err(InvalidValue::new(
                 "the sha is empty",
                 "expected 40 hexadecimal digits",

@@ -27,6 +27,13 @@ fn invalid_publish_arguments_say_what_to_type_instead() {
             "shop: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
         ),
         (
+            vec!["production", &format!("shop={}", "4f2c9d0e".repeat(8))],
+            &format!(
+                "shop: `{}` is a sha-256 id (64 digits): not supported\n  hint: expected 40 hexadecimal digits: trueup deploys from repositories with git's default object format, sha-1, alone (`git rev-parse --show-object-format` prints it)",
+                "4f2c9d0e".repeat(8)
+            ),
+        ),
+        (
             vec!["production", SHA],
             &format!(
                 "`{SHA}` is not `APP=SHA`\n  hint: as in `trueup publish production shop=$(git rev-parse HEAD)`"

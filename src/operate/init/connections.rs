@@ -2,7 +2,7 @@
 
 use super::deploy_key::{self, STAGED_DEPLOY_KEY};
 use super::{Init, credentials, is_s3};
-use crate::checks::{self, Check};
+use crate::checks::{self, Check, Verdict};
 use crate::operate::CommandError;
 use crate::pass::{DeployedApp, Session};
 use crate::problem::Problem;
@@ -76,8 +76,14 @@ impl Init<'_> {
         let known = checks::known_hosts(&session.settings);
         for app in apps {
             self.check_stop()?;
-            self.checks
-                .push(checks::check_git(app.spec, &session.host, &known));
+            let mut check = checks::check_git(app.spec, &session.host, &known);
+            if let Verdict::Bad(problem) = &mut check.verdict
+                && release::is_unknown_host_key(&problem.message)
+                && let Ok(Some(line)) = release::unknown_host_key(app.spec, &session.host, &known)
+            {
+                problem.hint = Some(known_host_option(&line));
+            }
+            self.checks.push(check);
         }
         self.check_stop()
     }
@@ -122,4 +128,12 @@ impl Init<'_> {
         self.checks.extend(check);
         Ok(())
     }
+}
+
+/// The user whose file of host keys a pass reads need not exist yet: the settings are the place of the line.
+fn known_host_option(line: &str) -> String {
+    format!(
+        "compare the key with the one that its owner publishes; if it is the same, repeat the command with this option, or run it at a terminal, where it asks:\n--known-host '{}'",
+        line.replace('\'', "")
+    )
 }

@@ -11,7 +11,7 @@ use crate::resource::Failure;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     /// The mirror cannot be read, or it lacks an object or has a corrupt one: fetching it again may help.
-    #[error("the mirror is broken: {}", error.message())]
+    #[error("the mirror is damaged: {}", error.message())]
     BrokenMirror {
         error: git2::Error,
         /// The digest of the server's refs, if the server was asked.

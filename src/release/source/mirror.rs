@@ -15,7 +15,7 @@ use super::commit_graph::{MAX_COMMIT_SIZE, WalkError};
 use super::error::SourceError;
 use super::fetch::{self, FetchTarget, Fetcher};
 use super::mirror_keys::CHECKED_KEY;
-use super::{allowed_commit, ref_names};
+use super::{allowed_commit, damage, ref_names};
 use crate::desired::Sha;
 use crate::ports::Host;
 use crate::ports::git_memory;
@@ -48,10 +48,13 @@ pub(crate) fn ensure_commit(deployment: &Deployment<'_>) -> Result<Repository, F
             Ok(()) => return Ok(mirror),
             Err(SourceError::BrokenMirror { error, advertised }) => {
                 tracing::warn!(
-                    "{}: the mirror is broken ({}): fetching it again",
+                    "{}: the mirror {} is damaged ({}): fetching all of it again",
                     deployment.spec.app,
+                    deployment.layout.mirror().display(),
                     error.message()
                 );
+                // libgit2 keeps packs open by their paths: the new mirror may have one of the same name.
+                drop(mirror);
                 return recreate_after(deployment, advertised);
             }
             Err(SourceError::LimitExceeded(failure) | SourceError::Failed(failure)) => {
@@ -262,7 +265,31 @@ fn fetch_commit(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(), 
             return Ok(());
         }
     }
-    Err(SourceError::Failed(not_allowed(deployment, &fetch)))
+    Err(refuse_commit(deployment, &fetch, mirror))
+}
+
+/// The error for a commit that is on no allowed ref of the mirror, which is the fault of a damaged mirror perhaps.
+fn refuse_commit(
+    deployment: &Deployment<'_>,
+    fetch: &Fetcher<'_>,
+    mirror: &Repository,
+) -> SourceError {
+    let advertised = fetch.advertisement_digest();
+    match damage::find(mirror) {
+        // If a new mirror of the same refs has it too, the server does.
+        Some(error) if !is_made_for(mirror, advertised.as_ref()) => {
+            SourceError::BrokenMirror { error, advertised }
+        }
+        _ => SourceError::Failed(not_allowed(deployment, fetch)),
+    }
+}
+
+/// Whether the mirror replaced a damaged one when the server advertised these refs.
+fn is_made_for(mirror: &Repository, advertised: Option<&String>) -> bool {
+    let made_for = mirror
+        .config()
+        .and_then(|config| config.get_string(MADE_FOR_KEY));
+    advertised.is_some() && made_for.ok().as_ref() == advertised
 }
 
 /// Checks that a commit in the mirror is still on an allowed ref. An unreachable server must cause no
@@ -289,7 +316,7 @@ fn confirm_allowed(deployment: &Deployment<'_>, mirror: &Repository) -> Result<(
             );
             Ok(())
         }
-        (false, None) => Err(SourceError::Failed(not_allowed(deployment, &fetch))),
+        (false, None) => Err(refuse_commit(deployment, &fetch, mirror)),
         (false, Some(failure)) => Err(SourceError::Failed(failure)),
     }
 }
@@ -392,18 +419,16 @@ fn classify_fetch_error(
     if let Some(failure) = fetch.take_failure() {
         return SourceError::Failed(failure);
     }
-    let is_elsewhere = matches!(
-        error.class(),
-        Callback | Filesystem | Http | Net | NoMemory | NoRepository | Os | Ssh | Ssl | Thread
-    );
+    let is_elsewhere = fetch::is_sha256(&error)
+        || matches!(
+            error.class(),
+            Callback | Filesystem | Http | Net | NoMemory | NoRepository | Os | Ssh | Ssl | Thread
+        );
     if is_elsewhere && error.code() != ErrorCode::Locked {
         return SourceError::Failed(fetch.git_failure(&error));
     }
     let advertised = fetch.advertisement_digest();
-    let made_for = mirror
-        .config()
-        .and_then(|config| config.get_string(MADE_FOR_KEY));
-    let is_retried = advertised.is_some() && made_for.ok() == advertised;
+    let is_retried = is_made_for(mirror, advertised.as_ref());
     let broken = SourceError::BrokenMirror { error, advertised };
     match is_retried {
         true => SourceError::Failed(unusable_mirror(deployment, broken)),

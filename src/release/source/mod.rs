@@ -2,6 +2,7 @@
 
 pub(super) mod allowed_commit;
 pub(super) mod commit_graph;
+mod damage;
 pub(super) mod deploy_key;
 pub(super) mod error;
 pub(super) mod fetch;

@@ -155,6 +155,10 @@ fn unknown_changed_or_revoked_host_key_is_refused() {
     let hint = failure.hint.unwrap();
     let line = hint.lines().last().unwrap();
     assert!(hint.contains("/known"), "{hint}");
+    assert!(
+        hint.contains("`known_hosts` in the attributes of node.yml"),
+        "{hint}"
+    );
     std::fs::write(bench.host_path("known"), format!("{line}\n")).unwrap();
     deploy_ok(&server.spec(&bench, &sha, ""), &bench.host());
 

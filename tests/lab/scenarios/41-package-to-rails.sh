@@ -35,7 +35,7 @@ check "apt install ./trueup_*.deb" on web sh -c 'cd /root && DEBIAN_FRONTEND=non
 
 # Mistakes are reported before any change.
 code "init without the host key of the git server refuses" 1 init --deploy-key /root/deploy_key
-has "and shows the one to compare" "$known" "$output"
+has "and shows the option with the one to compare" "--known-host '$known'" "$output"
 code "init without the deploy key fails" 1 init --known-host "$known"
 has "init names the reason" "permission denied" "$output"
 secret=wrong code "init with wrong keys for the store fails" 1 init --known-host "$known" --deploy-key /root/deploy_key

@@ -20,6 +20,13 @@ const TIMEOUT_HINT: &str = "the server does not answer in time: check the networ
 const HUNG_UP_HINT: &str = "the server closed the connection: check its log";
 const NO_REPOSITORY_HINT: &str = "the repository does not exist, or access is denied: check `repo` and the permissions of the deploy key";
 
+const UNKNOWN_HOST_KEY: &str = "is unknown, so the server cannot be authenticated";
+
+/// Whether a failure has this message.
+pub(crate) fn is_unknown_host_key(message: &str) -> bool {
+    message.ends_with(UNKNOWN_HOST_KEY)
+}
+
 /// Whether a server's output means that the repository does not exist.
 fn means_missing_repo(output: &str) -> bool {
     let output = output.to_lowercase();
@@ -36,6 +43,11 @@ fn means_missing_repo(output: &str) -> bool {
     ]
     .iter()
     .any(|words| output.contains(words))
+}
+
+/// Whether libgit2 refuses the repository, or what its server says, for objects that are named by their sha-256.
+pub(in crate::release::source) fn is_sha256(error: &git2::Error) -> bool {
+    error.message().contains("object format 'sha256'")
 }
 
 impl Fetcher<'_> {
@@ -107,10 +119,10 @@ impl Fetcher<'_> {
         let host = &server.host;
         match ssh.classify_stderr(stderr) {
             SshFailure::UnknownHostKey => Failure::new(format!(
-                "the host key of {host} is unknown, so the server cannot be authenticated"
+                "the host key of {host} {UNKNOWN_HOST_KEY}"
             ))
             .hint(format!(
-                "if this is the key that its owner publishes, add this line to {}:\n{}",
+                "if this is the key that its owner publishes, add this line to the list `known_hosts` in the attributes of node.yml (with a role that includes `base`), or to {}:\n{}",
                 ssh.known_hosts_files(),
                 self.known_hosts_line(ssh, server)
             )),
@@ -198,6 +210,12 @@ impl Fetcher<'_> {
         let repo = &self.deployment.spec.repo;
         let message = repo.redact_in(error.message());
         let message = message.trim();
+        if is_sha256(error) {
+            return Failure::new(format!(
+                "not supported: {repo} has sha-256 objects (`git init --object-format=sha256`)"
+            ))
+            .hint("deploy from a repository with git's default object format, sha-1: create one, and push the files there");
+        }
         let failure = Failure::new(format!("cannot fetch {repo}: {message}"));
         if means_missing_repo(message) || error.code() == ErrorCode::NotFound {
             return failure.hint(NO_REPOSITORY_HINT);

@@ -18,6 +18,8 @@ use git2::{
 };
 
 use self::context::{RemoteTransport, TransportContext, with_transport};
+pub(in crate::release::source) use self::explain::is_sha256;
+pub(crate) use self::explain::is_unknown_host_key;
 pub(crate) use self::lfs::LfsObject;
 use self::ssh::SshClient;
 use super::mirror_keys::BY_SHA_PREFIX;
