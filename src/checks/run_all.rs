@@ -9,7 +9,7 @@ use crate::pass::{PassError, Session};
 use crate::ports::lock::{self, Holder};
 use crate::ports::store::{self, Store, StoreError};
 use crate::problem::Problem;
-use crate::role::Catalog;
+use crate::role::{self, Catalog};
 
 /// Prefix of every host's probe object in the store.
 const PREFIX: &str = "doctor/";
@@ -78,8 +78,11 @@ fn check_roles(session: &Session, announce: Announce<'_>) -> Option<Catalog> {
             return None;
         }
     };
-    let count = catalog.resources.len();
-    announce(Check::good("roles", format!("{count} resources described")));
+    let roles = &session.settings.roles;
+    announce(Check::good(
+        "roles",
+        role::describe_resources(roles, catalog.resources.len()),
+    ));
     for problem in session.exposed_secrets(&catalog) {
         announce(Check::note("secrets", problem));
     }

@@ -7,6 +7,7 @@ use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
+use crate::role;
 
 pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let session = Session::open(paths, StopFlag::default())?;
@@ -22,11 +23,11 @@ pub(super) fn run(paths: &Paths, output: &Output) -> Result<Exit, CommandError> 
     } else {
         let paint = output.paint;
         output.print_line(format!(
-            "{}: {resources} resources for {} in {} (roles: {})",
+            "{}: {} for {} in {}",
             paint.good("good"),
+            role::describe_resources(roles, resources),
             session.node(),
             session.settings.environment,
-            roles.join(", "),
         ));
     }
     Ok(Exit::Converged)

@@ -31,6 +31,7 @@ mod resource;
 mod schedule;
 mod schema;
 mod scope;
+mod summary;
 mod template_syntax;
 #[cfg(test)]
 mod tests;
@@ -48,4 +49,5 @@ pub(crate) use reference::{
 pub(crate) use resource::Resource;
 #[cfg(test)]
 pub(crate) use schema::json_schema;
+pub(crate) use summary::describe_resources;
 pub(crate) use value_schema::first_sentence;

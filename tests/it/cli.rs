@@ -315,7 +315,7 @@ fn no_escape_codes_in_a_pipe_or_with_no_color() {
     for variable in ["NO_COLOR=1", "CLICOLOR=0", "TERM=dumb"] {
         let out = at_a_terminal(variable);
         assert!(
-            out.contains("good: 2 resources") && !out.contains('\x1b'),
+            out.contains("good: the role `app` describes 2 resources") && !out.contains('\x1b'),
             "{variable}: {out:?}"
         );
     }

@@ -87,7 +87,7 @@ fn init_writes_valid_settings_and_keeps_every_comment() {
     let ran = fresh.init(&["--tag", "zone=b", "--set", "keep_releases=3"]);
     assert_eq!(ran.code, 0, "{ran}");
     for expected in [
-        "good settings: 21 resources for ",
+        "good settings: the role `app` describes 21 resources for ",
         "good store dir:",
         "note manifest: there is no sha_number.yml",
         "trueup publish production shop=SHA --create",

@@ -28,7 +28,7 @@ use crate::pass::{Paths, Session};
 use crate::ports::exec::StopFlag;
 use crate::ports::root::Root;
 use crate::problem::{Problem, Problems};
-use crate::role::ItemList;
+use crate::role::{self, ItemList};
 use crate::settings::{self, Settings};
 
 pub(crate) use credentials::ShellEnvironment;
@@ -124,11 +124,10 @@ impl<'a> Init<'a> {
         let resources = session
             .validate()
             .map_err(|error| self.name_missing_ports(&session.settings, error.into()))?;
-        let (roles, node) = (session.settings.roles.join(", "), session.node().to_owned());
-        self.checks.push(Check::good(
-            "settings",
-            format!("{resources} resources for {node} (roles: {roles})"),
-        ));
+        let described = role::describe_resources(&session.settings.roles, resources);
+        let node = session.node().to_owned();
+        self.checks
+            .push(Check::good("settings", format!("{described} for {node}")));
         for list in &self.lists {
             let names = self.settings.item_names(list);
             if names.is_empty() && node_settings::has_repo(list) {
