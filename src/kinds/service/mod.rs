@@ -33,7 +33,7 @@ pub(crate) struct ServiceSpec {
     pub manager: ManagedBy,
     /// Whether it starts at boot; not given: left as it is. Under supervisord its section decides.
     pub enabled: Option<bool>,
-    /// Whether it runs; not given: left as it is.
+    /// Whether it runs; not given: left as it is. A oneshot unit can only be kept running with `RemainAfterExit=yes`.
     pub running: Option<bool>,
     /// The unit file that must define it. A unit that hides it, such as one of the same name in
     /// `/etc/systemd/system`, is a failure.
@@ -119,6 +119,7 @@ impl Kind for Service {
     fn inspect(spec: &ServiceSpec, host: &Host) -> Result<ServiceState, Failure> {
         let status = service_manager(spec, host).status(&spec.name)?;
         if status.known {
+            refuse_oneshot(spec, &status)?;
             let serves_missing = match &spec.serves {
                 Some(path) => host.root.meta(path)?.is_none(),
                 None => false,
@@ -324,6 +325,20 @@ impl ServiceState {
             false => failure.with_log_tail(&self.log_tail.join("\n")),
         })
     }
+}
+
+/// Refuses to keep running what is meant to end: each pass would start it again.
+fn refuse_oneshot(spec: &ServiceSpec, status: &ServiceStatus) -> Result<(), Failure> {
+    if spec.running != Some(true) || !status.ends_by_itself {
+        return Ok(());
+    }
+    let name = &spec.name;
+    Err(Failure::new(format!(
+        "{name} ends when its work is done (Type=oneshot without RemainAfterExit=), so `running: true` would start it in every pass"
+    ))
+    .hint(format!(
+        "if it prepares something once, set `RemainAfterExit=yes` in its unit; if it is to run at times, describe `{name}.timer` as the running service; if it is to run after a change, use a `command`. Otherwise leave out `running`"
+    )))
 }
 
 /// Uptime after which a service that died more than once counts as healthy again.

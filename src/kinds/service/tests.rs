@@ -154,3 +154,28 @@ fn environment_file_replaceable_by_others_is_reported() {
         assert!(failure.message.contains(exposed), "{failure}");
     }
 }
+
+#[test]
+fn oneshot_service_is_refused_instead_of_started_in_each_pass() {
+    let sandbox = Sandbox::with_base_system();
+    sandbox.services.define("prepare");
+    sandbox.services.set_ends_by_itself("prepare");
+    let inspect = |running: &str| {
+        let text = format!("{{\"name\": \"prepare\", \"enabled\": true{running}}}");
+        let spec: ServiceSpec = serde_json::from_str(&text).unwrap();
+        Service::inspect(&spec, &sandbox.host).err()
+    };
+    let failure = inspect(", \"running\": true").unwrap();
+    assert!(
+        failure
+            .message
+            .starts_with("prepare ends when its work is done")
+    );
+    let hint = failure.hint.unwrap();
+    for remedy in ["RemainAfterExit=yes", "prepare.timer", "`command`"] {
+        assert!(hint.contains(remedy), "{hint}");
+    }
+    assert!(inspect(", \"running\": false").is_none());
+    assert!(inspect("").is_none());
+    assert!(sandbox.services.calls().is_empty());
+}

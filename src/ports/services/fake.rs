@@ -33,6 +33,7 @@ struct FakeState {
 struct FakeService {
     active: ActiveState,
     enabled: EnabledState,
+    ends_by_itself: bool,
     can_reload: bool,
     stale_definition: bool,
     definition: Option<PathBuf>,
@@ -77,6 +78,7 @@ impl FakeServices {
                 let service = FakeService {
                     active: ActiveState::Stopped,
                     enabled: EnabledState::No,
+                    ends_by_itself: false,
                     can_reload: true,
                     stale_definition: false,
                     definition: None,
@@ -89,6 +91,11 @@ impl FakeServices {
                 state.services.insert(name.to_owned(), service);
             }
         }
+    }
+
+    /// Makes it a oneshot service.
+    pub(crate) fn set_ends_by_itself(&self, name: &str) {
+        self.update(name, |service| service.ends_by_itself = true);
     }
 
     /// Sets whether it starts at boot, as an operator would (masked is one of the states).
@@ -238,6 +245,7 @@ impl Services for FakeServices {
             known: true,
             active: service.active,
             enabled: service.enabled,
+            ends_by_itself: service.ends_by_itself,
             main_pid: run.map(|run| 1000 + run.number),
             run_id: run.map(|run| format!("run-{}", run.number)),
             started_at: run.map(|run| run.started_at),

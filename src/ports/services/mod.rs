@@ -60,6 +60,8 @@ pub(crate) struct ServiceStatus {
     pub known: bool,
     pub active: ActiveState,
     pub enabled: EnabledState,
+    /// Its definition says that it stops when its work is done: a oneshot unit.
+    pub ends_by_itself: bool,
     pub main_pid: Option<u32>,
     /// Identifies this run: changes with every start or restart, by an operator or by the supervisor.
     pub run_id: Option<String>,
@@ -94,6 +96,7 @@ impl ServiceStatus {
             known: false,
             active: ActiveState::Stopped,
             enabled: EnabledState::No,
+            ends_by_itself: false,
             main_pid: None,
             run_id: None,
             started_at: None,

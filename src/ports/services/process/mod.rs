@@ -166,6 +166,8 @@ impl ObservedService {
             known: true,
             active,
             enabled,
+            // Each program has to stay in the foreground here.
+            ends_by_itself: false,
             main_pid: pid.and_then(|pid| u32::try_from(pid).ok()),
             run_id: run.map(|run| {
                 let boot: String = run.boot.chars().take(8).collect();

@@ -239,6 +239,7 @@ pub(super) fn status(processes: &[ProcessInfo], stale_definition: bool) -> Servi
         },
         // Its section sets `autostart`; no call can change that.
         enabled: EnabledState::Static,
+        ends_by_itself: false,
         main_pid: living
             .first()
             .filter(|_| runs)

@@ -34,6 +34,8 @@ impl UnitState {
             known: self.is_known(),
             active,
             enabled: self.enabled_state(),
+            ends_by_itself: string_property(&self.service, "Type") == "oneshot"
+                && !bool_property(&self.service, "RemainAfterExit"),
             main_pid: u64_property(&self.service, "MainPID")
                 .and_then(|pid| u32::try_from(pid).ok())
                 .filter(|pid| *pid != 0),

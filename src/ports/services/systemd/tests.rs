@@ -34,10 +34,11 @@ fn oneshot_start_succeeds_only_with_exit_code_zero() {
     let unit = "[Service]\nType=oneshot\nExecStart=/bin/true\n";
     let good = bench.define("service", unit);
     bench.services.start(&good).unwrap();
-    assert_eq!(
-        bench.services.status(&good).unwrap().active,
-        ActiveState::Stopped
-    );
+    let status = bench.services.status(&good).unwrap();
+    assert_eq!(status.active, ActiveState::Stopped);
+    assert!(status.ends_by_itself);
+    let remaining = bench.define("service", &format!("{unit}RemainAfterExit=yes\n"));
+    assert!(!bench.services.status(&remaining).unwrap().ends_by_itself);
     let bad = bench.define("service", &unit.replace("true", "false"));
     let (why, _) = start_failure(&bench, &bad);
     assert!(why.contains("exited with 1"), "{why}");
