@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::{
-    Service, ServiceSpec, active_state_text, is_masked_but_wanted, running_release, service_manager,
-};
+use super::spec::{ServiceSpec, service_manager};
+use super::{Service, active_state_text, is_masked_but_wanted, running_release};
 use crate::kind::{Kind, ServiceProcesses};
 use crate::ports::services::{ActiveState, LogRange, ScheduledJob, ServiceLog, ServiceStatus};
 use crate::ports::{Host, processes};

@@ -1,4 +1,7 @@
+use super::spec::Proofs;
+use super::state::STABLE_AFTER;
 use super::*;
+use crate::ports::services::{ManagedBy, Services};
 use crate::ports::testing::Sandbox;
 
 #[test]

@@ -111,6 +111,10 @@ pub(crate) enum StoreError {
         hint: &'static str,
     },
     /// No request was sent, for want of credentials to sign it.
+    #[cfg_attr(
+        not(feature = "s3"),
+        expect(dead_code, reason = "only S3 asks for credentials")
+    )]
     #[error(
         "there are no AWS credentials on this host, so the store {store} was not asked (looked in {why})"
     )]

@@ -106,7 +106,7 @@ fn not_loaded(found: &provider::Result) -> Option<String> {
     match found {
         Err(error @ CredentialsError::CredentialsNotLoaded(_)) => {
             // The SDK's own sentence says no more than this.
-            let source = error.source().map(|source| error_chain(source));
+            let source = error.source().map(error_chain);
             Some(source.unwrap_or_else(|| "none".to_owned()))
         }
         _ => None,

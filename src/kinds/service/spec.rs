@@ -1,0 +1,64 @@
+//! What a role says of a service.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::listening;
+use crate::ports::Host;
+use crate::ports::services::{ManagedBy, Services};
+
+/// A service.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServiceSpec {
+    /// Its name in the service manager; for systemd `nginx` means `nginx.service`.
+    pub name: String,
+    /// The service manager: `host` (see `services` in the settings), or `supervisor`, a
+    /// supervisord beside it. Names are those of supervisord: `shop`, `group:shop` or `group:*`.
+    #[serde(default)]
+    pub manager: ManagedBy,
+    /// Whether it starts at boot; not given: left as it is. Under supervisord its section decides.
+    pub enabled: Option<bool>,
+    /// Whether it runs; not given: left as it is. A oneshot unit can only be kept running with `RemainAfterExit=yes`.
+    pub running: Option<bool>,
+    /// The unit file that must define it. A unit that hides it, such as one of the same name in
+    /// `/etc/systemd/system`, is a failure.
+    pub unit: Option<PathBuf>,
+    /// The path it runs from, normally an app's `current`. It is not started while the path does not exist.
+    pub serves: Option<PathBuf>,
+    /// Whether a new release passes its gate before this service is started or restarted with it: for workers, which no
+    /// visitor asks. It has to stay up then, or the release is rolled back.
+    #[serde(default)]
+    pub after_gate: bool,
+    /// The process of the app that it runs, or the cron job that it starts: a short name for `trueup logs` and
+    /// `trueup restart`, which several services may share.
+    pub process: Option<String>,
+    /// What shows that it works, besides that it runs.
+    #[serde(default)]
+    pub proves: Proofs,
+    /// Resources (ids) whose change requires a restart.
+    #[serde(default)]
+    pub restart_on: Vec<String>,
+    /// Resources (ids) whose change requires a reload.
+    #[serde(default)]
+    pub reload_on: Vec<String>,
+}
+
+/// What a service does while it works.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Proofs {
+    /// The TCP ports that it listens on. A start, restart or reload after which it does not is a failure, and so is each
+    /// pass that finds it so. An entry without text is left out.
+    #[serde(default, deserialize_with = "listening::deserialize_ports")]
+    #[cfg_attr(test, schemars(with = "Vec<u16>"))]
+    pub listens: Vec<u16>,
+}
+
+/// The supervisor of the service.
+pub(super) fn service_manager<'a>(spec: &ServiceSpec, host: &'a Host) -> &'a dyn Services {
+    host.service_manager(spec.manager)
+}
