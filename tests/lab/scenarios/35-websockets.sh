@@ -1,7 +1,7 @@
 #!/bin/bash
 # 35-websockets: a Node app from npm with WebSockets through nginx: deploys, bad versions, other descriptions of what failed
 # timeout: 300
-# packages: npm node-ws
+# packages: npm node-ws haproxy
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/lab/versions.sh
@@ -57,15 +57,20 @@ web_apps:
     health: {url: "http://127.0.0.1:4000/health", body: ok, times: 1, timeout: 3s}
     preflight: {enabled: true, command: exec node server.js, timeout: 10s}
     gate_timeout: 20s
+    read_timeout: 2s
 END
   printf '    %s\n' "$@"
 }
 describe() { { sed '/^  packages:/,$d' "$SCRATCH/node.yml"; attributes "$@" | sed 's/^/  /'; } | write web:/etc/trueup/node.yml; }
 attributes "$dirs" "$steps" | give_server web web
+on web systemctl -q mask --now haproxy
+write web:/etc/trueup/node.d/tags.yml <<<'tags: {tier: front}'
+give_balancer lb
+write lb:/etc/trueup/node.d/timeouts.yml <<<'attributes: {client_timeout: 2s, server_timeout: 2s}'
 
-open_sockets() {                                         # two of them, until end_sockets, which checks that none was cut off
+open_sockets() {                                         # [HOST [SECONDS]]: two, until end_sockets, which checks that none was cut off
   rm -f "$SCRATCH/close" "$SCRATCH/met"
-  "$tests/lab/sockets" "http://$(address web)/socket" 2 "$SCRATCH/close" "$SCRATCH/met" >"$SCRATCH/sockets" & clients=$!
+  "$tests/lab/sockets" "http://$(address "${1:-web}")/socket" 2 "$SCRATCH/close" "$SCRATCH/met" ${2:+"$2"} >"$SCRATCH/sockets" & clients=$!
 }
 end_sockets() {                                          # end_sockets OPENED CLOSED
   touch "$SCRATCH/close"; wait "$clients"
@@ -93,6 +98,20 @@ code "a second pass converges" 0 on web trueup converge
 has "and reports no change" "0 changes" "$output"
 same "it wrote nothing outside its own records" "" "$(written web /run/before)"
 end_sockets 2 0
+
+# Every timeout but that of WebSockets is shorter than their silence.
+check "the balancer converges" on lb trueup converge
+in_service() { page lb /headers >"$SCRATCH/headers"; }
+wait_for 20 "and finds the host" in_service
+same "a page is asked for as before" "upgrade undefined
+connection close
+settings undefined" "$(cat "$SCRATCH/headers")"
+for host in web lb; do
+  open_sockets $host 4
+  wait_for 10 "a WebSocket through $host gets an echo" met v1
+  sleep 9
+  end_sockets 2 0
+done
 
 under_load web
 open_sockets
