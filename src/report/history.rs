@@ -114,6 +114,8 @@ impl<'a> History<'a> {
     /// none, so nothing would ever overwrite them.
     fn remove_leftovers(&self) -> Result<(), RootError> {
         for folder in [self.host.state_path(""), self.host.state_path("runs")] {
+            // It may be a link of root's, to another disk.
+            let folder = self.host.root.canonicalize(&folder)?.unwrap_or(folder);
             let names = self.host.root.list(&folder)?.unwrap_or_default();
             for name in names.iter().filter(|name| is_leftover(name)) {
                 self.host.root.remove_tree(&folder.join(name))?;

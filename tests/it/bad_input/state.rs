@@ -90,3 +90,17 @@ fn corrupt_state_file_is_not_fatal_and_causes_no_restart() {
         }
     }
 }
+
+#[test]
+fn state_folder_may_be_a_link_of_the_owner_to_another_disk() {
+    let host = super::host();
+    fs::create_dir_all(host.at("/data/state")).unwrap();
+    fs::create_dir_all(host.at("/var/lib")).unwrap();
+    std::os::unix::fs::symlink("../../data/state", host.at("/var/lib/trueup")).unwrap();
+    for _ in 0..2 {
+        let ran = host.converge();
+        assert_eq!(ran.code, 0, "{ran}");
+        assert_eq!(ran.err, "");
+    }
+    assert!(host.at("/data/state/manifest.yml").exists());
+}
