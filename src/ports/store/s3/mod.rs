@@ -80,6 +80,11 @@ impl S3Store {
                 "`{bucket}` is not the name of a bucket: expected letters, digits, dots and dashes, as in s3://bucket/prefix"
             )));
         }
+        // Other servers allow names and regions that AWS does not, and old buckets have any name in a path.
+        if settings.endpoint.is_none() && !settings.path_style {
+            location::check_aws_names(bucket, settings.region.as_deref())
+                .map_err(StoreError::Settings)?;
+        }
         let prefix = settings.prefix.trim_end_matches('/');
         let (address, prefix) = if prefix.is_empty() {
             (format!("s3://{bucket}"), String::new())
