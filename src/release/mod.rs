@@ -68,7 +68,7 @@ pub(crate) use source::fetch::is_unknown_host_key;
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::active_links;
 pub(crate) use stages::files;
-pub(crate) use stages::folders::refuse_links;
+pub(crate) use stages::folders::check_path;
 pub(crate) use stages::gate::{
     check_active, crashes_at_gate, poll_gate, poll_restarted, poll_services, record_crashes,
     record_proven, repeat_trial,

@@ -179,6 +179,10 @@ impl From<ExecError> for Failure {
             ExecError::Stopped { .. } => Failure::stopped(),
             error => Failure {
                 quotes_output: error.has_output(),
+                hint: error.is_program_missing().then(|| {
+                    "is the program installed (`package`), spelled so, and in a folder of PATH?"
+                        .to_owned()
+                }),
                 ..Failure::new(error.to_string())
             },
         }

@@ -118,7 +118,7 @@ impl Kind for Release {
 
     fn inspect(spec: &ReleaseSpec, host: &Host) -> Result<ReleaseState, Failure> {
         let layout = spec.layout();
-        release::refuse_links(&host.root, &layout)?;
+        release::check_path(&host.root, &layout)?;
         let mut found = ReleaseState {
             active: release::active(host, &layout, spec.keep_releases)?,
             overrides: Overrides::load(host, &layout)?,

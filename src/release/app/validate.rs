@@ -1,10 +1,50 @@
 //! Validates the release settings: what their types cannot express.
 
+use std::path::{Path, PathBuf};
+
 use super::inputs;
 use super::spec::ReleaseSpec;
 use crate::ports::root::Root;
 use crate::problem::Problem;
 use crate::resource::check_variables;
+
+/// Folders that hold other things than one app, by the Filesystem Hierarchy Standard.
+const SYSTEM_FOLDERS: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/srv/www",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/tmp",
+    "/var/www",
+];
+
+fn is_system_folder(path: &Path) -> bool {
+    let path: PathBuf = path.components().collect();
+    SYSTEM_FOLDERS
+        .iter()
+        .any(|folder| path == Path::new(folder))
+}
 
 impl ReleaseSpec {
     /// Checks what the types cannot express.
@@ -28,6 +68,15 @@ impl ReleaseSpec {
                 Root::check_path(path)
                     .map_err(|error| Problem::new(error.to_string()).field(field))?;
             }
+        }
+        let deploy_to = self.deploy_to.as_deref().unwrap_or(Path::new(""));
+        if is_system_folder(deploy_to) {
+            return Err(Problem::new(format!(
+                "`{}` is a folder of the system: an app needs one of its own",
+                deploy_to.display()
+            ))
+            .field("deploy_to")
+            .hint(format!("such as /srv/www/{}", self.app)));
         }
         if self.keep_releases == 0 {
             return Err(

@@ -46,7 +46,10 @@ pub(crate) fn read(path: &Path, owner: Option<u32>, host: &Host) -> Result<Strin
             "the deploy key {shown} is a public key"
         ))
         .hint("use the private key: the file without `.pub`")),
-        KeyFormat::Unknown => Err(Failure::new(format!("{shown} is not a private ssh key"))),
+        KeyFormat::Unknown => Err(Failure::new(format!(
+            "the deploy key {shown} is not a private ssh key"
+        ))
+        .hint("expected a file of `ssh-keygen`, beginning with `-----BEGIN … PRIVATE KEY-----`: `ssh-keygen -t ed25519 -N '' -f FILE` makes one")),
     }
 }
 

@@ -7,16 +7,25 @@ use crate::release::app::layout::Layout;
 use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 
-/// Refuses a link on the path of the releases, as an operator makes one who moves an app to another disk: whoever
+/// Refuses a file on the path of the releases, and a link, as an operator makes one who moves an app to another disk: whoever
 /// changes the link swaps all releases, and the kernel reports processes by the path behind it.
-pub(crate) fn refuse_links(root: &Root, layout: &Layout) -> Result<(), Failure> {
+pub(crate) fn check_path(root: &Root, layout: &Layout) -> Result<(), Failure> {
     let releases = layout.releases();
     let mut paths: Vec<&Path> = releases.ancestors().collect();
     paths.reverse();
     for path in paths {
         let Some(meta) = root.meta(path)? else { break };
-        if meta.kind != FileKind::Symlink {
-            continue;
+        match meta.kind {
+            FileKind::Directory => continue,
+            FileKind::Symlink => {}
+            other => {
+                return Err(Failure::new(format!(
+                    "{} is {} and not a folder",
+                    path.display(),
+                    other.describe()
+                ))
+                .hint("move it away, or set another `deploy_to`"));
+            }
         }
         let target = root.read_link(path)?.unwrap_or_default();
         let failure = Failure::new(format!(
@@ -68,7 +77,7 @@ fn remedy_of_link(root: &Root, layout: &Layout, link: &Path, target: &Path) -> S
 pub(crate) fn prepare_folders(deployment: &Deployment<'_>) -> Result<(), Failure> {
     let root = &deployment.host.root;
     let (deploy_to, releases) = (deployment.layout.deploy_to(), deployment.layout.releases());
-    refuse_links(root, &deployment.layout)?;
+    check_path(root, &deployment.layout)?;
     root.create_dir_all(deploy_to, &Attrs::mode(0o755))?;
     // Before the rest, which inherits them.
     deployment.host.label_new_paths();

@@ -2,7 +2,7 @@
 //! its output logged.
 
 use std::collections::BTreeMap;
-
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::environment::environment;
 use crate::digest::digest;
 use crate::ports::exec::{
-    CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output, OutputObserver, first_line,
+    CompletedCommand, ExitReason, Identity, LOG_LIMIT, Output, OutputObserver, PATH, first_line,
 };
 use crate::ports::root::{Attrs, Folder};
 use crate::release::app::outputs::SharedOutputs;
@@ -225,7 +225,28 @@ fn execute(
     command.log = Some(log);
     command.observer = Some(observer);
     command.stop = task.may_stop.then(|| deployment.host.stop.clone());
-    Ok(deployment.host.exec.run(command)?)
+    let program = command
+        .argv
+        .first()
+        .map(|name| name.to_string_lossy().into_owned());
+    let path = command
+        .env
+        .get(OsStr::new("PATH"))
+        .map(|path| path.to_string_lossy().into_owned());
+    deployment.host.exec.run(command).map_err(|error| {
+        let is_missing = error.is_program_missing();
+        let failure = Failure::from(error);
+        match is_missing {
+            true => failure
+                .with_context(&format!("step `{}`", task.name))
+                .hint(format!(
+                    "is `{}` installed, and in a folder of the PATH of the step? It is {}, and `env` can set it",
+                    program.unwrap_or_default(),
+                    path.as_deref().unwrap_or(PATH)
+                )),
+            false => failure,
+        }
+    })
 }
 
 /// Length in bytes beyond which the next command truncates the log: with what that may add, every log stays

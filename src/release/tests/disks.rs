@@ -229,6 +229,24 @@ fn link_on_the_path_of_releases_is_refused_with_its_remedies() {
 }
 
 #[test]
+fn file_on_the_path_of_releases_is_named() {
+    for path in ["/srv/www/shop", "/srv/www/shop/releases"] {
+        let bench = Bench::new();
+        let spec = bench.spec(&bench.commit(&[("a", "1")]), "");
+        let file = bench.host_path(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "kept").unwrap();
+        let failure = run_pass(&spec, &bench.host()).unwrap_err();
+        assert_eq!(
+            failure.message,
+            format!("{path} is a file and not a folder")
+        );
+        assert!(failure.hint.unwrap().contains("deploy_to"));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+    }
+}
+
+#[test]
 fn releases_on_another_disk_by_a_mount_deploy() {
     let bench = Bench::new();
     let releases = bench.app_path("releases");

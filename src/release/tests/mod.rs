@@ -33,6 +33,7 @@ mod stages;
 mod subdir;
 mod tree;
 mod unshared_outputs;
+mod unusable_repository;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

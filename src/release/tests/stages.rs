@@ -529,3 +529,16 @@ fn restored_release_that_fails_stays_on_trial_and_gives_way_to_another_sha() {
     let third = bench.spec(&bench.commit(&[("a", "3")]), "");
     deploy_ok(&third, &host);
 }
+
+#[test]
+fn missing_program_of_a_step_is_reported_with_its_path_variable() {
+    let bench = Bench::new();
+    let sha = bench.commit(&[("a", "1")]);
+    let step = "steps: [{name: gems, run: [bundel, install]}]\n";
+    let failure = run_pass(&bench.spec(&sha, step), &bench.host()).unwrap_err();
+    assert!(failure.message.contains("step `gems`"), "{failure}");
+    assert!(failure.message.contains("cannot run `bundel"), "{failure}");
+    let hint = failure.hint.unwrap();
+    assert!(hint.starts_with("is `bundel` installed"), "{hint}");
+    assert!(hint.contains("/usr/local/bin"), "{hint}");
+}
