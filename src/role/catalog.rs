@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::check::ConfigCheck;
 use super::draft::Draft;
+use super::port_check::check_unique_ports;
 use super::resource::Resource;
 use crate::problem::{Problem, Problems, nearest};
 use crate::release::ReleaseSpec;
@@ -53,6 +54,7 @@ impl Catalog {
         check_required_order(&resources, &mut problems);
         check_unique_paths(&resources, &mut problems);
         check_unique_ids(&resources, &mut problems);
+        check_unique_ports(&resources, &mut problems);
         check_known_checks(&resources, &checks, &mut problems);
         if problems.is_empty() {
             Ok(Catalog::index(resources, checks))

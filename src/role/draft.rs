@@ -40,7 +40,12 @@ impl<'a> ResourceNode<'a> {
         resource
             .fields
             .expect_map("the fields of the resource")
-            .map_err(|p| p.resource(resource.label()))?;
+            .map_err(|p| {
+                p.resource(resource.label()).hint(format!(
+                    "as in `- {}: {{path: /srv/x}}`, or each field on a line of its own, as `name: value`",
+                    resource.kind.name()
+                ))
+            })?;
         Ok(resource)
     }
 

@@ -21,6 +21,7 @@ mod interpolate;
 mod item_lists;
 mod nodes;
 mod parameters;
+mod port_check;
 mod ports;
 #[cfg(test)]
 pub(crate) mod privileged_paths;
@@ -33,6 +34,7 @@ mod schema;
 mod scope;
 mod summary;
 mod template_syntax;
+mod tera_error;
 #[cfg(test)]
 mod tests;
 mod value_check;

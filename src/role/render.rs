@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use serde_json::Value;
-use tera::{ErrorKind, Tera, TeraResult};
+use tera::{Tera, TeraResult};
 
 use super::expression_names;
 use super::interpolate::{PlainReferences, interpolate};
 use super::nodes::{NodesFunction, single_call_as_json};
 use super::scope::Scope;
 use super::template_syntax::{is_template, plain_reference, referenced_templates};
+use super::tera_error::{self, visible_names};
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
 use crate::problem::{Location, Problem, nearest};
@@ -328,52 +329,12 @@ impl<'a, 'p> Renderer<'a, 'p> {
 
     /// Rewords an error of Tera. `file`: it is in a template file, not in a role.
     fn tera_problem(&self, error: &tera::Error, scope: &Scope, file: bool) -> Problem {
-        let report = match error.kind() {
-            ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => report,
-            _ => {
-                return Problem::new(format!(
-                    "template error: {}",
-                    error
-                        .to_string()
-                        .lines()
-                        .take(8)
-                        .collect::<Vec<_>>()
-                        .join("\n")
-                ));
-            }
+        let path_of = |name: &str| {
+            let source = self.sources.get(name);
+            source.map_or_else(|| name.to_owned(), |source| source.path.clone())
         };
-        // Tera lists every known variable; the closest one is enough.
-        let message = report.message().split(". Available variables").next();
-        let message = message.unwrap_or_default();
-        let mut problem = Problem::new(format!("template error: {message}"));
-        if file {
-            let path = self
-                .sources
-                .get(report.filename())
-                .map_or(report.filename(), |source| source.path.as_str());
-            let span = report.span();
-            problem = problem.at(&Location {
-                file: path.into(),
-                line: span.start_line as u32,
-                column: span.start_col as u32 + 1,
-            });
-        }
-        // Undefined names are the most common mistake: suggest the closest one.
-        let name = report.message().split('`').nth(1).unwrap_or_default();
-        match nearest(name, visible_names(scope)) {
-            Some(near) if scope.at_path(name).is_none() => {
-                problem.hint(format!("did you mean `{near}`?"))
-            }
-            _ => problem,
-        }
+        tera_error::explain(error, scope, file.then_some(&path_of))
     }
-}
-
-/// Every name that a template can use.
-fn visible_names(scope: &Scope) -> Vec<&str> {
-    let mut names = scope.names();
-    names.push("facts");
-    names
 }
 
 fn rendered_node(at: &Location, text: String) -> Node {

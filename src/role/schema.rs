@@ -178,9 +178,10 @@ impl Role {
 
     pub(super) fn resources(&self) -> Result<&[Node], Problem> {
         match self.tree.get("resources") {
-            Some(node) if !node.is_null() => node
-                .expect_list("a list of resources")
-                .map_err(|p| p.field("resources")),
+            Some(node) if !node.is_null() => node.expect_list("a list of resources").map_err(|p| {
+                p.field("resources")
+                    .hint("begin each resource with `- `, with the space")
+            }),
             _ => Ok(&[]),
         }
     }

@@ -158,7 +158,35 @@ fn decode(tree: &Node) -> Result<(SettingsFile, Node), Problems> {
         "attributes",
         Node::from_json(&tree.at, &serde_json::Value::Null),
     );
-    Ok((yaml::decode(&typed)?, attributes))
+    let decoded = yaml::decode(&typed).map_err(add_hint);
+    Ok((decoded?, attributes))
+}
+
+/// Adds what a mistake in the settings themselves, and not in a field of one, most likely means.
+fn add_hint(problem: Problem) -> Problem {
+    if problem.field.is_some() {
+        return problem;
+    }
+    let example = |field: &str| problem.message == format!("the field `{field}` is missing");
+    if example("environment") {
+        return problem.hint("such as `environment: production`");
+    }
+    if example("roles") {
+        return problem.hint("such as `roles: [app]`: `trueup roles` lists them");
+    }
+    if example("store") {
+        return problem.hint("such as `store: {url: \"s3://acme-deploys\", region: eu-west-1}`");
+    }
+    match &problem.hint {
+        // Not a mistyped one.
+        Some(expected) if expected.starts_with("expected `") => Problem {
+            hint: Some(format!(
+                "parameters of roles, such as `apps`, go below `attributes:`; {expected}"
+            )),
+            ..problem
+        },
+        _ => problem,
+    }
 }
 
 /// The parameters of an environment; `None`: it has no file.
@@ -199,6 +227,10 @@ fn merge_drop_ins(
     for name in names {
         let hidden = name.as_encoded_bytes().starts_with(b".");
         let path = folder.join(&name);
+        if !hidden && path.extension().is_some_and(|end| end == "yaml") {
+            let problem = Problem::new(format!("{} is not read", path.display()));
+            warnings.push(problem.hint("only files whose name ends in `.yml` are: rename it"));
+        }
         if hidden || path.extension().is_none_or(|end| end != "yml") {
             continue;
         }

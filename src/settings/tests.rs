@@ -38,8 +38,14 @@ fn drop_ins_are_merged_in_name_order_maps_deep_and_lists_replaced() {
             "attributes: {a: {x: 2, y: [3]}}\ntags: {zone: b}\n",
         ),
         ("node.d/ignored.txt", "nonsense: true\n"),
+        ("node.d/30-c.yaml", "tags: {zone: c}\n"),
     ]);
     let settings = load_from(&dir).unwrap();
+    let warnings: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("30-c.yaml is not read\n  hint: "),
+        "{warnings:?}"
+    );
     let expected = serde_json::json!({"a": {"x": 3, "y": [3]}});
     assert_eq!(settings.attributes.to_json(), expected);
     assert_eq!(settings.tags["zone"], "b");
@@ -54,6 +60,11 @@ fn drop_ins_are_merged_in_name_order_maps_deep_and_lists_replaced() {
 fn bad_setting_names_its_file_line_and_a_similar_field() {
     for (body, drop_in, expected) in [
         (
+            format!("{GOOD}apps: {{}}\n"),
+            "",
+            "node.yml:4:1: unknown field `apps`\n  hint: parameters of roles, such as `apps`, go below `attributes:`; expected `environment`, `roles`, `tags`, `node`, `store`, `manifest`, `services`, `metrics`, `fleet` or `attributes`",
+        ),
+        (
             format!("{GOOD}tag: {{}}\n"),
             "",
             "node.yml:4:1: unknown field `tag`\n  hint: did you mean `tags`?",
@@ -66,7 +77,7 @@ fn bad_setting_names_its_file_line_and_a_similar_field() {
         (
             GOOD.replace("[app]", "app"),
             "",
-            "node.yml:2:8: roles: expected a list, found the text `app`",
+            "node.yml:2:8: roles: expected a list, found the text `app`\n  hint: write `[app]`",
         ),
         (
             GOOD.replace("[app]", "[]"),
@@ -81,7 +92,7 @@ fn bad_setting_names_its_file_line_and_a_similar_field() {
         (
             "roles: [app]\nstore: {url: x}\n".into(),
             "",
-            "node.yml:1:1: the field `environment` is missing",
+            "node.yml:1:1: the field `environment` is missing\n  hint: such as `environment: production`",
         ),
     ] {
         let dir = write_files(&[("node.yml", &body), ("node.d/a.yml", drop_in)]);

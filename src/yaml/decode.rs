@@ -2,6 +2,7 @@
 
 use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
+use super::hints::mismatch_hint;
 use super::node::{Entry, Node, NodeKind, PlainScalar, Style};
 use crate::problem::{InvalidValue, Problem, nearest, one_of};
 
@@ -94,11 +95,8 @@ impl de::Error for DecodeError {
 
 impl Node {
     fn mismatch(&self, expected: &str) -> DecodeError {
-        DecodeError::new(Problem::new(format!(
-            "expected {expected}, found {}",
-            self.describe()
-        )))
-        .at(self)
+        let problem = Problem::new(format!("expected {expected}, found {}", self.describe()));
+        DecodeError::new(problem.optional_hint(mismatch_hint(expected, self))).at(self)
     }
 
     /// Parses a scalar as a number, if its style allows one.

@@ -8,6 +8,7 @@
 mod decode;
 mod edit;
 mod end_time;
+mod hints;
 mod node;
 mod offsets;
 mod parse;

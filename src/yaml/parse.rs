@@ -173,7 +173,8 @@ impl<'a> TreeBuilder<'a> {
         let mut lines = self.offsets.text().lines().enumerate().skip(first).take(2);
         let Some((line, indent)) = lines.find_map(|(line, text)| Some((line, tab_indent(text)?)))
         else {
-            return problem.at(&at);
+            let hint = super::hints::scan_hint(error.info());
+            return problem.at(&at).optional_hint(hint.map(str::to_owned));
         };
         at.line = line as u32 + 1;
         at.column = indent as u32 + 1;
@@ -318,7 +319,11 @@ impl<'a> TreeBuilder<'a> {
             let (key_at, key_start) = (key_node.at.clone(), key_node.span.start);
             let key = match key_node.kind {
                 NodeKind::Scalar { text, .. } => text,
-                _ => return Err(Problem::new("a key must be a single word").at(&key_at)),
+                _ => {
+                    return Err(Problem::new("a key must be a single word")
+                        .at(&key_at)
+                        .hint(super::hints::KEY_HINT));
+                }
             };
             let (event, span) = self.next_event()?;
             let value = self.build_node(event, span, depth + 1)?;

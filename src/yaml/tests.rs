@@ -67,15 +67,15 @@ fn decode_errors_name_file_line_column_and_field() {
         ),
         (
             "name: a\nport: '80'",
-            "t.yml:2:7: port: expected a whole number from 0 to 65535, found the text `80`",
+            "t.yml:2:7: port: expected a whole number from 0 to 65535, found the text `80`\n  hint: write `80` without quotes",
         ),
         (
             "name: a\non: 'yes'",
-            "t.yml:2:5: on: expected `true` or `false`, found the text `yes`",
+            "t.yml:2:5: on: expected `true` or `false`, found the text `yes`\n  hint: write `true`",
         ),
         (
             "name: a\ntags: [x]",
-            "t.yml:2:7: tags: expected a map, found a list",
+            "t.yml:2:7: tags: expected a map, found a list\n  hint: write `name: value`, without `- ` or brackets",
         ),
         (
             "name: a\ntags: {x: {y: 1}}",
@@ -91,7 +91,10 @@ fn decode_errors_name_file_line_column_and_field() {
         ),
         ("port: 1", "t.yml:1:1: the field `name` is missing"),
         ("name:", "t.yml:1:5: name: expected text, found nothing"),
-        ("- a", "t.yml:1:1: expected a map, found a list"),
+        (
+            "- a",
+            "t.yml:1:1: expected a map, found a list\n  hint: write `name: value`, without `- ` or brackets",
+        ),
     ];
     for (text, expected) in cases {
         assert_eq!(sample(text).unwrap_err(), expected, "{text}");
@@ -126,6 +129,29 @@ fn syntax_errors_name_their_line() {
             .to_string()
             .contains("only spaces")
     );
+}
+
+#[test]
+fn syntax_errors_say_what_to_do() {
+    for (text, line, hint) in [
+        ("a: \"b", 1, "a quote is opened here and never closed"),
+        ("a: \"\\d\"", 1, "use single quotes"),
+        ("a: b: c", 1, "quote a value that contains `: `"),
+        ("a b\nc: d", 2, "on the line above"),
+        ("a:\n  b: 1\n c: 2", 3, "check the indentation"),
+        ("a: {b: 1\n", 2, "close the brace"),
+        ("a: {b: c: d}", 1, "quote a value that contains `: `"),
+        ("a: [b\n", 2, "close the bracket"),
+        ("a: @b", 1, "quote a value that begins with this character"),
+        ("a: *b", 1, "refers to an anchor"),
+        ("a: \"b\" c", 1, "one pair of quotes"),
+        ("a: {{ b }}", 1, "`\"{{ name }}\"` for a template"),
+    ] {
+        let problem = tree(text).unwrap_err();
+        assert_eq!(problem.at.as_ref().unwrap().line, line, "{text}: {problem}");
+        let hint_given = problem.hint.as_deref().unwrap_or_default();
+        assert!(hint_given.contains(hint), "{text}: {problem}");
+    }
 }
 
 #[test]

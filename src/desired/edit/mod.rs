@@ -119,11 +119,19 @@ fn check_may_be_new<'a>(
     create: bool,
 ) -> Result<(), EditError> {
     if !create {
-        return Err(EditError::request(match nearest(word, known) {
-            Some(near) => {
+        /// More are not listed.
+        const MOST_LISTED: usize = 12;
+        let known: Vec<&str> = known.collect();
+        let near = nearest(word, known.iter().copied());
+        return Err(EditError::request(match (near, known.len()) {
+            (Some(near), _) => {
                 unknown.hint(format!("did you mean `{near}`? If it is new, add --create"))
             }
-            None => unknown.hint("add --create if it is new"),
+            (None, 1..=MOST_LISTED) => unknown.hint(format!(
+                "it has {}; add --create if `{word}` is new",
+                known.join(", ")
+            )),
+            (None, _) => unknown.hint("add --create if it is new"),
         }));
     }
     if !is_name(word) || word == "generation" {

@@ -403,7 +403,7 @@ fn new_name_needs_create_and_must_be_possible() {
         (
             "production:\n  web: A\n",
             "shop=B",
-            "m.yml has no app `shop` in production\n  hint: add --create if it is new",
+            "m.yml has no app `shop` in production\n  hint: it has web; add --create if `shop` is new",
         ),
         (
             "production:\n  web: A\n",

@@ -199,15 +199,18 @@ impl RootError {
                 "it, or its folder, is immutable or append-only: `lsattr -d {0}` shows the flag, `chattr -i -a {0}` clears it",
                 path.display()
             )),
+            RootError::Io { path, errno: Errno::ENOTDIR, .. } => Some(format!(
+                "`namei -l {}` shows each part of the path: one is a file, or a link, where a folder is expected",
+                path.display()
+            )),
             RootError::Io { path, errno: Errno::EROFS, .. } => Some(format!(
                 "`findmnt -T {0}` shows the read-only mount; the kernel also makes a failing disk read-only: `dmesg | grep -i remount`. Make it writable (`mount -o remount,rw …`), or describe {0} elsewhere",
                 path.display()
             )),
-            RootError::Flagged { path, part, flag, .. } => Some(format!(
-                "`lsattr -d {0}` shows the flag, which an administrator set; `chattr -{1} {0}` clears it, and the next pass continues; or leave {2} out of the roles",
+            RootError::Flagged { part, flag, .. } => Some(format!(
+                "`lsattr -d {0}` shows the flag, which an administrator set; `chattr -{1} {0}` clears it, and the next pass continues",
                 part.display(),
-                flag.letter(),
-                path.display()
+                flag.letter()
             )),
             RootError::Mounted { verb: "write" | "link" | "change", path } => Some(format!(
                 "`findmnt {0}` shows the mount; a container runtime mounts files like /etc/resolv.conf and /etc/hosts. Change what is mounted and leave {0} out of the roles, or `umount {0}` if the mount is unintended",

@@ -10,6 +10,7 @@ fn assert_mistake(resources: &str, expected: &str) {
     host.template("site.conf", "port {{ port }}\n");
     host.template("typo", "first\nword {{ wrod }}\n");
     host.template("open", "first\nword {{ word\n");
+    host.template("filter", "first\nword {{ word | uper }}\n");
     host.role(&format!(
         "parameters: {{word: one, port: 80}}\nresources:\n{resources}"
     ));
@@ -54,7 +55,11 @@ fn undefined_variable_is_reported_with_its_place() {
     );
     assert_mistake(
         "  - template: {path: /srv/a, source: open}\n",
-        "@ROOT@/etc/trueup/templates/open:2:13: template:/srv/a: source: template error: Unexpected end of input",
+        "@ROOT@/etc/trueup/templates/open:2:13: template:/srv/a: source: template error: Unexpected end of input\n  hint: something is not closed: `{{` needs `}}`, `{%` needs `%}`, and each `{% if %}` and `{% for %}` its `{% endif %}` or `{% endfor %}`",
+    );
+    assert_mistake(
+        "  - template: {path: /srv/a, source: filter}\n",
+        "@ROOT@/etc/trueup/templates/filter:2:16: template:/srv/a: source: template error: Unknown filter `uper`\n  hint: docs/roles.md lists the filters, tests and functions of templates",
     );
     assert_mistake(
         "  - file: {path: /srv/a, content: \"{{ wrod }}\"}\n",
@@ -109,7 +114,7 @@ fn unquoted_mode_is_refused_with_a_hint() {
 fn invalid_resource_list_names_the_expected_type() {
     assert_mistake(
         "  file: {path: /srv/a, content: x}\n",
-        "R:3:3: resources: expected a list of resources, found a map",
+        "R:3:3: resources: expected a list of resources, found a map\n  hint: begin each resource with `- `, with the space",
     );
     assert_mistake(
         "  - file: {path: /srv/a, content: x}\n    mode: \"0644\"\n",
@@ -140,5 +145,44 @@ fn yaml_bomb_in_a_role_is_bounded() {
     assert_refused_within_bounds(
         &host,
         "@ROOT@/etc/trueup/roles/app.yml:6:8: it expands to more than 200000 values (an alias counts as its target)",
+    );
+}
+
+#[test]
+fn mistakes_in_the_structure_of_a_role_show_the_right_form() {
+    for (resources, expected) in [
+        (
+            "  - file: /srv/a\n",
+            "R:3:11: file: expected the fields of the resource, found the text `/srv/a`\n  hint: as in `- file: {path: /srv/x}`, or each field on a line of its own, as `name: value`",
+        ),
+        (
+            "  -file: {path: /srv/a}\n",
+            "R:3:3: resources: expected a list of resources, found a map\n  hint: begin each resource with `- `, with the space",
+        ),
+        (
+            "  - file: {path: {{ port }}, content: x}\n",
+            "R:3:19: a key must be a single word\n  hint: quote a value that begins with `{` or `[`: `\"{{ name }}\"` for a template",
+        ),
+        (
+            "  - service: {name: app, enabled: yes}\n",
+            "R:3:35: service: enabled: expected `true` or `false`, found the text `yes`\n  hint: write `true`",
+        ),
+    ] {
+        assert_mistake(resources, expected);
+    }
+}
+
+#[test]
+fn apps_on_one_port_or_in_a_folder_of_the_system_are_refused() {
+    let release = |app: &str, more: &str| {
+        format!("  - release: {{app: {app}, repo: /srv/git/{app}, {more}}}\n")
+    };
+    assert_mistake(
+        &(release("shop", "port: 3000") + &release("blog", "port: 3000")),
+        "R:4:5: release:blog: port: the app `shop` listens on 3000 too\n  hint: give each app of a node a port of its own",
+    );
+    assert_mistake(
+        &release("shop", "deploy_to: /etc/"),
+        "R:3:5: release:shop: deploy_to: `/etc/` is a folder of the system: an app needs one of its own\n  hint: such as /srv/www/shop",
     );
 }

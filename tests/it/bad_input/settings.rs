@@ -37,6 +37,10 @@ fn invalid_settings_name_file_line_and_expected_value() {
             "@ROOT@/etc/trueup/node.yml:3:8: store: `s4://bucket` is not the address of a store: expected s3://bucket, s3://bucket/prefix or dir:/absolute/path",
         ),
         (
+            &NODE.replace("\"dir:@STORE@\"", "s3://Acme, region: eu-west-1"),
+            "@ROOT@/etc/trueup/node.yml:3:8: store: `Acme` is not the name of a bucket of AWS: expected 3 to 63 lower-case letters, digits, dots and dashes (for another S3 server set `endpoint`)",
+        ),
+        (
             &NODE.replace("dir:@STORE@", "dir:store"),
             "@ROOT@/etc/trueup/node.yml:3:8: store: `dir:store` is not the address of a store: expected an absolute path, as in dir:/srv/store",
         ),
