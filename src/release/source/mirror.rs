@@ -280,21 +280,24 @@ fn refuse_commit(
         Some(error) if !is_made_for(mirror, advertised.as_ref()) => {
             SourceError::BrokenMirror { error, advertised }
         }
-        None if is_empty(mirror) && fetch.skipped_ref().is_none() => SourceError::Failed(
-            Failure::new(format!(
-                "{} has no branch and no tag that `allow_refs` allows: is it empty?",
-                deployment.spec.repo
-            ))
-            .hint(format!("push {} to it, or correct `repo`", deployment.sha)),
-        ),
+        None if is_empty(deployment, mirror) && fetch.skipped_ref().is_none() => {
+            SourceError::Failed(
+                Failure::new(format!(
+                    "{} has no branch and no tag: is it empty?",
+                    deployment.spec.repo
+                ))
+                .hint(format!("push {} to it, or correct `repo`", deployment.sha)),
+            )
+        }
         _ => SourceError::Failed(not_allowed(deployment, fetch)),
     }
 }
 
-fn is_empty(mirror: &Repository) -> bool {
-    mirror
-        .references()
-        .is_ok_and(|mut references| references.next().is_none())
+/// Whether the server has no branch and no tag. With refs of the settings, these may be what is missing.
+fn is_empty(deployment: &Deployment<'_>, mirror: &Repository) -> bool {
+    let references = mirror.references();
+    deployment.spec.allow_refs == AllowedRefs::default()
+        && references.is_ok_and(|mut references| references.next().is_none())
 }
 
 /// Whether the mirror replaced a damaged one when the server advertised these refs.
