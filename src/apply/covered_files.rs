@@ -44,10 +44,12 @@ struct LastCheck {
 /// Failures by the id of the resource that they concern.
 pub(crate) type FailingChecks = BTreeMap<String, Failure>;
 
-/// Runs the checks whose files have changed or that failed before, and returns those that fail.
+/// Runs the checks whose files have changed or that failed before, and returns those that fail. `passed`: the checks that
+/// this pass has just run, and that passed.
 pub(crate) fn check_covered_files(
     catalog: &Catalog,
     host: &Host,
+    passed: &BTreeSet<&str>,
 ) -> Result<FailingChecks, RootError> {
     let before = load(host);
     let mut record = CheckRecord {
@@ -63,6 +65,14 @@ pub(crate) fn check_covered_files(
         let last = before.checks.get(name);
         if let Some(last) = last.filter(|last| last.files == files && last.failure.is_none()) {
             record.checks.insert(name.clone(), last.clone());
+            continue;
+        }
+        if passed.contains(name.as_str()) {
+            let check = LastCheck {
+                files,
+                failure: None,
+            };
+            record.checks.insert(name.clone(), check);
             continue;
         }
         // Without a service that runs, nothing reads the files yet.

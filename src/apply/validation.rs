@@ -91,6 +91,12 @@ impl<'a> ValidatedSets<'a> {
         }
     }
 
+    /// The checks that passed on the files as they are now.
+    pub(super) fn passed(&self) -> BTreeSet<&'a str> {
+        let results = self.results.iter().filter(|(_, result)| result.is_ok());
+        results.map(|(name, _)| *name).collect()
+    }
+
     /// Saves the current file. Must be called before a member changes.
     pub(super) fn save_before_change(
         &mut self,

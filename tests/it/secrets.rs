@@ -32,7 +32,8 @@ fn secrets_in_program_output_are_neither_shown_nor_stored() {
     shown.push(app.converge(0));
     // A service that prints it and dies.
     app.publish_commit(
-        ". ./.env; echo \"my token is $TOKEN\"; echo printed by a service; exit 1",
+        ". ./.env; echo \"my token is $TOKEN\"; echo printed by a service; \
+         echo error: no database for $TOKEN; exit 1",
         "200",
         "page",
     );
@@ -81,13 +82,14 @@ fn secrets_in_program_output_are_neither_shown_nor_stored() {
         found.retain(|file| !meant(file) && Path::new(file) != service);
         assert!(found.is_empty(), "{found:?}");
     }
-    // Only root can read what a program printed.
+    // Only root can read what a program printed, but for the line that names the error.
     use std::os::unix::fs::PermissionsExt;
     for file in files_with(&root.join("var"), "printed by a service") {
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{file}: {mode:o}");
     }
     assert!(files_with(&root.join("run"), "printed by a service").is_empty());
+    assert!(!files_with(&root.join("var/lib/trueup/orders"), "no database").is_empty());
     assert!(files_with(&app.sandbox.store, "printed by a service").is_empty());
 }
 
