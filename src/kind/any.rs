@@ -59,6 +59,7 @@ pub(crate) trait AnyResource {
     fn spec(&self) -> &dyn std::any::Any;
     fn subject(&self) -> String;
     fn owned_path(&self) -> Option<PathBuf>;
+    fn removed_path(&self) -> Option<PathBuf>;
     fn set_owned_paths(&mut self, paths: &BTreeSet<PathBuf>);
     fn check_name(&self) -> Option<&str>;
     fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem>;
@@ -111,6 +112,10 @@ impl<K: Kind> AnyResource for TypedResource<K> {
 
     fn owned_path(&self) -> Option<PathBuf> {
         K::owned_path(&self.spec)
+    }
+
+    fn removed_path(&self) -> Option<PathBuf> {
+        K::removed_path(&self.spec)
     }
 
     fn set_owned_paths(&mut self, paths: &BTreeSet<PathBuf>) {

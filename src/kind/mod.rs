@@ -57,6 +57,11 @@ pub(crate) trait Kind: ConformanceProbes + 'static {
         None
     }
 
+    /// The path of a file that the resource removes. No other resource may own it.
+    fn removed_path(_spec: &Self::Spec) -> Option<PathBuf> {
+        None
+    }
+
     /// Learns the paths of all resources of the node, if it has to leave them alone.
     fn set_owned_paths(_spec: &mut Self::Spec, _paths: &BTreeSet<PathBuf>) {}
 

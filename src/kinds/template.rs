@@ -99,6 +99,10 @@ impl Kind for Template {
         Some(spec.path.clone())
     }
 
+    fn removed_path(spec: &TemplateSpec) -> Option<PathBuf> {
+        spec.replaces.clone()
+    }
+
     fn resolve(spec: &mut TemplateSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         super::path_field::validate_path("path", &spec.path)?;
         if let Some(former) = &spec.replaces {

@@ -1,11 +1,11 @@
 //! The catalog: all resources of a node, checked against each other (unique ids, one owner per object).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::check::ConfigCheck;
 use super::draft::Draft;
+use super::path_check::check_unique_paths;
 use super::port_check::check_unique_ports;
 use super::resource::Resource;
 use crate::problem::{Problem, Problems, nearest};
@@ -309,32 +309,6 @@ fn check_required_order(resources: &[Resource], problems: &mut Vec<Problem>) {
                     .field("requires")
                     .hint("resources are applied in the order of the list: put it before this one"),
             );
-        }
-    }
-}
-
-fn check_unique_paths(resources: &[Resource], problems: &mut Vec<Problem>) {
-    let mut owners: HashMap<OsString, &Resource> = HashMap::with_capacity(resources.len());
-    for resource in resources {
-        let Some(path) = resource.body.owned_path() else {
-            continue;
-        };
-        // Normalizes spellings of the same path (`//`, a trailing slash).
-        let path: PathBuf = path.components().collect();
-        if let Some(first) = owners.get(path.as_os_str()) {
-            problems.push(
-                Problem::new(format!(
-                    "{} is already owned by {} ({})",
-                    path.display(),
-                    first.id,
-                    first.at
-                ))
-                .at(&resource.at)
-                .resource(resource.id.clone())
-                .hint("one path belongs to one resource"),
-            );
-        } else {
-            owners.insert(path.into_os_string(), resource);
         }
     }
 }

@@ -21,6 +21,7 @@ mod interpolate;
 mod item_lists;
 mod nodes;
 mod parameters;
+mod path_check;
 mod port_check;
 mod ports;
 #[cfg(test)]

@@ -132,6 +132,21 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "roles/web.yml:2:53: own: requires: expected a list, found the text `own`",
     ),
     (
+        "resources:\n  - file: {path: /b, content: x}\n  - template: {path: /a, source: a.conf, replaces: /b}",
+        "",
+        "roles/web.yml:3:5: template:/a: replaces: /b is owned by file:/b (roles/web.yml:2:5), so nothing may replace it",
+    ),
+    (
+        "resources:\n  - service: {name: shop.socket, proves: {listens: [80]}}",
+        "",
+        "roles/web.yml:2:5: service:shop.socket: proves: a socket of systemd has no process that listens\n  hint: say it of the service that the socket starts",
+    ),
+    (
+        "resources:\n  - file: {path: /a, content: x, check: nginx}\nchecks: {nginx: {run: [nginx, -t], covers: [conf.d]}}",
+        "",
+        "roles/web.yml:3:17: covers: expected absolute paths, found `conf.d`",
+    ),
+    (
         "resources:\n  - file: {path: /a, content: x, check: ngnix}\nchecks: {nginx: [nginx, -t]}",
         "",
         "roles/web.yml:2:5: file:/a: check: no role of this node has a check `ngnix`\n  hint: did you mean `nginx`?",
