@@ -181,9 +181,15 @@ impl RecordPublisher<'_> {
         }
         let condition = WriteCondition::Matches(&etag);
         let body = record.to_json();
+        // If trueup is killed during the request, the next pass has to write again whatever the record says.
+        last.uncertain = true;
+        if last.save(self.host).is_err() {
+            return false;
+        }
         match self.store.put_within(limit, &last.key, &body, condition) {
             Ok(PutOutcome::Written(etag)) => {
                 last.record = record;
+                last.uncertain = false;
                 last.at = self.host.clock.now();
                 let _ = self.finish_write(Some(&last), &last, &etag);
                 last.etag = Some(etag);
@@ -192,8 +198,6 @@ impl RecordPublisher<'_> {
             Ok(PutOutcome::Conflict) => false,
             Err(error) => {
                 tracing::debug!("the progress of this pass is not published: {error}");
-                last.uncertain = true;
-                let _ = last.save(self.host);
                 false
             }
         }

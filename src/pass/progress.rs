@@ -130,15 +130,17 @@ impl<'a> Progress<'a> {
         self.publish(&pass, None);
     }
 
-    /// Whether the record of before shows the app on the same trial. A release that has none to go back to stays on trial,
-    /// and each pass would write that twice.
+    /// Whether the record of before shows the app on the same trial, or that the same release failed. A release that has
+    /// none to go back to stays on trial, and a failed one is tried again: each pass would write that several times.
     fn is_known(&self, app: DeployedApp<'_>, phase: &Phase) -> bool {
         let before = self.before.as_ref();
         let before = before.and_then(|record| record.apps.get(&app.spec.app));
         before.is_some_and(|before| {
             let now = self.record(app, phase);
-            before.state == ServingState::OnTrial
-                && now.state == ServingState::OnTrial
+            let has_failed = matches!(before.outcome, Some(Exit::Failed | Exit::RolledBack));
+            let is_on_trial =
+                before.state == ServingState::OnTrial && now.state == ServingState::OnTrial;
+            (has_failed || is_on_trial)
                 && (&before.actual, &before.wanted) == (&now.actual, &now.wanted)
         })
     }
