@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::sanitize_line;
 use crate::desired::Sha;
 use crate::exit::Exit;
+use crate::printable::without_numbers;
 use crate::settings::{is_name, non_host_reason};
 
 /// Format version.
@@ -224,11 +225,18 @@ impl NodeRecord {
             + reason(&self.last_pass.why)
     }
 
-    /// Compares everything but the time of the last pass.
+    /// Compares everything but the time of the last pass and the numbers in reasons.
     pub(crate) fn same_content(&self, other: &NodeRecord) -> bool {
-        let mut same_time = other.clone();
-        same_time.last_pass.at = self.last_pass.at;
-        *self == same_time
+        let comparable = |record: &NodeRecord| {
+            let mut record = record.clone();
+            record.last_pass.at = self.last_pass.at;
+            let whys = record.apps.values_mut().map(|app| &mut app.why);
+            for why in whys.chain([&mut record.last_pass.why]) {
+                *why = why.as_deref().map(without_numbers);
+            }
+            record
+        };
+        *self == *other || comparable(self) == comparable(other)
     }
 }
 

@@ -64,13 +64,13 @@ impl<'a> History<'a> {
         };
         let in_one_line = |report: &Report| -> Vec<ResourceReport> {
             let rows = report.resources.iter();
-            rows.map(ResourceReport::without_output).collect()
+            rows.map(ResourceReport::comparable).collect()
         };
         let lasting = |report: &Report| -> Vec<ResourceReport> {
             let rows = report.resources.iter();
             let rows =
                 rows.filter(|row| row.status != ResourceStatus::Changed && row.paid.is_empty());
-            rows.map(ResourceReport::without_output).collect()
+            rows.map(ResourceReport::comparable).collect()
         };
         let maintenance = |report: &Report| -> Vec<String> {
             let lines = report.apps.iter().filter_map(AppReport::maintenance_line);

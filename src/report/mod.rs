@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::digest;
 use crate::exit::Exit;
 use crate::owed::Obligation;
+use crate::printable::without_numbers;
 use crate::resource::{Change, one_line};
 
 pub(crate) use app_state::AppState;
@@ -164,10 +165,14 @@ pub(crate) struct Staleness {
 }
 
 impl ResourceReport {
-    /// With its reason in one line: what a program prints besides may differ each time.
-    fn without_output(&self) -> ResourceReport {
+    /// With its reason in one line and without numbers: what a program prints besides, and the ids and times there, may differ
+    /// each time.
+    fn comparable(&self) -> ResourceReport {
         ResourceReport {
-            why: self.why.as_deref().map(one_line),
+            why: self
+                .why
+                .as_deref()
+                .map(|why| without_numbers(&one_line(why))),
             ..self.clone()
         }
     }
@@ -187,10 +192,16 @@ impl Report {
     /// Identifies the outcome with all of its reasons: the same while nothing changes.
     pub(crate) fn state_digest(&self) -> String {
         let rows = self.resources.iter();
-        let rows = rows.map(ResourceReport::without_output);
+        let rows = rows.map(ResourceReport::comparable);
         let rows: Vec<_> = rows.map(|row| (row.id, row.status, row.why)).collect();
         let stale = self.stale.as_ref().map(|stale| &stale.why);
-        let rest = (&self.refused, stale, &self.kept_lists, &self.publish_error);
+        let rest = (
+            &self.refused,
+            stale,
+            &self.kept_lists,
+            &self.publish_error,
+            &self.warnings,
+        );
         digest(format!("{:?}", (self.outcome, rows, rest)).as_bytes())
     }
 

@@ -49,11 +49,13 @@ const TELLING: [&str; 22] = [
 ];
 
 /// Words of lines that say nothing new, in lower case: npm's pointer to its log, summaries that follow the error.
-const EMPTY: [&str; 9] = [
+const EMPTY: [&str; 11] = [
     "a complete log of this run",
     "npm err! code",
     "npm error code",
     "loading failure!",
+    "failed to load worker",
+    "current worker (",
     "some protocols failed to start their listeners",
     "still could not bind()",
     "test failed",
