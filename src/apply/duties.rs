@@ -92,7 +92,7 @@ impl<'a> Applier<'a> {
     /// [`Applier::perform`] as a part of a pass, which reports it.
     pub(super) fn perform_recorded(
         &mut self,
-        resource: &Resource,
+        resource: &'a Resource,
         obligation: Obligation,
     ) -> Result<Vec<Duty>, Failure> {
         let result = self.perform(resource, &obligation);
@@ -104,22 +104,20 @@ impl<'a> Applier<'a> {
         result
     }
 
-    /// Records that a reload is owed until it is known to have succeeded. Without it, the time of a reload that failed, or
-    /// that trueup did not live to see the end of, would count as that of one that succeeded.
-    fn mark_owed(&self, resource: &Resource, obligation: &Obligation) -> Result<(), RootError> {
-        let Some(mut record) = self.records.read(&resource.id) else {
-            return Ok(());
-        };
-        for cause in &obligation.causes {
-            record.mark_owed(obligation.duty, cause);
-        }
-        self.records.write(&resource.id, &record)
+    /// Records that a reload is owed until it is known to have succeeded.
+    fn record_unproven_reload(&mut self, resource: &'a Resource) -> Result<(), RootError> {
+        let run = self.view.run(resource);
+        let record = self.records.read(&resource.id);
+        let (triggers, stamps) = (&resource.triggers, &self.view.stamps);
+        let marked =
+            owed::record_of_unproven_reload(record.as_ref(), run.as_ref(), triggers, stamps);
+        self.records.write(&resource.id, &marked)
     }
 
     /// Restarts, reloads or runs a resource on the host; returns the duties that are done by it.
     pub(super) fn perform(
         &mut self,
-        resource: &Resource,
+        resource: &'a Resource,
         obligation: &Obligation,
     ) -> Result<Vec<Duty>, Failure> {
         (self.on_event)(Event::DutyStarted {
@@ -127,7 +125,7 @@ impl<'a> Applier<'a> {
             obligation,
         });
         if obligation.duty == Duty::Reload {
-            self.mark_owed(resource, obligation)?;
+            self.record_unproven_reload(resource)?;
         }
         let result = resource.fulfill(obligation.duty, self.host);
         self.view.forget();

@@ -158,7 +158,7 @@ impl<'a> Applier<'a> {
     /// No check of other files prevents that: the processes of the bad release must not stay.
     fn restart_dependent(
         &mut self,
-        dependent: &Resource,
+        dependent: &'a Resource,
         restored: &Resource,
     ) -> (Vec<Duty>, Option<Failure>) {
         self.result_mut(dependent).owed.clear();

@@ -38,14 +38,29 @@ impl RunRecord {
     /// Invalidates the recorded fingerprint: the duty is due until trueup fulfills it or the service is restarted. A
     /// reload by anybody else does not fulfill it: nothing proves that it succeeded.
     pub(crate) fn mark_owed(&mut self, duty: Duty, id: &str) {
-        if let Some(with) = self
-            .fingerprints
-            .get_mut(&duty)
-            .and_then(|with| with.get_mut(id))
-        {
-            OWED.clone_into(with);
+        let with = self.fingerprints.entry(duty).or_default();
+        with.insert(id.to_owned(), OWED.to_owned());
+    }
+}
+
+/// The record while a reload is made that nothing has proven yet: all that is due stays due until then, also if trueup is
+/// killed. Without it, the time of a reload that failed would count as that of one that succeeded.
+pub(crate) fn record_of_unproven_reload(
+    record: Option<&RunRecord>,
+    run: Option<&ServiceRun>,
+    triggers: &[Trigger],
+    stamps: &Stamps,
+) -> RunRecord {
+    let due = due_obligations(record, run, triggers, stamps);
+    // The marks are about the run that is to be reloaded, whichever the record was about.
+    let duties = [Duty::Restart, Duty::Reload];
+    let mut marked = updated_record(record, run, triggers, stamps, &duties);
+    for obligation in due {
+        for cause in &obligation.causes {
+            marked.mark_owed(obligation.duty, cause);
         }
     }
+    marked
 }
 
 /// In the place of a fingerprint, which is never a word.

@@ -302,3 +302,43 @@ fn reload_that_did_not_succeed_stays_owed_whoever_reloads_next() {
     );
     assert!(!due(&done, &reloaded));
 }
+
+#[test]
+fn failed_reload_stays_owed_whatever_the_record_was_about() {
+    let triggers = vec![Trigger {
+        duty: Duty::Reload,
+        on: vec!["conf".into()],
+    }];
+    let of_another_run =
+        updated_record(None, Some(&run("a", 1)), &triggers, &stamps("one", 0), &[]);
+    let b = run("b", 10);
+    let of_another_run = updated_record(
+        Some(&of_another_run),
+        Some(&b),
+        &triggers,
+        &stamps("drift", 11),
+        &[],
+    );
+    let now = stamps("two", 12);
+    let without_the_file = updated_record(None, Some(&b), &triggers, &now, &[]);
+    for record in [of_another_run, without_the_file] {
+        assert!(!due_obligations(Some(&record), Some(&b), &triggers, &now).is_empty());
+        let marked = record_of_unproven_reload(Some(&record), Some(&b), &triggers, &now);
+        // It failed; systemd notes its time all the same.
+        let reloaded = ServiceRun {
+            reloaded_at: Some(at(13)),
+            reload_id: Some("x".into()),
+            ..run("b", 10)
+        };
+        let due = due_obligations(Some(&marked), Some(&reloaded), &triggers, &now);
+        assert_eq!(due.len(), 1, "{marked:?}");
+        let done = updated_record(
+            Some(&marked),
+            Some(&reloaded),
+            &triggers,
+            &now,
+            &[Duty::Reload],
+        );
+        assert!(due_obligations(Some(&done), Some(&reloaded), &triggers, &now).is_empty());
+    }
+}

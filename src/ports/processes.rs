@@ -57,8 +57,16 @@ pub(crate) fn process_tree(main: u32) -> Option<Vec<Process>> {
 
 /// The children of a process that run, each with the time of its start in ticks since boot: ids are reused.
 pub(crate) fn child_runs(main: u32) -> Vec<(u32, u64)> {
-    let children = pids().filter(|pid| parent_of(*pid) == Some(main));
-    let runs = children.filter_map(|pid| {
+    // The kernel's own list, where it keeps one.
+    let listed = std::fs::read_to_string(format!("/proc/{main}/task/{main}/children"));
+    let children: Vec<u32> = match listed {
+        Ok(list) => list
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect(),
+        Err(_) => pids().filter(|pid| parent_of(*pid) == Some(main)).collect(),
+    };
+    let runs = children.into_iter().filter_map(|pid| {
         let run = LiveProcess::find(i32::try_from(pid).ok()?)?;
         Some((pid, run.start_time))
     });

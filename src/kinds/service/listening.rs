@@ -18,7 +18,8 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Waits until the service listens on all of its ports.
+/// Waits until the service listens on all of its ports, for a limited time. Whether it does is part of its state: a start or
+/// reload that succeeded is not repeated because of it, which would be so in each pass.
 pub(super) fn wait(
     services: &dyn Services,
     name: &str,
@@ -26,21 +27,14 @@ pub(super) fn wait(
     host: &Host,
 ) -> Result<(), Failure> {
     let started = host.clock.monotonic_now();
-    loop {
-        match check(services, name, ports)? {
-            Ok(()) => return Ok(()),
-            Err(failure)
-                if host.clock.monotonic_now() - started >= LISTEN_TIMEOUT || host.stop.is_set() =>
-            {
-                let log = services.log_tail(name);
-                return Err(match log.is_empty() {
-                    true => failure,
-                    false => failure.with_log_tail(&log.join("\n")),
-                });
-            }
-            Err(_) => std::thread::sleep(POLL_INTERVAL),
+    while check(services, name, ports)?.is_err() {
+        let waited = host.clock.monotonic_now() - started;
+        if waited >= LISTEN_TIMEOUT || host.stop.is_set() {
+            break;
         }
+        std::thread::sleep(POLL_INTERVAL);
     }
+    Ok(())
 }
 
 /// Whether the service listens on all of its ports now. The outer `Err`: that cannot be seen.

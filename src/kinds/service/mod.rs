@@ -10,9 +10,10 @@ mod state;
 use crate::kind::{self, Condition, Diff, Kind, ServiceCondition, Triggered};
 use crate::ports::Host;
 use crate::ports::services::{ActiveState, EnabledState, ServiceStatus};
+use crate::problem::Problem;
 use crate::resource::{
-    ApplyOutcome, Change, Duty, Failure, FieldChange, FieldValue, ServiceRun, Trigger, Verb,
-    Withheld,
+    ApplyOutcome, Change, Duty, Failure, FieldChange, FieldValue, ResolveInputs, ServiceRun,
+    Trigger, Verb, Withheld,
 };
 use spec::service_manager;
 use state::ServiceState;
@@ -43,6 +44,16 @@ impl Kind for Service {
 
     fn subject(spec: &ServiceSpec) -> String {
         spec.name.clone()
+    }
+
+    fn resolve(spec: &mut ServiceSpec, _inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+        if spec.name.ends_with(".socket") && !spec.proves.listens.is_empty() {
+            let problem = Problem::new("a socket of systemd has no process that listens");
+            return Err(problem
+                .field("proves")
+                .hint("say it of the service that the socket starts"));
+        }
+        Ok(())
     }
 
     fn inspect(spec: &ServiceSpec, host: &Host) -> Result<ServiceState, Failure> {

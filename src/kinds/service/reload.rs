@@ -12,11 +12,38 @@ use crate::ports::services::Services;
 use crate::ports::{Host, processes};
 use crate::resource::Failure;
 
-/// Programs that load a configuration into new worker processes, by the name of their main process.
-const PROGRAMS_WITH_WORKERS: [&str; 2] = ["nginx", "haproxy"];
+/// Programs that load a configuration into new worker processes.
+#[derive(Debug, Clone, Copy)]
+enum Program {
+    /// The main process loads it, and starts workers only if it can.
+    Nginx,
+    /// Since 3.1 the new worker loads it, and ends if it cannot.
+    Haproxy,
+}
 
-/// How long a program may take to load its configuration.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+impl Program {
+    /// By the name of the main process.
+    fn of(main: u32) -> Option<Program> {
+        match processes::program_name(main)?.as_str() {
+            "nginx" => Some(Program::Nginx),
+            "haproxy" => Some(Program::Haproxy),
+            _ => None,
+        }
+    }
+
+    /// How long a new worker has to live to count. `reloading`: the service manager's signal, which comes a moment after
+    /// that of a worker.
+    fn worker_trial(self, reloading: Option<bool>) -> Duration {
+        match (self, reloading) {
+            (Program::Nginx, _) => Duration::ZERO,
+            (Program::Haproxy, Some(_)) => Duration::from_millis(500),
+            (Program::Haproxy, None) => GRACE,
+        }
+    }
+}
+
+/// How long a program may take to load its configuration: thousands of certificates, or a slow name server.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long after the end of a load that was signalled, or after an error in its log, new workers may still come. nginx
 /// tries for 2.5 s to bind a port.
@@ -42,6 +69,7 @@ pub(super) fn reload(services: &dyn Services, name: &str, host: &Host) -> Result
 /// The worker processes before a reload.
 struct Workers {
     main: u32,
+    program: Program,
     runs: Vec<(u32, u64)>,
     /// What the program prints of errors, if that is a file, and its size before the reload.
     log: Option<(File, u64)>,
@@ -50,16 +78,18 @@ struct Workers {
 impl Workers {
     /// `None`: the program is not known to have workers.
     fn of(main: u32) -> Option<Workers> {
-        let name = processes::program_name(main)?;
-        if !PROGRAMS_WITH_WORKERS.contains(&name.as_str()) {
-            return None;
-        }
+        let program = Program::of(main)?;
         let runs = processes::child_runs(main);
         let log = processes::open_stderr_file(main)
             .and_then(|file| Some((file.metadata().ok()?.len(), file)))
             .map(|(size, file)| (file, size));
         // A main process without workers does the work itself.
-        (!runs.is_empty()).then_some(Workers { main, runs, log })
+        (!runs.is_empty()).then_some(Workers {
+            main,
+            program,
+            runs,
+            log,
+        })
     }
 
     fn wait_for_successors(
@@ -69,27 +99,44 @@ impl Workers {
         host: &Host,
     ) -> Result<(), Failure> {
         let started = host.clock.monotonic_now();
-        let mut idle_since = None;
+        let (mut idle_since, mut new_since) = (None, None);
         loop {
+            // Before the state: a new worker that cannot load its configuration ends before the end of the reload is
+            // signalled.
+            let runs = processes::child_runs(self.main);
+            let is_new = |run: &&(u32, u64)| !self.runs.contains(run);
+            let newest = runs.iter().filter(is_new).max_by_key(|run| run.1).copied();
             let status = services.status(name)?;
-            let main = status.main_pid.unwrap_or(self.main);
-            let runs = processes::child_runs(main);
-            if main != self.main || runs.iter().any(|run| !self.runs.contains(run)) {
+            let now = host.clock.monotonic_now();
+            if status.main_pid.is_some_and(|main| main != self.main) {
+                return Ok(());
+            }
+            new_since = match (newest, new_since) {
+                (Some(run), Some((known, since))) if run == known => Some((run, since)),
+                (Some(run), _) => Some((run, now)),
+                (None, _) => None,
+            };
+            let is_loading = status.reloading == Some(true);
+            let trial = self.program.worker_trial(status.reloading);
+            if !is_loading && new_since.is_some_and(|(_, since)| now - since >= trial) {
                 return Ok(());
             }
             let errors = self.errors();
             // A program that gives no signal still loads until it says what is wrong.
-            let is_idle = match status.reloading {
-                Some(reloading) => !reloading,
-                None => !errors.is_empty(),
-            };
-            let now = host.clock.monotonic_now();
+            let is_idle = newest.is_none()
+                && match status.reloading {
+                    Some(reloading) => !reloading,
+                    None => !errors.is_empty(),
+                };
             idle_since = match is_idle {
                 true => idle_since.or(Some(now)),
                 false => None,
             };
+            if host.stop.is_set() {
+                return Err(Failure::stopped());
+            }
             let gave_up = idle_since.is_some_and(|since| now - since >= GRACE);
-            if gave_up || now - started >= LOAD_TIMEOUT || host.stop.is_set() {
+            if gave_up || now - started >= LOAD_TIMEOUT {
                 let errors = match errors.is_empty() {
                     true => services.log_tail(name),
                     false => errors,
@@ -113,10 +160,14 @@ impl Workers {
         }
         let text = String::from_utf8_lossy(&text);
         // DATE TIME [LEVEL] PROCESS#THREAD: TEXT
-        let mark = format!(" {main}#", main = self.main);
+        let mark = format!("{}#", self.main);
         let is_error = |line: &&str| {
-            let level = line.split_whitespace().nth(2);
-            line.contains(&mark) && matches!(level, Some("[emerg]" | "[alert]" | "[crit]"))
+            let mut words = line.split_whitespace().skip(2);
+            let is_severe = matches!(words.next(), Some("[emerg]" | "[alert]" | "[crit]"));
+            is_severe
+                && words
+                    .next()
+                    .is_some_and(|process| process.starts_with(&mark))
         };
         // Without the time: a failure that says the same as before is no news.
         let without_time = |line: &str| line.splitn(3, ' ').last().unwrap_or(line).to_owned();

@@ -54,7 +54,8 @@ impl ServiceState {
                 _ => None,
             };
             let crashed = status.active == ActiveState::Starting && status.restarts > 0;
-            let log_tail = match crashed && spec.running == Some(true) {
+            let is_wrong = crashed || not_listening.is_some();
+            let log_tail = match is_wrong && spec.running == Some(true) {
                 true => service_manager(spec, host).log_tail(&spec.name),
                 false => Vec::new(),
             };
@@ -101,6 +102,8 @@ impl ServiceState {
         }
         let restarts = self.status.restarts;
         let why = self.status.last_failure.as_ref();
+        // What it printed says more, and systemd forgets this when it starts it again.
+        let why = why.filter(|_| self.log_tail.is_empty());
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         let symptom = match self.status.active {
             _ if spec.running != Some(true) => return None,
@@ -109,7 +112,13 @@ impl ServiceState {
             ActiveState::Running if restarts > 1 && self.recently_started => {
                 "crashed more than once, the last time less than 5 minutes ago"
             }
-            _ => return self.not_listening.clone(),
+            _ => {
+                let failure = self.not_listening.clone()?;
+                return Some(match self.log_tail.is_empty() {
+                    true => failure,
+                    false => failure.with_log_tail(&self.log_tail.join("\n")),
+                });
+            }
         };
         let hint = format!(
             "see `journalctl -u {name}`; it counts as healthy after {} minutes without a crash",

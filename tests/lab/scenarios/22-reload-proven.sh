@@ -69,6 +69,18 @@ settings site '{port: 8004}'
 check "the pass after one that was killed in a reload" on web trueup converge
 same "reloads again" 200 "$(answers 8004)"
 
+on web sed -i 's/running: true, reload_on/running: true, proves: {listens: [8999]}, reload_on/' /etc/trueup/roles/site.yml
+settings site '{port: 8005}'
+before=$(reloads nginx)
+code "a service that does not listen where it should fails after its reload" 1 on web trueup converge
+has "with the port" "nginx does not listen on port 8999" "$output"
+same "it was reloaded" $((before + 1)) "$(reloads nginx)"
+for again in one two; do code "pass $again after that fails as well" 1 on web trueup converge; done
+same "and reloads nothing" $((before + 1)) "$(reloads nginx)"
+on web sed -i 's/ proves: {listens: .8999.},//' /etc/trueup/roles/site.yml
+settings site '{port: 8004}'
+check "without the wrong port all is well" on web trueup converge
+
 check_runs() { on web sh -c 'cat /root/checks 2>/dev/null | wc -l'; }
 on web sh -c 'printf "%s\n" "#!/bin/sh" "echo run >>/root/checks" "exec nginx -t" >/usr/local/sbin/count-nginx-t; chmod 755 /usr/local/sbin/count-nginx-t'
 on web sed -i 's/checks: .*/checks: {nginx: {run: [count-nginx-t], covers: [\/etc\/nginx\/conf.d]}}/' /etc/trueup/roles/site.yml
