@@ -45,11 +45,12 @@ struct LastCheck {
 pub(crate) type FailingChecks = BTreeMap<String, Failure>;
 
 /// Runs the checks whose files have changed or that failed before, and returns those that fail. `passed`: the checks that
-/// this pass has just run, and that passed.
+/// this pass has just run, and that passed; `has_run`: this pass has run the failing ones before.
 pub(crate) fn check_covered_files(
     catalog: &Catalog,
     host: &Host,
     passed: &BTreeSet<&str>,
+    has_run: bool,
 ) -> Result<FailingChecks, RootError> {
     let before = load(host);
     let mut record = CheckRecord {
@@ -79,11 +80,15 @@ pub(crate) fn check_covered_files(
         let Some(user) = user_of(name, catalog, host) else {
             continue;
         };
-        let failure = match run_check(&check.run, host) {
-            Ok(()) => None,
-            // A package that is not installed yet brings it.
-            Err(failure) if failure.program_missing => continue,
-            Err(failure) => Some(failure.message),
+        let known = last.filter(|last| has_run && last.files == files);
+        let failure = match known.and_then(|last| last.failure.clone()) {
+            Some(failure) => Some(failure),
+            None => match run_check(&check.run, host) {
+                Ok(()) => None,
+                // A package that is not installed yet brings it.
+                Err(failure) if failure.program_missing => continue,
+                Err(failure) => Some(failure.message),
+            },
         };
         if let Some(why) = &failure {
             failing.insert(user.id.clone(), describe(name, why));

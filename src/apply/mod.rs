@@ -118,7 +118,7 @@ pub(crate) fn apply(
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
         applier.finish_trial(resource)?;
     }
-    let failing = check_covered_files(catalog, host, &applier.validation.passed())?;
+    let failing = check_covered_files(catalog, host, &applier.validation.passed(), true)?;
     for resource in &resources {
         applier.fail_if_unhealthy(resource, failing.get(&resource.id));
     }
@@ -346,7 +346,7 @@ impl<'a> Applier<'a> {
     fn fail_if_unhealthy(&mut self, resource: &'a Resource, failing_check: Option<&Failure>) {
         let entry = self.result_mut(resource);
         let is_unchanged = matches!(entry.result, ResourceResult::Unchanged);
-        if !is_unchanged || !entry.fulfilled.is_empty() || !entry.owed.is_empty() {
+        if !is_unchanged || !entry.owed.is_empty() {
             return;
         }
         if let Some(failure) = failing_check {

@@ -70,7 +70,8 @@ pub(super) fn run(mut command: Command) -> Result<CompletedCommand, ExecError> {
     let oom_kills_before = exit::oom_kills();
     let mut reader = OutputReader::new(reader, log, observer).map_err(failed)?;
     let mut exit_reason = wait_for_exit(&mut process, &mut reader, &deadline).map_err(failed)?;
-    if exit_reason.is_kill() && exit::oom_kills() > oom_kills_before {
+    let oom_kills = exit::oom_kills();
+    if exit_reason.is_kill() && oom_kills_before.is_some() && oom_kills > oom_kills_before {
         exit_reason = ExitReason::OutOfMemory;
     }
     Ok(CompletedCommand {
