@@ -11,7 +11,8 @@ log=/srv/www/shop/shared/log
 # Records each start and each end of a worker with the version that it runs, and the answer of the app at that time.
 cat >bin/worker <<'END'
 #!/bin/sh
-note() { echo "$1 $TRUEUP_PROCESS.$TRUEUP_INSTANCE $(cat VERSION) $(curl -s http://127.0.0.1:3000/ | sed -n 's/^version //p')" >>log/workers; }
+version=$(cat VERSION)          # a child that begins at the end may be ended with the worker
+note() { echo "$1 $TRUEUP_PROCESS.$TRUEUP_INSTANCE $version $(curl -s http://127.0.0.1:3000/ | sed -n 's/^version //p')" >>log/workers; }
 trap 'echo quiet >>log/quiet' TSTP
 trap 'note end; exit 0' TERM
 note start
