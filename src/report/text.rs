@@ -1,7 +1,5 @@
 //! Reports as text: colour at a terminal, plain text in a pipe, the same words in both.
 
-use std::borrow::Cow;
-
 use anstyle::{AnsiColor, Style};
 use similar::TextDiff;
 
@@ -59,18 +57,13 @@ pub(crate) fn change_line(paint: Paint, id: &str, change: &Change) -> String {
         .iter()
         .map(|field| match (&field.from, &field.to) {
             (FieldValue::Absent, FieldValue::Value(to)) => {
-                format!("{} {}", field.field, short_value(to))
+                format!("{} {}", field.field, short_sha(to))
             }
             (FieldValue::Value(from), FieldValue::Value(to)) => {
-                format!(
-                    "{} {} -> {}",
-                    field.field,
-                    short_value(from),
-                    short_value(to)
-                )
+                format!("{} {} -> {}", field.field, short_sha(from), short_sha(to))
             }
             (FieldValue::Value(from), FieldValue::Absent) => {
-                format!("{} {}", field.field, short_value(from))
+                format!("{} {}", field.field, short_sha(from))
             }
             (_, FieldValue::Unknown(until)) => format!("{} unknown until {until}", field.field),
             (_, FieldValue::Text(_)) | (FieldValue::Text(_), _) => field.field.to_string(),
@@ -100,16 +93,10 @@ pub(crate) fn waiting_lines(paint: Paint, id: &str, change: &Change, why: &str) 
     format!("{line}\n  {}: {why}", paint.changed("waiting"))
 }
 
-/// Shortens a sha, and a text that would fill lines.
-fn short_value(value: &str) -> Cow<'_, str> {
-    const MAX_CHARS: usize = 100;
-    let is_sha = value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let end = value.char_indices().nth(MAX_CHARS).map(|(end, _)| end);
-    match end {
-        _ if is_sha => Cow::Borrowed(&value[..7]),
-        Some(end) => Cow::Owned(format!("{}…", &value[..end])),
-        None => Cow::Borrowed(value),
-    }
+/// Shortens a sha; returns any other value unchanged.
+fn short_sha(value: &str) -> &str {
+    let sha = value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if sha { &value[..7] } else { value }
 }
 
 /// The texts of a change as indented unified diffs.

@@ -162,8 +162,10 @@ fn print_resources(status: &StatusReport, output: &Output) {
             output.print_line(waiting_lines(paint, &row.id, change, why));
             continue;
         }
-        if let Some(change) = &row.change {
-            output.print_line(change_line(paint, &row.id, change));
+        if let Some(mut change) = row.change.clone() {
+            // The app's own lines say why.
+            change.fields.retain(|field| field.field != "quarantine");
+            output.print_line(change_line(paint, &row.id, &change));
         }
         if let Some(why) = &row.why {
             output.print_line(format!("{} {}: {why}", paint.bad("!"), row.id));
