@@ -12,6 +12,19 @@ pub(crate) fn stderr_is_journal() -> bool {
     is_journal("/proc/self/fd/2")
 }
 
+/// The unit of systemd that this process runs in. For the messages to the journal: it looks up the unit of a sender only when it
+/// reads the message, and finds none if the process has ended by then, as after a pass that takes 50 ms.
+pub(crate) fn own_unit() -> Option<String> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    unit_in(&groups).map(str::to_owned)
+}
+
+/// The innermost service in the list of control groups, `ID:CONTROLLERS:PATH` each.
+fn unit_in(groups: &str) -> Option<&str> {
+    let mut paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.find_map(|path| path.rsplit('/').find(|name| name.ends_with(".service")))
+}
+
 /// Compares the stream with the one that systemd names in the environment. The variable alone proves nothing:
 /// processes with another output inherit it, a shell in a desktop's terminal for example.
 fn is_journal(stream: &str) -> bool {
@@ -29,6 +42,16 @@ fn is_named_stream(named: &str, device: u64, inode: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unit_is_the_innermost_service_of_the_control_group() {
+        let unified = "0::/system.slice/trueup.service\n";
+        assert_eq!(unit_in(unified), Some("trueup.service"));
+        let nested = "0::/user.slice/user@0.service/app.slice/x.service/sub\n";
+        assert_eq!(unit_in(nested), Some("x.service"));
+        assert_eq!(unit_in("0::/user.slice/session-1.scope\n"), None);
+        assert_eq!(unit_in(""), None);
+    }
 
     #[test]
     fn only_the_stream_named_by_systemd_is_the_journal() {

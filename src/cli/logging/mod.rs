@@ -72,7 +72,11 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
         LogFormat::Journal => match tracing_journald::layer() {
             Ok(layer) => {
                 journalled = true;
-                sanitize::SanitizeLayer(layer.with_field_prefix(Some("TRUEUP".into()))).boxed()
+                // `journalctl -u` shows what root says about a unit in this field.
+                let unit = journal::own_unit();
+                let unit = unit.iter().map(|unit| ("OBJECT_SYSTEMD_UNIT", unit));
+                let layer = layer.with_field_prefix(Some("TRUEUP".into()));
+                sanitize::SanitizeLayer(layer.with_custom_fields(unit)).boxed()
             }
             Err(_) => text(),
         },

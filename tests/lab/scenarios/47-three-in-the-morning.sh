@@ -50,6 +50,9 @@ pass web
 wait_for 20 "a visitor gets it" page_has web "version good"
 pass lb
 code "status is that of a converged host" 0 on web trueup status
+# Not from the sender's control group: the journal may read a message after its sender has ended.
+unit=$(on web journalctl -q -o json -n 1 _COMM=trueup | sed -n 's/.*"OBJECT_SYSTEMD_UNIT":"\([^"]*\)".*/\1/p')
+same "each message names the unit that it is about" trueup.service "$unit"
 if [ -n "${LONG:-}" ]; then
   pass() { :; }
   for each in web lb; do on "$each" systemctl -q enable --now trueup.timer; done
