@@ -151,3 +151,36 @@ pub(super) fn print_text_report(session: &Session, report: &Report, output: &Out
     }
     output.print_line(summary_line(paint, report));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_with_equal_failures_are_printed_together_and_right_ones_not() {
+        let row = |id: &str, status, why: Option<&str>| ResourceReport {
+            id: id.into(),
+            kind: "file".into(),
+            status,
+            change: None,
+            why: why.map(str::to_owned),
+            hint: None,
+            paid: Vec::new(),
+            owed: Vec::new(),
+        };
+        let rows = [
+            row("a", ResourceStatus::Failed, Some("no space")),
+            row("b", ResourceStatus::Right, None),
+            row("c", ResourceStatus::Skipped, Some("no space")),
+            row("d", ResourceStatus::Failed, Some("no space")),
+            row("e", ResourceStatus::Failed, None),
+            row("f", ResourceStatus::Failed, None),
+        ];
+        let groups = equal_results(&rows).into_iter().map(|group| {
+            let ids: Vec<&str> = group.iter().map(|row| row.id.as_str()).collect();
+            ids.join(" ")
+        });
+        let groups: Vec<String> = groups.collect();
+        assert_eq!(groups, ["a d", "c", "e", "f"]);
+    }
+}
