@@ -46,3 +46,34 @@ impl RolePorts {
         ports.map(|(name, (port, _))| (name, port)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::catalog;
+
+    #[test]
+    fn one_name_for_two_ports_is_refused_with_both_roles() {
+        let with = |port: &str| {
+            let other = format!("ports: {{http: {port}}}\nresources: []\n");
+            catalog(
+                "include: [other]\nports: {http: 80, metrics: 9100}\nresources: []\n",
+                "",
+                &[("roles/other.yml", &other)],
+            )
+        };
+        let error = with("8080").err().unwrap();
+        for part in [
+            "roles/web.yml:2:9",
+            "ports.http",
+            "is 80 in the role `web`, and 8080 in the role `other`",
+            "rename one of them",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        // Equal or empty ports do not conflict.
+        for port in ["80", "\"\""] {
+            let ports = with(port).unwrap().ports;
+            assert_eq!((ports["http"], ports["metrics"]), (80, 9100));
+        }
+    }
+}
