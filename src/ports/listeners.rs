@@ -26,19 +26,21 @@ impl Listener {
     /// The process that holds it, and the name that the process gives itself, if visible: only root can see
     /// the open files of other users' processes.
     pub(crate) fn process(&self) -> Option<(u32, String)> {
-        let pid = processes::pids().find(|pid| self.is_held_by(*pid))?;
+        let pid = processes::pids().find(|pid| self.is_held_by(*pid) == Some(true))?;
         Some((pid, processes::program_name(pid)?))
     }
 
-    /// Whether the process has the socket open. Stops at the first match: a server opens its listening sockets before
-    /// its connections, and the kernel lists them in the order of their numbers.
-    pub(crate) fn is_held_by(&self, pid: u32) -> bool {
+    /// Whether the process has the socket open; `None`: only root and its own user can see that. Stops at the first match: a
+    /// server opens its listening sockets before its connections, and the kernel lists them in the order of their numbers.
+    pub(crate) fn is_held_by(&self, pid: u32) -> Option<bool> {
         let name = format!("socket:[{}]", self.inode);
-        let files = fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten();
+        let files = match fs::read_dir(format!("/proc/{pid}/fd")) {
+            Ok(files) => files,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return None,
+            Err(_) => return Some(false),
+        };
         let mut links = files.flatten().map(|file| fs::read_link(file.path()));
-        links.any(|link| link.is_ok_and(|link| link.as_os_str() == name.as_str()))
+        Some(links.any(|link| link.is_ok_and(|link| link.as_os_str() == name.as_str())))
     }
 }
 

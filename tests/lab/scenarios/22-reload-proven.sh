@@ -106,6 +106,7 @@ on web systemctl stop nginx
 balancer 8011
 check "haproxy serves" on web trueup converge
 same "on port 8011, where no backend is ready" 503 "$(answers 8011)"
+code "a user who may not see who listens gets no failure from it" 0 on web setpriv --reuid 65534 --regid 65534 --clear-groups trueup status
 holder 8012
 balancer 8012
 code "a reload that haproxy cannot do fails" 1 on web trueup converge
