@@ -44,13 +44,12 @@ struct LastCheck {
 /// Failures by the id of the resource that they concern.
 pub(crate) type FailingChecks = BTreeMap<String, Failure>;
 
-/// Runs the checks whose files have changed or that failed before, and returns those that fail. `passed`: the checks that
-/// this pass has just run, and that passed; `has_run`: this pass has run the failing ones before.
+/// Runs the checks whose files have changed or that failed before, and returns those that fail. `passed`: at the end of a
+/// pass, the checks that it has run since and that passed; those that failed at its begin are not run again.
 pub(crate) fn check_covered_files(
     catalog: &Catalog,
     host: &Host,
-    passed: &BTreeSet<&str>,
-    has_run: bool,
+    passed: Option<&BTreeSet<&str>>,
 ) -> Result<FailingChecks, RootError> {
     let before = load(host);
     let mut record = CheckRecord {
@@ -68,7 +67,7 @@ pub(crate) fn check_covered_files(
             record.checks.insert(name.clone(), last.clone());
             continue;
         }
-        if passed.contains(name.as_str()) {
+        if passed.is_some_and(|passed| passed.contains(name.as_str())) {
             let check = LastCheck {
                 files,
                 failure: None,
@@ -80,7 +79,7 @@ pub(crate) fn check_covered_files(
         let Some(user) = user_of(name, catalog, host) else {
             continue;
         };
-        let known = last.filter(|last| has_run && last.files == files);
+        let known = last.filter(|last| passed.is_some() && last.files == files);
         let failure = match known.and_then(|last| last.failure.clone()) {
             Some(failure) => Some(failure),
             None => match run_check(&check.run, host) {

@@ -118,7 +118,7 @@ pub(crate) fn apply(
         let _span = resource_span(resource, catalog, params.wanted_shas).entered();
         applier.finish_trial(resource)?;
     }
-    let failing = check_covered_files(catalog, host, &applier.validation.passed(), true)?;
+    let failing = check_covered_files(catalog, host, Some(&applier.validation.passed()))?;
     for resource in &resources {
         applier.fail_if_unhealthy(resource, failing.get(&resource.id));
     }

@@ -18,7 +18,7 @@ mod selection;
 mod status;
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -239,7 +239,7 @@ impl Session {
         if let Some(lift) = &options.lift_quarantine {
             notes.extend(self.lift_quarantine(lift, &catalog, &selection)?);
         }
-        let failing = apply::check_covered_files(&catalog, &self.host, &BTreeSet::new(), false)?;
+        let failing = apply::check_covered_files(&catalog, &self.host, None)?;
         let mut plan = plan::build_plan(&catalog, &self.host, &selection);
         if apply::repeat_trials(&catalog, &plan, &selection, &self.host) {
             plan = plan::build_plan(&catalog, &self.host, &selection);
