@@ -262,10 +262,7 @@ fn apt_failure(line: String, done: CompletedCommand) -> Failure {
             "free space on that filesystem; the next pass continues from here",
         ),
     ];
-    match hints.iter().find(|(sign, _)| output.contains(sign)) {
-        Some((_, hint)) => failure.hint(*hint),
-        None => failure,
-    }
+    super::hints::hint_for_output(failure, &output, &hints)
 }
 
 #[cfg(test)]

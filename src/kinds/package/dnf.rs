@@ -232,10 +232,7 @@ fn dnf_failure(line: String, done: CompletedCommand) -> Failure {
             "free space on that filesystem; the next pass tries again",
         ),
     ];
-    match hints.iter().find(|(sign, _)| output.contains(sign)) {
-        Some((_, hint)) => failure.hint(*hint),
-        None => failure,
-    }
+    super::hints::hint_for_output(failure, &output, &hints)
 }
 
 #[cfg(test)]

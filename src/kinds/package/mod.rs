@@ -6,6 +6,7 @@ mod apt;
 mod dnf;
 #[cfg(test)]
 mod dnf_tests;
+mod hints;
 #[cfg(test)]
 mod tests;
 
