@@ -3,7 +3,7 @@
 use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
 use super::hints::mismatch_hint;
-use super::node::{Entry, Node, NodeKind, PlainScalar, Style};
+use super::node::{Entry, Node, NodeKind, PlainScalar, Style, shorten};
 use crate::problem::{InvalidValue, Problem, nearest, one_of};
 
 /// Decodes a tree into a typed value.
@@ -71,6 +71,21 @@ impl de::Error for DecodeError {
     /// Keeps the hint of an [`InvalidValue`].
     fn custom<T: std::fmt::Display>(message: T) -> DecodeError {
         DecodeError::new(InvalidValue::problem_from_text(&format!("{message:#}")))
+    }
+
+    /// In the words of [`Node::describe`], which has no part in a visitor's error.
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> DecodeError {
+        let found = match found {
+            de::Unexpected::Unit => "nothing".to_owned(),
+            de::Unexpected::Seq => "a list".to_owned(),
+            de::Unexpected::Map => "a map".to_owned(),
+            de::Unexpected::Bool(value) => format!("`{value}`"),
+            de::Unexpected::Signed(number) => format!("the number `{number}`"),
+            de::Unexpected::Float(number) => format!("the number `{number}`"),
+            de::Unexpected::Str(text) => format!("the text `{}`", shorten(text)),
+            other => other.to_string(),
+        };
+        DecodeError::new(Problem::new(format!("expected {expected}, found {found}")))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> DecodeError {
