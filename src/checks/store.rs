@@ -46,7 +46,7 @@ pub(crate) fn check_store(
     let named = manifest.environments.get(environment);
     let missing: Vec<String> = apps
         .iter()
-        .filter(|app| named.is_none_or(|named| !named.contains_key(*app)))
+        .filter(|app| named.is_none_or(|named| !named.has_app(app)))
         .cloned()
         .collect();
     if !missing.is_empty() {
@@ -56,8 +56,13 @@ pub(crate) fn check_store(
         );
         checks.push(not_published(message, environment, &missing));
     }
+    if let Some(Err(problem)) = named.map(|named| &named.settings) {
+        // No entry of the environment is in force without them.
+        checks.push(Check::bad("manifest", problem.clone()));
+        return checks;
+    }
     for app in apps {
-        match named.and_then(|named| named.get(app)) {
+        match named.and_then(|named| named.entry(app)) {
             Some(Ok(entry)) => checks.push(Check::good(
                 "manifest",
                 format!("{app} is wanted at {} in {environment}", entry.sha.short()),

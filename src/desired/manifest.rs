@@ -2,90 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use serde::Deserialize;
-
-use super::Sha;
-use crate::printable;
+use super::environment::{Environment, SETTINGS_KEY};
 use crate::problem::{Location, Problem};
-use crate::yaml::{self, Node, NodeKind, ParseLimits};
+use crate::yaml::{self, ParseLimits};
 
-/// The manifest's entry for one app, resolved for this node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DesiredApp {
-    pub sha: Sha,
-    /// The ref that the sha came from, for people.
-    pub reference: Option<String>,
-    pub by: Option<String>,
-    /// A release to build ahead without activating it.
-    pub next: Option<Sha>,
-    /// The hold in force now; `None` if it has expired.
-    pub hold: Option<Hold>,
-}
-
-/// A whole manifest. Entries are validated one by one, because a bad entry of an app that a host does not run
-/// does not concern it.
+/// A whole manifest. Environments and their entries are validated one by one, because a mistake in what a host
+/// does not run does not concern it.
 #[derive(Debug, Clone)]
 pub(crate) struct Manifest {
     pub generation: Option<u64>,
     /// The location of the generation, or the start of the file.
     pub generation_at: Location,
-    pub environments: BTreeMap<String, BTreeMap<String, Result<AppEntry, Problem>>>,
-}
-
-/// The long form of an entry; the short form is just its sha.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AppEntry {
-    pub sha: Sha,
-    #[serde(
-        rename = "ref",
-        default,
-        deserialize_with = "printable::deserialize_optional_line"
-    )]
-    pub reference: Option<String>,
-    #[serde(default, deserialize_with = "printable::deserialize_optional_line")]
-    pub by: Option<String>,
-    /// When it was published.
-    #[serde(default)]
-    pub at: Option<Timestamp>,
-    #[serde(default)]
-    pub next: Option<Sha>,
-    #[serde(default)]
-    pub hold: Option<Hold>,
-    #[serde(default)]
-    pub overrides: Vec<Override>,
-}
-
-/// A freeze by an operator.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Hold {
-    #[serde(deserialize_with = "printable::deserialize_line")]
-    pub reason: String,
-    #[serde(deserialize_with = "printable::deserialize_line")]
-    pub by: String,
-    /// Without it the hold lasts until an operator removes it.
-    #[serde(default, deserialize_with = "yaml::deserialize_optional_end")]
-    pub until: Option<Timestamp>,
-}
-
-impl Hold {
-    /// `held by ana until 2026-11-22T00:00:00Z: db maintenance`.
-    pub(crate) fn description(&self) -> String {
-        let until = self.until;
-        let until = until.map_or_else(|| "it is lifted".into(), |until| until.to_string());
-        format!("held by {} until {until}: {}", self.by, self.reason)
-    }
-}
-
-/// Another sha for the nodes whose tags match all of these.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Override {
-    #[serde(rename = "match")]
-    pub tags: BTreeMap<String, String>,
-    pub sha: Sha,
+    pub environments: BTreeMap<String, Environment>,
 }
 
 impl Manifest {
@@ -111,131 +39,19 @@ impl Manifest {
                     Some(yaml::decode(&entry.value).map_err(|p| p.field("generation"))?);
                 continue;
             }
-            let apps = parse_environment(&entry.value).map_err(|problem| {
+            if entry.key == SETTINGS_KEY {
+                let problem = Problem::new(format!("`{SETTINGS_KEY}` is no environment"));
+                return Err(problem
+                    .at(&entry.key_at)
+                    .hint("it goes below an environment, beside its apps"));
+            }
+            let environment = Environment::parse(&entry.value).map_err(|problem| {
                 problem
                     .field(entry.key.clone())
                     .suggest(&entry.key, ["generation"])
             })?;
-            manifest.environments.insert(entry.key.clone(), apps);
+            manifest.environments.insert(entry.key.clone(), environment);
         }
         Ok(manifest)
-    }
-}
-
-fn parse_environment(node: &Node) -> Result<BTreeMap<String, Result<AppEntry, Problem>>, Problem> {
-    if node.is_null() {
-        return Ok(BTreeMap::new());
-    }
-    let apps = node.expect_map("an environment: a map of apps to shas")?;
-    Ok(apps
-        .iter()
-        .map(|app| {
-            let entry = parse_entry(&app.value).map_err(|problem| {
-                let field = match &problem.field {
-                    Some(field) => format!("{}.{field}", app.key),
-                    None => app.key.clone(),
-                };
-                Problem {
-                    field: Some(field),
-                    ..problem
-                }
-            });
-            (app.key.clone(), entry)
-        })
-        .collect())
-}
-
-/// The node of a field in an entry.
-fn node_at<'n>(entry: &'n Node, path: &[&str]) -> &'n Node {
-    path.iter()
-        .fold(entry, |node, key| node.get(key).unwrap_or(node))
-}
-
-fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
-    match &node.kind {
-        NodeKind::Scalar { .. } => Ok(AppEntry {
-            sha: yaml::decode(node)?,
-            reference: None,
-            by: None,
-            at: None,
-            next: None,
-            hold: None,
-            overrides: Vec::new(),
-        }),
-        _ => {
-            let entry: AppEntry = yaml::decode(node)?;
-            entry.check(node)?;
-            Ok(entry)
-        }
-    }
-}
-
-impl AppEntry {
-    /// Refuses what types cannot: texts appear in messages, reports and records, and each host compares each
-    /// override with its tags in each pass.
-    fn check(&self, node: &Node) -> Result<(), Problem> {
-        const MAX_NAME_CHARS: usize = 300;
-        const MAX_REASON_CHARS: usize = 2000;
-        const MAX_OVERRIDES: usize = 1000;
-        let reason = self.hold.as_ref().map(|hold| &hold.reason);
-        let by = self.hold.as_ref().map(|hold| &hold.by);
-        for (path, text, most) in [
-            (&["ref"][..], self.reference.as_ref(), MAX_NAME_CHARS),
-            (&["by"], self.by.as_ref(), MAX_NAME_CHARS),
-            (&["hold", "by"], by, MAX_NAME_CHARS),
-            (&["hold", "reason"], reason, MAX_REASON_CHARS),
-        ] {
-            let length = text.map_or(0, |text| text.chars().count());
-            if length > most {
-                let problem = format!("it is {length} characters long; at most {most} are allowed");
-                return Err(Problem::new(problem)
-                    .at(&node_at(node, path).at)
-                    .field(path.join(".")));
-            }
-        }
-        if let Some(number) = self.overrides.iter().position(|over| over.tags.is_empty()) {
-            let field = format!("overrides[{number}].match");
-            return Err(Problem::new(
-                "it names no tag, so it would match every host; expected tags and their values",
-            )
-            .hint("to move every host to another sha, change `sha` itself")
-            .at(&node_at(node, &["overrides"]).at)
-            .field(field));
-        }
-        let tags = self.overrides.iter().map(|over| over.tags.len());
-        let count = tags.sum::<usize>().max(self.overrides.len());
-        if count > MAX_OVERRIDES {
-            let problem = format!(
-                "there are {count} overrides and tags of them; at most {MAX_OVERRIDES} are allowed"
-            );
-            return Err(Problem::new(problem)
-                .at(&node_at(node, &["overrides"]).at)
-                .field("overrides"));
-        }
-        Ok(())
-    }
-
-    /// The desired state of this entry for a node with these tags, at this time. The first override that
-    /// matches wins.
-    pub(crate) fn for_node(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> DesiredApp {
-        let matching = |over: &&Override| {
-            over.tags
-                .iter()
-                .all(|(tag, value)| tags.get(tag) == Some(value))
-        };
-        let over = self.overrides.iter().find(matching);
-        DesiredApp {
-            sha: over.map_or(&self.sha, |over| &over.sha).clone(),
-            reference: self.reference.clone(),
-            by: self.by.clone(),
-            next: self.next.clone(),
-            hold: self.hold_at(now).cloned(),
-        }
-    }
-
-    /// The hold that is in force at this time.
-    pub(crate) fn hold_at(&self, now: Timestamp) -> Option<&Hold> {
-        let lasts = |hold: &&Hold| hold.until.is_none_or(|until| now < until);
-        self.hold.as_ref().filter(lasts)
     }
 }

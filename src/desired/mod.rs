@@ -2,9 +2,12 @@
 
 mod cache;
 pub(crate) mod edit;
+mod entry;
+mod environment;
 mod generation;
 mod manifest;
 mod publish;
+mod rollout;
 mod sha;
 #[cfg(test)]
 mod tests;
@@ -20,9 +23,13 @@ use crate::problem::Problem;
 
 pub(crate) use cache::CachedManifest;
 pub(crate) use edit::{EditError, PublishRequest, ShaChange};
+pub(crate) use entry::{AppEntry, DesiredApp, Hold};
+pub(crate) use environment::Environment;
 pub(crate) use generation::NodeGeneration;
-pub(crate) use manifest::{AppEntry, DesiredApp, Hold, Manifest};
+pub(crate) use manifest::Manifest;
 pub(crate) use publish::{PublishError, PublishSummary, publish};
+#[expect(unused_imports, reason = "the protocol of rollouts is not written yet")]
+pub(crate) use rollout::{Amount, Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
 pub(crate) use sha::Sha;
 
 /// Whether the desired state is known to be the newest.
@@ -236,7 +243,8 @@ fn desired_from_last_good(
     select_apps(&manifest, name, node, freshness).map_err(wrap)
 }
 
-/// The manifest's entries for this node. A bad entry of one of its own apps is a refusal.
+/// The manifest's entries for this node. A bad entry of one of its own apps is a refusal, and so are bad settings
+/// of its environment.
 fn select_apps(
     manifest: &Manifest,
     name: &str,
@@ -248,7 +256,7 @@ fn select_apps(
         generation: manifest.generation,
         ..DesiredState::empty()
     };
-    let Some(entries) = manifest.environments.get(node.environment) else {
+    let Some(environment) = manifest.environments.get(node.environment) else {
         let known = || manifest.environments.keys().map(String::as_str);
         if !manifest.environments.is_empty() {
             desired.warnings.push(
@@ -262,34 +270,32 @@ fn select_apps(
         }
         return Ok(desired);
     };
+    if let Err(problem) = &environment.settings {
+        return Err(problem.clone());
+    }
     let mut bad = 0;
-    for (app, entry) in entries {
-        let is_on_this_host = node.apps.contains(app);
-        match entry {
-            Ok(entry) if is_on_this_host => {
-                desired
-                    .apps
-                    .insert(app.clone(), entry.for_node(node.tags, node.now));
+    for app in environment.app_names() {
+        if node.apps.iter().any(|own| own == app) {
+            if let Some(entry) = environment.desired_app(app, node.tags, node.now) {
+                let entry = entry.map_err(Problem::clone)?;
+                desired.apps.insert(app.to_owned(), entry);
             }
-            Ok(_) => {}
-            Err(problem) if is_on_this_host => return Err(problem.clone()),
-            Err(problem) => {
-                bad += 1;
-                if bad <= MAX_LISTED {
-                    desired.warnings.push(problem.clone());
-                }
+        } else if let Some(Err(problem)) = environment.entry(app) {
+            bad += 1;
+            if bad <= MAX_LISTED {
+                desired.warnings.push(problem.clone());
             }
         }
     }
     desired.warnings.extend(more_entries_warning(name, bad));
-    for app in node.apps.iter().filter(|app| !entries.contains_key(*app)) {
+    for app in node.apps.iter().filter(|app| !environment.has_app(app)) {
         let problem = Problem::new(format!(
             "nothing to deploy yet: {name} has no `{app}` in {}",
             node.environment
         ));
         desired
             .warnings
-            .push(problem.suggest(app, entries.keys().map(String::as_str)));
+            .push(problem.suggest(app, environment.app_names()));
     }
     Ok(desired)
 }

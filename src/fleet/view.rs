@@ -203,16 +203,13 @@ impl DesiredRelease {
         app: &str,
         now: Timestamp,
     ) -> DesiredRelease {
-        let apps = manifest.environments.get(&record.environment);
-        match apps.and_then(|apps| apps.get(app)) {
-            Some(Ok(entry)) => {
-                let desired = entry.for_node(&record.tags, now);
-                DesiredRelease {
-                    held: desired.hold.as_ref().map(describe_hold),
-                    sha: Some(desired.sha),
-                    problem: None,
-                }
-            }
+        let environment = manifest.environments.get(&record.environment);
+        match environment.and_then(|known| known.desired_app(app, &record.tags, now)) {
+            Some(Ok(desired)) => DesiredRelease {
+                held: desired.hold.as_ref().map(describe_hold),
+                sha: Some(desired.sha),
+                problem: None,
+            },
             Some(Err(problem)) => {
                 let problem = problem.to_string();
                 let first_line = problem.lines().next().unwrap_or_default();

@@ -24,6 +24,6 @@ pub(crate) use edit::{InsertPosition, YamlEditor};
 pub(crate) use end_time::deserialize_optional_end;
 pub(crate) use node::{Entry, Node, NodeKind, Style};
 pub(crate) use parse::{ParseLimits, parse};
-pub(crate) use seconds::Seconds;
+pub(crate) use seconds::{Seconds, SecondsOrZero};
 pub(crate) use serialize::serialize;
 pub(crate) use size::Size;

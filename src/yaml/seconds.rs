@@ -63,6 +63,23 @@ fn parse_units(text: &str) -> Option<Duration> {
     Duration::try_from(time).ok()
 }
 
+/// A duration that may also be zero, written `0` or `0s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SecondsOrZero(pub Duration);
+
+impl<'de> Deserialize<'de> for SecondsOrZero {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SecondsOrZero, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.trim() {
+            "0" | "0s" => Ok(SecondsOrZero(Duration::ZERO)),
+            other => {
+                let seconds: Seconds = other.parse().map_err(de::Error::custom)?;
+                Ok(SecondsOrZero(seconds.0))
+            }
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -145,6 +162,24 @@ mod tests {
                 ) || error.contains("hint: write `1000000s` if seconds are meant"),
                 "{bad}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn zero_is_a_duration_only_where_it_is_allowed() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Zeroable {
+            v: SecondsOrZero,
+        }
+        let read = |text: &str| {
+            let node = parse("t", format!("v: {text}").as_bytes(), ParseLimits::default()).unwrap();
+            decode::<Zeroable>(&node).map(|holder| holder.v.0.as_secs())
+        };
+        for (text, seconds) in [("0", 0), ("0s", 0), ("'0'", 0), ("5m", 300), ("90", 90)] {
+            assert_eq!(read(text), Ok(seconds), "{text}");
+        }
+        for bad in ["-1", "-0", "soon", "''", "~", "0.5s", "1000000"] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

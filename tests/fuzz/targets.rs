@@ -42,6 +42,24 @@ const YAML: &[&str] = &[
     "until: ",
     "by: ",
     "reason: ",
+    "_settings: ",
+    "rollout: ",
+    "none",
+    "max_unavailable: ",
+    "25%",
+    "per: ",
+    "canary: ",
+    "hosts: ",
+    "bake: ",
+    "5m",
+    "min_ready: ",
+    "max_failures: ",
+    "on_failure: ",
+    "rollback",
+    "after: ",
+    "[shop]",
+    "progress_deadline: ",
+    "previous: ",
     "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203",
     "2026-11-22T00:00:00Z",
     "'",
@@ -87,13 +105,21 @@ fn fuzz_manifest() {
         let Ok(manifest) = Manifest::parse("m.yml", input) else {
             return false;
         };
-        let entries = manifest
-            .environments
-            .values()
-            .flat_map(|apps| apps.values());
-        for good in entries.filter_map(|entry| entry.as_ref().ok()) {
-            let wanted = good.for_node(&Default::default(), jiff::Timestamp::UNIX_EPOCH);
-            assert_eq!(wanted.sha.as_str().len(), 40);
+        for environment in manifest.environments.values() {
+            for app in environment.app_names() {
+                let now = jiff::Timestamp::UNIX_EPOCH;
+                let wanted = environment.desired_app(app, &Default::default(), now);
+                let Some(Ok(wanted)) = wanted else {
+                    continue;
+                };
+                assert_eq!(wanted.sha.as_str().len(), 40);
+                assert!(wanted.previous.as_ref() != Some(&wanted.sha));
+                assert!(wanted.wanted_shas.contains(&wanted.sha));
+                let policy = wanted.rollout.policy();
+                for other in policy.iter().flat_map(|policy| &policy.after) {
+                    assert!(environment.has_app(other) && other != app);
+                }
+            }
         }
         true
     };

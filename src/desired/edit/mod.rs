@@ -9,7 +9,7 @@ use serde_json::Value;
 use self::bump::next_generation;
 use self::entry::{new_entries, new_manifest};
 pub(crate) use self::request::{EditError, PublishRequest, ShaChange};
-use super::{AppEntry, MAX_LISTED, Manifest, more_entries_warning};
+use super::{AppEntry, Environment, MAX_LISTED, Manifest, more_entries_warning};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
 use crate::yaml::{InsertPosition, NodeKind, ParseLimits, YamlEditor, parse};
@@ -93,11 +93,11 @@ fn sha_changes(
     }
     let mut changes = Vec::new();
     for (app, to) in &order.shas {
-        let from = match known.and_then(|apps| apps.get(app)) {
+        let from = match known.and_then(|known| known.own_entry(app)) {
             Some(Ok(entry)) => Some(entry.sha.clone()),
             Some(Err(problem)) => return Err(EditError::manifest(problem.clone())),
             None => {
-                let listed = known.into_iter().flatten().map(|(app, _)| app.as_str());
+                let listed = known.into_iter().flat_map(Environment::app_names);
                 let problem = Problem::new(format!("{name} has no app `{app}` in {environment}"));
                 check_may_be_new(problem, app, listed, *create)?;
                 None
@@ -150,7 +150,7 @@ fn warnings(manifest: &Manifest, order: &PublishRequest) -> Vec<Problem> {
         let entry = manifest
             .environments
             .get(environment)
-            .and_then(|apps| apps.get(app)?.as_ref().ok());
+            .and_then(|known| known.own_entry(app)?.ok());
         let Some(entry) = entry else { continue };
         if let Some(hold) = entry.hold_at(order.at) {
             let until = hold
@@ -173,9 +173,9 @@ fn warnings(manifest: &Manifest, order: &PublishRequest) -> Vec<Problem> {
     let touched =
         |name: &str, app: &str| name == environment && order.shas.iter().any(|(own, _)| own == app);
     let mut bad = 0;
-    for (name, apps) in &manifest.environments {
-        let others = apps.iter().filter(|(app, _)| !touched(name, app));
-        for problem in others.filter_map(|(_, entry)| entry.as_ref().err()) {
+    for (name, known) in &manifest.environments {
+        let others = known.app_names().filter(|app| !touched(name, app));
+        for problem in others.filter_map(|app| known.entry(app)?.err()) {
             bad += 1;
             if bad <= MAX_LISTED {
                 warnings.push(problem.clone());
@@ -201,7 +201,7 @@ fn stale_reference(
         .filter(|one| one.from.as_ref() != Some(&one.to));
     changed
         .filter_map(|one| {
-            let entry = apps?.get(&one.app)?.as_ref().ok()?;
+            let entry = apps?.own_entry(&one.app)?.ok()?;
             let reference = entry.reference.as_ref()?;
             Some(Problem::new(format!(
                 "{}/{}: the manifest still says `ref: {reference}`, which belongs to the old sha: give the new one with --ref",
@@ -216,7 +216,7 @@ fn verify_edit(name: &str, body: &[u8], order: &PublishRequest) -> Result<u64, P
     let manifest = Manifest::parse(name, body)?;
     let apps = manifest.environments.get(&order.environment);
     for (app, sha) in &order.shas {
-        match apps.and_then(|apps| apps.get(app)) {
+        match apps.and_then(|apps| apps.entry(app)) {
             Some(Ok(AppEntry { sha: found, .. })) if found == sha => {}
             Some(Err(problem)) => return Err(problem.clone()),
             _ => {

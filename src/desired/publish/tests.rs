@@ -66,7 +66,7 @@ fn conflicting_publish_retries_and_loses_nothing() {
         assert_eq!(done.generation, Some(u64::from(times) + 1));
         let (manifest, _) = stored_manifest(&store);
         let apps = &manifest.environments["production"];
-        assert_eq!(apps.len() as u32, times + 1, "{apps:?}");
+        assert_eq!(apps.app_names().count() as u32, times + 1, "{apps:?}");
     }
 }
 
@@ -90,7 +90,7 @@ fn publish_that_always_conflicts_gives_up_without_writing() {
     );
     assert_eq!(pauses, MAX_ATTEMPTS - 1, "no pause after the last attempt");
     let (manifest, _) = stored_manifest(&store);
-    assert!(!manifest.environments["production"].contains_key("shop"));
+    assert!(!manifest.environments["production"].has_app("shop"));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn eight_concurrent_publishes_all_land_and_count_up() {
     assert_eq!(manifest.generation, Some(THREADS as u64));
     let apps = &manifest.environments["production"];
     for number in 0..THREADS {
-        let entry = apps[&format!("app-{number}")].as_ref().unwrap();
+        let entry = apps.entry(&format!("app-{number}")).unwrap().unwrap();
         assert_eq!(entry.sha.as_str(), number.to_string().repeat(40));
     }
 }

@@ -1,0 +1,201 @@
+//! The manifest's entry for one app.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::Sha;
+use super::rollout::{RolloutMode, RolloutSpec};
+use crate::printable;
+use crate::problem::Problem;
+use crate::yaml::{self, Node, NodeKind};
+
+/// The manifest's entry for one app, resolved for this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DesiredApp {
+    pub sha: Sha,
+    /// The ref that the sha came from, for people.
+    pub reference: Option<String>,
+    pub by: Option<String>,
+    /// A release to build ahead without activating it.
+    pub next: Option<Sha>,
+    /// The hold in force now; `None` if it has expired.
+    pub hold: Option<Hold>,
+    /// How the hosts of this environment take up a new sha.
+    pub rollout: RolloutMode,
+    /// What was wanted before `sha`; never equal to it.
+    pub previous: Option<Sha>,
+    /// Every sha that the manifest wants of this app on some host of the environment: that of the entry and those
+    /// of all its overrides.
+    pub wanted_shas: BTreeSet<Sha>,
+}
+
+/// The long form of an entry; the short form is just its sha.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AppEntry {
+    pub sha: Sha,
+    #[serde(
+        rename = "ref",
+        default,
+        deserialize_with = "printable::deserialize_optional_line"
+    )]
+    pub reference: Option<String>,
+    #[serde(default, deserialize_with = "printable::deserialize_optional_line")]
+    pub by: Option<String>,
+    /// When it was published.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    #[serde(default)]
+    pub next: Option<Sha>,
+    /// What was wanted before `sha`, by `trueup publish`.
+    #[serde(default)]
+    pub previous: Option<Sha>,
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    #[serde(default)]
+    pub overrides: Vec<Override>,
+    /// As written; `None`: as the environment's settings say.
+    #[serde(default)]
+    pub rollout: Option<RolloutSpec>,
+}
+
+/// A freeze by an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hold {
+    #[serde(deserialize_with = "printable::deserialize_line")]
+    pub reason: String,
+    #[serde(deserialize_with = "printable::deserialize_line")]
+    pub by: String,
+    /// Without it the hold lasts until an operator removes it.
+    #[serde(default, deserialize_with = "yaml::deserialize_optional_end")]
+    pub until: Option<Timestamp>,
+}
+
+impl Hold {
+    /// `held by ana until 2026-11-22T00:00:00Z: db maintenance`.
+    pub(crate) fn description(&self) -> String {
+        let until = self.until;
+        let until = until.map_or_else(|| "it is lifted".into(), |until| until.to_string());
+        format!("held by {} until {until}: {}", self.by, self.reason)
+    }
+}
+
+/// Another sha for the nodes whose tags match all of these.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Override {
+    #[serde(rename = "match")]
+    pub tags: BTreeMap<String, String>,
+    pub sha: Sha,
+}
+
+/// The node of a field in an entry.
+fn node_at<'n>(entry: &'n Node, path: &[&str]) -> &'n Node {
+    path.iter()
+        .fold(entry, |node, key| node.get(key).unwrap_or(node))
+}
+
+pub(super) fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
+    match &node.kind {
+        NodeKind::Scalar { .. } => Ok(AppEntry {
+            sha: yaml::decode(node)?,
+            reference: None,
+            by: None,
+            at: None,
+            next: None,
+            previous: None,
+            hold: None,
+            overrides: Vec::new(),
+            rollout: None,
+        }),
+        _ => {
+            let entry: AppEntry = yaml::decode(node)?;
+            entry.check(node)?;
+            Ok(entry)
+        }
+    }
+}
+
+impl AppEntry {
+    /// Refuses what types cannot: texts appear in messages, reports and records, and each host compares each
+    /// override with its tags in each pass.
+    fn check(&self, node: &Node) -> Result<(), Problem> {
+        const MAX_NAME_CHARS: usize = 300;
+        const MAX_REASON_CHARS: usize = 2000;
+        const MAX_OVERRIDES: usize = 1000;
+        let reason = self.hold.as_ref().map(|hold| &hold.reason);
+        let by = self.hold.as_ref().map(|hold| &hold.by);
+        for (path, text, most) in [
+            (&["ref"][..], self.reference.as_ref(), MAX_NAME_CHARS),
+            (&["by"], self.by.as_ref(), MAX_NAME_CHARS),
+            (&["hold", "by"], by, MAX_NAME_CHARS),
+            (&["hold", "reason"], reason, MAX_REASON_CHARS),
+        ] {
+            let length = text.map_or(0, |text| text.chars().count());
+            if length > most {
+                let problem = format!("it is {length} characters long; at most {most} are allowed");
+                return Err(Problem::new(problem)
+                    .at(&node_at(node, path).at)
+                    .field(path.join(".")));
+            }
+        }
+        if let Some(number) = self.overrides.iter().position(|over| over.tags.is_empty()) {
+            let field = format!("overrides[{number}].match");
+            return Err(Problem::new(
+                "it names no tag, so it would match every host; expected tags and their values",
+            )
+            .hint("to move every host to another sha, change `sha` itself")
+            .at(&node_at(node, &["overrides"]).at)
+            .field(field));
+        }
+        let tags = self.overrides.iter().map(|over| over.tags.len());
+        let count = tags.sum::<usize>().max(self.overrides.len());
+        if count > MAX_OVERRIDES {
+            let problem = format!(
+                "there are {count} overrides and tags of them; at most {MAX_OVERRIDES} are allowed"
+            );
+            return Err(Problem::new(problem)
+                .at(&node_at(node, &["overrides"]).at)
+                .field("overrides"));
+        }
+        Ok(())
+    }
+
+    /// The desired state of this entry for a node with these tags, at this time. The first override that
+    /// matches wins.
+    pub(super) fn for_node(
+        &self,
+        tags: &BTreeMap<String, String>,
+        now: Timestamp,
+        rollout: RolloutMode,
+    ) -> DesiredApp {
+        let matching = |over: &&Override| {
+            over.tags
+                .iter()
+                .all(|(tag, value)| tags.get(tag) == Some(value))
+        };
+        let over = self.overrides.iter().find(matching);
+        let sha = over.map_or(&self.sha, |over| &over.sha);
+        let overridden = self.overrides.iter().map(|over| &over.sha);
+        DesiredApp {
+            sha: sha.clone(),
+            reference: self.reference.clone(),
+            by: self.by.clone(),
+            next: self.next.clone(),
+            hold: self.hold_at(now).cloned(),
+            rollout,
+            // Somebody who goes back by hand may leave the field as it is: it then says nothing.
+            previous: self.previous.clone().filter(|previous| previous != sha),
+            wanted_shas: overridden.chain([&self.sha]).cloned().collect(),
+        }
+    }
+
+    /// The hold that is in force at this time.
+    pub(crate) fn hold_at(&self, now: Timestamp) -> Option<&Hold> {
+        let lasts = |hold: &&Hold| hold.until.is_none_or(|until| now < until);
+        self.hold.as_ref().filter(lasts)
+    }
+}
