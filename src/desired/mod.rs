@@ -23,11 +23,11 @@ use crate::problem::Problem;
 
 pub(crate) use cache::CachedManifest;
 pub(crate) use edit::{EditError, PublishRequest, ShaChange};
-pub(crate) use entry::{AppEntry, DesiredApp, Hold};
+pub(crate) use entry::{DesiredApp, Hold};
 pub(crate) use environment::Environment;
 pub(crate) use generation::NodeGeneration;
 pub(crate) use manifest::Manifest;
-pub(crate) use publish::{PublishError, PublishSummary, publish};
+pub(crate) use publish::{PublishError, PublishSummary, ReportedHost, ReportedHosts, publish};
 #[expect(unused_imports, reason = "the protocol of rollouts is not written yet")]
 pub(crate) use rollout::{Amount, Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
 pub(crate) use sha::Sha;

@@ -68,9 +68,13 @@ pub(super) fn run(
     let environment = request.environment.clone();
     let target = StoreTarget::resolve(&args.at, paths, "publish")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
-    let above_fleet = args.above_fleet.then(|| target.fleet.gone_after());
-    let published =
-        operate::publish::publish(store.as_ref(), &target.manifest, request, above_fleet)?;
+    let published = operate::publish::publish(
+        store.as_ref(),
+        &target.manifest,
+        request,
+        args.above_fleet,
+        target.fleet.gone_after(),
+    )?;
     if output.is_document() {
         output.print_document(&Document {
             version: crate::report::VERSION,

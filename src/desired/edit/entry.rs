@@ -36,18 +36,25 @@ pub(super) fn new_entries<'c>(
 impl PublishRequest {
     /// A new entry: the short form, unless there are more fields to write.
     pub(super) fn new_entry(&self, change: &ShaChange) -> Value {
-        if self.reference.is_none() {
-            return Value::from(change.to.as_str());
+        match self.reference {
+            None => Value::from(change.to.as_str()),
+            Some(_) => self.long_entry(change),
         }
+    }
+
+    /// An entry in the long form.
+    pub(super) fn long_entry(&self, change: &ShaChange) -> Value {
         let long = self.long_form(change).into_iter();
         Value::Object(long.map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
     /// The fields of the long form that the request sets.
     pub(super) fn long_form(&self, change: &ShaChange) -> Vec<(&'static str, Value)> {
+        let previous = change.from.as_ref().filter(|from| **from != change.to);
         let at = Timestamp::from_second(self.at.as_second()).unwrap_or(self.at);
         [
             ("sha", Some(change.to.as_str().to_owned())),
+            ("previous", previous.map(|sha| sha.as_str().to_owned())),
             ("ref", self.reference.clone()),
             ("by", self.by.clone()),
             ("at", Some(at.to_string())),

@@ -4,25 +4,28 @@
 // its CRLF and quotes put right. It breaks a flow map of several lines that has comments, drops a tag, indents by two
 // whatever the file does, and adds entries below comments that belong elsewhere.
 
-use serde_json::Value;
-
 use self::bump::next_generation;
-use self::entry::{new_entries, new_manifest};
+use self::entry::new_manifest;
 pub(crate) use self::request::{EditError, PublishRequest, ShaChange};
-use super::{AppEntry, Environment, MAX_LISTED, Manifest, more_entries_warning};
+use self::writer::ManifestWriter;
+use super::environment::{is_reserved, reserved_name_problem};
+use super::{Environment, Manifest};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
-use crate::yaml::{InsertPosition, NodeKind, ParseLimits, YamlEditor, parse};
 
 mod bump;
 mod entry;
 mod request;
+mod warnings;
+mod writer;
 
 /// The result of a publish request.
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestEdit {
     /// The new text; `None` if every app is at its sha already.
     pub body: Option<Vec<u8>>,
+    /// What the text says.
+    pub manifest: Manifest,
     pub generation: Option<u64>,
     pub changes: Vec<ShaChange>,
     /// Reasons why hosts may not deploy the published sha, and other warnings.
@@ -47,13 +50,16 @@ pub(crate) fn edit_manifest(
     let manifest = Manifest::parse(name, body.unwrap_or(EMPTY_MANIFEST));
     let manifest = manifest.map_err(EditError::manifest)?;
     let changes = sha_changes(&manifest, name, order)?;
-    let mut warnings = warnings(&manifest, order);
+    let mut warnings = warnings::blocked_hosts(&manifest, order);
     let next = next_generation(&manifest, name, order, &mut warnings)?;
     let unmoved = changes.iter().all(|one| one.from.as_ref() == Some(&one.to));
     if unmoved && (order.above_fleet.is_none() || manifest.generation == Some(next)) {
+        check_entries(&manifest, order).map_err(EditError::manifest)?;
+        warnings.extend(warnings::other_problems(&manifest, order));
         return Ok(ManifestEdit {
             body: None,
             generation: manifest.generation,
+            manifest,
             changes,
             warnings,
         });
@@ -64,11 +70,14 @@ pub(crate) fn edit_manifest(
             .map_err(EditError::manifest)?,
         None => new_manifest(&changes, next, order).into_bytes(),
     };
-    let generation = verify_edit(name, &edited, order).map_err(EditError::manifest)?;
-    warnings.extend(stale_reference(&manifest, order, &changes));
+    let after = verify_edit(name, &edited, order)
+        .map_err(|problem| EditError::manifest(placed_in_current(problem, &manifest, order)))?;
+    warnings.extend(warnings::other_problems(&after, order));
+    warnings.extend(warnings::stale_reference(&manifest, order, &changes));
     Ok(ManifestEdit {
         body: Some(edited),
-        generation: Some(generation),
+        generation: after.generation,
+        manifest: after,
         changes,
         warnings,
     })
@@ -93,6 +102,9 @@ fn sha_changes(
     }
     let mut changes = Vec::new();
     for (app, to) in &order.shas {
+        if is_reserved(app) {
+            return Err(EditError::request(reserved_name_problem(app)));
+        }
         let from = match known.and_then(|known| known.own_entry(app)) {
             Some(Ok(entry)) => Some(entry.sha.clone()),
             Some(Err(problem)) => return Err(EditError::manifest(problem.clone())),
@@ -142,82 +154,35 @@ fn check_may_be_new<'a>(
     Ok(())
 }
 
-/// The reasons that keep hosts from a published sha, and bad entries of other apps.
-fn warnings(manifest: &Manifest, order: &PublishRequest) -> Vec<Problem> {
-    let mut warnings = Vec::new();
-    let environment = &order.environment;
-    for (app, sha) in &order.shas {
-        let entry = manifest
-            .environments
-            .get(environment)
-            .and_then(|known| known.own_entry(app)?.ok());
-        let Some(entry) = entry else { continue };
-        if let Some(hold) = entry.hold_at(order.at) {
-            let until = hold
-                .until
-                .map_or("it is removed".into(), |until| until.to_string());
-            warnings.push(Problem::new(format!(
-                "{environment}/{app} is held by {} until {until}: {}; no host deploys the new sha before then",
-                hold.by, hold.reason
-            )));
-        }
-        for over in entry.overrides.iter().filter(|over| over.sha != *sha) {
-            let tags: Vec<String> = over.tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            warnings.push(Problem::new(format!(
-                "{environment}/{app}: an override keeps the nodes with {} at {}",
-                tags.join(", "),
-                over.sha.short()
-            )));
-        }
-    }
-    let touched =
-        |name: &str, app: &str| name == environment && order.shas.iter().any(|(own, _)| own == app);
-    let mut bad = 0;
-    for (name, known) in &manifest.environments {
-        let others = known.app_names().filter(|app| !touched(name, app));
-        for problem in others.filter_map(|app| known.entry(app)?.err()) {
-            bad += 1;
-            if bad <= MAX_LISTED {
-                warnings.push(problem.clone());
-            }
-        }
-    }
-    warnings.extend(more_entries_warning("the manifest", bad));
-    warnings
-}
-
-/// Warns if the `ref` of the old sha stays because the request gives no other.
-fn stale_reference(
-    manifest: &Manifest,
-    order: &PublishRequest,
-    changes: &[ShaChange],
-) -> Vec<Problem> {
-    if order.reference.is_some() {
-        return Vec::new();
-    }
-    let apps = manifest.environments.get(&order.environment);
-    let changed = changes
-        .iter()
-        .filter(|one| one.from.as_ref() != Some(&one.to));
-    changed
-        .filter_map(|one| {
-            let entry = apps?.own_entry(&one.app)?.ok()?;
-            let reference = entry.reference.as_ref()?;
-            Some(Problem::new(format!(
-                "{}/{}: the manifest still says `ref: {reference}`, which belongs to the old sha: give the new one with --ref",
-                order.environment, one.app
-            )))
-        })
-        .collect()
-}
-
-/// The generation of the new text; verifies that hosts will read the requested shas from it.
-fn verify_edit(name: &str, body: &[u8], order: &PublishRequest) -> Result<u64, Problem> {
+/// Parses the new text, and verifies that hosts will read the requested shas from it.
+fn verify_edit(name: &str, body: &[u8], order: &PublishRequest) -> Result<Manifest, Problem> {
     let manifest = Manifest::parse(name, body)?;
-    let apps = manifest.environments.get(&order.environment);
+    check_entries(&manifest, order)?;
+    if manifest.generation.is_none() {
+        return Err(Problem::new(
+            "internal error: the edited manifest would have no generation; nothing was written",
+        ));
+    }
+    Ok(manifest)
+}
+
+/// The problem of the new text with its place in the current one, if it is there already: nobody has the new one.
+fn placed_in_current(problem: Problem, current: &Manifest, order: &PublishRequest) -> Problem {
+    let environment = current.environments.get(&order.environment);
+    let apps = order.shas.iter();
+    let problems = apps.filter_map(|(app, _)| environment?.entry(app)?.err());
+    let settings = environment.and_then(|known| known.settings.as_ref().err());
+    let mut current = problems.chain(settings);
+    let same = current.find(|known| known.message == problem.message);
+    same.cloned().unwrap_or(problem)
+}
+
+/// Whether hosts may act on the entries of the request, and read its shas from them.
+fn check_entries(manifest: &Manifest, order: &PublishRequest) -> Result<(), Problem> {
+    let environment = manifest.environments.get(&order.environment);
     for (app, sha) in &order.shas {
-        match apps.and_then(|apps| apps.entry(app)) {
-            Some(Ok(AppEntry { sha: found, .. })) if found == sha => {}
+        match environment.and_then(|known| known.entry(app)) {
+            Some(Ok(entry)) if entry.sha == *sha => {}
             Some(Err(problem)) => return Err(problem.clone()),
             _ => {
                 return Err(Problem::new(format!(
@@ -226,96 +191,7 @@ fn verify_edit(name: &str, body: &[u8], order: &PublishRequest) -> Result<u64, P
             }
         }
     }
-    manifest.generation.ok_or_else(|| {
-        Problem::new(
-            "internal error: the edited manifest would have no generation; nothing was written",
-        )
-    })
-}
-
-/// Applies a request to the text.
-struct ManifestWriter<'a> {
-    draft: YamlEditor,
-    manifest: &'a Manifest,
-    tree: crate::yaml::Node,
-    request: &'a PublishRequest,
-}
-
-impl<'a> ManifestWriter<'a> {
-    fn new(
-        name: &str,
-        body: &[u8],
-        manifest: &'a Manifest,
-        order: &'a PublishRequest,
-    ) -> Result<ManifestWriter<'a>, Problem> {
-        Ok(ManifestWriter {
-            draft: YamlEditor::new(name, body)?,
-            tree: parse(name, body, ParseLimits::default())?,
-            manifest,
-            request: order,
-        })
-    }
-
-    fn write(mut self, changes: &[ShaChange], generation: u64) -> Result<Vec<u8>, Problem> {
-        let environment = self.request.environment.as_str();
-        let moved = |one: &&ShaChange| one.from.as_ref().is_some_and(|from| *from != one.to);
-        for one in changes.iter().filter(moved) {
-            self.change_sha(one)?;
-        }
-        let new = changes.iter().filter(|one| one.from.is_none());
-        if changes.is_empty() {
-            // Only the generation changes.
-        } else if self.tree.get(environment).is_none() {
-            let apps = new_entries(new, self.request);
-            self.draft
-                .insert_entry(&[], InsertPosition::Last, environment, &apps)?;
-        } else {
-            for one in new {
-                let value = self.request.new_entry(one);
-                self.draft
-                    .insert_entry(&[environment], InsertPosition::Last, &one.app, &value)?;
-            }
-        }
-        self.set_generation(generation)?;
-        self.draft.finish()
-    }
-
-    fn change_sha(&mut self, change: &ShaChange) -> Result<(), Problem> {
-        let path = [self.request.environment.as_str(), change.app.as_str()];
-        let entry = self.tree.get(path[0]).and_then(|apps| apps.get(path[1]));
-        match entry.map(|entry| &entry.kind) {
-            Some(NodeKind::Map(_)) => {}
-            _ if self.request.reference.is_some() => {
-                return self
-                    .draft
-                    .replace_with_map(&path, &self.request.new_entry(change));
-            }
-            _ => return self.draft.set(&path, &Value::from(change.to.as_str())),
-        }
-        // In the order of the long form, each below the previous one.
-        let mut above = "sha";
-        for (key, value) in self.request.long_form(change) {
-            let field_path = [path[0], path[1], key];
-            if entry.is_some_and(|entry| entry.get(key).is_some()) {
-                self.draft.set(&field_path, &value)?;
-            } else {
-                self.draft
-                    .insert_entry(&path, InsertPosition::After(above), key, &value)?;
-            }
-            above = key;
-        }
-        Ok(())
-    }
-
-    fn set_generation(&mut self, generation: u64) -> Result<(), Problem> {
-        let value = Value::from(generation);
-        match self.manifest.generation {
-            Some(_) => self.draft.set(&["generation"], &value),
-            None => self
-                .draft
-                .insert_entry(&[], InsertPosition::First, "generation", &value),
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]

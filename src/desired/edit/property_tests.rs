@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::desired::Sha;
+use crate::yaml::{ParseLimits, parse};
 
 /// The YAML style of an entry or an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +20,14 @@ struct App {
     quote: &'static str,
     comment: &'static str,
     above: &'static str,
+    /// Its `rollout`, in the long form.
+    rollout: &'static str,
 }
 
 #[derive(Debug, Clone)]
 struct Sample {
+    /// Of each environment, if any.
+    settings: &'static str,
     environments: Vec<(Style, Vec<App>)>,
     generation: Option<u64>,
     unit: usize,
@@ -37,19 +42,35 @@ fn app() -> impl Strategy<Value = App> {
         prop::sample::select(&["", "", "'", "\""][..]),
         prop::sample::select(&["", "", "  # größe: {a}", " # x"][..]),
         prop::sample::select(&["", "", "# - above", " # ü\n", "\n\n"][..]),
+        prop::sample::select(
+            &[
+                "none",
+                "~",
+                "{}",
+                "{max_unavailable: 1, per: 'zone', canary: {hosts: 2}}",
+            ][..],
+        ),
     )
-        .prop_map(|(long, quote, comment, above)| App {
+        .prop_map(|(long, quote, comment, above, rollout)| App {
             long,
             quote,
             comment,
             above,
+            rollout,
         })
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
     let form = prop::sample::select(&[Style::Block, Style::Block, Style::Flow][..]);
     let environment = (form, prop::collection::vec(app(), 1..5));
+    let settings = [
+        "",
+        "_settings: ~",
+        "_settings: {rollout: none}",
+        "_settings: {rollout: {per: zone}}",
+    ];
     (
+        prop::sample::select(settings.to_vec()),
         prop::collection::vec(environment, 1..4),
         prop::option::of(0..100_000_u64),
         1..5_usize,
@@ -58,7 +79,8 @@ fn sample() -> impl Strategy<Value = Sample> {
         any::<bool>(),
     )
         .prop_map(
-            |(environments, generation, unit, newline, ends, mark)| Sample {
+            |(settings, environments, generation, unit, newline, ends, mark)| Sample {
+                settings,
                 environments,
                 generation,
                 unit,
@@ -85,16 +107,20 @@ impl Sample {
             match form {
                 Style::Block => {
                     lines.push(format!("env-{number}: # live"));
+                    if !self.settings.is_empty() {
+                        let pad = " ".repeat(self.unit);
+                        lines.push(format!("{pad}{} # for all", self.settings));
+                    }
                     for (index, app) in apps.iter().enumerate() {
                         self.block(app, index, &sha(number, index), &mut lines);
                     }
                 }
                 Style::Flow => {
-                    let rows: Vec<String> = apps
-                        .iter()
-                        .enumerate()
-                        .map(|(index, app)| app.flow(index, &sha(number, index)))
-                        .collect();
+                    let settings = Some(self.settings.to_owned());
+                    let settings = settings.filter(|settings| !settings.is_empty());
+                    let apps = apps.iter().enumerate();
+                    let apps = apps.map(|(index, app)| app.flow(index, &sha(number, index)));
+                    let rows: Vec<String> = settings.into_iter().chain(apps).collect();
                     lines.push(format!("env-{number}: {{{}}} # flow", rows.join(", ")));
                 }
             }
@@ -109,16 +135,21 @@ impl Sample {
     fn block(&self, app: &App, index: usize, sha: &str, lines: &mut Vec<String>) {
         lines.extend(app.above.lines().map(|line| line.trim_start().to_owned()));
         let pad = " ".repeat(self.unit);
-        let App { quote, comment, .. } = app;
+        let App {
+            quote,
+            comment,
+            rollout,
+            ..
+        } = app;
         let sha = format!("{quote}{sha}{quote}");
         lines.extend(match app.long {
             None => vec![format!("{pad}app-{index}:   {sha}{comment}")],
             Some(Style::Flow) => vec![format!(
-                "{pad}app-{index}: {{sha: {sha}, ref: 'r'}}{comment}"
+                "{pad}app-{index}: {{sha: {sha}, rollout: {rollout}}}{comment}"
             )],
             Some(Style::Block) => vec![
                 format!("{pad}app-{index}:{comment}"),
-                format!("{pad}{pad}ref: r{comment}"),
+                format!("{pad}{pad}rollout: {rollout}{comment}"),
                 format!("{pad}{pad}# inside"),
                 format!("{pad}{pad}sha: {sha}{comment}"),
             ],
@@ -131,7 +162,7 @@ impl App {
         let sha = format!("{0}{sha}{0}", self.quote);
         match self.long {
             None => format!("app-{index}: {sha}"),
-            Some(_) => format!("app-{index}: {{sha: {sha}, ref: r}}"),
+            Some(_) => format!("app-{index}: {{sha: {sha}, rollout: {}}}", self.rollout),
         }
     }
 }
@@ -197,29 +228,41 @@ proptest! {
         let app = pick.1.index(apps.len());
         let name = format!("app-{app}");
         let new = publish(&text, &order(environment, &name));
-        let mut expected = with_next_generation(&sample, &text).replacen(&sha(environment, app), NEW, 1);
+        let old = sha(environment, app);
+        let App { quote, comment, long, .. } = apps[app];
         let mut expected_tree = tree(&text);
         expected_tree["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
         let entry = &mut expected_tree[format!("env-{environment}")][&name];
-        match apps[app].long {
-            None => *entry = json!(NEW),
-            Some(_) => {
-                entry["sha"] = json!(NEW);
-                entry["at"] = json!("2026-11-21T04:43:01Z");
-                // The long form also gets a time: the only addition.
-                let quote = apps[app].quote;
-                let written = format!("{NEW}{quote}");
-                let at = "at: 2026-11-21T04:43:01Z";
-                let block = apps[app].long == Some(Style::Block) && *form == Style::Block;
-                if block {
-                    let pad = " ".repeat(2 * sample.unit);
-                    let line = format!("{written}{}", apps[app].comment);
-                    expected = expected.replacen(&line, &format!("{line}{}{pad}{at}", sample.newline), 1);
-                } else {
-                    expected = expected.replacen(&written, &format!("{written}, {at}"), 1);
-                }
-            }
+        if long.is_none() {
+            *entry = json!({});
         }
+        entry["sha"] = json!(NEW);
+        entry["previous"] = json!(old);
+        entry["at"] = json!("2026-11-21T04:43:01Z");
+        // These two are added, and a short entry becomes a long one; nothing else changes.
+        let added = [format!("previous: {old}"), "at: 2026-11-21T04:43:01Z".to_owned()];
+        let written = format!("{quote}{old}{quote}");
+        let pad = " ".repeat(2 * sample.unit);
+        let lines = |words: &[String]| -> String {
+            words.iter().map(|word| format!("{}{pad}{word}", sample.newline)).collect()
+        };
+        let sha_field = format!("sha: {NEW}");
+        let (from, to) = match (long, form) {
+            (None, Style::Block) => {
+                let all = [&[sha_field], &added[..]].concat();
+                (format!("   {written}{comment}"), format!("{comment}{}", lines(&all)))
+            }
+            (None, Style::Flow) => (written, format!("{{{sha_field}, {}}}", added.join(", "))),
+            (Some(Style::Block), Style::Block) => {
+                let new = format!("{quote}{NEW}{quote}{comment}");
+                (format!("{written}{comment}"), format!("{new}{}", lines(&added)))
+            }
+            (Some(_), _) => {
+                let new = format!("{quote}{NEW}{quote}, {}", added.join(", "));
+                (written, new)
+            }
+        };
+        let expected = with_next_generation(&sample, &text).replacen(&from, &to, 1);
         prop_assert_eq!(&new, &expected);
         prop_assert_eq!(tree(&new), expected_tree);
     }

@@ -36,7 +36,7 @@ pub(crate) enum EditError {
 }
 
 impl EditError {
-    pub(super) fn manifest(problem: Problem) -> EditError {
+    pub(in crate::desired) fn manifest(problem: Problem) -> EditError {
         EditError::Manifest(Box::new(problem))
     }
 

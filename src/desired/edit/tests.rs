@@ -76,29 +76,29 @@ fn replacing_a_sha_changes_nothing_else() {
         (
             "# top\ngeneration: 42   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop: A     # the shop\n\nstaging:\n    shop: A\n# end\n",
             "shop=B",
-            "# top\ngeneration: 43   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop: B     # the shop\n\nstaging:\n    shop: A\n# end\n",
+            "# top\ngeneration: 43   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop:     # the shop\n        sha: B\n        previous: A\n        by: ana\n        at: 2026-11-21T04:43:01Z\n\nstaging:\n    shop: A\n# end\n",
         ),
         // Quotes; quoted keys.
         (
             "generation: 9\n\"production\": {'shop': \"A\", web: 'A'}\n",
             "shop=B web=B",
-            "generation: 10\n\"production\": {'shop': \"B\", web: 'B'}\n",
+            "generation: 10\n\"production\": {'shop': {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}, web: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}}\n",
         ),
         // No generation yet: it is added at the top.
         (
             "# top\nproduction:\n  shop: A\n",
             "shop=B",
-            "generation: 1\n# top\nproduction:\n  shop: B\n",
+            "generation: 1\n# top\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
         ),
         (
             "%YAML 1.2\n---\n# top\nproduction:\n  shop: A\n...\n",
             "shop=B",
-            "%YAML 1.2\n---\ngeneration: 1\n# top\nproduction:\n  shop: B\n...\n",
+            "%YAML 1.2\n---\ngeneration: 1\n# top\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n...\n",
         ),
         (
             "{production: {shop: A}}\n",
             "shop=B",
-            "{generation: 1, production: {shop: B}}\n",
+            "{generation: 1, production: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}}}\n",
         ),
     ]);
 }
@@ -110,29 +110,29 @@ fn replacing_a_sha_keeps_line_ends_layout_and_anchors() {
         (
             "generation: 1\nproduction:\n  shop: A",
             "shop=B",
-            "generation: 2\nproduction:\n  shop: B",
+            "generation: 2\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z",
         ),
         (
             "production:\r\n  shop: A # x\r\n",
             "shop=B",
-            "generation: 1\r\nproduction:\r\n  shop: B # x\r\n",
+            "generation: 1\r\nproduction:\r\n  shop: # x\r\n    sha: B\r\n    previous: A\r\n    by: ana\r\n    at: 2026-11-21T04:43:01Z\r\n",
         ),
         (
             "\u{feff}# größe\nproduction: {shop: A} # ü\n",
             "shop=B",
-            "\u{feff}generation: 1\n# größe\nproduction: {shop: B} # ü\n",
+            "\u{feff}generation: 1\n# größe\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}} # ü\n",
         ),
         // The whole map is indented; the value is on a line of its own.
         (
             "  production:\n    shop:\n      A\n",
             "shop=B",
-            "  generation: 1\n  production:\n    shop:\n      B\n",
+            "  generation: 1\n  production:\n    shop:\n      {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}\n",
         ),
         // An unused anchor, a tag.
         (
-            "generation: 1\nproduction: &p\n  shop: !!str &s A # c\n",
+            "generation: 1\nproduction: &p\n  shop: {sha: !!str &s A} # c\n",
             "shop=B",
-            "generation: 2\nproduction: &p\n  shop: !!str &s B # c\n",
+            "generation: 2\nproduction: &p\n  shop: {sha: !!str &s B, previous: A, by: ana, at: 2026-11-21T04:43:01Z} # c\n",
         ),
     ]);
 }
@@ -143,29 +143,29 @@ fn long_entry_keeps_its_other_fields() {
         (
             "generation: 1\nproduction:\n  shop:\n    sha: A  # now\n    ref: v1 # tag\n    by: 'bob'\n    at: 2020-01-01T00:00:00Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
             "shop=B --ref v2",
-            "generation: 2\nproduction:\n  shop:\n    sha: B  # now\n    ref: v2 # tag\n    by: 'ana'\n    at: 2026-11-21T04:43:01Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
+            "generation: 2\nproduction:\n  shop:\n    sha: B  # now\n    previous: A\n    ref: v2 # tag\n    by: 'ana'\n    at: 2026-11-21T04:43:01Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
         ),
         (
             "generation: 1\nproduction:\n  shop:\n    # why\n    next: C\n    sha: A # now\n    hold: {reason: db, by: bob}\n",
             "shop=B --ref v2",
-            "generation: 2\nproduction:\n  shop:\n    # why\n    next: C\n    sha: B # now\n    ref: v2\n    by: ana\n    at: 2026-11-21T04:43:01Z\n    hold: {reason: db, by: bob}\n",
+            "generation: 2\nproduction:\n  shop:\n    # why\n    next: C\n    sha: B # now\n    previous: A\n    ref: v2\n    by: ana\n    at: 2026-11-21T04:43:01Z\n    hold: {reason: db, by: bob}\n",
         ),
         (
             "generation: 1\nproduction: {shop: {sha: A, next: C}, web: A}\n",
             "shop=B",
-            "generation: 2\nproduction: {shop: {sha: B, by: ana, at: 2026-11-21T04:43:01Z, next: C}, web: A}\n",
+            "generation: 2\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z, next: C}, web: A}\n",
         ),
         // A field that was left empty.
         (
             "generation: 1\nproduction:\n  shop:\n    sha: A\n    by: # nobody\n    at: ~\n",
             "shop=B",
-            "generation: 2\nproduction:\n  shop:\n    sha: B\n    by: ana # nobody\n    at: 2026-11-21T04:43:01Z\n",
+            "generation: 2\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana # nobody\n    at: 2026-11-21T04:43:01Z\n",
         ),
         // Values that a YAML reader could take for another type are quoted.
         (
             "generation: 1\nproduction:\n  shop: {sha: A, ref: x}\n",
             "shop=B --ref 1.10",
-            "generation: 2\nproduction:\n  shop: {sha: B, ref: \"1.10\", by: ana, at: 2026-11-21T04:43:01Z}\n",
+            "generation: 2\nproduction:\n  shop: {sha: B, previous: A, ref: \"1.10\", by: ana, at: 2026-11-21T04:43:01Z}\n",
         ),
     ] {
         assert_eq!(after(before, words), expected, "{before:?}");
@@ -173,23 +173,23 @@ fn long_entry_keeps_its_other_fields() {
 }
 
 #[test]
-fn short_entry_becomes_long_for_a_ref_and_keeps_comment() {
+fn short_entry_becomes_long_and_keeps_its_comment() {
     for (before, expected) in [
         (
             "generation: 1\nproduction:\n  shop: A # the shop\n  web: A\n",
-            "generation: 2\nproduction:\n  shop: # the shop\n    sha: B\n    ref: feature/x\n    by: ana\n    at: 2026-11-21T04:43:01Z\n  web: A\n",
+            "generation: 2\nproduction:\n  shop: # the shop\n    sha: B\n    previous: A\n    ref: feature/x\n    by: ana\n    at: 2026-11-21T04:43:01Z\n  web: A\n",
         ),
         (
             "generation: 1\r\nproduction:\r\n    shop: A",
-            "generation: 2\r\nproduction:\r\n    shop:\r\n        sha: B\r\n        ref: feature/x\r\n        by: ana\r\n        at: 2026-11-21T04:43:01Z",
+            "generation: 2\r\nproduction:\r\n    shop:\r\n        sha: B\r\n        previous: A\r\n        ref: feature/x\r\n        by: ana\r\n        at: 2026-11-21T04:43:01Z",
         ),
         (
             "generation: 1\nproduction: {shop: A, web: A}\n",
-            "generation: 2\nproduction: {shop: {sha: B, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}, web: A}\n",
+            "generation: 2\nproduction: {shop: {sha: B, previous: A, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}, web: A}\n",
         ),
         (
             "generation: 1\nproduction:\n  shop:\n    'A'\n",
-            "generation: 2\nproduction:\n  shop:\n    {sha: B, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}\n",
+            "generation: 2\nproduction:\n  shop:\n    {sha: B, previous: A, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}\n",
         ),
     ] {
         assert_eq!(
@@ -231,7 +231,7 @@ fn new_app_is_added_after_its_siblings() {
         (
             "generation: 1\nproduction: {\n  web: A, # w\n}\n",
             "shop=B web=B --create",
-            "generation: 2\nproduction: {\n  web: B, # w\n  shop: B,\n}\n",
+            "generation: 2\nproduction: {\n  web: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}, # w\n  shop: B,\n}\n",
         ),
         (
             "generation: 1\nproduction: {web: {sha: A}}\n",
@@ -284,7 +284,7 @@ fn new_app_is_added_to_an_empty_or_new_environment() {
         (
             "generation: 1\nx: &x {web: A}\nproduction:\n  <<: *x\n  api: A\n",
             "shop=B api=C --create",
-            "generation: 2\nx: &x {web: A}\nproduction:\n  <<: *x\n  api: C\n  shop: B\n",
+            "generation: 2\nx: &x {web: A}\nproduction:\n  <<: *x\n  api:\n    sha: C\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n  shop: B\n",
         ),
     ]);
 }
@@ -331,7 +331,7 @@ fn unchanged_sha_is_not_written_again() {
             "generation: 4\nproduction:\n  shop: {sha: A, by: x}\n  web: A\n",
             "shop=A web=B"
         ),
-        "generation: 5\nproduction:\n  shop: {sha: A, by: x}\n  web: B\n"
+        "generation: 5\nproduction:\n  shop: {sha: A, by: x}\n  web:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n"
     );
 }
 
@@ -345,7 +345,7 @@ fn holds_and_overrides_that_block_the_sha_are_warnings() {
         [
             "production/shop is held by bob until 2026-11-22T00:00:00Z: db; no host deploys the new sha before then",
             "production/shop: an override keeps the nodes with zone=b at ccccccc",
-            "m.yml:8:8: bad: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
+            "m.yml:11:8: bad: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
             "production/shop: the manifest still says `ref: v1`, which belongs to the old sha: give the new one with --ref",
         ]
     );
@@ -412,6 +412,21 @@ fn new_name_needs_create_and_must_be_possible() {
         ),
         (
             "production:\n  web: A\n",
+            "_settings=B --create",
+            "`_settings` cannot be an app: names that begin with `_` are reserved\n  hint: the only one is `_settings`",
+        ),
+        (
+            "production:\n  web: A\n",
+            "_setings=B",
+            "`_setings` cannot be an app: names that begin with `_` are reserved\n  hint: did you mean `_settings`?",
+        ),
+        (
+            "production:\n  web: A\n",
+            "web=B --create --env _settings",
+            "`_settings` cannot be the name of something new",
+        ),
+        (
+            "production:\n  web: A\n",
             "shop=B --create --env generation",
             "`generation` cannot be the name of something new",
         ),
@@ -427,7 +442,7 @@ fn entry_tied_to_another_by_alias_or_merge_is_refused() {
             "m.yml:3:3: production.shop: an alias (`*name`) or a merge key (`<<`) ties this",
         ),
         (
-            "production:\n  shop: &w A\n  web: *w\n",
+            "production:\n  shop: {sha: &w A}\n  web: *w\n",
             "shop=B",
             "m.yml:3:3: an alias (`*name`) or a merge key (`<<`) ties this",
         ),
@@ -456,6 +471,16 @@ fn scalar_that_cannot_be_edited_in_place_is_refused() {
             "production:\n  shop: >-\n    A\n",
             "shop=B",
             "m.yml:3:5: it is written in a way that cannot be edited in place",
+        ),
+        (
+            "production:\n  shop: !!str A\n",
+            "shop=B",
+            "m.yml:2:9: it is written in a way that cannot be edited in place",
+        ),
+        (
+            "production:\n  shop: &w A\n  web: *w\n",
+            "shop=B",
+            "m.yml:2:9: it is written in a way that cannot be edited in place",
         ),
         (
             "production:\n  shop: &s A\n",
@@ -508,8 +533,9 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
         "{why}"
     );
     // With a sha, without one, and with one that is current already.
-    let healed = |sha: &str| format!("# top\ngeneration: 43 # n\nproduction: {{shop: {sha}}}\n");
-    for (words, sha) in [("shop=B", "B"), ("", "A"), ("shop=A", "A")] {
+    let healed = |shop: &str| format!("# top\ngeneration: 43 # n\nproduction: {{shop: {shop}}}\n");
+    let moved = "{sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}";
+    for (words, sha) in [("shop=B", moved), ("", "A"), ("shop=A", "A")] {
         let (body, warnings) = edit_above_fleet(&locked, words, &[42, 41]).unwrap();
         assert_eq!((body, warnings.len()), (healed(sha), 0), "{words}");
     }
@@ -539,4 +565,120 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
     );
     // No advice to write a generation that no new host would accept.
     assert!(edit_above_fleet(&locked, "shop=B", &[u64::MAX]).is_err());
+}
+
+const ROLLOUT: &str = "generation: 1\nproduction:\n  # for all\n  _settings:\n    rollout: {max_unavailable: 1, per: zone} # one by one\n  db: A\n  shop: # the shop\n    rollout: {after: [db]} # the schema first\n    sha: A\n    previous: C # before\n";
+
+#[test]
+fn policy_and_settings_are_kept_and_the_old_sha_becomes_previous() {
+    assert_edits(&[
+        (
+            ROLLOUT,
+            "shop=B",
+            "generation: 2\nproduction:\n  # for all\n  _settings:\n    rollout: {max_unavailable: 1, per: zone} # one by one\n  db: A\n  shop: # the shop\n    rollout: {after: [db]} # the schema first\n    sha: B\n    previous: A # before\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
+        ),
+        // Back to the previous sha: the two swap.
+        (
+            ROLLOUT,
+            "shop=C",
+            "generation: 2\nproduction:\n  # for all\n  _settings:\n    rollout: {max_unavailable: 1, per: zone} # one by one\n  db: A\n  shop: # the shop\n    rollout: {after: [db]} # the schema first\n    sha: C\n    previous: A # before\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
+        ),
+        // A new app, below an environment that has only settings; an empty `previous`.
+        (
+            "generation: 1\nproduction: {_settings: {rollout: none}}\n",
+            "shop=B --create",
+            "generation: 2\nproduction: {_settings: {rollout: none}, shop: B}\n",
+        ),
+        (
+            "generation: 1\nproduction:\n  shop:\n    sha: A\n    previous:\n    rollout: none\n",
+            "shop=B",
+            "generation: 2\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n    rollout: none\n",
+        ),
+    ]);
+    assert_eq!(edited(ROLLOUT, "shop=A").unwrap().body, None);
+}
+
+#[test]
+fn policy_that_no_host_can_follow_is_refused() {
+    let circle = ROLLOUT.replace("db: A", "db: {sha: A, rollout: {after: [shop]}}");
+    let three = circle.replace(
+        "[shop]}}",
+        "[web]}}\n  web: {sha: A, rollout: {after: [shop]}}",
+    );
+    let own = ROLLOUT.replace("[db]", "[db, shop]");
+    let unknown = ROLLOUT.replace("[db]", "[bd]");
+    let zero = ROLLOUT.replace("max_unavailable: 1", "max_unavailable: 0");
+    let reserved = ROLLOUT.replace("_settings", "_setings");
+    for (before, words, expected) in [
+        (
+            &circle,
+            "shop=B",
+            "m.yml:8:22: shop.rollout.after: shop can never take a new sha, because its `after` goes in a circle: shop → db → shop",
+        ),
+        (
+            &circle,
+            "db=B",
+            "m.yml:6:72: db.rollout.after: db can never take a new sha, because its `after` goes in a circle: db → shop → db",
+        ),
+        // The same sha as before does not hide it.
+        (
+            &circle,
+            "shop=A",
+            "m.yml:8:22: shop.rollout.after: shop can",
+        ),
+        (&three, "web=B", "circle: web → shop → db → web"),
+        (&own, "shop=B", "circle: shop → shop"),
+        (
+            &unknown,
+            "shop=B",
+            "m.yml:8:23: shop.rollout.after[0]: there is no app `bd` in this environment\n  hint: did you mean `db`?",
+        ),
+        (
+            &zero,
+            "shop=B",
+            "m.yml:5:32: _settings.rollout.max_unavailable: `0` lets no host take a new sha",
+        ),
+        (&zero, "new=B --create", "m.yml:5:32: _settings.rollout"),
+        (
+            &reserved,
+            "shop=B",
+            "m.yml:4:3: `_setings` cannot be an app: names that begin with `_` are reserved\n  hint: did you mean `_settings`?",
+        ),
+    ] {
+        let error = edited(before, words).unwrap_err();
+        assert!(error.contains(expected), "{error}\n{expected}");
+    }
+}
+
+#[test]
+fn mistake_in_the_policy_of_another_app_is_a_warning() {
+    let warnings = |before: &str, words: &str| {
+        let edited = edited(before, words).unwrap();
+        let lines = edited.warnings.iter().map(|problem| problem.to_string());
+        lines.collect::<Vec<_>>()
+    };
+    let unknown = ROLLOUT.replace("[db]", "[bd]");
+    let found = warnings(&unknown, "db=B");
+    assert!(
+        found[0].contains("shop.rollout.after[0]: there is no app `bd`"),
+        "{found:?}"
+    );
+    assert_eq!(found.len(), 1);
+    // The request itself mends it.
+    assert_eq!(warnings(&unknown, "shop=B bd=C --create"), [""; 0]);
+    let staging = format!("{ROLLOUT}staging:\n  _settings: {{rollout: 25%}}\n  a: A\n  b: A\n");
+    let found = warnings(&staging, "db=B");
+    assert!(
+        found[0].contains("_settings.rollout: expected `none`"),
+        "{found:?}"
+    );
+    assert_eq!(found.len(), 1, "{found:?}");
+    let never_done = ROLLOUT.replace("db: A", "db: {sha: A, rollout: none}");
+    let found = warnings(&never_done, "shop=B");
+    assert_eq!(
+        found,
+        [
+            "production/shop goes after db, whose hosts go each for itself (`rollout: none`): nobody sees when they are done\n  hint: take db out of the `after` of shop, or give it a `rollout`"
+        ]
+    );
 }

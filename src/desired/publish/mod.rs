@@ -5,6 +5,11 @@ use super::edit::{EditError, ManifestEdit, PublishRequest, ShaChange, edit_manif
 use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
 use crate::problem::Problem;
 
+mod canary;
+
+use canary::check_canaries;
+pub(crate) use canary::{ReportedHost, ReportedHosts};
+
 /// Maximum number of attempts while other writers keep coming first.
 pub(crate) const MAX_ATTEMPTS: u32 = 10;
 
@@ -35,12 +40,13 @@ pub(crate) enum PublishError {
     Busy { manifest: String, attempts: u32 },
 }
 
-/// Applies a request to the manifest `key`. `backoff` waits before the next attempt, longer with each; its
-/// argument counts them from 1.
+/// Applies a request to the manifest `key`. `load_hosts` gets the hosts of its environment, where a canary has to be
+/// among them. `backoff` waits before the next attempt, longer with each; its argument counts them from 1.
 pub(crate) fn publish(
     store: &dyn Store,
     key: &str,
     request: &PublishRequest,
+    load_hosts: &mut dyn FnMut() -> Result<ReportedHosts, StoreError>,
     backoff: &mut dyn FnMut(u32),
 ) -> Result<PublishSummary, PublishError> {
     let manifest = format!("{}/{key}", store.address());
@@ -50,7 +56,7 @@ pub(crate) fn publish(
             GetOutcome::Missing | GetOutcome::Unchanged => None,
         };
         let body = found.as_ref().map(|object| object.body.as_slice());
-        let edited = edit_manifest(&manifest, body, request)?;
+        let mut edited = edit_manifest(&manifest, body, request)?;
         let done = |written: bool, edited: ManifestEdit| PublishSummary {
             manifest: manifest.clone(),
             written,
@@ -58,6 +64,10 @@ pub(crate) fn publish(
             changes: edited.changes,
             warnings: edited.warnings,
         };
+        if edited.body.is_some() {
+            let checked = check_canaries(&manifest, &mut edited, request, load_hosts);
+            checked.map_err(EditError::manifest)?;
+        }
         let Some(body) = &edited.body else {
             return Ok(done(false, edited));
         };
@@ -81,5 +91,7 @@ pub(crate) fn publish(
     })
 }
 
+#[cfg(test)]
+mod canary_tests;
 #[cfg(test)]
 mod tests;

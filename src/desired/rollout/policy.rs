@@ -72,7 +72,6 @@ impl Canary {
 
 impl CanaryHosts {
     /// Whether a host with these tags can be one of them.
-    #[expect(dead_code, reason = "the protocol of rollouts is not written yet")]
     pub(crate) fn admits(&self, tags: &BTreeMap<String, String>) -> bool {
         match self {
             CanaryHosts::First(_) => true,
@@ -106,10 +105,6 @@ impl Default for RolloutMode {
 
 impl RolloutMode {
     /// The policy; `None`: each host for itself.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the protocol of rollouts is not written yet")
-    )]
     pub(crate) fn policy(&self) -> Option<&RolloutPolicy> {
         match self {
             RolloutMode::Independent => None,

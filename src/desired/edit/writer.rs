@@ -1,0 +1,95 @@
+//! Writes a request into the text of a manifest.
+
+use super::entry::new_entries;
+use super::request::{PublishRequest, ShaChange};
+use crate::desired::Manifest;
+use crate::problem::Problem;
+use crate::yaml::{InsertPosition, Node, NodeKind, ParseLimits, YamlEditor, parse};
+use serde_json::Value;
+
+/// Applies a request to the text.
+pub(super) struct ManifestWriter<'a> {
+    draft: YamlEditor,
+    manifest: &'a Manifest,
+    tree: Node,
+    request: &'a PublishRequest,
+}
+
+impl<'a> ManifestWriter<'a> {
+    pub(super) fn new(
+        name: &str,
+        body: &[u8],
+        manifest: &'a Manifest,
+        order: &'a PublishRequest,
+    ) -> Result<ManifestWriter<'a>, Problem> {
+        Ok(ManifestWriter {
+            draft: YamlEditor::new(name, body)?,
+            tree: parse(name, body, ParseLimits::default())?,
+            manifest,
+            request: order,
+        })
+    }
+
+    pub(super) fn write(
+        mut self,
+        changes: &[ShaChange],
+        generation: u64,
+    ) -> Result<Vec<u8>, Problem> {
+        let environment = self.request.environment.as_str();
+        let moved = |one: &&ShaChange| one.from.as_ref().is_some_and(|from| *from != one.to);
+        for one in changes.iter().filter(moved) {
+            self.change_sha(one)?;
+        }
+        let new = changes.iter().filter(|one| one.from.is_none());
+        if changes.is_empty() {
+            // Only the generation changes.
+        } else if self.tree.get(environment).is_none() {
+            let apps = new_entries(new, self.request);
+            self.draft
+                .insert_entry(&[], InsertPosition::Last, environment, &apps)?;
+        } else {
+            for one in new {
+                let value = self.request.new_entry(one);
+                self.draft
+                    .insert_entry(&[environment], InsertPosition::Last, &one.app, &value)?;
+            }
+        }
+        self.set_generation(generation)?;
+        self.draft.finish()
+    }
+
+    fn change_sha(&mut self, change: &ShaChange) -> Result<(), Problem> {
+        let path = [self.request.environment.as_str(), change.app.as_str()];
+        let entry = self.tree.get(path[0]).and_then(|apps| apps.get(path[1]));
+        match entry.map(|entry| &entry.kind) {
+            Some(NodeKind::Map(_)) => {}
+            _ => {
+                let long = self.request.long_entry(change);
+                return self.draft.replace_with_map(&path, &long);
+            }
+        }
+        // In the order of the long form, each below the previous one.
+        let mut above = "sha";
+        for (key, value) in self.request.long_form(change) {
+            let field_path = [path[0], path[1], key];
+            if entry.is_some_and(|entry| entry.get(key).is_some()) {
+                self.draft.set(&field_path, &value)?;
+            } else {
+                self.draft
+                    .insert_entry(&path, InsertPosition::After(above), key, &value)?;
+            }
+            above = key;
+        }
+        Ok(())
+    }
+
+    fn set_generation(&mut self, generation: u64) -> Result<(), Problem> {
+        let value = Value::from(generation);
+        match self.manifest.generation {
+            Some(_) => self.draft.set(&["generation"], &value),
+            None => self
+                .draft
+                .insert_entry(&[], InsertPosition::First, "generation", &value),
+        }
+    }
+}
