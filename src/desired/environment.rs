@@ -117,7 +117,6 @@ impl Environment {
     /// environment.
     fn check_order(&mut self, node: &Node) {
         let names: Vec<&str> = self.apps.keys().map(String::as_str).collect();
-        // A manifest may have a hundred thousand apps that inherit one list.
         let shared = self.shared_rollout();
         let shared_names = shared.and_then(RolloutSpec::after).unwrap_or_default();
         let list = AfterList::find(node, SETTINGS_KEY);
@@ -145,9 +144,11 @@ impl Environment {
                 },
                 // Those that the settings name go before all others.
                 None if shared_numbers.contains(&number) => Vec::new(),
-                None => shared_numbers.clone(),
+                None => vec![names.len()],
             });
         }
+        // One number for all of the settings' list: a hundred thousand apps may inherit it.
+        after.push(shared_numbers);
         for (number, circle) in apps_in_circles(&names, &after) {
             let app = names[number];
             let own = AfterList::find(node, app);

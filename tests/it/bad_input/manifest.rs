@@ -109,6 +109,64 @@ fn invalid_sha_is_refused_only_by_hosts_of_its_app() {
 }
 
 #[test]
+fn invalid_policy_is_refused_only_by_hosts_of_its_app() {
+    for (rollout, column, field, expected) in [
+        (
+            "{max_unavailible: 1}",
+            15,
+            "",
+            "unknown field `max_unavailible`\n  hint: did you mean `max_unavailable`?",
+        ),
+        (
+            "{max_unavailable: 0%}",
+            32,
+            ".max_unavailable",
+            "`0%` lets no host take a new sha\n  hint: expected at least 1; to freeze an app, give it a `hold`",
+        ),
+        (
+            "{max_unavailable: 101%}",
+            32,
+            ".max_unavailable",
+            "`101%` is more than all hosts\n  hint: expected a number of hosts from 1, such as `2`, or a percentage from `1%` to `100%`",
+        ),
+        (
+            "{after: [shop]}",
+            22,
+            ".after",
+            "shop can never take a new sha, because its `after` goes in a circle: shop → shop",
+        ),
+        (
+            "{after: [blog]}",
+            23,
+            ".after[0]",
+            "there is no app `blog` in this environment",
+        ),
+    ] {
+        let host = shop();
+        host.manifest(format!(
+            "production:\n  shop:\n    sha: {SHA}\n    rollout: {rollout}\n"
+        ));
+        let problem = format!("{NAME}:4:{column}: shop.rollout{field}: {expected}");
+        assert_refused(&host, &problem);
+        host.role("resources:\n  - directory: {path: /srv}\n");
+        let ran = host.converged();
+        assert!(ran.out.contains(&format!("warning: {problem}\n")), "{ran}");
+    }
+}
+
+#[test]
+fn invalid_settings_of_an_environment_are_refused_by_all_its_hosts() {
+    let host = host();
+    host.manifest("production:\n  _settings: {rollout: {per: [zone]}}\n");
+    assert_refused(
+        &host,
+        &format!("{NAME}:2:30: _settings.rollout.per: expected text, found a list"),
+    );
+    host.manifest("staging:\n  _settings: {rollout: {per: [zone]}}\nproduction: {}\n");
+    host.converged();
+}
+
+#[test]
 fn missing_environment_or_app_in_the_manifest_deploys_nothing() {
     let host = shop();
     for (written, expected) in [
