@@ -156,7 +156,7 @@ impl Environment {
             let problem = Problem::new(format!(
                 "{app} can never take a new sha, because its `after` goes in a circle: {circle}"
             ));
-            problems.push((app.to_owned(), list.place(problem)));
+            problems.push((app.to_owned(), list.add_location(problem)));
         }
         self.order_problems = problems.into_iter().collect();
     }
@@ -180,8 +180,8 @@ impl<'n> AfterList<'n> {
         }
     }
 
-    /// Adds the place of the list.
-    fn place(&self, problem: Problem) -> Problem {
+    /// Adds the location of the list.
+    fn add_location(&self, problem: Problem) -> Problem {
         let at = self.node.map_or(self.fallback, |node| &node.at);
         problem.at(at).field(self.field.clone())
     }
@@ -196,7 +196,7 @@ impl<'n> AfterList<'n> {
                     Some(item) => problem
                         .at(&item.at)
                         .field(format!("{}[{index}]", self.field)),
-                    None => self.place(problem),
+                    None => self.add_location(problem),
                 };
                 problem.suggest(app, known.iter().copied())
             })

@@ -4,6 +4,8 @@ mod cache;
 pub(crate) mod edit;
 mod entry;
 mod environment;
+#[cfg(test)]
+mod environment_tests;
 mod generation;
 mod manifest;
 mod publish;

@@ -18,7 +18,9 @@ use crate::problem::Problem;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Keeps the comments and layout of the manifest, and increments its generation. Of two concurrent publishers \
-                  neither loses its change. Publishing a sha that is already set writes nothing."
+                  neither loses its change. Publishing a sha that is already set writes nothing.\n\n\
+                  The sha before becomes `previous`. An app whose rollout policy no host could follow is refused: an `after` that \
+                  names no app or goes in a circle, a canary whose tags no host has."
 )]
 pub struct PublishArgs {
     /// Which environment of the manifest

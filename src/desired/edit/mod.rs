@@ -195,6 +195,8 @@ fn check_entries(manifest: &Manifest, order: &PublishRequest) -> Result<(), Prob
 }
 
 #[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
 mod property_tests;
 #[cfg(test)]
 mod tests;
