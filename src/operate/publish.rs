@@ -59,3 +59,79 @@ fn reported_hosts(
         is_incomplete: snapshot.unread.is_some() || snapshot.invalid > 0,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Sha;
+    use crate::ports::store::{MemoryStore, WriteCondition};
+
+    const KEY: &str = "sha_number.yml";
+
+    /// A store with the manifest of `shop`, whose canary is in zone `a`, and a host that runs it in this zone.
+    fn store_with_host(zone: &str) -> MemoryStore {
+        let store = MemoryStore::new();
+        let put = |key: &str, body: &str| {
+            store
+                .put(key, body.as_bytes(), WriteCondition::Always)
+                .unwrap();
+        };
+        let sha = "a".repeat(40);
+        put(
+            KEY,
+            &format!(
+                "production:\n  shop:\n    sha: {sha}\n    rollout: {{canary: {{match: {{zone: a}}}}}}\n"
+            ),
+        );
+        put(
+            "nodes/production/web1.json",
+            &format!(
+                r#"{{"version": 1, "node": "web1", "environment": "production", "tags": {{"zone": "{zone}"}},
+                "apps": {{"shop": {{"wanted": null, "actual": null, "state": "absent"}}}},
+                "last_pass": {{"at": "2026-11-21T03:00:12Z", "outcome": "converged"}}}}"#
+            ),
+        );
+        // Of another environment: it does not count.
+        put(
+            "nodes/staging/web1.json",
+            r#"{"version": 1, "node": "web1", "environment": "staging", "tags": {"zone": "a"},
+            "apps": {"shop": {"wanted": null, "actual": null, "state": "absent"}},
+            "last_pass": {"at": "2026-11-21T03:00:12Z", "outcome": "converged"}}"#,
+        );
+        store
+    }
+
+    fn publish_shop(store: &dyn Store) -> Result<PublishSummary, String> {
+        let request = PublishRequest {
+            environment: "production".into(),
+            shas: vec![("shop".into(), Sha::parse(&"b".repeat(40)).unwrap())],
+            reference: None,
+            by: None,
+            at: "2026-11-21T04:43:01Z".parse().unwrap(),
+            create: false,
+            above_fleet: None,
+        };
+        let hour = Duration::from_secs(3600);
+        publish(store, KEY, request, false, hour).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn canary_is_compared_with_the_records_of_its_environment() {
+        let published = publish_shop(&store_with_host("a")).unwrap();
+        assert!(published.written && published.warnings.is_empty());
+        let error = publish_shop(&store_with_host("b")).unwrap_err();
+        assert!(
+            error.contains("no host that runs shop has the tags zone=a"),
+            "{error}"
+        );
+        assert!(error.ends_with("hint: their `zone` is b"), "{error}");
+        // A record that cannot be read may be of the canary.
+        let store = store_with_host("b");
+        store
+            .put("nodes/production/web2.json", b"{", WriteCondition::Always)
+            .unwrap();
+        let published = publish_shop(&store).unwrap();
+        assert!(published.written);
+        assert_eq!(published.warnings.len(), 1, "{:?}", published.warnings);
+    }
+}
