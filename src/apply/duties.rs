@@ -1,10 +1,10 @@
 //! Restarts, reloads and runs that are due.
 
 use super::{Applier, Event, ResourceResult};
-use crate::owed::{self, Obligation};
+use crate::owed::{self, FulfilledObligation, Obligation};
 use crate::plan::without_redundant_reloads;
 use crate::ports::root::RootError;
-use crate::resource::{Duty, Failure};
+use crate::resource::{Duty, DutyOutcome, Failure};
 use crate::role::Resource;
 
 impl<'a> Applier<'a> {
@@ -97,11 +97,17 @@ impl<'a> Applier<'a> {
     ) -> Result<Vec<Duty>, Failure> {
         let result = self.perform(resource, &obligation);
         let entry = self.result_mut(resource);
-        match &result {
-            Ok(_) => entry.fulfilled.push(obligation),
-            Err(failure) => entry.owed.push((obligation, failure.message.clone())),
+        match result {
+            Ok((done, outcome)) => {
+                let fulfilled = FulfilledObligation::new(obligation, outcome);
+                entry.fulfilled.push(fulfilled);
+                Ok(done)
+            }
+            Err(failure) => {
+                entry.owed.push((obligation, failure.message.clone()));
+                Err(failure)
+            }
         }
-        result
     }
 
     /// Records that a reload is owed until it is known to have succeeded.
@@ -114,12 +120,12 @@ impl<'a> Applier<'a> {
         self.records.write(&resource.id, &marked)
     }
 
-    /// Restarts, reloads or runs a resource on the host; returns the duties that are done by it.
+    /// Restarts, reloads or runs a resource on the host; returns the duties that are done by it, and how.
     pub(super) fn perform(
         &mut self,
         resource: &'a Resource,
         obligation: &Obligation,
-    ) -> Result<Vec<Duty>, Failure> {
+    ) -> Result<(Vec<Duty>, DutyOutcome), Failure> {
         (self.on_event)(Event::DutyStarted {
             id: &resource.id,
             obligation,
@@ -127,11 +133,23 @@ impl<'a> Applier<'a> {
         if obligation.duty == Duty::Reload {
             self.record_unproven_reload(resource)?;
         }
-        let result = resource.fulfill(obligation.duty, self.host);
+        let fingerprint = |cause: &String| {
+            let stamp = self.view.stamps.get(cause);
+            stamp.map_or("", |stamp| stamp.fingerprint.as_str())
+        };
+        let fingerprints: Vec<&str> = obligation.causes.iter().map(fingerprint).collect();
+        let result = resource.fulfill(obligation.duty, &fingerprints, self.host);
         self.view.forget();
-        result.map(|()| match obligation.duty {
+        let outcome = result?;
+        (self.on_event)(Event::DutyFulfilled {
+            id: &resource.id,
+            obligation,
+            outcome: &outcome,
+        });
+        let done = match obligation.duty {
             Duty::Restart => vec![Duty::Restart, Duty::Reload],
             duty => vec![duty],
-        })
+        };
+        Ok((done, outcome))
     }
 }

@@ -24,7 +24,9 @@ use crate::owed::{self, Obligation, RecordStore};
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::ports::root::RootError;
-use crate::resource::{ApplyOutcome, Change, Duty, Failure, FailureKind, ServiceRun, Verb};
+use crate::resource::{
+    ApplyOutcome, Change, Duty, DutyOutcome, Failure, FailureKind, ServiceRun, Verb,
+};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
 pub(crate) use covered_files::{check_covered_files, known_failing_checks};
@@ -70,6 +72,11 @@ pub(crate) enum Event<'a> {
     DutyStarted {
         id: &'a str,
         obligation: &'a Obligation,
+    },
+    DutyFulfilled {
+        id: &'a str,
+        obligation: &'a Obligation,
+        outcome: &'a DutyOutcome,
     },
     /// A release is active and has to show that it works.
     TrialStarted { id: &'a str },
@@ -122,6 +129,13 @@ pub(crate) fn apply(
     for resource in &resources {
         applier.fail_if_unhealthy(resource, failing.get(&resource.id));
     }
+    // A host that never converges has such work too.
+    for service in resources
+        .iter()
+        .filter_map(|resource| resource.body.service())
+    {
+        service.maintain(host);
+    }
     let mut results = applier.results;
     let in_order = resources
         .iter()
@@ -136,6 +150,9 @@ pub(crate) fn run_maintenance(catalog: &Catalog, plan: &Plan, host: &Host) {
             return;
         }
         let _operation = resource.body.begin_operation();
+        if let Some(service) = resource.body.service() {
+            service.maintain(host);
+        }
         let spec = resource.body.release();
         if let Some(Err(failure)) = spec.map(|spec| crate::release::finish_cleanup(spec, host)) {
             tracing::warn!("{}: {failure}", resource.id);
@@ -180,10 +197,26 @@ impl<'a> Applier<'a> {
             let resource = self.catalog.find(&step.id);
             let resource = resource.expect("the steps were made from the catalog");
             if !resource.triggers.is_empty() {
+                self.note_loaded(resource, step.run.as_ref());
                 self.update_record(resource, step.run.as_ref(), &[])?;
             }
         }
         Ok(())
+    }
+
+    /// Lets a service note what it has loaded, if that is what is on disk.
+    fn note_loaded(&self, resource: &Resource, run: Option<&ServiceRun>) {
+        let Some(service) = resource.body.service() else {
+            return;
+        };
+        let record = self.records.read(&resource.id);
+        let (triggers, stamps) = (&resource.triggers, &self.view.stamps);
+        if owed::due_obligations(record.as_ref(), run, triggers, stamps).is_empty() {
+            let ids = triggers.iter().flat_map(|trigger| &trigger.on);
+            let of_them = ids.filter_map(|id| stamps.get(id));
+            let fingerprints: Vec<&str> = of_them.map(|stamp| &*stamp.fingerprint).collect();
+            service.note_loaded(&fingerprints, self.host);
+        }
     }
 
     fn update_record(

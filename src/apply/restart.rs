@@ -148,7 +148,7 @@ impl<'a> Applier<'a> {
             causes: vec![format!("a request of {by}")],
         };
         Ok(match self.perform(resource, &obligation) {
-            Ok(done) => {
+            Ok((done, _)) => {
                 self.record_fulfilled(resource, &done)?;
                 ServiceRestart::Done(duty)
             }

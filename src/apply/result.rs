@@ -1,6 +1,6 @@
 //! The results of a pass, by resource.
 
-use crate::owed::Obligation;
+use crate::owed::{FulfilledObligation, Obligation};
 use crate::resource::{Change, Failure, FailureKind};
 
 /// The result of one resource.
@@ -51,7 +51,7 @@ pub(crate) struct AppliedResource {
     pub id: String,
     pub result: ResourceResult,
     /// Fulfilled in this pass.
-    pub fulfilled: Vec<Obligation>,
+    pub fulfilled: Vec<FulfilledObligation>,
     /// Still owed, each with the failure or the reason to wait.
     pub owed: Vec<(Obligation, String)>,
     /// The failure of a restart, reload or run itself, not of what prevented it.

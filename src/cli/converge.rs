@@ -10,8 +10,10 @@ use crate::operate::CommandError;
 use crate::pass::{self, PassError, PassOptions, Paths, QuarantineLift, Session};
 use crate::problem::Problem;
 use crate::report::{
-    Report, ResourceReport, ResourceStatus, change_line, obligation_line, summary_line,
+    Report, ResourceReport, ResourceStatus, change_line, obligation_line, runtime_update_line,
+    summary_line,
 };
+use crate::resource::{Duty, DutyOutcome};
 
 pub(super) fn run(
     args: &ConvergeArgs,
@@ -81,8 +83,26 @@ pub(super) fn announce(event: &Event<'_>, output: &Output) {
         Event::DutyStarted { id, obligation } => {
             let causes = obligation.causes.join(" ");
             tracing::info!(target: RESOURCE_TARGET, verb = %obligation.duty, causes, "{} {id}", obligation.duty);
-            output.print_logged(obligation_line(output.paint, id, obligation, true));
+            // A reload may turn out not to be necessary.
+            if obligation.duty != Duty::Reload {
+                output.print_logged(obligation_line(output.paint, id, obligation, true));
+            }
         }
+        Event::DutyFulfilled {
+            id,
+            obligation,
+            outcome,
+        } => match outcome {
+            DutyOutcome::AtRuntime(done) => {
+                let verb = "update";
+                tracing::info!(target: RESOURCE_TARGET, verb, "{id}: updated at runtime: {done}");
+                output.print_logged(runtime_update_line(output.paint, id, obligation, done));
+            }
+            DutyOutcome::AsNamed if obligation.duty == Duty::Reload => {
+                output.print_logged(obligation_line(output.paint, id, obligation, true));
+            }
+            DutyOutcome::AsNamed => {}
+        },
         // The progress of the trial and the report say it.
         Event::TrialStarted { .. } | Event::ReleaseFailed { .. } => {}
     }

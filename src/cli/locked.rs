@@ -90,7 +90,9 @@ impl LockedSession {
             Event::DutyStarted { id, obligation } => format!("{} {id}", obligation.duty),
             Event::TrialProgress { id, message: word } => format!("{id} {word}"),
             // Told by the progress of the trial.
-            Event::TrialStarted { .. } | Event::ReleaseFailed { .. } => return,
+            Event::DutyFulfilled { .. }
+            | Event::TrialStarted { .. }
+            | Event::ReleaseFailed { .. } => return,
         };
         self.lock.update_holder(&self.holder.with_activity(doing));
     }

@@ -22,8 +22,8 @@ use crate::ports::services::{LogRange, ScheduledJob, ServiceLog};
 use crate::problem::Problem;
 use crate::release::ReleaseSpec;
 use crate::resource::{
-    ApplyOutcome, Change, Duty, Failure, ResolveInputs, ServiceRun, ServiceSummary, Stamp, Trial,
-    Trigger,
+    ApplyOutcome, Change, Duty, DutyOutcome, Failure, ResolveInputs, ServiceRun, ServiceSummary,
+    Stamp, Trial, Trigger,
 };
 
 pub(crate) use any::{AnyKind, AnyResource, KindEntry, Observation};
@@ -142,8 +142,13 @@ pub(crate) trait Triggered {
     /// Its duties, and whose changes cause them.
     fn triggers(&self) -> Vec<Trigger>;
 
-    /// Fulfills one of these duties.
-    fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure>;
+    /// Fulfills one of these duties. `fingerprints`: of what caused it, as it is on disk; empty for what is not there.
+    fn fulfill(
+        &self,
+        duty: Duty,
+        fingerprints: &[&str],
+        host: &Host,
+    ) -> Result<DutyOutcome, Failure>;
 }
 
 /// The processes of a service, which perhaps run a release that is on trial.
@@ -159,6 +164,13 @@ pub(crate) trait ServiceProcesses {
 
     /// The process of the app that it runs, or the cron job that it starts, by the name that operators use.
     fn process(&self) -> Option<&str>;
+
+    /// Notes what its processes have loaded, if they can take over changes of it. Called before a pass changes anything,
+    /// and only while nothing is owed: `fingerprints` are those of what it loaded, as it is on disk.
+    fn note_loaded(&self, fingerprints: &[&str], host: &Host);
+
+    /// Work on its running processes that changes nothing which differs. Logs failures.
+    fn maintain(&self, host: &Host);
 
     /// The job that it starts, if it is a timer.
     fn scheduled_job(&self, host: &Host) -> Result<Option<ScheduledJob>, Failure>;
@@ -205,6 +217,8 @@ pub(crate) struct ServiceCondition {
     pub may_start: bool,
     /// Whether it starts by itself once a missing dependency is in place.
     pub awaits_dependency: bool,
+    /// Whether its running processes are maintained.
+    pub needs_maintenance: bool,
     /// Why it is unhealthy although nothing differs and no duty is owed: no change would repair it, and a
     /// host with it is not healthy.
     pub unhealthy_reason: Option<Failure>,

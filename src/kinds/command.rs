@@ -11,7 +11,8 @@ use crate::ports::Host;
 use crate::ports::exec::{self, ExitReason};
 use crate::problem::Problem;
 use crate::resource::{
-    ApplyOutcome, Argv, Change, Duty, Failure, FieldValue, ResolveInputs, Seconds, Trigger, Verb,
+    ApplyOutcome, Argv, Change, Duty, DutyOutcome, Failure, FieldValue, ResolveInputs, Seconds,
+    Trigger, Verb,
 };
 
 /// Timeout of an `unless` command, which runs in every pass.
@@ -182,8 +183,13 @@ impl Triggered for CommandSpec {
         }]
     }
 
-    fn fulfill(&self, _duty: Duty, host: &Host) -> Result<(), Failure> {
-        self.run(host)
+    fn fulfill(
+        &self,
+        _duty: Duty,
+        _fingerprints: &[&str],
+        host: &Host,
+    ) -> Result<DutyOutcome, Failure> {
+        self.run(host).map(|()| DutyOutcome::AsNamed)
     }
 }
 

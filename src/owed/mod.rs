@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{Duty, ServiceRun, Stamp, Trigger};
+use crate::resource::{Duty, DutyOutcome, ServiceRun, Stamp, Trigger};
 
 pub(crate) use record_store::RecordStore;
 
@@ -71,6 +71,28 @@ const OWED: &str = "again";
 pub(crate) struct Obligation {
     pub duty: Duty,
     pub causes: Vec<String>,
+}
+
+/// An obligation that a pass has fulfilled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FulfilledObligation {
+    #[serde(flatten)]
+    pub obligation: Obligation,
+    /// What was done at runtime in its place, in a few words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_runtime: Option<String>,
+}
+
+impl FulfilledObligation {
+    pub(crate) fn new(obligation: Obligation, outcome: DutyOutcome) -> FulfilledObligation {
+        FulfilledObligation {
+            obligation,
+            at_runtime: match outcome {
+                DutyOutcome::AsNamed => None,
+                DutyOutcome::AtRuntime(done) => Some(done),
+            },
+        }
+    }
 }
 
 /// The stamps of what is on disk now, by resource id.

@@ -100,6 +100,7 @@ impl<'a> Progress<'a> {
             }
             Event::ChangeStarted { .. }
             | Event::DutyStarted { .. }
+            | Event::DutyFulfilled { .. }
             | Event::TrialProgress { .. } => {}
         }
     }

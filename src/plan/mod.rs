@@ -241,6 +241,10 @@ fn inspect_all<'c>(catalog: &'c Catalog, host: &Host, plan: &mut Plan) -> Vec<In
             let warnings = warnings.map(|warning| format!("{id}: {warning}"));
             plan.warnings.extend(warnings);
         }
+        let service = condition.and_then(Condition::service);
+        if service.is_some_and(|service| service.needs_maintenance) {
+            plan.maintenance.push(id.clone());
+        }
         if let Some(Condition::Noted(notes)) = condition {
             plan.notes
                 .extend(notes.iter().map(|note| format!("{id}: {note}")));

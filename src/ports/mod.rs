@@ -13,6 +13,7 @@ pub(crate) mod deadline;
 mod error_sources;
 pub(crate) mod exec;
 pub(crate) mod git_memory;
+pub(crate) mod haproxy;
 pub(crate) mod http;
 pub(crate) mod interfaces;
 pub(crate) mod journal;

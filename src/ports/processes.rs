@@ -50,6 +50,19 @@ pub(crate) fn program_name(pid: u32) -> Option<String> {
     Some(name.trim_end().chars().map(visible).collect())
 }
 
+/// The time at which a process that runs started, in ticks since boot.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    Some(LiveProcess::find(i32::try_from(pid).ok()?)?.start_time)
+}
+
+/// The arguments of a process, without its program; those that are no text are left out.
+pub(crate) fn arguments(pid: u32) -> Option<Vec<String>> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = line.split(|byte| *byte == 0).skip(1);
+    let texts = words.filter_map(|word| String::from_utf8(word.to_vec()).ok());
+    Some(texts.collect())
+}
+
 /// A process with all its descendants.
 pub(crate) fn process_tree(main: u32) -> Option<Vec<Process>> {
     process_trees(&[main])
@@ -66,10 +79,9 @@ pub(crate) fn child_runs(main: u32) -> Vec<(u32, u64)> {
             .collect(),
         Err(_) => pids().filter(|pid| parent_of(*pid) == Some(main)).collect(),
     };
-    let runs = children.into_iter().filter_map(|pid| {
-        let run = LiveProcess::find(i32::try_from(pid).ok()?)?;
-        Some((pid, run.start_time))
-    });
+    let runs = children
+        .into_iter()
+        .filter_map(|pid| Some((pid, start_time(pid)?)));
     runs.collect()
 }
 

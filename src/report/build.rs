@@ -218,10 +218,10 @@ fn resource_report(entry: apply::AppliedResource, catalog: &Catalog) -> Resource
 
 fn count_rows(rows: &[ResourceReport], resources: usize) -> Counts {
     let of = |status| rows.iter().filter(|row| row.status == status).count();
-    let paid = |duty| {
-        rows.iter()
-            .flat_map(|row| &row.paid)
-            .filter(|obligation| obligation.duty == duty)
+    let paid = || rows.iter().flat_map(|row| &row.paid);
+    let performed = |duty| {
+        paid()
+            .filter(|paid| paid.obligation.duty == duty && paid.at_runtime.is_none())
             .count()
     };
     let not_right = rows
@@ -237,8 +237,9 @@ fn count_rows(rows: &[ResourceReport], resources: usize) -> Counts {
         skipped: of(ResourceStatus::Skipped),
         rolled_back: of(ResourceStatus::RolledBack),
         failed: of(ResourceStatus::Failed),
-        restarted: paid(Duty::Restart),
-        reloaded: paid(Duty::Reload),
+        restarted: performed(Duty::Restart),
+        reloaded: performed(Duty::Reload),
+        updated_at_runtime: paid().filter(|paid| paid.at_runtime.is_some()).count(),
         owed: rows.iter().map(|row| row.owed.len()).sum(),
         not_inspected: 0,
     }

@@ -60,7 +60,8 @@ impl<'a> History<'a> {
             return false;
         };
         let changed = |report: &Report| {
-            report.counts.changed + report.counts.restarted + report.counts.reloaded
+            let counts = &report.counts;
+            counts.changed + counts.restarted + counts.reloaded + counts.updated_at_runtime
         };
         let in_one_line = |report: &Report| -> Vec<ResourceReport> {
             let rows = report.resources.iter();

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::digest;
 use crate::exit::Exit;
-use crate::owed::Obligation;
+use crate::owed::{FulfilledObligation, Obligation};
 use crate::printable::without_numbers;
 use crate::resource::{Change, one_line};
 
@@ -27,7 +27,8 @@ pub(crate) use history::{History, TIMER};
 pub(crate) use overdue::{Overdue, check_overdue};
 pub(crate) use pass_summary::PassSummary;
 pub(crate) use text::{
-    Paint, change_line, diff_lines, obligation_line, summary_line, waiting_lines,
+    Paint, change_line, diff_lines, obligation_line, runtime_update_line, summary_line,
+    waiting_lines,
 };
 
 /// Version of the format; readers refuse a newer one.
@@ -65,7 +66,7 @@ pub(crate) struct ResourceReport {
     pub hint: Option<String>,
     /// Restarts, reloads and runs that the pass performed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paid: Vec<Obligation>,
+    pub paid: Vec<FulfilledObligation>,
     /// Those still owed; in a plan, those that a pass would perform.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<Obligation>,
@@ -83,6 +84,9 @@ pub(crate) struct Counts {
     pub failed: usize,
     pub restarted: usize,
     pub reloaded: usize,
+    /// Services that took over a change without the reload that was owed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub updated_at_runtime: usize,
     pub owed: usize,
     /// Those that the user who runs trueup may not inspect; never so in a pass.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -152,6 +152,18 @@ pub(crate) fn obligation_line(
     format!("{} {id} {}", paint.changed(word), paint.faint(&cause))
 }
 
+/// What a running service took over instead of a reload: `updated service:haproxy at runtime: +shop/web4`.
+pub(crate) fn runtime_update_line(
+    paint: Paint,
+    id: &str,
+    obligation: &Obligation,
+    done: &str,
+) -> String {
+    let (word, cause) = (paint.changed("updated"), obligation.causes.join(", "));
+    let cause = paint.faint(&format!("(because of {cause})"));
+    format!("{word} {id} at runtime: {done} {cause}")
+}
+
 /// The closing line of a pass or plan.
 pub(crate) fn summary_line(paint: Paint, report: &Report) -> String {
     use crate::exit::Exit;
@@ -174,6 +186,7 @@ pub(crate) fn summary_line(paint: Paint, report: &Report) -> String {
     };
     add(counts.restarted, "restarted");
     add(counts.reloaded, "reloaded");
+    add(counts.updated_at_runtime, "updated at runtime");
     add(counts.failed, "failed");
     add(counts.rolled_back, "rolled back");
     add(counts.skipped, "skipped");

@@ -93,6 +93,14 @@ impl std::fmt::Display for Duty {
     }
 }
 
+/// How a duty was fulfilled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DutyOutcome {
+    AsNamed,
+    /// Something that interrupts less leads to the same state, and was done in its place. What was done, in a few words.
+    AtRuntime(String),
+}
+
 /// A duty and the ids of the resources whose change causes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trigger {

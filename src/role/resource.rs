@@ -4,7 +4,7 @@ use super::draft::Draft;
 use crate::kind::AnyResource;
 use crate::ports::Host;
 use crate::problem::Location;
-use crate::resource::{Duty, Failure, Trigger};
+use crate::resource::{Duty, DutyOutcome, Failure, Trigger};
 
 /// One resource, ready to be planned.
 pub(crate) struct Resource {
@@ -49,10 +49,15 @@ impl Resource {
     }
 
     /// Fulfills one of its duties.
-    pub(crate) fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+    pub(crate) fn fulfill(
+        &self,
+        duty: Duty,
+        fingerprints: &[&str],
+        host: &Host,
+    ) -> Result<DutyOutcome, Failure> {
         let _operation = self.body.begin_operation();
         let body = self.body.triggered();
         let body = body.ok_or_else(|| Failure::new(format!("{} cannot {duty}", self.id)))?;
-        body.fulfill(duty, host)
+        body.fulfill(duty, fingerprints, host)
     }
 }

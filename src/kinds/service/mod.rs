@@ -1,5 +1,6 @@
 //! The `service` kind: enabled, running, and restarted or reloaded when a dependency changed.
 
+mod haproxy;
 mod listening;
 mod processes;
 mod reload;
@@ -12,8 +13,8 @@ use crate::ports::Host;
 use crate::ports::services::{ActiveState, EnabledState, ServiceStatus};
 use crate::problem::Problem;
 use crate::resource::{
-    ApplyOutcome, Change, Duty, Failure, FieldChange, FieldValue, ResolveInputs, ServiceRun,
-    Trigger, Verb, Withheld,
+    ApplyOutcome, Change, Duty, DutyOutcome, Failure, FieldChange, FieldValue, ResolveInputs,
+    ServiceRun, Trigger, Verb, Withheld,
 };
 use spec::service_manager;
 use state::ServiceState;
@@ -53,7 +54,7 @@ impl Kind for Service {
                 .field("proves")
                 .hint("say it of the service that the socket starts"));
         }
-        Ok(())
+        spec.runtime.validate()
     }
 
     fn inspect(spec: &ServiceSpec, host: &Host) -> Result<ServiceState, Failure> {
@@ -115,6 +116,9 @@ impl Kind for Service {
         }
         match run {
             Some(true) => {
+                if let Some(haproxy) = spec.haproxy(host) {
+                    haproxy.prepare_start()?;
+                }
                 services.start(&spec.name)?;
                 listening::wait(services, &spec.name, &spec.proves.listens, host)?;
             }
@@ -137,6 +141,7 @@ impl Kind for Service {
             run: status.run_id.as_ref().filter(|_| is_running).map(run),
             may_start: spec.running == Some(true) && status.enabled != EnabledState::Masked,
             awaits_dependency: state.serves_missing && spec.running == Some(true),
+            needs_maintenance: is_running && spec.runtime.haproxy.is_some(),
             unhealthy_reason: state.unhealthy_reason(spec),
         })
     }
@@ -165,13 +170,29 @@ impl Triggered for ServiceSpec {
         .collect()
     }
 
-    fn fulfill(&self, duty: Duty, host: &Host) -> Result<(), Failure> {
+    fn fulfill(
+        &self,
+        duty: Duty,
+        fingerprints: &[&str],
+        host: &Host,
+    ) -> Result<DutyOutcome, Failure> {
         let services = service_manager(self, host);
+        let haproxy = self.haproxy(host);
+        if let (Duty::Reload, Some(haproxy)) = (duty, &haproxy) {
+            match haproxy.update_servers(fingerprints) {
+                Ok(done) => return Ok(DutyOutcome::AtRuntime(done)),
+                Err(why) => tracing::info!("{}: a reload is necessary: {why}", self.name),
+            }
+        }
+        if let Some(haproxy) = &haproxy {
+            haproxy.maintain();
+        }
         match duty {
             Duty::Reload => reload::reload(services, &self.name, host)?,
             _ => services.restart(&self.name)?,
         }
-        listening::wait(services, &self.name, &self.proves.listens, host)
+        listening::wait(services, &self.name, &self.proves.listens, host)?;
+        Ok(DutyOutcome::AsNamed)
     }
 }
 
@@ -217,6 +238,7 @@ mod conformance {
                 Probe::not_set("after_gate", "it says when the stages act"),
                 Probe::not_set("process", "it is a name for operators"),
                 Probe::not_set("proves", "it says what a check looks for"),
+                Probe::not_set("runtime", "it says how a reload is spared"),
                 Probe::not_set("restart_on", owed),
                 Probe::not_set("reload_on", owed),
             ]

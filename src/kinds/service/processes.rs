@@ -21,6 +21,18 @@ impl ServiceProcesses for ServiceSpec {
         self.serves.as_deref()
     }
 
+    fn note_loaded(&self, fingerprints: &[&str], host: &Host) {
+        if let Some(haproxy) = self.haproxy(host) {
+            haproxy.note_loaded(fingerprints);
+        }
+    }
+
+    fn maintain(&self, host: &Host) {
+        if let Some(haproxy) = self.haproxy(host) {
+            haproxy.maintain();
+        }
+    }
+
     fn scheduled_job(&self, host: &Host) -> Result<Option<ScheduledJob>, Failure> {
         match self.name.ends_with(TIMER) {
             true => Ok(service_manager(self, host).scheduled_job(&self.name)?),

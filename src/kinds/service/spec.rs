@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::haproxy::{Haproxy, HaproxyRuntime};
 use super::listening;
 use crate::ports::Host;
 use crate::ports::services::{ManagedBy, Services};
+use crate::problem::Problem;
 
 /// A service.
 #[derive(Debug, Deserialize)]
@@ -38,6 +40,9 @@ pub(crate) struct ServiceSpec {
     /// What shows that it works, besides that it runs.
     #[serde(default)]
     pub proves: Proofs,
+    /// What a running process can take over, so that it is not reloaded.
+    #[serde(default)]
+    pub runtime: RuntimeUpdates,
     /// Resources (ids) whose change requires a restart.
     #[serde(default)]
     pub restart_on: Vec<String>,
@@ -56,6 +61,34 @@ pub(crate) struct Proofs {
     #[serde(default, deserialize_with = "listening::deserialize_ports")]
     #[cfg_attr(test, schemars(with = "Vec<u16>"))]
     pub listens: Vec<u16>,
+}
+
+/// How the running processes of a service take over changes.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RuntimeUpdates {
+    /// It is haproxy 2.6 or newer: a change of nothing but the servers of its backends goes over its admin socket. With
+    /// any other version or change it is reloaded. A server that leaves goes into maintenance, and is deleted once it has no
+    /// connections.
+    pub haproxy: Option<HaproxyRuntime>,
+}
+
+impl RuntimeUpdates {
+    pub(super) fn validate(&self) -> Result<(), Problem> {
+        self.haproxy
+            .as_ref()
+            .map_or(Ok(()), HaproxyRuntime::validate)
+    }
+}
+
+impl ServiceSpec {
+    /// The haproxy that it runs, if that is one whose servers can be changed.
+    pub(super) fn haproxy<'a>(&'a self, host: &'a Host) -> Option<Haproxy<'a>> {
+        let spec = self.runtime.haproxy.as_ref()?;
+        let services = service_manager(self, host);
+        Some(Haproxy::new(spec, &self.name, services, host))
+    }
 }
 
 /// The supervisor of the service.

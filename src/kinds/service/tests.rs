@@ -1,4 +1,4 @@
-use super::spec::Proofs;
+use super::spec::{Proofs, RuntimeUpdates};
 use super::state::STABLE_AFTER;
 use super::*;
 use crate::ports::services::{ManagedBy, Services};
@@ -18,6 +18,7 @@ fn only_the_manager_of_a_service_is_called() {
         after_gate: false,
         process: None,
         proves: Proofs::default(),
+        runtime: RuntimeUpdates::default(),
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -27,7 +28,9 @@ fn only_the_manager_of_a_service_is_called() {
         .action;
     Service::apply(&spec(ManagedBy::Supervisor), &action, &sandbox.host).unwrap();
     let triggered = spec(ManagedBy::Supervisor);
-    triggered.fulfill(Duty::Restart, &sandbox.host).unwrap();
+    triggered
+        .fulfill(Duty::Restart, &[], &sandbox.host)
+        .unwrap();
     assert_eq!(sandbox.supervisor.calls(), ["start demo", "restart demo"]);
     let unknown = Service::inspect(&spec(ManagedBy::Host), &sandbox.host);
     assert!(unknown.is_err_and(|failure| failure.is(crate::resource::FailureKind::NotReady)));
@@ -48,6 +51,7 @@ fn crash_looping_service_is_unhealthy_until_it_stays_up() {
         after_gate: false,
         process: None,
         proves: Proofs::default(),
+        runtime: RuntimeUpdates::default(),
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -88,6 +92,7 @@ fn overriding_unit_file_is_reported() {
         after_gate: false,
         process: None,
         proves: Proofs::default(),
+        runtime: RuntimeUpdates::default(),
         restart_on: Vec::new(),
         reload_on: Vec::new(),
     };
@@ -136,6 +141,7 @@ fn environment_file_replaceable_by_others_is_reported() {
             after_gate: false,
             process: None,
             proves: Proofs::default(),
+            runtime: RuntimeUpdates::default(),
             restart_on: Vec::new(),
             reload_on: Vec::new(),
         };

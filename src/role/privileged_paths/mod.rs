@@ -101,6 +101,10 @@ fn paths_that_root_uses(catalog: &Catalog) -> Vec<String> {
             opened.extend(spec.paths.iter().map(|one| path(one)));
         } else if let Some(spec) = spec.downcast_ref::<crate::kinds::service::ServiceSpec>() {
             opened.extend(spec.unit.iter().map(|unit| path(unit)));
+            let haproxy = spec.runtime.haproxy.iter();
+            let paths =
+                haproxy.flat_map(|haproxy| [&haproxy.config, &haproxy.socket, &haproxy.state_file]);
+            opened.extend(paths.map(|one| path(one)));
         }
     }
     opened

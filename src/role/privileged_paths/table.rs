@@ -245,6 +245,11 @@ pub(super) const FORMATS: &[Format] = &[
                 "haproxy creates the socket before it drops root privileges, in the folder that Debian's package creates for it",
             ),
             directive(&["chroot", "log"], Root, "folders of the system"),
+            directive(
+                &["server-state-file"],
+                Root,
+                "trueup writes it, in the folder of the configuration",
+            ),
             directive(&["http-check"], NoFile, "part of a URL"),
         ],
     },
