@@ -9,6 +9,7 @@ mod covered_files;
 mod duties;
 mod followers;
 mod readiness;
+mod records;
 mod restart;
 mod result;
 mod rollback;
@@ -20,13 +21,11 @@ mod view;
 use std::collections::BTreeMap;
 
 use crate::kind::Observation;
-use crate::owed::{self, Obligation, RecordStore};
+use crate::owed::{Obligation, RecordStore};
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::ports::root::RootError;
-use crate::resource::{
-    ApplyOutcome, Change, Duty, DutyOutcome, Failure, FailureKind, ServiceRun, Verb,
-};
+use crate::resource::{ApplyOutcome, Change, Duty, DutyOutcome, Failure, FailureKind, Verb};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
 pub(crate) use covered_files::{check_covered_files, known_failing_checks};
@@ -189,47 +188,6 @@ impl<'a> Applier<'a> {
             results: BTreeMap::new(),
             on_event,
         }
-    }
-
-    /// Records what each running service runs with, before any of its dependencies changes.
-    fn record_running_services(&self, plan: &Plan) -> Result<(), RootError> {
-        for step in plan.steps.iter().filter(|step| step.run.is_some()) {
-            let resource = self.catalog.find(&step.id);
-            let resource = resource.expect("the steps were made from the catalog");
-            if !resource.triggers.is_empty() {
-                self.note_loaded(resource, step.run.as_ref());
-                self.update_record(resource, step.run.as_ref(), &[])?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets a service note what it has loaded, if that is what is on disk.
-    fn note_loaded(&self, resource: &Resource, run: Option<&ServiceRun>) {
-        let Some(service) = resource.body.service() else {
-            return;
-        };
-        let record = self.records.read(&resource.id);
-        let (triggers, stamps) = (&resource.triggers, &self.view.stamps);
-        if owed::due_obligations(record.as_ref(), run, triggers, stamps).is_empty() {
-            let ids = triggers.iter().flat_map(|trigger| &trigger.on);
-            let of_them = ids.filter_map(|id| stamps.get(id));
-            let fingerprints: Vec<&str> = of_them.map(|stamp| &*stamp.fingerprint).collect();
-            service.note_loaded(&fingerprints, self.host);
-        }
-    }
-
-    fn update_record(
-        &self,
-        resource: &Resource,
-        run: Option<&ServiceRun>,
-        fulfilled: &[Duty],
-    ) -> Result<(), RootError> {
-        let record = self.records.read(&resource.id);
-        let triggers = &resource.triggers;
-        let stamps = &self.view.stamps;
-        let updated = owed::updated_record(record.as_ref(), run, triggers, stamps, fulfilled);
-        self.records.write(&resource.id, &updated)
     }
 
     /// Changes one resource, and validates the set of files that ends with it.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::desired::DesiredState;
-use crate::resource::{Duty, FieldValue, Verb};
+use crate::resource::{Duty, DutyOutcome, FieldValue, Verb};
 
 pub(super) fn row(status: ResourceStatus) -> ResourceReport {
     ResourceReport {
@@ -110,10 +110,11 @@ fn report_round_trips_through_json() {
         FieldValue::value("0644"),
         FieldValue::value("0600"),
     ));
-    changed.paid = vec![Obligation {
+    let obligation = Obligation {
         duty: Duty::Restart,
         causes: vec!["code".into()],
-    }];
+    };
+    changed.paid = vec![FulfilledObligation::new(obligation, DutyOutcome::AsNamed)];
     let report = report(vec![changed]);
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
@@ -142,10 +143,11 @@ fn a_secret_is_never_in_what_is_shown() {
 #[test]
 fn summary_line_counts_changes_restarts_and_failures() {
     let mut changed = row(ResourceStatus::Changed);
-    changed.paid = vec![Obligation {
+    let obligation = Obligation {
         duty: Duty::Restart,
         causes: vec!["code".into()],
-    }];
+    };
+    changed.paid = vec![FulfilledObligation::new(obligation, DutyOutcome::AsNamed)];
     let report = report(vec![changed, row(ResourceStatus::Failed)]);
     assert_eq!(
         summary_line(Paint::default(), &report),

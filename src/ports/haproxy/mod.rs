@@ -70,6 +70,7 @@ pub(crate) struct ProcessInfo {
 pub(crate) struct RuntimeSocket {
     root: Rc<Root>,
     path: PathBuf,
+    timeout: Duration,
 }
 
 impl RuntimeSocket {
@@ -78,6 +79,7 @@ impl RuntimeSocket {
         RuntimeSocket {
             root: root.clone(),
             path: path.to_owned(),
+            timeout: COMMAND_TIMEOUT,
         }
     }
 
@@ -146,9 +148,9 @@ impl RuntimeSocket {
     /// Sends one command and returns the reply.
     fn send(&self, command: &str) -> Result<String, RuntimeError> {
         require_safe(command)?;
-        let _operation = watchdog::begin(format!("haproxy: {command}"), COMMAND_TIMEOUT);
+        let _operation = watchdog::begin(format!("haproxy: {command}"), self.timeout);
         block_on(async {
-            match tokio::time::timeout(COMMAND_TIMEOUT, self.exchange(command)).await {
+            match tokio::time::timeout(self.timeout, self.exchange(command)).await {
                 Ok(result) => result,
                 Err(_) => Err(self.unusable(format!("no reply to `{command}` in time"))),
             }

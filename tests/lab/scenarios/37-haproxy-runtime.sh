@@ -122,7 +122,7 @@ same "it wrote nothing outside its own records" "" "$(written lb /run/before)"
 leave 3
 converged "the host leaves"
 at_runtime "-shop/web3"
-gone() { on lb trueup converge >/dev/null && [ "$(servers)" = "$(in_file)" ]; }
+gone() { on lb trueup converge >/dev/null 2>&1 && [ "$(servers)" = "$(in_file)" ]; }
 wait_for 20 "once it has no connections, haproxy does not have it any more" gone
 equal; unchanged
 record 2 "$app2"
@@ -179,7 +179,8 @@ listens() { worker >/dev/null; }
 wait_for 20 "haproxy has crashed and is there again" listens
 drained "after a crash it is drained"
 record 4 "$app" 8005
-converged "its address changes after a crash: the first pass has not seen what this process loaded"
+converged "it has another address after the crash"
+at_runtime "shop/web4 at $app:8005"
 same "the address of the file wins over that of the state file" "shop/web4 $app:8005 admin 8" "$(servers | grep web4)"
 on lb systemctl reload haproxy
 same "after a reload as well" "shop/web4 $app:8005 admin 8" "$(servers | grep web4)"
@@ -224,10 +225,10 @@ remember
 began=$SECONDS
 for n in {1..100}; do
   record 9
-  output=$(on lb trueup converge) || fail "join $n" "$output"
+  output=$(on lb trueup converge 2>&1) || fail "join $n" "$output"
   [[ $output == *"at runtime: +shop/web9"* ]] || fail "join $n is at runtime" "$output"
   leave 9
-  output=$(on lb trueup converge) || fail "leave $n" "$output"
+  output=$(on lb trueup converge 2>&1) || fail "leave $n" "$output"
   [[ $output == *"at runtime: -shop/web9"* ]] || fail "leave $n is at runtime" "$output"
 done
 echo "          100 joins and leaves: $((SECONDS - began)) s"
@@ -236,20 +237,84 @@ end_sockets 4
 wait_for 20 "no server is left of them" gone
 equal
 
-# trueup is killed at any moment.
+# trueup is killed after each of its commands. Between it and haproxy is a program that counts them, as root.
+cat >"$SCRATCH/kill.py" <<'END'
+import os, signal, socket, struct, sys
+path, inner, left = "/run/haproxy/admin.sock", "/run/haproxy/inner.sock", int(sys.argv[1])
+os.rename(path, inner)
+server = socket.socket(socket.AF_UNIX); server.bind(path); server.listen(16)
+open("/root/kill.ready", "w")
+while True:
+    client, _ = server.accept()
+    pid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    command = client.makefile("rb").readline()
+    haproxy = socket.socket(socket.AF_UNIX); haproxy.connect(inner); haproxy.sendall(command)
+    answer = b"".join(iter(lambda: haproxy.recv(65536), b""))
+    left -= 1
+    if left == 0:
+        os.kill(pid, signal.SIGKILL)
+        open("/root/kill.after", "wb").write(command)
+        os.rename(inner, path)
+        break
+    client.sendall(answer)
+    client.close()
+END
+lab cp "$SCRATCH/kill.py" lb:/root/kill.py
+ready() { on lb test -e /root/kill.ready; }
+record 7; record 8
+converged "two hosts join"
 open_sockets 4
 wait_for 10 "WebSockets are open" test -s "$SCRATCH/met"
 remember
-for n in {1..20}; do
-  if [ $((n % 2)) = 1 ]; then record 9; record 8 "$app" "800$((1 + n % 5))"; else leave 9; record 8 "$app2" 8008; fi
-  on lb systemd-run -q --unit "killed-$n" trueup converge
-  sleep "0.$(printf '%02d' $((4 + n * 2)))"
-  on lb systemctl kill --signal KILL "killed-$n" 2>/dev/null ||:
-  output=$(on lb trueup converge) || fail "the pass after kill $n" "$output"
-  gone || gone || { sleep 3; gone; } || fail "after kill $n haproxy has the servers of its file" "$(in_file)" "$(servers)"
+for n in {1..40}; do
+  on lb rm -f /root/kill.ready /root/kill.after
+  on lb systemd-run -q --unit "kill-$n" python3 /root/kill.py "$n"
+  until ready; do sleep .05; done
+  case $((n % 2)) in
+    0) record 9; leave 7; record 8;;
+    1) leave 9; record 7; record 8 "$app2";;
+  esac
+  code=0; output=$(on lb trueup converge 2>&1) || code=$?
+  [ $code != 0 ] || break
+  after=$(on lb cat /root/kill.after)
+  echo "          killed after $n: $after"
+  if [ $((n % 4)) = 3 ]; then                            # an operator does not wait for the next pass
+    on lb systemctl reload haproxy
+    [ "$(servers)" = "$(in_file)" ] || fail "a reload after kill $n leads to the servers of the file" "$(in_file)" "$(servers)"
+    before=$((before + 1))
+    output=$(on lb trueup converge 2>&1) || fail "the pass after a reload after kill $n" "$output"
+    [[ $output != *reloaded* ]] || before=$((before + 1))
+  else
+    output=$(on lb trueup converge 2>&1) || fail "the pass after kill $n" "$output"
+  fi
+  gone || gone || { sleep 2; gone; } || { sleep 5; gone; } || fail "after kill $n haproxy has the servers of its file" "$(in_file)" "$(servers)"
 done
-echo "          reloads after 20 kills: $(($(reloads) - before))"
+on lb systemctl stop "kill-$n" 2>/dev/null ||:
+on lb sh -c 'mv /run/haproxy/inner.sock /run/haproxy/admin.sock'
+[ "$n" -gt 8 ] || fail "it was killed after each command" "$n: $output"
+same "trueup itself reloaded nothing after $((n - 1)) kills" "$before" "$(reloads)"
 end_sockets 4
+wait_for 20 "all is as in the file" gone
+equal
+
+# Another user puts a socket of his own there.
+on lb sh -c 'mv /run/haproxy/admin.sock /run/haproxy/inner.sock
+  printf "%s\n" "import socket" "s = socket.socket(socket.AF_UNIX); s.bind(\"/run/haproxy/admin.sock\"); s.listen()" \
+    "c, _ = s.accept(); open(\"/run/haproxy/got\", \"wb\").write(b\"connected \" + c.recv(99))" "while True: s.accept()[0].close()" >/root/fake.py
+  chmod 644 /root/fake.py; chmod 711 /root
+  systemd-run -q --unit fake --uid haproxy --gid haproxy python3 /root/fake.py'
+fake() { on lb test -S /run/haproxy/admin.sock; }
+wait_for 5 "somebody who is not root listens on the socket" fake
+leave 8
+before=$(reloads)
+converged "a host leaves meanwhile"
+has "with a reload" "reloaded service:haproxy (because of shop/config)" "$output"
+has "and the reason" "expected root" "$output"
+same "exactly one" $((before + 1)) "$(reloads)"
+same "he was told nothing" "connected " "$(on lb cat /run/haproxy/got)"
+on lb systemctl stop fake
+attacked "user haproxy" "listens on haproxy's admin socket" "he is told nothing, and haproxy is reloaded"
+on lb systemctl restart haproxy
 equal
 
 admin set server shop/web1 state maint >/dev/null

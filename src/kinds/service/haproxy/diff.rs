@@ -99,13 +99,11 @@ pub(super) fn diff(
             });
         }
     }
-    let gone = running
-        .servers
-        .keys()
-        .filter(|id| !wanted.servers.contains_key(id));
-    let leave = gone
-        .filter(|id| !loaded.leaving.contains(id))
-        .map(|id| ServerChange::Leave { id: id.clone() });
+    let leave = running.servers.iter().filter(|(id, state)| {
+        let has_left = loaded.leaving.contains(id) && state.is_in_maintenance();
+        !wanted.servers.contains_key(id) && !has_left
+    });
+    let leave = leave.map(|(id, _)| ServerChange::Leave { id: id.clone() });
     // An address first: a server that comes back must not get requests at its old one.
     let changes: Vec<ServerChange> = move_to.into_iter().chain(come).chain(leave).collect();
     check_order(wanted, &changes)?;

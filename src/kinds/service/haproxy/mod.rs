@@ -13,6 +13,7 @@ mod tests;
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -40,6 +41,9 @@ const EMPTY_STATE: &str = "1\n";
 
 /// Most changes that a report names.
 const MAX_NAMED: usize = 12;
+
+/// How long all changes of one update may take.
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The program's name, of its workers too.
 const PROGRAM: &str = "haproxy";
@@ -149,8 +153,12 @@ impl<'a> Haproxy<'a> {
             }
         }
         self.store.save(&loaded).map_err(text)?;
+        let started = self.host.clock.monotonic_now();
         for change in &changes {
             self.make(change).map_err(text)?;
+            if self.host.clock.monotonic_now() - started > UPDATE_TIMEOUT {
+                return Err("it answers too slowly".to_owned());
+            }
         }
         verify(&wanted, &loaded, &self.socket.servers().map_err(text)?)?;
         if self.worker()? != loaded.worker {
