@@ -129,10 +129,10 @@ pub(crate) fn apply(
         applier.fail_if_unhealthy(resource, failing.get(&resource.id));
     }
     // A host that never converges has such work too.
-    for service in resources
+    let services = resources
         .iter()
-        .filter_map(|resource| resource.body.service())
-    {
+        .filter_map(|resource| resource.body.service());
+    for service in services.take_while(|_| !host.stop.is_set()) {
         service.maintain(host);
     }
     let mut results = applier.results;

@@ -167,7 +167,11 @@ fn count_metrics(counts: &Counts) -> Vec<Metric> {
         ("rolled_back", counts.rolled_back),
         ("failed", counts.failed),
     ];
-    let duties = [("restart", counts.restarted), ("reload", counts.reloaded)];
+    let duties = [
+        ("restart", counts.restarted),
+        ("reload", counts.reloaded),
+        ("runtime_update", counts.updated_at_runtime),
+    ];
     let values = |label: &'static str, counts: &[(&str, usize)]| {
         let value =
             |(word, count): &(&str, usize)| (vec![(label, (*word).to_owned())], to_f64(*count));
@@ -181,7 +185,7 @@ fn count_metrics(counts: &Counts) -> Vec<Metric> {
         },
         Metric {
             name: "trueup_services_moved",
-            help: "Number of restarts and reloads in the last pass.",
+            help: "Number of restarts and reloads in the last pass, and of changes that a running service took over instead.",
             values: values("duty", &duties),
         },
         gauge(
