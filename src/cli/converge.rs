@@ -81,31 +81,40 @@ pub(super) fn announce(event: &Event<'_>, output: &Output) {
             output.print_logged(format!("{} {id}: {message}", output.paint.changed("prove")));
         }
         Event::DutyStarted { id, obligation } => {
-            let causes = obligation.causes.join(" ");
-            tracing::info!(target: RESOURCE_TARGET, verb = %obligation.duty, causes, "{} {id}", obligation.duty);
-            // A reload may turn out not to be necessary.
+            // A running service may take over the change without it, so a reload is announced once that is known.
             if obligation.duty != Duty::Reload {
-                output.print_logged(obligation_line(output.paint, id, obligation, true));
+                let line = obligation_line(output.paint, id, obligation, true);
+                announce_duty(id, obligation.duty, &obligation.causes, line, output);
             }
         }
         Event::DutyFulfilled {
             id,
             obligation,
-            outcome,
-        } => match outcome {
-            DutyOutcome::AtRuntime(done) => {
-                let verb = "update";
-                tracing::info!(target: RESOURCE_TARGET, verb, "{id}: updated at runtime: {done}");
-                output.print_logged(runtime_update_line(output.paint, id, obligation, done));
+            outcome: DutyOutcome::AsNamed,
+        } => {
+            if obligation.duty == Duty::Reload {
+                let line = obligation_line(output.paint, id, obligation, true);
+                announce_duty(id, obligation.duty, &obligation.causes, line, output);
             }
-            DutyOutcome::AsNamed if obligation.duty == Duty::Reload => {
-                output.print_logged(obligation_line(output.paint, id, obligation, true));
-            }
-            DutyOutcome::AsNamed => {}
-        },
+        }
+        Event::DutyFulfilled {
+            id,
+            obligation,
+            outcome: DutyOutcome::AtRuntime(done),
+        } => {
+            let (causes, verb) = (obligation.causes.join(" "), "update");
+            tracing::info!(target: RESOURCE_TARGET, verb, causes, "{id}: updated at runtime: {done}");
+            output.print_logged(runtime_update_line(output.paint, id, obligation, done));
+        }
         // The progress of the trial and the report say it.
         Event::TrialStarted { .. } | Event::ReleaseFailed { .. } => {}
     }
+}
+
+fn announce_duty(id: &str, duty: Duty, causes: &[String], line: String, output: &Output) {
+    let causes = causes.join(" ");
+    tracing::info!(target: RESOURCE_TARGET, verb = %duty, causes, "{duty} {id}");
+    output.print_logged(line);
 }
 
 /// Prints the report of a pass.

@@ -7,11 +7,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, User};
 
-use super::services::LiveProcess;
+use super::services::{self, LiveProcess};
 
 /// Device and inode: identify a file or folder independently of its names.
 pub(crate) type FileId = (u64, u64);
@@ -53,6 +54,11 @@ pub(crate) fn program_name(pid: u32) -> Option<String> {
 /// The time at which a process that runs started, in ticks since boot.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     Some(LiveProcess::find(i32::try_from(pid).ok()?)?.start_time)
+}
+
+/// The time at which a process that runs started, by the wall clock as it is set now.
+pub(crate) fn started_at(pid: u32) -> Option<Timestamp> {
+    services::started_at(start_time(pid)?)
 }
 
 /// The arguments of a process, without its program; those that are no text are left out.

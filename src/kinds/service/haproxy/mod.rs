@@ -15,6 +15,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::digest::digest;
@@ -120,10 +121,13 @@ impl<'a> Haproxy<'a> {
         if known.is_some_and(|known| known.worker == worker) {
             return Ok(());
         }
-        let (fingerprint, configuration) = self.read_config()?;
-        if !fingerprints.contains(&fingerprint.as_str()) {
+        let file = self.read_config()?;
+        // An operator's reload that failed counts as one for the service manager, but leaves the process as it is.
+        let is_older = processes::started_at(worker.pid).is_some_and(|at| file.changed_at < at);
+        if !is_older || !fingerprints.contains(&file.fingerprint.as_str()) {
             return Err("it may have loaded another file".to_owned());
         }
+        let configuration = file.configuration;
         let loaded = LoadedConfig::new(worker, &configuration);
         self.store.save(&loaded).map_err(|error| error.to_string())
     }
@@ -131,10 +135,12 @@ impl<'a> Haproxy<'a> {
     /// Gives the running process the servers of the file, and returns what was done. `fingerprints`: of what changed since
     /// it was last loaded. `Err`: why it takes a reload.
     pub(super) fn update_servers(&self, fingerprints: &[&str]) -> Result<String, String> {
-        let (fingerprint, wanted) = self.read_config()?;
-        if fingerprints.iter().any(|changed| *changed != fingerprint) {
+        let file = self.read_config()?;
+        let changed = fingerprints.iter();
+        if changed.copied().any(|changed| changed != file.fingerprint) {
             return Err("more than its configuration file changed".to_owned());
         }
+        let wanted = file.configuration;
         let mut loaded = self.loaded_config()?;
         let changes = diff(&wanted, &loaded, &self.socket.servers().map_err(text)?)?;
         // First: whoever continues after this pass was killed has to know which state of a server is trueup's.
@@ -224,7 +230,10 @@ impl<'a> Haproxy<'a> {
             {
                 return None;
             }
-            let wanted = wanted.get_or_init(|| self.read_config().ok().map(|(_, file)| file));
+            let wanted = wanted.get_or_init(|| {
+                let file = self.read_config().ok();
+                file.map(|file| file.configuration)
+            });
             match wanted.as_ref().filter(|wanted| wanted.blocker.is_none()) {
                 Some(wanted) => {
                     let server = wanted.servers.get(id)?;
@@ -317,16 +326,26 @@ impl<'a> Haproxy<'a> {
         Ok(Worker { pid, started })
     }
 
-    /// The configuration on disk, with its fingerprint.
-    fn read_config(&self) -> Result<(String, Configuration), String> {
+    fn read_config(&self) -> Result<ConfigFile, String> {
         let path = &self.spec.config;
-        let body = self.host.root.read(path, MAX_CONFIG_BYTES);
-        let body = body.map_err(text)?;
-        let body = body.ok_or_else(|| format!("there is no {}", path.display()))?;
+        let file = self.host.root.read_with_meta(path, MAX_CONFIG_BYTES);
+        let file = file.map_err(text)?;
+        let (meta, body) = file.ok_or_else(|| format!("there is no {}", path.display()))?;
         let content = std::str::from_utf8(&body);
         let content = content.map_err(|_| format!("{} is not UTF-8", path.display()))?;
-        Ok((digest(&body), Configuration::parse(content)))
+        Ok(ConfigFile {
+            fingerprint: digest(&body),
+            changed_at: meta.ctime,
+            configuration: Configuration::parse(content),
+        })
     }
+}
+
+/// The configuration on disk.
+struct ConfigFile {
+    fingerprint: String,
+    changed_at: Timestamp,
+    configuration: Configuration,
 }
 
 #[allow(
