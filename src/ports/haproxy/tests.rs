@@ -237,3 +237,47 @@ fn silent_process_does_not_hold_up_a_pass() {
     let error = socket.servers().unwrap_err().to_string();
     assert!(error.contains("no reply"), "{error}");
 }
+
+#[test]
+fn fuzz_server_tables() {
+    let law = |input: &[u8]| {
+        let Ok(table) = ServerTable::parse(&String::from_utf8_lossy(input)) else {
+            return false;
+        };
+        let text = table.state_file(|_| Some(Some(80)));
+        if !table.servers.is_empty() {
+            let again = ServerTable::parse(&text).unwrap_or_else(|why| panic!("{why}: {text}"));
+            let is_known = |id: &ServerId| table.servers.contains_key(id);
+            assert!(again.servers.keys().all(is_known), "{text}");
+        }
+        true
+    };
+    let words = [
+        "shop",
+        "web1",
+        "127.0.0.1",
+        "fd00::1",
+        " ",
+        "-",
+        "0",
+        "1",
+        "8",
+        "65536",
+        "# ",
+        "be_name",
+        "srv_name",
+        "srv_admin_state",
+        "srv_port",
+        "srv_iweight",
+        "\n",
+        "\r\n",
+        "1\n# ",
+        "99999999999999999999",
+    ];
+    crate::fuzz::Target {
+        name: "haproxy-servers",
+        words: &words,
+        law: &law,
+    }
+    .run();
+}

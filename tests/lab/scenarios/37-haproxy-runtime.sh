@@ -222,6 +222,7 @@ equal; unchanged
 open_sockets 4
 wait_for 10 "WebSockets are open" test -s "$SCRATCH/met"
 remember
+under_load lb
 began=$SECONDS
 for n in {1..100}; do
   record 9
@@ -233,6 +234,7 @@ for n in {1..100}; do
 done
 echo "          100 joins and leaves: $((SECONDS - began)) s"
 unchanged
+end_load
 end_sockets 4
 wait_for 20 "no server is left of them" gone
 equal
