@@ -117,7 +117,7 @@ impl Kind for Service {
         match run {
             Some(true) => {
                 if let Some(haproxy) = spec.haproxy(host) {
-                    haproxy.prepare_start()?;
+                    haproxy.prepare_start();
                 }
                 services.start(&spec.name)?;
                 listening::wait(services, &spec.name, &spec.proves.listens, host)?;

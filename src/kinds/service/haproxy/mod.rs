@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::digest::digest;
+use crate::kinds::path_field::validate_path;
 use crate::ports::haproxy::{RuntimeError, RuntimeSocket, ServerId};
 use crate::ports::root::{Attrs, RootError};
 use crate::ports::services::Services;
@@ -65,17 +66,9 @@ pub(crate) struct HaproxyRuntime {
 
 impl HaproxyRuntime {
     pub(super) fn validate(&self) -> Result<(), Problem> {
-        for (field, path) in [
-            ("config", &self.config),
-            ("socket", &self.socket),
-            ("state_file", &self.state_file),
-        ] {
-            if !path.is_absolute() {
-                let problem = Problem::new("expected an absolute path");
-                return Err(problem.field(format!("runtime.haproxy.{field}")));
-            }
-        }
-        Ok(())
+        validate_path("runtime.haproxy.config", &self.config)?;
+        validate_path("runtime.haproxy.socket", &self.socket)?;
+        validate_path("runtime.haproxy.state_file", &self.state_file)
     }
 }
 
@@ -210,11 +203,15 @@ impl<'a> Haproxy<'a> {
         }
     }
 
-    /// Creates the state file, if it is missing: haproxy would warn.
-    pub(super) fn prepare_start(&self) -> Result<(), RootError> {
-        match self.host.root.meta(&self.spec.state_file)? {
-            Some(_) => Ok(()),
-            None => self.write_state_file(EMPTY_STATE),
+    /// Creates the state file, if it is missing: haproxy would warn, and start without it.
+    pub(super) fn prepare_start(&self) {
+        let meta = self.host.root.meta(&self.spec.state_file);
+        let result = match meta {
+            Ok(None) => self.write_state_file(EMPTY_STATE),
+            other => other.map(|_| ()),
+        };
+        if let Err(error) = result {
+            tracing::warn!("{}: {error}", self.service);
         }
     }
 
@@ -348,10 +345,6 @@ struct ConfigFile {
     configuration: Configuration,
 }
 
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "`map_err` passes the error itself"
-)]
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

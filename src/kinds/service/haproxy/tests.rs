@@ -338,3 +338,18 @@ fn long_summaries_are_cut() {
     assert!(summary(&changes).ends_with("-shop/web11, and 8 more"));
     assert_eq!(summary(&[]), "it has these servers already");
 }
+
+#[test]
+fn relative_paths_are_refused_before_the_host_is_inspected() {
+    let spec = |socket: &str| HaproxyRuntime {
+        config: "/etc/haproxy/haproxy.cfg".into(),
+        socket: socket.into(),
+        state_file: "/etc/haproxy/servers.state".into(),
+    };
+    assert!(spec("/run/haproxy/admin.sock").validate().is_ok());
+    let problem = spec("127.0.0.1:9999").validate().unwrap_err();
+    assert!(
+        problem.to_string().contains("runtime.haproxy.socket"),
+        "{problem}"
+    );
+}
