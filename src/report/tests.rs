@@ -156,6 +156,40 @@ fn summary_line_counts_changes_restarts_and_failures() {
 }
 
 #[test]
+fn runtime_update_is_no_reload() {
+    let mut updated = row(ResourceStatus::Right);
+    let obligation = Obligation {
+        duty: Duty::Reload,
+        causes: vec!["shop/config".into()],
+    };
+    let outcome = DutyOutcome::AtRuntime("+shop/web4".into());
+    updated.paid = vec![FulfilledObligation::new(obligation.clone(), outcome)];
+    let report = report(vec![updated]);
+    assert_eq!(
+        (report.counts.reloaded, report.counts.updated_at_runtime),
+        (0, 1)
+    );
+    assert_eq!(
+        summary_line(Paint::default(), &report),
+        "converged: 0 changes, 1 updated at runtime, 3 right (7 ms)"
+    );
+    assert_eq!(
+        runtime_update_line(
+            Paint::default(),
+            "service:haproxy",
+            &obligation,
+            "+shop/web4"
+        ),
+        "updated service:haproxy at runtime: +shop/web4 (because of shop/config)"
+    );
+    let json = serde_json::to_value(&report).unwrap();
+    let paid = &json["resources"][0]["paid"][0];
+    assert_eq!(paid["duty"], "reload");
+    assert_eq!(paid["at_runtime"], "+shop/web4");
+    assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+}
+
+#[test]
 fn own_colours_pass_the_filter_for_terminals() {
     let paint = Paint { colour: true };
     for painted in [
