@@ -65,6 +65,7 @@ END
 }
 leave() { record "$1" "$app" "800$1" out; }
 servers() { admin show servers state | awk 'NR > 2 && NF {printf "%s/%s %s:%s%s\n", $2, $4, $5, $19, $7 == 0 ? "" : " admin " $7}' | sort; }
+# shellcheck disable=SC2016  # awk's
 in_file() { on lb awk '$1 == "backend" {b = $2} $1 == "server" {print b "/" $2, $3}' /etc/haproxy/haproxy.cfg | sort; }
 equal() { same "haproxy has the servers of its file" "$(in_file)" "$(servers)"; check "haproxy accepts its file" on lb haproxy -c -q -f /etc/haproxy/haproxy.cfg; }
 worker() { admin show info | sed -n 's/^Pid: //p'; }
@@ -174,7 +175,7 @@ on lb systemctl reload haproxy
 drained "after an operator's reload it is drained"
 on lb systemctl restart haproxy
 drained "after a restart it is drained"
-on lb sh -c 'kill -9 $(systemctl show -p MainPID --value haproxy)'
+on lb systemctl kill --kill-whom main --signal KILL haproxy
 listens() { worker >/dev/null; }
 wait_for 20 "haproxy has crashed and is there again" listens
 drained "after a crash it is drained"
