@@ -164,22 +164,31 @@ impl AppEntry {
         Ok(())
     }
 
-    /// The desired state of this entry for a node with these tags, at this time. The first override that
-    /// matches wins.
-    pub(super) fn for_node(
-        &self,
-        tags: &BTreeMap<String, String>,
-        now: Timestamp,
-        rollout: RolloutMode,
-    ) -> DesiredApp {
+    /// The sha that a node with these tags should be at. The first override that matches wins.
+    pub(crate) fn sha_for(&self, tags: &BTreeMap<String, String>) -> &Sha {
         let matching = |over: &&Override| {
             over.tags
                 .iter()
                 .all(|(tag, value)| tags.get(tag) == Some(value))
         };
         let over = self.overrides.iter().find(matching);
-        let sha = over.map_or(&self.sha, |over| &over.sha);
+        over.map_or(&self.sha, |over| &over.sha)
+    }
+
+    /// The sha of the entry and those of all its overrides.
+    pub(crate) fn wanted_shas(&self) -> BTreeSet<Sha> {
         let overridden = self.overrides.iter().map(|over| &over.sha);
+        overridden.chain([&self.sha]).cloned().collect()
+    }
+
+    /// The desired state of this entry for a node with these tags, at this time.
+    pub(super) fn for_node(
+        &self,
+        tags: &BTreeMap<String, String>,
+        now: Timestamp,
+        rollout: RolloutMode,
+    ) -> DesiredApp {
+        let sha = self.sha_for(tags);
         DesiredApp {
             sha: sha.clone(),
             reference: self.reference.clone(),
@@ -189,7 +198,7 @@ impl AppEntry {
             rollout,
             // Somebody who goes back by hand may leave the field as it is: it then says nothing.
             previous: self.previous.clone().filter(|previous| previous != sha),
-            wanted_shas: overridden.chain([&self.sha]).cloned().collect(),
+            wanted_shas: self.wanted_shas(),
         }
     }
 

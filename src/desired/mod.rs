@@ -29,9 +29,13 @@ pub(crate) use entry::{DesiredApp, Hold};
 pub(crate) use environment::Environment;
 pub(crate) use generation::NodeGeneration;
 pub(crate) use manifest::Manifest;
-pub(crate) use publish::{PublishError, PublishSummary, ReportedHost, ReportedHosts, publish};
-#[expect(unused_imports, reason = "the protocol of rollouts is not written yet")]
-pub(crate) use rollout::{Amount, Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
+pub(crate) use publish::{
+    FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, publish,
+};
+
+#[cfg(test)]
+pub(crate) use rollout::Amount;
+pub(crate) use rollout::{Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
 pub(crate) use sha::Sha;
 
 /// Whether the desired state is known to be the newest.

@@ -4,16 +4,17 @@
 //! The lists that the shrink guard compares with are stored elsewhere ([`super::last_good`]).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::NodeRecord;
-use crate::ports::Host;
+use crate::ports::root::Root;
 use crate::ports::root::RootError;
 use crate::ports::state::Document;
 use crate::ports::store::Etag;
+use crate::ports::{Host, STATE_DIR};
 use crate::settings::is_host_address;
 
 const VERSION: u32 = 1;
@@ -60,8 +61,8 @@ impl CachedRecord {
 }
 
 impl RecordCache {
-    fn path(host: &Host) -> PathBuf {
-        host.state_path("fleet-records.json")
+    fn path() -> PathBuf {
+        Path::new(STATE_DIR).join("fleet-records.json")
     }
 
     pub(crate) fn empty(store: &str, environment: &str) -> RecordCache {
@@ -74,9 +75,9 @@ impl RecordCache {
     }
 
     /// Loads the cache of this store and environment. Returns an empty one rather than an error.
-    pub(crate) fn load(host: &Host, store: &str, environment: &str) -> RecordCache {
+    pub(crate) fn load(root: &Root, store: &str, environment: &str) -> RecordCache {
         let empty = RecordCache::empty(store, environment);
-        let known: Option<RecordCache> = DOCUMENT.load_cache(&host.root, &RecordCache::path(host));
+        let known: Option<RecordCache> = DOCUMENT.load_cache(root, &RecordCache::path());
         let is_same_scope =
             |known: &RecordCache| known.store == store && known.environment == environment;
         let mut known = known.filter(is_same_scope).unwrap_or(empty);
@@ -106,10 +107,10 @@ impl RecordCache {
         record: &NodeRecord,
         etag: &Etag,
     ) -> Result<(), RootError> {
-        if host.root.meta(&RecordCache::path(host))?.is_none() {
+        if host.root.meta(&RecordCache::path())?.is_none() {
             return Ok(());
         }
-        let mut cache = RecordCache::load(host, store, &record.environment);
+        let mut cache = RecordCache::load(&host.root, store, &record.environment);
         let cached = CachedRecord {
             etag: etag.clone(),
             record: Some(Arc::new(record.clone())),
@@ -123,11 +124,7 @@ impl RecordCache {
     }
 
     pub(crate) fn save(&self, host: &Host) -> Result<(), RootError> {
-        DOCUMENT.write(
-            &host.root,
-            &RecordCache::path(host),
-            &self.to_json(MAX_FILE),
-        )
+        DOCUMENT.write(&host.root, &RecordCache::path(), &self.to_json(MAX_FILE))
     }
 
     /// Serializes at most `max_bytes`, so that the file can be read back. Drops the largest records if

@@ -35,6 +35,8 @@ mod peer_source;
 mod publisher;
 pub(crate) mod record;
 mod registry;
+#[allow(dead_code, reason = "passes do not use it yet")]
+pub(crate) mod rollout;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -137,7 +137,7 @@ impl<'a> PeerSource<'a> {
             Err(error) => (None, Some(error).filter(|_| !self.accept_shrink)),
         };
         let baseline = last_good.clone().unwrap_or_else(|| self.no_lists());
-        let cache = host.map(|host| RecordCache::load(host, store, environment));
+        let cache = host.map(|host| RecordCache::load(&host.root, store, environment));
         let mut cache = cache.unwrap_or_else(|| RecordCache::empty(store, environment));
         cache.other_memory = baseline.memory_size();
         let observed = match (self.origin, lists_error) {

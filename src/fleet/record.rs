@@ -55,6 +55,9 @@ pub(crate) struct NodeRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     pub last_pass: LastPass,
+    /// Whether it may write what rollouts need; `None`: its trueup knows no rollouts, or it asks nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollouts: Option<bool>,
     /// How often it writes this record at least, in seconds, unless that is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_s: Option<u64>,
@@ -79,6 +82,9 @@ pub(crate) struct AppRecord {
     /// It is on trial after a proven release, so it is not new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub served: bool,
+    /// An operator pinned another release there than the wanted one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// The outcome of the last pass, if not as wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Exit>,
@@ -130,7 +136,7 @@ impl NodeRecord {
     }
 
     /// How often it writes this record at least, if it says so.
-    pub(super) fn heartbeat(&self) -> Option<Duration> {
+    pub(crate) fn heartbeat(&self) -> Option<Duration> {
         self.heartbeat_s.map(Duration::from_secs)
     }
 

@@ -27,6 +27,13 @@ pub(crate) fn sleep(length: Duration) {
     std::thread::sleep(length);
 }
 
+/// Waits for between half of this and one and a half times this, so that hosts that wait for the same do not ask at the
+/// same time.
+pub(crate) fn sleep_jittered(length: Duration) {
+    let spread = u64::try_from(length.as_micros()).unwrap_or(u64::MAX);
+    sleep(length / 2 + Duration::from_micros(random_u64() % (spread + 1)));
+}
+
 /// A delay between half of the attempt's upper bound and all of it.
 fn jittered_delay(attempt: u32, random: u64) -> Duration {
     let doubled = BASE_DELAY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));

@@ -27,6 +27,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// Time since boot, with the time in suspend: for how old an observation is. Nobody can set it.
+pub(crate) fn boot_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
 /// Time since boot without time in suspend. Nobody can set it, it is the same for all processes, and it stops
 /// during suspend like systemd's timers.
 pub(crate) fn monotonic_time() -> Duration {

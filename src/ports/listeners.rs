@@ -1,4 +1,4 @@
-//! Finds the owners of listening TCP ports on this machine, from `/proc/net/tcp` and `/proc/net/tcp6`.
+//! Finds the owners of listening TCP ports on this machine, and counts the connections to a port, from `/proc/net/tcp` and `/proc/net/tcp6`.
 //!
 //! A port above 1023 goes to the first process that binds it, so any user may answer there.
 
@@ -96,8 +96,9 @@ pub(crate) fn on_port(port: u16) -> io::Result<Vec<Listener>> {
 }
 
 fn read_listeners(port: u16) -> io::Result<Vec<(IpAddr, Listener)>> {
-    let mut rows = read_socket_table("/proc/net/tcp", port)?;
-    match read_socket_table("/proc/net/tcp6", port) {
+    let [v4, v6] = TABLES;
+    let mut rows = read_socket_table(v4, port)?;
+    match read_socket_table(v6, port) {
         Ok(more) => rows.extend(more),
         // The kernel has no IPv6.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -152,8 +153,40 @@ fn parse_socket_table(table: impl BufRead, port: u16) -> io::Result<Vec<(IpAddr,
     Ok(rows)
 }
 
-/// The state of a listening socket, as the kernel writes it.
+/// How many connections to a port of this machine are established, by their ends at the port. Reads every connection of
+/// the machine.
+pub(crate) fn count_connections(port: u16) -> io::Result<usize> {
+    let mut count = 0;
+    for path in TABLES {
+        match File::open(path) {
+            Ok(table) => count += parse_connections(BufReader::new(table), port)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+fn parse_connections(mut table: impl BufRead, port: u16) -> io::Result<usize> {
+    let suffix = format!(":{port:04X}");
+    let (mut count, mut line) = (0, String::new());
+    while table.read_line(&mut line)? > 0 {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let is_local = words.next().is_some_and(|local| local.ends_with(&suffix));
+        if is_local && words.nth(1) == Some(ESTABLISHED) {
+            count += 1;
+        }
+        line.clear();
+    }
+    Ok(count)
+}
+
+/// The states of a listening socket and of an established connection, as the kernel writes them.
 const LISTENS: &str = "0A";
+const ESTABLISHED: &str = "01";
+
+/// The sockets of IPv4, and of IPv6 if the kernel has it.
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
 /// `sl local rem state queues timer retransmits uid timeout inode …`
 fn parse_listener(line: &str) -> Option<(u16, IpAddr, Listener)> {
@@ -229,6 +262,27 @@ mod tests {
             drop(socket);
             assert_eq!(at(asked), [], "{bound} {asked}: nobody listens any more");
         }
+    }
+
+    #[test]
+    fn connections_are_counted_once_and_only_while_they_are_open() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let count = || count_connections(address.port()).unwrap();
+        assert_eq!(count(), 0, "only a listening socket");
+        let clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(count(), 2, "both wait to be accepted");
+        let accepted = server.accept().unwrap();
+        drop(clients);
+        drop((accepted, server.accept().unwrap()));
+        assert_eq!(count(), 0);
+        // The other end of a connection to such a port elsewhere is none of this port.
+        let table = "  sl  local_address rem_address   st\n   \
+            0: 0100007F:0BB8 00000000:0000 0A\n   \
+            1: 0100007F:9999 0100007F:0BB8 01\n   \
+            2: 0100007F:0BB8 0100007F:9999 01\n   \
+            3: 0100007F:0BB8 0100007F:9998 06\n";
+        assert_eq!(parse_connections(table.as_bytes(), 3000).unwrap(), 1);
     }
 
     #[test]

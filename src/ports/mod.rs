@@ -23,6 +23,7 @@ pub(crate) mod lock;
 pub(crate) mod machine;
 pub(crate) mod os_release;
 pub(crate) mod packages;
+pub(crate) mod permission;
 pub(crate) mod pipe;
 pub(crate) mod process_usage;
 pub(crate) mod processes;
@@ -47,6 +48,7 @@ use accounts::Accounts;
 use clock::Clock;
 use exec::{Exec, StopFlag};
 use packages::Packages;
+use permission::Permissions;
 use root::Root;
 use services::{ManagedBy, Services};
 
@@ -66,7 +68,9 @@ pub(crate) struct Host {
     pub services: Box<dyn Services>,
     /// The supervisord beside it, if any.
     pub supervisor: Box<dyn Services>,
-    pub clock: Box<dyn Clock>,
+    pub clock: Rc<dyn Clock>,
+    /// Of the apps that share a fleet.
+    pub permissions: Permissions,
     /// Set when trueup was asked to stop: nothing new is started.
     pub stop: StopFlag,
 }

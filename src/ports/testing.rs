@@ -12,6 +12,7 @@ use super::accounts::Accounts;
 use super::clock::Clock;
 use super::exec::{Exec, StopFlag};
 use super::packages::Packages;
+use super::permission::Permissions;
 use super::root::{Attrs, FileKind, Root};
 use super::services::fake::FakeServices;
 
@@ -77,7 +78,8 @@ impl Sandbox {
             exec: Rc::new(Exec),
             services: Box::new(services.clone()),
             supervisor: Box::new(supervisor.clone()),
-            clock: Box::new(clock.clone()),
+            clock: Rc::new(clock.clone()),
+            permissions: Permissions::default(),
             stop: StopFlag::default(),
         };
         Sandbox {

@@ -19,10 +19,6 @@ pub(crate) enum Amount {
 impl Amount {
     /// The number of hosts that this is of `total`. A percentage is rounded down, and is at least 1. A count may
     /// exceed `total`.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the protocol of rollouts is not written yet")
-    )]
     pub(crate) fn of(self, total: usize) -> usize {
         match self {
             Amount::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),

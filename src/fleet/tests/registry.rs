@@ -106,6 +106,7 @@ fn app(wanted: char, actual: char, state: ServingState, why: Option<&str>) -> Ap
         actual: Some(sha(actual)),
         state,
         served: false,
+        pinned: false,
         outcome: None,
         since: None,
         why: why.map(str::to_owned),

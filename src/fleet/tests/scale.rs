@@ -143,7 +143,7 @@ fn record_cached_by_an_earlier_version_is_validated_again() {
             .unwrap();
     }
     let (_folder, settings) = settings("");
-    let cache = RecordCache::load(&sandbox.host, &settings.store.url, ENV);
+    let cache = RecordCache::load(&sandbox.host.root, &settings.store.url, ENV);
     assert!(!cache.records.contains_key("web1") && cache.records.contains_key("web2"));
     let lists = LastGoodLists::load(&sandbox.host, &settings.store.url, ENV).unwrap();
     assert!(lists.lists.values().all(|list| list.nodes.len() == 1));

@@ -22,6 +22,7 @@ const EXAMPLES: &[(&str, &[u8])] = embed_examples![
     "asset-list.json",
     "check-journal.json",
     "commit-metadata.json",
+    "drain.json",
     "haproxy-loaded.json",
     "last-good-lists-v1.json",
     "last-good-lists.json",

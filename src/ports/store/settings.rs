@@ -26,6 +26,13 @@ pub(crate) struct StoreSettings {
     pub path_style: bool,
 }
 
+impl StoreSettings {
+    /// Only this machine uses it, so there is nobody to agree with.
+    pub(crate) fn is_local(&self) -> bool {
+        self.url.starts_with("dir:")
+    }
+}
+
 /// Opens the store that the settings name. Contacts nothing: an unreachable store shows in the first
 /// operation.
 pub(crate) fn open(settings: &StoreSettings) -> Result<Box<dyn Store>, StoreError> {

@@ -1,0 +1,83 @@
+//! Whether this host may write what rollouts need. The policy of a bucket that was made for an earlier trueup may allow a
+//! host its node record only; then no host could ever take a slot.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::digest;
+use crate::ports::RUN_DIR;
+use crate::ports::root::Root;
+use crate::ports::state::Document;
+use crate::ports::store::{Store, StoreError, WriteCondition};
+
+/// The folders of the store that rollouts write to.
+pub(crate) const FOLDERS: [&str; 5] = ["rollouts", "slots", "quarantine", "once", "at"];
+
+const VERSION: u32 = 1;
+const DOCUMENT: Document = Document::new(VERSION, 4096).compact();
+
+/// What the last probe showed (`/run/trueup/rollout-access.json`).
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Access {
+    version: u32,
+    /// Digest of the store and the environment.
+    scope: String,
+}
+
+/// Whether this host may write there. Probes with one object for each folder and environment, which all hosts share,
+/// until it may; not again before the next boot. An error says nothing about the permission.
+pub(crate) fn may_take_part(
+    root: &Root,
+    store: &dyn Store,
+    environment: &str,
+) -> Result<bool, StoreError> {
+    let path = Path::new(RUN_DIR).join("rollout-access.json");
+    let scope = digest(format!("{}\n{environment}", store.address()).as_bytes());
+    let known: Option<Access> = DOCUMENT.load_cache(root, &path);
+    if known.is_some_and(|known| known.scope == scope) {
+        return Ok(true);
+    }
+    for folder in FOLDERS {
+        let key = format!("{folder}/{environment}/_probe");
+        match store.put(&key, b"", WriteCondition::Always) {
+            Ok(_) => {}
+            Err(StoreError::Refused { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    let access = Access {
+        version: VERSION,
+        scope,
+    };
+    if let Err(error) = DOCUMENT.save(root, &path, &access) {
+        tracing::debug!(%error, "the next pass probes the store again");
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::store::MemoryStore;
+    use crate::ports::testing::Sandbox;
+
+    #[test]
+    fn store_is_probed_once_for_each_environment() {
+        let (sandbox, store) = (Sandbox::empty(), MemoryStore::new());
+        for environment in ["production", "production", "staging"] {
+            assert!(may_take_part(&sandbox.host.root, &store, environment).unwrap());
+        }
+        let keys = store.list("").unwrap().into_iter().map(|object| object.key);
+        let keys: Vec<String> = keys.collect();
+        assert_eq!(keys.len(), 2 * FOLDERS.len(), "{keys:?}");
+        for folder in FOLDERS {
+            store
+                .delete(&format!("{folder}/production/_probe"))
+                .unwrap();
+        }
+        assert!(may_take_part(&sandbox.host.root, &store, "staging").unwrap());
+        let left = store.list("slots/production/").unwrap();
+        assert_eq!(left, [], "it probed another time");
+    }
+}

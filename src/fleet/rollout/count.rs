@@ -1,0 +1,69 @@
+//! The hosts of an app: how many slots they get, and which of them are canaries.
+
+use super::entry::{self, HostCount};
+use super::register::Counted;
+use super::store::AppHost;
+use crate::desired::{Canary, CanaryHosts, RolloutPolicy};
+
+/// Counts the live hosts for an entry. `needs_canaries`: the sha has never been everywhere. `canaries`: those that the
+/// entry has already.
+pub(super) fn count(
+    hosts: &[AppHost],
+    policy: &RolloutPolicy,
+    needs_canaries: bool,
+    canaries: &[entry::Canary],
+) -> Counted {
+    let live: Vec<&AppHost> = hosts.iter().filter(|host| host.is_live).collect();
+    let serving = live.iter().filter(|host| host.serves).count();
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Counted {
+        count: HostCount {
+            hosts: number(live.len()),
+            serving: number(serving),
+        },
+        slots: number(policy.max_unavailable.of(live.len()).min(live.len().max(1))),
+        gone_canaries: canaries
+            .iter()
+            .filter(|canary| !live.iter().any(|host| host.node == canary.node))
+            .map(|canary| canary.node.clone())
+            .collect(),
+        canaries: match needs_canaries {
+            true => choose_canaries(&live, policy),
+            false => Ok(Vec::new()),
+        },
+    }
+}
+
+/// The hosts that go first: among those that serve, in the order of their names.
+fn choose_canaries(live: &[&AppHost], policy: &RolloutPolicy) -> Result<Vec<String>, String> {
+    let Some(canary) = &policy.canary else {
+        return Ok(Vec::new());
+    };
+    let mut serving: Vec<&str> = live
+        .iter()
+        .filter(|host| host.serves && host.matches_canary)
+        .map(|host| host.node.as_str())
+        .collect();
+    serving.sort_unstable();
+    let (limit, wanted) = match &canary.hosts {
+        CanaryHosts::First(count) => {
+            let count = usize::try_from(*count).unwrap_or(usize::MAX);
+            (count, format!("`hosts: {count}`"))
+        }
+        CanaryHosts::Matching(tags) => {
+            let tags = tags.iter().map(|(key, value)| format!("{key}: {value}"));
+            let tags: Vec<String> = tags.collect();
+            (
+                Canary::MAX_HOSTS as usize,
+                format!("`match: {{{}}}`", tags.join(", ")),
+            )
+        }
+    };
+    serving.truncate(limit);
+    match serving.is_empty() {
+        true => Err(format!(
+            "no live host that serves the app is a canary by {wanted}"
+        )),
+        false => Ok(serving.into_iter().map(str::to_owned).collect()),
+    }
+}

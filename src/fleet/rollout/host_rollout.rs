@@ -1,0 +1,250 @@
+//! The rollouts of one app, as the release pipeline of a host sees them: it asks for permission and says how it ended.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::decide::Obstacle;
+use super::identity::Member;
+use super::journal::JournalStore;
+use super::journal_file::JournalFile;
+use super::object::RolloutError;
+use super::objects::{RolloutContext, StoreObjects, is_refusal};
+use super::once::OnceOutcome;
+use super::once_step::StepPermit;
+use super::participant::{Participant, Permit};
+use super::register::WantedShas;
+use super::store::RolloutStore;
+use crate::desired::{RolloutPolicy, Sha};
+use crate::ports::backoff;
+use crate::ports::clock::{self, Clock};
+use crate::ports::permission::{Permission, PermitDecision, Purpose, StepDecision};
+use crate::ports::random::random_u64;
+use crate::ports::root::Root;
+use crate::ports::store::Store;
+use crate::settings::FleetSettings;
+
+/// The part that this host takes in the rollouts of one app.
+pub(crate) struct HostRollout {
+    pub root: Rc<Root>,
+    pub clock: Rc<dyn Clock>,
+    pub store: Rc<dyn Store>,
+    pub store_name: String,
+    pub manifest_key: String,
+    pub fleet: FleetSettings,
+    pub environment: String,
+    pub app: String,
+    pub member: Member,
+    pub policy: RolloutPolicy,
+    /// The sha that the manifest wants of this host.
+    pub sha: Sha,
+    pub wanted: WantedShas,
+    /// This host's value of the tag of `per`.
+    pub group: Option<String>,
+    /// The store does not answer in this pass: another request would only cost another timeout.
+    pub is_cut_off: bool,
+    /// When this host last asked, since its boot.
+    pub looked_at: Cell<Duration>,
+    /// The last request, if it was denied for now: what for, and whether this host serves.
+    pub denied: Cell<Option<(Purpose, bool)>>,
+}
+
+/// How often, and with which pauses, a request is repeated while another host counts.
+const COUNTING_ATTEMPTS: u32 = 10;
+const COUNTING_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How old an answer may be at a step after which there is no way back but a rollback.
+const LOOK_IS_GOOD_FOR: Duration = Duration::from_secs(5);
+
+type HostParticipant<'a> = Participant<'a, StoreObjects<'a>, JournalFile<'a>>;
+
+impl HostRollout {
+    /// Acts as this host in its rollouts.
+    pub(super) fn with<T>(
+        &self,
+        act: impl FnOnce(&HostParticipant<'_>) -> Result<T, RolloutError>,
+    ) -> Result<T, RolloutError> {
+        let objects = StoreObjects {
+            store: &*self.store,
+            context: RolloutContext {
+                root: Some(&self.root),
+                environment: &self.environment,
+                store_name: &self.store_name,
+                manifest_key: &self.manifest_key,
+                fleet: &self.fleet,
+            },
+            app: &self.app,
+            canary: self.policy.canary.as_ref(),
+        };
+        act(&Participant {
+            store: &objects,
+            journals: &JournalFile::new(&self.root, &self.app),
+            member: &self.member,
+            environment: &self.environment,
+            app: &self.app,
+            policy: &self.policy,
+            sha: &self.sha,
+            wanted: &self.wanted,
+            group: self.group.as_deref(),
+            now: self.clock.now(),
+            // Any slot will do, and hosts that begin with different ones get in each other's way less.
+            first_slot: u32::try_from(random_u64() >> 40).unwrap_or(0),
+        })
+    }
+
+    /// The answer to a request. Keeps in mind what this host waits for, if other hosts make it go away: then it asks
+    /// again soon, and otherwise with the next pass of the timer.
+    fn answer(
+        &self,
+        asked: (Purpose, bool),
+        permit: Result<Permit, RolloutError>,
+    ) -> PermitDecision {
+        let is_short = |obstacle: &Obstacle| obstacle.passes_by_itself();
+        let waits_for_others =
+            matches!(&permit, Ok(Permit::Denied(obstacle)) if is_short(obstacle));
+        self.denied.set(waits_for_others.then_some(asked));
+        match permit {
+            Ok(Permit::Granted) => PermitDecision::Granted,
+            Ok(Permit::Denied(Obstacle::Quarantined { by, reason })) => {
+                PermitDecision::Refused(format!("it failed on {by}: {reason}"))
+            }
+            Ok(Permit::Denied(obstacle)) => PermitDecision::Wait(self.describe(&obstacle)),
+            // It cannot say how it ends, so it goes when that decides nothing any more.
+            Err(error) if is_refusal(&error) && self.is_done() => PermitDecision::Granted,
+            Err(error) => PermitDecision::Wait(self.explain(&error)),
+        }
+    }
+
+    /// Whether all other hosts have the wanted sha.
+    fn is_done(&self) -> bool {
+        let found = self.with(|participant| participant.store.register());
+        let register = found.ok().flatten().map(|found| found.object);
+        let entry = register
+            .as_ref()
+            .and_then(|register| register.current(&self.sha));
+        entry.is_some_and(|entry| entry.was_done)
+    }
+
+    /// Whether this host waits for permission.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.denied.get().is_some()
+    }
+
+    /// Asks again. Returns whether it need not wait any longer: it may go on, or waits for an operator instead.
+    pub(crate) fn ends_wait(&self) -> bool {
+        if let Some((purpose, serves)) = self.denied.get() {
+            self.peek(purpose, serves);
+        }
+        self.denied.get().is_none()
+    }
+
+    /// What this host waits for, and what mends it.
+    fn describe(&self, obstacle: &Obstacle) -> String {
+        let remedy = obstacle.remedy(&self.sha);
+        match obstacle.passes_by_itself() {
+            true => remedy.waits_for,
+            false => remedy.describe(&self.environment, &self.app),
+        }
+    }
+
+    /// Why this host can take no part now.
+    fn explain(&self, error: &RolloutError) -> String {
+        match is_refusal(error) {
+            true => format!(
+                "this host may take no part in the rollout: {error}; it goes once all others have the sha"
+            ),
+            false => format!("it cannot ask for permission: {error}"),
+        }
+    }
+}
+
+impl Permission for HostRollout {
+    fn peek(&self, purpose: Purpose, serves: bool) -> PermitDecision {
+        if self.is_cut_off {
+            return cut_off();
+        }
+        let permit = self.with(|participant| participant.peek(purpose, serves));
+        self.answer((purpose, serves), permit)
+    }
+
+    fn request(&self, purpose: Purpose, serves: bool) -> PermitDecision {
+        if self.is_cut_off {
+            return cut_off();
+        }
+        let ask = || {
+            self.looked_at.set(clock::boot_time());
+            self.with(|participant| participant.request(purpose, serves))
+        };
+        let mut permit = ask();
+        for _ in 1..COUNTING_ATTEMPTS {
+            if !matches!(permit, Ok(Permit::Denied(Obstacle::Counting))) {
+                break;
+            }
+            // Another host counts, which takes moments: no reason for this pass to end without the sha.
+            backoff::sleep(COUNTING_INTERVAL);
+            permit = ask();
+        }
+        self.answer((purpose, serves), permit)
+    }
+
+    fn confirm(&self, purpose: Purpose, serves: bool) -> PermitDecision {
+        if self.is_cut_off {
+            return cut_off();
+        }
+        let now = clock::boot_time();
+        if now.saturating_sub(self.looked_at.get()) <= LOOK_IS_GOOD_FOR {
+            return PermitDecision::Granted;
+        }
+        self.looked_at.set(now);
+        let permit = self.with(|participant| participant.confirm(purpose, serves));
+        self.answer((purpose, serves), permit)
+    }
+
+    fn others_serve(&self) -> Option<bool> {
+        let known = self.with(|participant| participant.others_serve());
+        known.ok().flatten()
+    }
+
+    fn claim_step(&self, step: &str) -> StepDecision {
+        let claimed = self.with(|participant| participant.claim_step(step));
+        // It asks for permission again once another host has run the step.
+        let waits_for_others =
+            matches!(&claimed, Ok(StepPermit::Denied(obstacle)) if obstacle.passes_by_itself());
+        self.denied
+            .set(waits_for_others.then_some((Purpose::Deploy, true)));
+        match claimed {
+            Ok(StepPermit::Run { attempt }) => StepDecision::Run { attempt },
+            Ok(StepPermit::Succeeded) => StepDecision::Succeeded,
+            Ok(StepPermit::Denied(obstacle @ Obstacle::StepFailed { .. })) => {
+                StepDecision::Failed(self.describe(&obstacle))
+            }
+            Ok(StepPermit::Denied(obstacle)) => StepDecision::Wait(self.describe(&obstacle)),
+            Err(error) => StepDecision::Wait(self.explain(&error)),
+        }
+    }
+
+    fn record_step(&self, succeeded: bool, log_tail: &str) -> Result<(), String> {
+        let outcome = match succeeded {
+            true => OnceOutcome::Succeeded,
+            false => OnceOutcome::Failed,
+        };
+        match self.with(|participant| participant.record_step(outcome, log_tail)) {
+            Ok(is_recorded) if is_recorded || !succeeded => Ok(()),
+            Ok(_) => Err("an operator has settled the step meanwhile".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn note_failure(&self, reason: &str, log_tail: &str) -> Result<(), String> {
+        self.with(|participant| {
+            let grant = participant.journals.load()?.grant;
+            let served = grant.is_some_and(|grant| grant.served);
+            participant.note_failure(reason, log_tail, served)
+        })
+        .map_err(|error| error.to_string())
+    }
+}
+
+fn cut_off() -> PermitDecision {
+    PermitDecision::Wait("it cannot ask for permission: the store does not answer".into())
+}

@@ -1,0 +1,56 @@
+//! Rollouts: the hosts of an app take up a new sha with permission, without a server. Only the store is shared.
+//!
+//! ```text
+//! a pass ──request──▶ Participant ──decide──▶ Permit        (participant, permission, slots, outcome, once_step)
+//!                        │   ▲
+//!                  compare-and-swap                          (store: the objects, each with its pure transitions)
+//!                        ▼   │
+//! an operator ──────▶ register, slots, quarantines, once     (operator, remedy)
+//! ```
+//!
+//! What each host may do follows from the objects in the store alone; `docs/fleet.md` describes the protocol and what
+//! the model of it (`model`) has shown.
+mod access;
+mod count;
+mod decide;
+mod entry;
+mod fit;
+mod host_rollout;
+mod identity;
+mod journal;
+mod journal_file;
+#[cfg(test)]
+mod model;
+mod mutation;
+mod object;
+mod objects;
+mod once;
+mod once_step;
+mod operator;
+mod others;
+mod outcome;
+mod participant;
+mod permission;
+mod quarantine;
+mod register;
+mod remedy;
+mod settle;
+mod slot;
+mod slots;
+mod store;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub(crate) use access::may_take_part;
+pub(crate) use host_rollout::HostRollout;
+pub(crate) use identity::{Member, Nonce};
+pub(crate) use object::RolloutError;
+pub(crate) use objects::{RolloutContext, StoreObjects, list_quarantined, register_key};
+pub(crate) use once::OnceOutcome;
+pub(crate) use operator::{Operator, OperatorError};
+pub(crate) use quarantine::Quarantine;
+pub(crate) use register::WantedShas;
+pub(crate) use settle::{AppPosition, Settled};
+pub(crate) use store::RolloutStore;
+pub(crate) use view::{RolloutView, rollout_view};

@@ -1,0 +1,322 @@
+//! The objects of an app's rollouts in a store: keys, sizes, and what is asked of other objects of the store.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::identity::Nonce;
+use super::object::{MAX_OBJECT, MAX_REGISTER, RolloutError, encode, parse};
+use super::once::OnceResult;
+use super::quarantine::Quarantine;
+use super::register::{Register, WantedShas};
+use super::slot::Slot;
+use super::store::{AppHost, Read, RolloutStore, Swap, Versioned};
+use crate::desired::{Canary, Manifest, Sha};
+use crate::fleet::{RecordCache, ServingState, sanitize_line, take_snapshot};
+use crate::ports::random::random_u64;
+use crate::ports::root::Root;
+use crate::ports::store::{Etag, GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
+use crate::settings::FleetSettings;
+
+/// A host counts as live within so many of its heartbeats.
+const LIVE_HEARTBEATS: u32 = 3;
+
+/// No host writes its record more often than it runs passes, whatever its settings say.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// Where rollouts happen.
+#[derive(Clone, Copy)]
+pub(crate) struct RolloutContext<'a> {
+    /// Where records of other hosts are kept; `None` on a machine that is no host of the fleet.
+    pub root: Option<&'a Root>,
+    pub environment: &'a str,
+    /// The store's name in the settings.
+    pub store_name: &'a str,
+    /// The manifest's key in the store.
+    pub manifest_key: &'a str,
+    pub fleet: &'a FleetSettings,
+}
+
+/// The objects of one app in one environment.
+pub(crate) struct StoreObjects<'a> {
+    pub store: &'a dyn Store,
+    pub context: RolloutContext<'a>,
+    pub app: &'a str,
+    pub canary: Option<&'a Canary>,
+}
+
+/// The key of an app's register.
+pub(crate) fn register_key(environment: &str, app: &str) -> String {
+    format!("rollouts/{environment}/{app}.json")
+}
+
+impl StoreObjects<'_> {
+    fn register_key(&self, app: &str) -> String {
+        register_key(self.context.environment, app)
+    }
+
+    fn slot_key(&self, number: u32) -> String {
+        let StoreObjects { context, app, .. } = self;
+        format!("slots/{}/{app}/{number}.json", context.environment)
+    }
+
+    fn quarantine_key(&self, sha: &Sha) -> String {
+        let StoreObjects { context, app, .. } = self;
+        format!("quarantine/{}/{app}/{sha}.json", context.environment)
+    }
+
+    fn once_key(&self, sha: &Sha, step: &str) -> String {
+        let StoreObjects { context, app, .. } = self;
+        format!("once/{}/{app}/{sha}/{step}.json", context.environment)
+    }
+
+    fn marks_prefix(&self, sha: &Sha) -> String {
+        let StoreObjects { context, app, .. } = self;
+        format!("at/{}/{app}/{sha}/", context.environment)
+    }
+
+    fn read<T: DeserializeOwned>(&self, key: &str, limit: usize) -> Read<T> {
+        Ok(match self.store.get(key, None)? {
+            GetOutcome::Object(found) => Some(Versioned {
+                object: parse(key, limit, &found.body)?,
+                etag: found.etag,
+            }),
+            GetOutcome::Missing | GetOutcome::Unchanged => None,
+        })
+    }
+
+    fn read_register(&self, app: &str) -> Read<Register> {
+        let key = self.register_key(app);
+        let found: Option<Versioned<Register>> = self.read(&key, MAX_REGISTER)?;
+        if let Some(found) = &found
+            && (found.object.app != app || found.object.environment != self.context.environment)
+        {
+            let Register {
+                app, environment, ..
+            } = &found.object;
+            let why = sanitize_line(&format!("it claims to be of `{app}` in `{environment}`"));
+            return Err(RolloutError::Object { key, why });
+        }
+        Ok(found)
+    }
+
+    fn swap(
+        &self,
+        key: &str,
+        limit: usize,
+        object: &impl Serialize,
+        known: Option<&Etag>,
+    ) -> Result<Swap, RolloutError> {
+        let body = encode(object);
+        if body.len() > limit {
+            let why = format!(
+                "it would have {} bytes; at most {limit} are allowed",
+                body.len()
+            );
+            let key = key.to_owned();
+            return Err(RolloutError::Object { key, why });
+        }
+        let when = known.map_or(WriteCondition::Absent, WriteCondition::Matches);
+        Ok(match self.store.put(key, &body, when)? {
+            PutOutcome::Written(_) => Swap::Written,
+            PutOutcome::Conflict => Swap::Conflict,
+        })
+    }
+
+    fn manifest(&self) -> Result<Manifest, RolloutError> {
+        let key = self.context.manifest_key;
+        let refuse = |why: String| RolloutError::Object {
+            key: key.to_owned(),
+            why,
+        };
+        match self.store.get(key, None)? {
+            GetOutcome::Object(found) => {
+                let parsed = Manifest::parse(key, &found.body);
+                parsed.map_err(|problem| refuse(sanitize_line(&problem.to_string())))
+            }
+            GetOutcome::Missing | GetOutcome::Unchanged => Err(refuse("it is missing".into())),
+        }
+    }
+
+    fn wanted_in(
+        &self,
+        manifest: &Manifest,
+        app: &str,
+    ) -> Result<Option<WantedShas>, RolloutError> {
+        let environment = manifest.environments.get(self.context.environment);
+        let entry = environment.and_then(|environment| environment.entry(app));
+        let entry = entry.transpose().map_err(|problem| RolloutError::Object {
+            key: self.context.manifest_key.to_owned(),
+            why: sanitize_line(&problem.to_string()),
+        })?;
+        Ok(entry.map(|entry| WantedShas {
+            generation: manifest.generation.unwrap_or(0),
+            shas: entry.wanted_shas().into_iter().collect(),
+        }))
+    }
+}
+
+impl RolloutStore for StoreObjects<'_> {
+    fn register(&self) -> Read<Register> {
+        self.read_register(self.app)
+    }
+
+    fn register_of(&self, app: &str) -> Read<Register> {
+        self.read_register(app)
+    }
+
+    fn swap_register(
+        &self,
+        register: &Register,
+        known: Option<&Etag>,
+    ) -> Result<Swap, RolloutError> {
+        self.swap(&self.register_key(self.app), MAX_REGISTER, register, known)
+    }
+
+    fn slot(&self, number: u32) -> Read<Slot> {
+        self.read(&self.slot_key(number), MAX_OBJECT)
+    }
+
+    fn swap_slot(
+        &self,
+        number: u32,
+        slot: &Slot,
+        known: Option<&Etag>,
+    ) -> Result<Swap, RolloutError> {
+        self.swap(&self.slot_key(number), MAX_OBJECT, slot, known)
+    }
+
+    fn quarantine(&self, sha: &Sha) -> Read<Quarantine> {
+        self.read(&self.quarantine_key(sha), MAX_OBJECT)
+    }
+
+    fn swap_quarantine(
+        &self,
+        sha: &Sha,
+        quarantine: &Quarantine,
+        known: Option<&Etag>,
+    ) -> Result<Swap, RolloutError> {
+        self.swap(&self.quarantine_key(sha), MAX_OBJECT, quarantine, known)
+    }
+
+    fn once(&self, sha: &Sha, step: &str) -> Read<OnceResult> {
+        self.read(&self.once_key(sha, step), MAX_OBJECT)
+    }
+
+    fn swap_once(
+        &self,
+        sha: &Sha,
+        step: &str,
+        result: &OnceResult,
+        known: Option<&Etag>,
+    ) -> Result<Swap, RolloutError> {
+        self.swap(&self.once_key(sha, step), MAX_OBJECT, result, known)
+    }
+
+    fn put_mark(&self, sha: &Sha, node: &str) -> Result<(), RolloutError> {
+        let key = format!("{}{node}", self.marks_prefix(sha));
+        self.store.put(&key, b"", WriteCondition::Always)?;
+        Ok(())
+    }
+
+    fn delete_mark(&self, sha: &Sha, node: &str) -> Result<(), RolloutError> {
+        let key = format!("{}{node}", self.marks_prefix(sha));
+        Ok(self.store.delete(&key)?)
+    }
+
+    fn marks(&self, sha: &Sha) -> Result<Vec<String>, RolloutError> {
+        let prefix = self.marks_prefix(sha);
+        let listed = self.store.list(&prefix)?.into_iter();
+        let nodes = listed.filter_map(|object| Some(object.key.strip_prefix(&prefix)?.to_owned()));
+        Ok(nodes.collect())
+    }
+
+    fn hosts(&self) -> Result<Vec<AppHost>, RolloutError> {
+        let RolloutContext {
+            root,
+            environment,
+            store_name,
+            fleet,
+            ..
+        } = self.context;
+        let mut cache = match root {
+            Some(root) => RecordCache::load(root, store_name, environment),
+            None => RecordCache::empty(store_name, environment),
+        };
+        let gone_after = fleet.gone_after();
+        let snapshot = take_snapshot(self.store, environment, gone_after, &mut cache)?;
+        if let Some(unread) = snapshot.unread {
+            return Err(unread.first.into());
+        }
+        let manifest = self.manifest()?;
+        let environment = manifest.environments.get(environment);
+        let entry = environment.and_then(|environment| environment.entry(self.app)?.ok());
+        let rows = snapshot.rows.iter().filter_map(|row| {
+            let app = row.record.apps.get(self.app)?;
+            let heartbeat = row.record.heartbeat().unwrap_or(Duration::from_secs(300));
+            let is_serving = app.state == ServingState::Serving;
+            Some(AppHost {
+                node: row.node.clone(),
+                is_live: row.silent_for(snapshot.now)
+                    <= heartbeat.max(SHORTEST_HEARTBEAT) * LIVE_HEARTBEATS,
+                serves: is_serving || (app.state == ServingState::OnTrial && app.served),
+                matches_canary: self
+                    .canary
+                    .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
+                wanted: entry
+                    .filter(|_| !app.pinned)
+                    .map(|entry| entry.sha_for(&row.record.tags).clone()),
+            })
+        });
+        Ok(rows.collect())
+    }
+
+    fn wanted(&self) -> Result<WantedShas, RolloutError> {
+        let manifest = self.manifest()?;
+        let wanted = self.wanted_in(&manifest, self.app)?;
+        Ok(wanted.unwrap_or(WantedShas {
+            generation: manifest.generation.unwrap_or(0),
+            shas: Vec::new(),
+        }))
+    }
+
+    fn wanted_of(&self, app: &str) -> Result<Option<WantedShas>, RolloutError> {
+        self.wanted_in(&self.manifest()?, app)
+    }
+
+    fn nonce(&self) -> Nonce {
+        Nonce(random_u64())
+    }
+}
+
+/// Whether an error says that this host may not write there.
+pub(crate) fn is_refusal(error: &RolloutError) -> bool {
+    matches!(error, RolloutError::Store(StoreError::Refused { .. }))
+}
+
+/// The quarantines in force in an environment, by app and sha; of one app, or of all.
+pub(crate) fn list_quarantined(
+    store: &dyn Store,
+    environment: &str,
+    app: Option<&str>,
+) -> Result<Vec<(String, Sha, Quarantine)>, RolloutError> {
+    let all = format!("quarantine/{environment}/");
+    let prefix = app.map_or(all.clone(), |app| format!("{all}{app}/"));
+    let mut found = Vec::new();
+    for object in store.list(&prefix)? {
+        let name = object.key.strip_prefix(&all);
+        let name = name.and_then(|name| name.strip_suffix(".json")?.split_once('/'));
+        let Some((app, sha)) = name.and_then(|(app, sha)| Some((app, Sha::parse(sha).ok()?)))
+        else {
+            continue;
+        };
+        if let GetOutcome::Object(object_found) = store.get(&object.key, None)? {
+            let quarantine: Quarantine = parse(&object.key, MAX_OBJECT, &object_found.body)?;
+            if quarantine.in_force {
+                found.push((app.to_owned(), sha, quarantine));
+            }
+        }
+    }
+    Ok(found)
+}

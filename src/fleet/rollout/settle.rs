@@ -1,0 +1,301 @@
+//! What a host owes to a rollout after a pass: its mark, its slot, the proof of a canary, the end of the entry.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::host_rollout::HostRollout;
+use super::journal::{FollowedLift, Journal, JournalStore, JournaledHealth};
+use super::object::RolloutError;
+use super::operator::{Operator, OperatorError};
+use super::participant::{Participant, Permit};
+use super::store::RolloutStore;
+use crate::desired::{OnFailure, Sha};
+use crate::ports::permission::Purpose;
+
+/// The most that counts between two proofs: a suspended machine proves nothing.
+const MAX_GAP: Duration = Duration::from_secs(60);
+
+/// Where the app of this host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AppPosition {
+    /// The wanted sha is active and proven.
+    Wanted,
+    /// Another sha is active and proven.
+    Other,
+    /// The active release is not proven, and the app served before.
+    Unproven,
+    /// It has never served here.
+    Absent,
+}
+
+/// What is left to do soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Nothing, or nothing that anybody waits for.
+    Nothing,
+    /// Others wait until this host has proven itself for longer.
+    Proving,
+    /// The release of before is not proven either: it is not the sha, which is not quarantined on this host either.
+    Environment,
+}
+
+impl HostRollout {
+    /// Settles what this host owes. `is_healthy` asks the app, if that has to be known.
+    pub(crate) fn settle(
+        &self,
+        position: AppPosition,
+        is_healthy: &dyn Fn() -> bool,
+    ) -> Result<Settled, RolloutError> {
+        let heartbeat = self.fleet.heartbeat();
+        self.with(|participant| {
+            let left = participant.settle(position, is_healthy, heartbeat)?;
+            if self.is_waiting() {
+                participant.keep_count(heartbeat)?;
+            }
+            Ok(left)
+        })
+    }
+}
+
+impl HostRollout {
+    /// Why this host is to be at the sha that was wanted before, if it is.
+    pub(crate) fn instead(
+        &self,
+        position: AppPosition,
+        previous: &Sha,
+    ) -> Result<Option<String>, RolloutError> {
+        self.with(|participant| match position {
+            AppPosition::Absent => participant.last_good(previous),
+            AppPosition::Wanted if self.policy.on_failure == OnFailure::Rollback => {
+                participant.way_back(previous)
+            }
+            AppPosition::Wanted | AppPosition::Other | AppPosition::Unproven => Ok(None),
+        })
+    }
+}
+
+impl HostRollout {
+    /// Who lifted the quarantine of the wanted sha in the environment, and why, if this host has not followed yet. To be
+    /// asked while the sha is quarantined here.
+    pub(crate) fn follow_lift(&self) -> Result<Option<(String, String)>, RolloutError> {
+        self.with(|participant| {
+            let found = participant.store.quarantine(&self.sha)?;
+            let Some(found) = found
+                .map(|found| found.object)
+                .filter(|found| !found.in_force)
+            else {
+                return Ok(None);
+            };
+            let mut journal = participant.journals.load()?;
+            let lift = FollowedLift {
+                sha: self.sha.clone(),
+                epoch: found.epoch,
+            };
+            if journal.lift.as_ref() == Some(&lift) {
+                return Ok(None);
+            }
+            journal.lift = Some(lift);
+            journal.failed_here = None;
+            participant.journals.save(&journal)?;
+            Ok(Some((found.by, found.reason)))
+        })
+    }
+
+    /// An operator lets the sha be tried again that failed here, and with it all hosts if it is quarantined for them.
+    /// Returns whether it was.
+    pub(crate) fn lift_quarantine(&self, by: &str, reason: &str) -> Result<bool, RolloutError> {
+        self.with(|participant| {
+            let found = participant.store.quarantine(&self.sha)?;
+            let is_quarantined = found.is_some_and(|found| found.object.in_force);
+            if is_quarantined {
+                let operator = Operator {
+                    store: participant.store,
+                    environment: &self.environment,
+                    app: &self.app,
+                    name: by,
+                    reason,
+                    now: self.clock.now(),
+                };
+                // Nothing but the store keeps it from that.
+                if let Err(OperatorError::Rollout(error)) = operator.lift_quarantine(&self.sha) {
+                    return Err(error);
+                }
+            }
+            let mut journal = participant.journals.load()?;
+            if journal.failed_here.take().is_some() {
+                participant.journals.save(&journal)?;
+            }
+            Ok(is_quarantined)
+        })
+    }
+}
+
+impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
+    /// A host that serves nothing takes what served before, while the wanted sha is not known to work.
+    fn last_good(&self, previous: &Sha) -> Result<Option<String>, RolloutError> {
+        let Permit::Denied(obstacle) = self.peek(Purpose::Deploy, false)? else {
+            return Ok(None);
+        };
+        let why = obstacle
+            .remedy(self.sha)
+            .describe(self.environment, self.app);
+        Ok(self.may_take(previous)?.then_some(why))
+    }
+
+    /// A host that is proven at a sha that has failed elsewhere goes back.
+    fn way_back(&self, previous: &Sha) -> Result<Option<String>, RolloutError> {
+        if self.is_ended()? {
+            return Ok(None);
+        }
+        let quarantine = self.store.quarantine(self.sha)?.map(|found| found.object);
+        let Some(quarantine) = quarantine.filter(|found| found.in_force) else {
+            return Ok(None);
+        };
+        let why = format!("it failed on {}: {}", quarantine.by, quarantine.reason);
+        Ok(self.may_take(previous)?.then_some(why))
+    }
+
+    fn may_take(&self, sha: &Sha) -> Result<bool, RolloutError> {
+        let quarantine = self.store.quarantine(sha)?;
+        Ok(quarantine.is_none_or(|found| !found.object.in_force))
+    }
+
+    fn settle(
+        &self,
+        position: AppPosition,
+        is_healthy: &dyn Fn() -> bool,
+        heartbeat: Duration,
+    ) -> Result<Settled, RolloutError> {
+        let journal = self.journals.load()?;
+        match position {
+            AppPosition::Wanted => self.settle_wanted(journal, is_healthy, heartbeat),
+            // It served all the time, or has proven itself again after the wanted sha failed.
+            AppPosition::Other if journal.slot.is_some() || journal.failure.is_some() => {
+                if !is_healthy() {
+                    return Ok(Settled::Proving);
+                }
+                self.leave()?;
+                Ok(Settled::Nothing)
+            }
+            AppPosition::Unproven
+                if journal
+                    .failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.served) =>
+            {
+                self.note_environment("the release of before is not proven either")?;
+                Ok(Settled::Environment)
+            }
+            AppPosition::Absent | AppPosition::Unproven if journal.failure.is_some() => {
+                self.leave()?;
+                Ok(Settled::Nothing)
+            }
+            AppPosition::Unproven if journal.slot.is_some() => Ok(Settled::Proving),
+            AppPosition::Other | AppPosition::Unproven | AppPosition::Absent => {
+                Ok(Settled::Nothing)
+            }
+        }
+    }
+
+    fn settle_wanted(
+        &self,
+        mut journal: Journal,
+        is_healthy: &dyn Fn() -> bool,
+        heartbeat: Duration,
+    ) -> Result<Settled, RolloutError> {
+        if self.is_ended()? && journal.is_marked && journal.slot.is_none() {
+            return Ok(Settled::Nothing);
+        }
+        let is_first = journal.mark.as_ref() != Some(self.sha);
+        // Nobody waits for its health but those who wait for its slot or its bake; and the gate has just proven it.
+        let is_awaited = journal.slot.is_some() || self.policy.canary.is_some();
+        if !is_first && is_awaited && !is_healthy() {
+            journal.health = None;
+            self.journals.save(&journal)?;
+            return Ok(Settled::Proving);
+        }
+        let healthy = match is_first || is_awaited {
+            true => self.count_health(&mut journal)?,
+            false => Duration::ZERO,
+        };
+        self.proven(journal.grant.as_ref().is_none_or(|grant| grant.served))?;
+        let mut left = Settled::Nothing;
+        if journal.slot.is_some() {
+            match healthy >= self.policy.min_ready {
+                true => self.leave()?,
+                false => left = Settled::Proving,
+            }
+        }
+        let register = self.store.register()?.map(|found| found.object);
+        let entry = register
+            .as_ref()
+            .and_then(|register| register.current(self.sha));
+        let Some(entry) = entry else {
+            return Ok(left);
+        };
+        if !entry.is_open() {
+            self.note_end()?;
+            return Ok(left);
+        }
+        if let Some(canary) = &self.policy.canary
+            && entry.is_waiting_for(&self.member.node)
+        {
+            match healthy >= canary.bake {
+                true => self.pass_canary()?,
+                false => left = Settled::Proving,
+            }
+        }
+        match is_first && left == Settled::Nothing {
+            // The one who gives its slot back tries at once, the others now and then.
+            true => {
+                self.finish()?;
+            }
+            false => self.keep_count(heartbeat)?,
+        }
+        Ok(left)
+    }
+
+    /// Adds the time since the last good proof.
+    fn count_health(&self, journal: &mut Journal) -> Result<Duration, RolloutError> {
+        let before = journal
+            .health
+            .take()
+            .filter(|health| health.sha == *self.sha);
+        let gap = before
+            .as_ref()
+            .map_or(Duration::ZERO, |health| gap(health.last, self.now));
+        let healthy = Duration::from_secs(before.map_or(0, |health| health.healthy_s)) + gap;
+        journal.health = Some(JournaledHealth {
+            sha: self.sha.clone(),
+            healthy_s: healthy.as_secs(),
+            last: self.now,
+        });
+        self.journals.save(journal)?;
+        Ok(healthy)
+    }
+
+    /// Counts the hosts again now and then, while the entry is open: some may be gone, and nobody else may be left to end
+    /// the rollout.
+    fn keep_count(&self, heartbeat: Duration) -> Result<(), RolloutError> {
+        let mut journal = self.journals.load()?;
+        let is_due = journal.tried_to_finish.is_none_or(|last| {
+            // A clock that was set back must not end that for ever.
+            Duration::try_from(self.now.duration_since(last)).is_ok_and(|since| since >= heartbeat)
+                || self.now < last
+        });
+        if is_due {
+            journal.tried_to_finish = Some(self.now);
+            self.journals.save(&journal)?;
+            self.recount()?;
+            self.finish()?;
+        }
+        Ok(())
+    }
+}
+
+/// The time between two proofs, as far as it counts. A clock that was set proves nothing either.
+fn gap(last: Timestamp, now: Timestamp) -> Duration {
+    let gap = Duration::try_from(now.duration_since(last)).unwrap_or_default();
+    gap.min(MAX_GAP)
+}

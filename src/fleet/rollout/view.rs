@@ -1,0 +1,145 @@
+//! A rollout as people see it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::decide::Obstacle;
+use super::entry::{Canary, Entry, EntryState, HaltCause, HaltRecord, HostFailure};
+use super::object::RolloutError;
+use super::once::OnceClaim;
+use super::outcome::end_if_done;
+use super::register::{Act, Register};
+use super::slot::SlotHolder;
+use super::store::RolloutStore;
+use crate::desired::Sha;
+use crate::exit::Exit;
+
+/// The rollout of a wanted sha.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RolloutView {
+    pub environment: String,
+    pub app: String,
+    /// The first sha that the manifest wants.
+    pub wanted: Option<Sha>,
+    /// `None`: no host has begun it.
+    pub state: Option<EntryState>,
+    pub outcome: Exit,
+    pub generation: Option<u64>,
+    pub opened: Option<Timestamp>,
+    pub opened_by: Option<String>,
+    /// Hosts when they were counted.
+    pub hosts: Option<u32>,
+    /// Nodes that are proven at the sha.
+    pub proven: Vec<String>,
+    pub slots: u32,
+    pub holders: Vec<HeldSlot>,
+    pub canaries: Vec<Canary>,
+    pub failures: Vec<HostFailure>,
+    pub halt: Option<HaltRecord>,
+    pub claim: Option<OnceClaim>,
+    /// What everybody waits for, and what mends it.
+    pub waits_for: Option<String>,
+    pub acts: Vec<Act>,
+}
+
+/// A slot that is held.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HeldSlot {
+    pub number: u32,
+    #[serde(flatten)]
+    pub holder: SlotHolder,
+}
+
+/// Reads the rollout of an app.
+pub(crate) fn rollout_view(
+    store: &impl RolloutStore,
+    environment: &str,
+    app: &str,
+) -> Result<RolloutView, RolloutError> {
+    let wanted = store.wanted()?.shas.into_iter().next();
+    if let Some(sha) = &wanted {
+        // Nobody may be left to do it. Who may not write only looks.
+        if let Err(error) = end_if_done(store, &Register::new(environment, app), sha) {
+            tracing::debug!(%error, "the rollout is left as it is");
+        }
+    }
+    let register = store.register()?.map(|found| found.object);
+    let register = register.unwrap_or_else(|| Register::new(environment, app));
+    let entry = wanted.as_ref().and_then(|sha| register.current(sha));
+    let quarantine = match &wanted {
+        Some(sha) => store.quarantine(sha)?.map(|found| found.object),
+        None => None,
+    };
+    let quarantine = quarantine.filter(|found| found.in_force);
+    let mut holders = Vec::new();
+    for number in 0..register.slots {
+        let holder = store.slot(number)?.and_then(|found| found.object.holder);
+        holders.extend(holder.map(|holder| HeldSlot { number, holder }));
+    }
+    let proven = match &wanted {
+        Some(sha) => store.marks(sha)?,
+        None => Vec::new(),
+    };
+    let obstacle = match (&quarantine, entry.and_then(|entry| entry.halt.as_ref())) {
+        (Some(found), _) => Some(Obstacle::Quarantined {
+            by: found.by.clone(),
+            reason: found.reason.clone(),
+        }),
+        (None, Some(halt)) => Some(Obstacle::Halted(halt.clone())),
+        (None, None) => entry.and_then(waited_for),
+    };
+    Ok(RolloutView {
+        environment: environment.to_owned(),
+        app: app.to_owned(),
+        state: entry.map(Entry::state),
+        outcome: outcome(entry, quarantine.is_some()),
+        generation: entry.map(|entry| entry.id.generation),
+        opened: entry.map(|entry| entry.opened),
+        opened_by: entry.map(|entry| entry.opened_by.clone()),
+        hosts: entry.and_then(|entry| entry.count).map(|count| count.hosts),
+        canaries: entry.map_or_else(Vec::new, |entry| entry.canaries.clone()),
+        failures: entry.map_or_else(Vec::new, |entry| entry.failures.clone()),
+        halt: entry.and_then(|entry| entry.halt.clone()),
+        waits_for: wanted
+            .as_ref()
+            .zip(obstacle)
+            .map(|(sha, obstacle)| obstacle.remedy(sha).describe(environment, app)),
+        slots: register.slots,
+        claim: register.claim,
+        acts: register.acts,
+        wanted,
+        proven,
+        holders,
+    })
+}
+
+/// What all hosts but the ones at work wait for.
+fn waited_for(entry: &Entry) -> Option<Obstacle> {
+    match entry.state() {
+        EntryState::Open => Some(Obstacle::Counting),
+        EntryState::Canary => {
+            let waiting = entry.canaries.iter().filter(|canary| !canary.passed);
+            let waiting = waiting.map(|canary| canary.node.clone());
+            Some(Obstacle::Canaries(waiting.collect()))
+        }
+        _ => None,
+    }
+}
+
+fn outcome(entry: Option<&Entry>, is_quarantined: bool) -> Exit {
+    let Some(entry) = entry else {
+        return match is_quarantined {
+            true => Exit::RolledBack,
+            false => Exit::Pending,
+        };
+    };
+    match (entry.state(), &entry.halt) {
+        _ if is_quarantined => Exit::RolledBack,
+        (EntryState::Halted, Some(halt)) if halt.cause == HaltCause::Quarantined => {
+            Exit::RolledBack
+        }
+        (EntryState::Halted, _) => Exit::Failed,
+        (EntryState::Done, _) => Exit::Converged,
+        _ => Exit::Pending,
+    }
+}
