@@ -4,6 +4,7 @@
 use super::services::most_crashes;
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
+use crate::ports::permission::{PermitDecision, Purpose};
 use crate::release::{self, ReleaseSpec};
 use crate::resource::Failure;
 use crate::role::{Catalog, Resource};
@@ -43,6 +44,11 @@ pub(crate) fn repeat_trials(
             Health::Crashed(how) => (how.clone(), Some(how)),
         };
         tracing::warn!("{}: the new release is unhealthy: {why}", resource.id);
+        let permission = host.permissions.of(&spec.app);
+        if let PermitDecision::Wait(why) = permission.request(Purpose::Repeat, true) {
+            tracing::warn!("{}: it stays for now: {why}", resource.id);
+            continue;
+        }
         match release::repeat_trial(spec, host, crashed) {
             Ok(()) => repeats = true,
             Err(failure) => tracing::warn!("{}: {failure}", resource.id),

@@ -30,7 +30,10 @@ impl<'a> Applier<'a> {
         }
         let mut fulfilled = Vec::new();
         for obligation in without_redundant_reloads(due) {
-            match self.duty_blocker(resource) {
+            let blocker = self
+                .duty_blocker(resource)
+                .or_else(|| self.restart_blocker(resource, obligation.duty));
+            match blocker {
                 Some(why) => self.result_mut(resource).owed.push((obligation, why)),
                 None => fulfilled.extend(self.fulfill(resource, obligation)),
             }
@@ -76,6 +79,11 @@ impl<'a> Applier<'a> {
             let entry = self.result_mut(resource);
             entry.owed.push((obligation, failure.message.clone()));
             entry.fail(failure);
+            return Vec::new();
+        }
+        if let Err(stopped) = self.drain_before(resource, obligation.duty) {
+            let entry = self.result_mut(resource);
+            entry.owed.push((obligation, stopped.message));
             return Vec::new();
         }
         match self.perform_recorded(resource, obligation) {

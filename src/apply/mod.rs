@@ -6,7 +6,9 @@
 mod after_gate;
 mod bake;
 mod covered_files;
+mod drain;
 mod duties;
+mod fleet;
 mod followers;
 mod readiness;
 mod records;
@@ -25,6 +27,7 @@ use crate::owed::{Obligation, RecordStore};
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::ports::root::RootError;
+use crate::release;
 use crate::resource::{ApplyOutcome, Change, Duty, DutyOutcome, Failure, FailureKind, Verb};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
@@ -251,6 +254,9 @@ impl<'a> Applier<'a> {
         {
             return Ok(ResourceResult::Waiting(change, why));
         }
+        if let Some(result) = self.ask_fleet(resource, &*observed, &change) {
+            return Ok(result);
+        }
         if change.withheld.is_none() {
             (self.on_event)(Event::ChangeStarted {
                 id: &resource.id,
@@ -264,6 +270,9 @@ impl<'a> Applier<'a> {
         self.view.forget();
         Ok(match outcome {
             Ok(ApplyOutcome::Waiting(why)) => ResourceResult::Waiting(change, why),
+            Ok(ApplyOutcome::Refused(failure)) if release::is_refused_by_fleet(&failure) => {
+                ResourceResult::RolledBack(change, failure)
+            }
             Ok(ApplyOutcome::Refused(failure)) => {
                 let hint = after_hint(&failure, LIFT_HINT);
                 ResourceResult::RolledBack(change, failure.hint(hint))

@@ -95,6 +95,9 @@ pub(crate) fn restart(params: RestartParams<'_>, host: &Host) -> Result<AppResta
             Some(applier.settle(params.resource, &resources, outcome)?)
         }
     };
+    if release::is_drained(params.spec, host) {
+        release::return_from_drain(params.spec, host);
+    }
     Ok(AppRestart {
         services: results,
         health,
@@ -142,6 +145,9 @@ impl<'a> Applier<'a> {
         let checked = Obligation { duty, causes };
         if let Err(failure) = self.validation.require_passing(&checked, self.host) {
             return Ok(ServiceRestart::Failed(failure));
+        }
+        if self.drain_before(resource, duty).is_err() {
+            return Ok(ServiceRestart::Stopped);
         }
         let obligation = Obligation {
             duty,

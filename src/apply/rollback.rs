@@ -29,6 +29,7 @@ impl<'a> Applier<'a> {
             is_bad: true,
         });
         self.followers.close_gate(resource);
+        release::note_failure(on_trial.spec, self.host, why);
         let message = match release::restore_previous(on_trial.spec, self.host, why) {
             Ok(RollbackOutcome::RolledBack(restored)) => {
                 self.announce(resource, &format!("rolls back to {restored}"));

@@ -89,7 +89,11 @@ pub(super) struct OnTrial<'a> {
 impl<'a> Applier<'a> {
     /// Runs the trial of a resource to its end, if it is on one.
     pub(super) fn finish_trial(&mut self, resource: &'a Resource) -> Result<(), RootError> {
-        let Some((spec, trial)) = resource.body.release().zip(self.view.trial(resource)) else {
+        let Some(spec) = resource.body.release() else {
+            return Ok(());
+        };
+        let Some(trial) = self.view.trial(resource) else {
+            self.end_restart_drain(resource, spec);
             return Ok(());
         };
         let _operation = resource.body.begin_operation();
@@ -100,7 +104,12 @@ impl<'a> Applier<'a> {
             spec,
             trial,
         };
+        let is_drained = release::is_drained(spec, self.host);
         let end = self.run_to_end(&on_trial)?;
+        if is_drained {
+            // However it ended.
+            release::return_from_drain(spec, self.host);
+        }
         self.view.forget();
         let entry = self.result_mut(resource);
         entry.result = end.into_result(entry.take_result());

@@ -106,6 +106,23 @@ pub(super) fn check_maintenance(host: &Host, announce: &mut dyn FnMut(Check)) {
     }
 }
 
+/// Notes each app that load balancers are asked to leave alone. `running`: the pass that may be the reason.
+pub(super) fn check_drains(host: &Host, running: Option<&Holder>, announce: &mut dyn FnMut(Check)) {
+    for app in release::drained_apps(&host.root).unwrap_or_default() {
+        let Some(line) = release::describe_drain(&host.root, &app) else {
+            continue;
+        };
+        let hint = match running {
+            Some(_) => "the pass that runs ends it, once the app has shown that it serves",
+            None => "a pass that was killed left it; the next pass ends it, or `trueup converge`",
+        };
+        announce(Check::note(
+            format!("app {app}"),
+            Problem::new(line).hint(hint),
+        ));
+    }
+}
+
 /// Reports a foreign process that holds the port of an app. Prints nothing for the other ports.
 pub(super) fn check_ports(catalog: &Catalog, host: &Host, announce: &mut dyn FnMut(Check)) {
     for (resource, spec) in catalog.releases() {

@@ -1,4 +1,6 @@
-//! `trueup converge`: runs one pass.
+//! `trueup converge`: runs one pass; for the timer, more of them while the fleet does not permit what this one needs.
+
+use std::time::Duration;
 
 use super::Output;
 use super::args::ConvergeArgs;
@@ -15,6 +17,9 @@ use crate::report::{
 };
 use crate::resource::{Duty, DutyOutcome};
 
+/// How long the timer's run waits for permission of the fleet, until the timer starts it again.
+const MAX_WAIT: Duration = Duration::from_secs(600);
+
 pub(super) fn run(
     args: &ConvergeArgs,
     paths: &Paths,
@@ -29,6 +34,24 @@ pub(super) fn run(
         accept_shrink: args.accept_shrink,
         lift_quarantine: parse_lift(args.lift_quarantine.as_deref())?,
     };
+    let mut started = None;
+    loop {
+        let (session, report) = run_pass(args, &options, paths, output)?;
+        let now = session.host.clock.monotonic_now();
+        let waited = now.saturating_duration_since(*started.get_or_insert(now));
+        if options.by_hand || waited >= MAX_WAIT || !session.wait_for_rollouts() {
+            return Ok(report.outcome);
+        }
+    }
+}
+
+/// Runs one pass and prints its report. The session has no lock any more.
+fn run_pass(
+    args: &ConvergeArgs,
+    options: &PassOptions,
+    paths: &Paths,
+    output: &Output,
+) -> Result<(Session, Report), CommandError> {
     let request = LockRequest {
         command: "`trueup converge`",
         alternative: "`trueup plan` needs less",
@@ -40,7 +63,7 @@ pub(super) fn run(
         }
     })?;
     let session = &locked.session;
-    let done = session.converge(&options, &mut |event| {
+    let done = session.converge(options, &mut |event| {
         locked.announce(&event);
         announce(&event, output);
     });
@@ -50,7 +73,7 @@ pub(super) fn run(
         }
     })?;
     print_report(session, &report, output);
-    Ok(report.outcome)
+    Ok((locked.into_session(), report))
 }
 
 /// Validates the reason of `--lift-quarantine` and adds the operator's name.

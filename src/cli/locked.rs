@@ -83,6 +83,11 @@ impl LockedSession {
         })
     }
 
+    /// Gives up the lock.
+    pub(super) fn into_session(self) -> Session {
+        self.session
+    }
+
     /// Writes the current activity into the lock file, for commands that wait and for `status`.
     pub(super) fn announce(&self, event: &Event<'_>) {
         let doing = match event {

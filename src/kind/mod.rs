@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use crate::ports::Host;
+use crate::ports::permission::Purpose;
 use crate::ports::services::{LogRange, ScheduledJob, ServiceLog};
 use crate::problem::Problem;
 use crate::release::ReleaseSpec;
@@ -231,6 +232,8 @@ pub(crate) struct ReleaseCondition {
     pub sha: Option<String>,
     /// The trial of the active release: the services that use it have to show that it works.
     pub trial: Option<Trial>,
+    /// A release is complete and should be active: what permission it needs.
+    pub needs_permission: Option<Purpose>,
     /// Whether the active release passed its gate only a moment ago, so that it is watched.
     pub is_new: bool,
     /// Whether work is left that affects no service: preparing the next release, removing leftovers of a

@@ -58,6 +58,7 @@ impl Session {
         for app in deployed_apps(catalog).filter(selected) {
             let lifted = release::lift_quarantine(app.spec, &self.host, &lift.by, &lift.reason);
             notes.extend(lifted.map_err(PassError::LiftQuarantine)?);
+            notes.extend(self.lift_rollout_quarantine(&app.spec.app, lift));
         }
         if notes.is_empty() {
             notes.push("no wanted sha is quarantined on this host".into());

@@ -23,7 +23,7 @@ impl Session {
         let (settings, host) = (&self.settings, &self.host);
         let (mut peers, keep) = match source {
             ManifestSource::Store(ask) => {
-                let store = self.shared_store()?;
+                let store = &**self.shared_store()?;
                 let peers = PeerSource::from_store(settings, host, store, options.accept_shrink)
                     .with_own_node(self.node(), self.own_addresses());
                 (peers, ask.save_last_good)
@@ -73,7 +73,7 @@ impl Session {
         let key = &self.settings.manifest;
         let mut desired = match source {
             ManifestSource::Store(ask) => {
-                desired::read(self.shared_store()?, key, ask, &self.host, &node)?
+                desired::read(&**self.shared_store()?, key, ask, &self.host, &node)?
             }
             ManifestSource::LastGood => {
                 desired::last_known(key, &self.host, &node).unwrap_or_else(DesiredState::empty)

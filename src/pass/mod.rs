@@ -9,15 +9,17 @@ mod compile;
 mod cron;
 mod error;
 mod exposed_secrets;
+mod joined;
 mod log;
 mod preview;
 mod progress;
 mod record;
 mod restart;
+mod rollouts;
 mod selection;
 mod status;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -32,6 +34,7 @@ use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
 use crate::ports::packages::Packages;
+use crate::ports::permission::Permissions;
 use crate::ports::root::Root;
 use crate::ports::store::{Store, StoreError};
 use crate::ports::{Host, selinux, services, store};
@@ -45,6 +48,7 @@ pub(crate) use announce::announce_no_session;
 pub(crate) use apps::{Apps, DeployedApp};
 pub(crate) use cron::CronStatus;
 pub(crate) use error::PassError;
+use joined::Rollouts;
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
 /// Locations that the command line selects.
@@ -108,7 +112,11 @@ pub(crate) struct Session {
     pub host: Host,
     pub facts: Facts,
     /// Opened once, so that its connections are reused.
-    shared_store: OnceCell<Box<dyn Store>>,
+    shared_store: OnceCell<Rc<dyn Store>>,
+    /// After a pass: other hosts wait until this one has proven itself for longer.
+    is_proving: Cell<bool>,
+    /// Of the last pass.
+    rollouts: RefCell<Rollouts>,
 }
 
 impl Session {
@@ -132,7 +140,8 @@ impl Session {
             exec,
             services: manager,
             supervisor: services::supervisor(&root),
-            clock: Box::new(SystemClock),
+            clock: Rc::new(SystemClock),
+            permissions: Permissions::default(),
             stop,
             accounts,
             packages: Rc::new(Packages::default()),
@@ -144,6 +153,8 @@ impl Session {
             host,
             facts,
             shared_store: OnceCell::new(),
+            is_proving: Cell::new(false),
+            rollouts: RefCell::default(),
         })
     }
 
@@ -164,12 +175,12 @@ impl Session {
         })
     }
 
-    fn shared_store(&self) -> Result<&dyn Store, PassError> {
+    fn shared_store(&self) -> Result<&Rc<dyn Store>, PassError> {
         if let Some(store) = self.shared_store.get() {
-            return Ok(store.as_ref());
+            return Ok(store);
         }
         let store = self.open_store()?;
-        Ok(self.shared_store.get_or_init(|| store).as_ref())
+        Ok(self.shared_store.get_or_init(|| store.into()))
     }
 
     /// Runs a pass and publishes the host's record. The caller holds the lock.
@@ -187,7 +198,11 @@ impl Session {
                 .for_each(|line| tracing::info!(target: "progress", "{line}")),
             Err(failure) => tracing::warn!("{failure}"),
         }
-        let (catalog, desired, mut report) = match self.plan_and_apply(started, options, on_event) {
+        self.end_drains();
+        let made = self.plan_and_apply(started, options, on_event);
+        // Also if it ended early.
+        self.end_drains();
+        let (catalog, desired, mut report) = match made {
             Ok(made) => made,
             Err(error) => {
                 self.publish_failure(&error);
@@ -200,6 +215,8 @@ impl Session {
             false => PublishOutcome::default(),
         };
         report.warnings.extend(published.report_lines);
+        // The record is there: without it the rollout of the only host would not end.
+        report.warnings.extend(self.settle_rollouts(&catalog));
         if let Some(why) = published.publish_error {
             report.mark_unpublished(why);
         }
@@ -218,6 +235,16 @@ impl Session {
         Ok(report)
     }
 
+    /// Lets load balancers send visitors to the apps again that a killed pass left drained. The caller holds the lock.
+    fn end_drains(&self) {
+        match release::end_all_drains(&self.host) {
+            Ok(apps) => apps.iter().for_each(|app| {
+                tracing::info!(target: "progress", "{app}: its drain is over, which a pass left that ended early");
+            }),
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
     fn plan_and_apply(
         &self,
         started: (jiff::Timestamp, std::time::Instant),
@@ -228,7 +255,8 @@ impl Session {
             force: options.force,
             save_last_good: true,
         };
-        let (catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
+        let (mut catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
+        self.join_rollouts(&mut catalog, &desired);
         let selection = selection::select(&catalog, options.only.as_deref())?;
         let mut notes = apply::recover_interrupted(&catalog, &self.host)?;
         notes.extend(

@@ -51,7 +51,7 @@ impl Session {
     /// The publisher of the record, unless the settings disable publishing.
     pub(super) fn publisher(&self) -> Option<RecordPublisher<'_>> {
         let store = match self.settings.fleet.publish {
-            true => self.shared_store().ok()?,
+            true => &**self.shared_store().ok()?,
             false => return None,
         };
         Some(RecordPublisher {
@@ -117,6 +117,7 @@ impl Session {
             ports,
             apps: apps.collect(),
             generation: report.generation,
+            rollouts: self.may_take_part_in_rollouts(catalog),
             last_pass: LastPass {
                 at: report.started,
                 outcome: report.outcome,
@@ -146,10 +147,14 @@ impl Session {
                 _ => ServingState::Unknown,
             },
         };
+        let overrides = release::Overrides::load(&self.host, &spec.layout());
+        let is_pinned = overrides
+            .is_ok_and(|overrides| overrides.effective_pin(spec.wanted.as_ref()).is_some());
         AppRecord {
             wanted: row
                 .and_then(|row| row.wanted.as_deref())
                 .and_then(|sha| crate::desired::Sha::parse(sha).ok()),
+            pinned: is_pinned,
             served: active.as_ref().is_some_and(|active| active.served_before),
             outcome: row.and_then(|row| row.state.outcome()),
             since: active.as_ref().map(|active| active.since),

@@ -21,6 +21,7 @@ impl Session {
         let catalog = &apps.catalog;
         let started = self.host.clock.now();
         let _span = tracing::info_span!("pass", run = crate::report::run_name(started)).entered();
+        self.end_drains();
         // Files that a killed pass changed and did not check must not be read by what starts now.
         for note in apply::recover_interrupted(catalog, &self.host)? {
             tracing::warn!("{note}");
@@ -39,6 +40,8 @@ impl Session {
             by,
             on_event,
         };
-        Ok(apply::restart(params, &self.host)?)
+        let restarted = apply::restart(params, &self.host);
+        self.end_drains();
+        Ok(restarted?)
     }
 }

@@ -45,6 +45,9 @@ pub(crate) struct AppStatus {
     pub cron: Vec<CronStatus>,
     /// What the running pass is at in a release of the app.
     pub running: Option<RunningStep>,
+    /// Since when load balancers are asked to take the host out, while a pass restarts services of the app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drained: Option<String>,
     /// `null`: no active release.
     pub serving: Option<ServingStatus>,
 }
@@ -135,6 +138,7 @@ impl Session {
         let holder = lock::read_holder(&self.host.root);
         AppStatus {
             running: holder.and_then(|pass| release::running_step(&self.host, &layout, pass.since)),
+            drained: release::describe_drain(&self.host.root, &spec.app),
             app: spec.app.clone(),
             sha: active
                 .as_ref()

@@ -52,8 +52,9 @@ pub(crate) enum DeployOutcome {
     Unchanged(String),
     /// An operator rolled back from a release with the same files: nothing was activated, for this reason.
     OnHold(String),
-    /// The release failed its preflight, or has the files of a quarantined sha: it was not activated, and its sha is
-    /// quarantined.
+    /// The release is complete, and the fleet does not permit its activation now, for this reason.
+    Waiting(String),
+    /// The release failed its preflight or is quarantined in the environment, or has the files of a quarantined sha: it was not activated.
     Refused(Failure),
 }
 

@@ -40,10 +40,10 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use app::health::{asks_web_server, health_path};
+pub(crate) use app::health::{asks_web_server, drain_route, health_path};
 pub(crate) use app::layout::release_in_path;
 pub(crate) use app::repo::Repo;
-pub(crate) use app::spec::ReleaseSpec;
+pub(crate) use app::spec::{InsteadOfWanted, ReleaseSpec};
 pub(crate) use commands::clean::{CleanResult, clean, finish_cleanup};
 pub(crate) use commands::diff::{ChangeType, ChangedFile};
 pub(crate) use commands::exec::exec_command;
@@ -53,6 +53,7 @@ pub(crate) use commands::rollback::{RollbackTarget, lift_quarantine, pin, select
 pub(crate) use commands::selection_error::SelectionError;
 pub(crate) use deployment::{DeployOutcome, PrivateBuild};
 pub(crate) use pipeline::{build_ahead, deploy, refresh};
+pub(crate) use record::drain::{describe_drain, drained_apps};
 pub(crate) use record::entry::{ReleaseStatus, StageEntry, StageStatus};
 pub(crate) use record::inventory::{
     Inventory, ReleaseInfo, ReleasePhase, active_release_name, inventory, release_names,
@@ -67,6 +68,7 @@ pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
 pub(crate) use source::fetch::is_unknown_host_key;
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::active_links;
+pub(crate) use stages::drain::{drain, end_all_drains, is_drained, return_from_drain};
 pub(crate) use stages::files;
 pub(crate) use stages::folders::check_path;
 pub(crate) use stages::gate::{
@@ -76,6 +78,9 @@ pub(crate) use stages::gate::{
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;
 pub(crate) use stages::listener::port_conflict;
+pub(crate) use stages::permission::{
+    activation_purpose, is_refused_by_fleet, note_failure, obstacle, quarantined,
+};
 pub(crate) use stages::resume::find_complete;
 pub(crate) use stages::rollback::{
     RollbackOutcome, finish_rollback, restore_previous, undo_rollback,

@@ -114,6 +114,12 @@ impl Catalog {
         resources.filter_map(|resource| Some((resource, resource.body.release()?)))
     }
 
+    /// The releases of its apps, to complete them from what the fleet says.
+    pub(crate) fn releases_mut(&mut self) -> impl Iterator<Item = &mut ReleaseSpec> {
+        let resources = self.resources.iter_mut();
+        resources.filter_map(|resource| resource.body.release_mut())
+    }
+
     pub(crate) fn find(&self, id: &str) -> Option<&Resource> {
         self.by_id.get(id).map(|at| &self.resources[*at])
     }

@@ -10,7 +10,8 @@ use crate::release;
 /// `json`: for YAML or JSON files, whatever value an operator set. `first_host`: of the server names of a site, the
 /// first that a request can name; null if there is none. `matches`: whether the tags of a node contain all of these.
 /// `unit_argument`: a text as one argument of a command in a systemd unit, where none of it has a meaning. `health_path`: of a
-/// health check, the path that stays open during maintenance; null if there is none.
+/// health check, the path that stays open during maintenance; null if there is none. `drain_route`: how a health check
+/// reaches a drained app, `app` or `web_server`; null if the app cannot be drained.
 pub(super) fn register(tera: &mut Tera) {
     tera.register_filter("json", |value: &Value, _: Kwargs, _: &State| {
         serde_json::to_string(value).map_err(Error::message)
@@ -38,6 +39,18 @@ pub(super) fn register(tera: &mut Tera) {
         let url = health.get("url").and_then(serde_json::Value::as_str);
         let path = url.and_then(release::health_path);
         Ok(path.map_or_else(Value::none, Value::from))
+    });
+    tera.register_filter("drain_route", |value: &Value, kwargs: Kwargs, _: &State| {
+        let health = serde_json::to_value(value).map_err(Error::message)?;
+        let port = serde_json::to_value(kwargs.must_get::<&Value>("port")?);
+        let port = port.map_err(Error::message)?;
+        let port = port
+            .as_str()
+            .map_or_else(|| port.to_string(), str::to_owned);
+        let port = port.parse::<u16>().ok();
+        let url = health.get("url").and_then(serde_json::Value::as_str);
+        let route = url.and_then(|url| release::drain_route(url, port));
+        Ok(route.map_or_else(Value::none, |route| Value::from(route.as_str())))
     });
 }
 

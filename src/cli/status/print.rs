@@ -90,6 +90,9 @@ fn app_rows(status: &StatusReport, app: &AppReport, paint: Paint) -> Vec<Vec<Str
     if let Some(running) = &details.running {
         add(running_text(running, status.now));
     }
+    if let Some(drained) = &details.drained {
+        add(paint.changed(drained));
+    }
     if let Some(serving) = &details.serving {
         add(format!("serving: {}", serving_text(serving, paint)));
     }

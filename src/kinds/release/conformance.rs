@@ -76,6 +76,7 @@ impl ConformanceProbes for Release {
             Probe::not_set("health", gate),
             Probe::not_set("health_headers", gate),
             Probe::not_set("preflight", "it is about the next deployment"),
+            Probe::not_set("drain", "it is about the next restart of the services"),
             Probe::not_set("gate_timeout", gate),
             Probe::not_set("bake", gate),
             Probe::not_set("build_deadline", whence),

@@ -36,7 +36,10 @@ fn ends_pin(
     outcome: Option<&DeployOutcome>,
 ) -> Result<bool, Failure> {
     match outcome {
-        Some(outcome) => Ok(!matches!(outcome, DeployOutcome::OnHold(_))),
+        Some(outcome) => Ok(!matches!(
+            outcome,
+            DeployOutcome::OnHold(_) | DeployOutcome::Waiting(_)
+        )),
         None => {
             let record = ReleaseRecord::load(host, &spec.layout())?;
             let comparison = release::compare(spec, host, &record, sha)?;
@@ -58,7 +61,7 @@ fn deploy(
     }
     Ok(match outcome? {
         DeployOutcome::Activated => ApplyOutcome::Done,
-        DeployOutcome::OnHold(why) => ApplyOutcome::Waiting(why),
+        DeployOutcome::OnHold(why) | DeployOutcome::Waiting(why) => ApplyOutcome::Waiting(why),
         DeployOutcome::Refused(why) => ApplyOutcome::Refused(why),
         DeployOutcome::Unchanged(name) => {
             let state = Release::inspect(spec, host)?;
@@ -210,7 +213,14 @@ impl Kind for Release {
             ReleaseStep::BuildAhead(next) => {
                 release::build_ahead(spec, next, host)?;
             }
-            ReleaseStep::Withhold { leave, why } => {
+            ReleaseStep::Withhold {
+                leave,
+                why,
+                build_ahead,
+            } => {
+                if let Some(next) = build_ahead {
+                    release::build_ahead(spec, next, host)?;
+                }
                 if let Some(bad) = leave
                     && release::finish_rollback(spec, host, bad)?
                 {
@@ -263,6 +273,10 @@ impl Kind for Release {
             sha: state.active_sha(spec).map(|sha| sha.to_string()),
             trial,
             is_new: state.is_new,
+            needs_permission: state
+                .target_sha(spec)
+                .filter(|_| state.built.is_some())
+                .map(|sha| release::activation_purpose(spec, sha)),
             needs_maintenance: is_untidy || state.overrides.has_multiline_reason(),
             warnings: unremoved
                 .map(|left| format!("{} cannot be removed: {}", left.name, left.why))

@@ -35,7 +35,7 @@ impl ReleaseState {
     pub(super) fn target_sha<'a>(&'a self, spec: &'a ReleaseSpec) -> Option<&'a Sha> {
         match self.effective_pin(spec) {
             Some(pin) => Some(&pin.sha),
-            None => spec.wanted.as_ref(),
+            None => spec.target(),
         }
     }
 
@@ -135,6 +135,7 @@ impl ReleaseState {
         ReleaseStep::Withhold {
             leave: bad.map(|active| active.name.clone()),
             why,
+            build_ahead: None,
         }
     }
 
@@ -244,6 +245,16 @@ impl ReleaseState {
             let change = pinned_change(spec, self.active_sha(spec), pin).withheld(why.clone());
             return Some((self.blocked_step(why), change));
         }
+        if let Some(instead) = &spec.instead {
+            let why = Withheld::OnHold(instead.why.clone());
+            let change = waiting_change(spec, self.active_sha(spec), &instead.why);
+            let step = ReleaseStep::Withhold {
+                leave: None,
+                why: why.clone(),
+                build_ahead: self.next_sha.clone(),
+            };
+            return Some((step, change.withheld(why)));
+        }
         if let Some(next) = &self.next_sha {
             let change = Change::new(Verb::Build).keeping_stamp();
             let change = change.with_field("next", FieldValue::Absent, FieldValue::value(next));
@@ -259,11 +270,15 @@ impl ReleaseState {
 
 /// Reports a pin in every pass, so that a green result never hides that the manifest wants another sha.
 pub(super) fn pinned_change(spec: &ReleaseSpec, active: Option<&Sha>, pin: &Pin) -> Change {
+    waiting_change(spec, active, &pin.describe())
+}
+
+/// The deployment of the wanted sha, which waits.
+fn waiting_change(spec: &ReleaseSpec, active: Option<&Sha>, why: &str) -> Change {
     let active = FieldValue::from_option(active);
-    let pin = FieldValue::value(pin.describe());
     Change::new(Verb::Deploy)
         .with_field("sha", active, FieldValue::from_option(spec.wanted.as_ref()))
-        .with_field(HOLD_FIELD, FieldValue::Absent, pin)
+        .with_field(HOLD_FIELD, FieldValue::Absent, FieldValue::value(why))
 }
 
 /// The active release stays, because the wanted sha changes nothing in it.
@@ -308,5 +323,7 @@ pub(super) enum ReleaseStep {
         /// The active release, if it is known to be bad.
         leave: Option<String>,
         why: Withheld,
+        /// To be built meanwhile.
+        build_ahead: Option<Sha>,
     },
 }

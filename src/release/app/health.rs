@@ -103,9 +103,59 @@ pub(crate) fn asks_web_server(url: &str, port: Option<u16>) -> bool {
     matches!(asked, Some(80 | 443)) && asked != port
 }
 
+/// Where the health check of an app leads that can be drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DrainRoute {
+    /// To the app itself, whatever the web server answers.
+    App,
+    /// To the web server of this host, from its loopback address, which no balancer has.
+    WebServer,
+}
+
+impl DrainRoute {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            DrainRoute::App => "app",
+            DrainRoute::WebServer => "web_server",
+        }
+    }
+}
+
+/// How trueup's own health check reaches a drained app; `None`: the app cannot be drained. Either no path belongs to
+/// the check alone, or the check would get the answer that is for balancers.
+pub(crate) fn drain_route(url: &str, port: Option<u16>) -> Option<DrainRoute> {
+    health_path(url)?;
+    if !asks_web_server(url, port) {
+        return Some(DrainRoute::App);
+    }
+    let is_loopback = match url::Url::parse(url).ok()?.host()? {
+        url::Host::Ipv4(address) => address.is_loopback(),
+        url::Host::Ipv6(address) => address.is_loopback(),
+        url::Host::Domain(name) => name == "localhost",
+    };
+    is_loopback.then_some(DrainRoute::WebServer)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{asks_web_server, health_path};
+    use super::{DrainRoute, asks_web_server, drain_route, health_path};
+
+    #[test]
+    fn only_a_check_that_gets_its_own_answer_can_be_drained() {
+        let (app, web) = (Some(DrainRoute::App), Some(DrainRoute::WebServer));
+        for (url, route) in [
+            ("http://127.0.0.1:3000/up", app),
+            ("http://10.0.0.5:3000/up", app),
+            ("http://127.0.0.1/up", web),
+            ("https://[::1]/up", web),
+            ("http://localhost/up", web),
+            ("http://10.0.0.5/up", None),
+            ("https://shop.example/up", None),
+            ("http://127.0.0.1:3000/", None),
+        ] {
+            assert_eq!(drain_route(url, Some(3000)), route, "{url}");
+        }
+    }
 
     #[test]
     fn health_check_on_the_port_of_a_web_server_is_recognized() {

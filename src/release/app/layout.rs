@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::Sha;
-use crate::ports::STATE_DIR;
 use crate::ports::root::{Root, RootError, UserTree};
+use crate::ports::{RUN_DIR, STATE_DIR};
 
 /// The paths of one app.
 #[derive(Debug, Clone)]
@@ -107,6 +107,11 @@ impl Layout {
     /// The folder of the apps that an operator put into maintenance, a file each. Templates of web servers name it.
     pub(crate) fn maintenance_dir() -> PathBuf {
         Path::new(STATE_DIR).join("maintenance")
+    }
+
+    /// The folder of the drained apps, a file each. Templates of web servers name it. A reboot empties it.
+    pub(crate) fn drain_dir() -> PathBuf {
+        Path::new(RUN_DIR).join("drain")
     }
 
     pub(crate) fn mirrors() -> PathBuf {

@@ -1,6 +1,7 @@
 //! An app's release as its role declares it, and the layout of its folders.
 
 pub(super) mod allowed_refs;
+pub(super) mod drain;
 pub(super) mod files;
 pub(super) mod filters;
 pub(super) mod health;

@@ -16,7 +16,9 @@ fn default_true() -> bool {
 }
 
 /// Reads a boolean, or its text, which an expression in a role renders.
-fn deserialize_rendered_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(super) fn deserialize_rendered_bool<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<bool, D::Error> {
     struct RenderedBool;
 
     impl Visitor<'_> for RenderedBool {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::allowed_refs::AllowedRefs;
+use super::drain::DrainSpec;
 use super::files::{self, ConfigFile, ReleaseFile};
 use super::filters::FilterPolicy;
 use super::health::{DEFAULT_FAIL_AFTER, HealthCheck};
@@ -119,6 +120,9 @@ pub(crate) struct ReleaseSpec {
     pub health_headers: BTreeMap<String, Option<String>>,
     /// A trial start beside the running release, before it is activated.
     pub preflight: Option<PreflightSpec>,
+    /// How the host leaves its load balancers while the services that serve the app are restarted: a file,
+    /// `/run/trueup/drain/APP.json`, makes the web server answer the path of `health` with 503. Not at all when not given.
+    pub drain: Option<DrainSpec>,
     /// Time limit for all services to run from the release, and for the health check to pass;
     /// `60s` when not given.
     pub gate_timeout: Option<Seconds>,
@@ -174,11 +178,22 @@ pub(crate) struct ReleaseSpec {
     /// To be built ahead.
     #[serde(skip)]
     pub(crate) build_ahead: Option<Sha>,
+    /// What the rollout lets this host be at instead of the wanted sha.
+    #[serde(skip)]
+    pub(crate) instead: Option<InsteadOfWanted>,
     /// The node's environment.
     #[serde(skip)]
     pub(crate) environment: String,
     #[serde(skip)]
     pub(crate) resume_policy: ResumePolicy,
+}
+
+/// A sha that this host takes instead of the wanted one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InsteadOfWanted {
+    pub sha: Sha,
+    /// Why not the wanted one, in one line.
+    pub why: String,
 }
 
 fn default_true() -> bool {
@@ -252,6 +267,20 @@ impl ReleaseSpec {
         }
     }
 
+    /// Takes another sha than the wanted one, which is only built.
+    pub(crate) fn set_instead(&mut self, instead: InsteadOfWanted) {
+        if self.build_ahead.is_none() {
+            self.build_ahead.clone_from(&self.wanted);
+        }
+        self.instead = Some(instead);
+    }
+
+    /// The sha that should be active, unless an operator pinned another one.
+    pub(crate) fn target(&self) -> Option<&Sha> {
+        let instead = self.instead.as_ref().map(|instead| &instead.sha);
+        instead.or(self.wanted.as_ref())
+    }
+
     /// The step's name, or its number (from 1) if it has none.
     pub(crate) fn step_name(&self, index: usize) -> String {
         let name = self.steps.get(index).and_then(|step| step.name.clone());
@@ -314,5 +343,9 @@ impl ReleaseSpec {
         self.preflight
             .as_ref()
             .filter(|preflight| preflight.enabled)
+    }
+    /// How the host is drained, if it is.
+    pub(in crate::release) fn drain(&self) -> Option<&DrainSpec> {
+        self.drain.as_ref().filter(|drain| drain.enabled)
     }
 }

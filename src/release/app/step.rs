@@ -95,6 +95,21 @@ pub(crate) struct MigrationSpec {
     /// git object ids as in the active release. A path that is in neither counts as equal, but
     /// one must exist. Not given: always run.
     pub when_changed: Option<Vec<PathBuf>>,
+    /// `fleet`: one host runs it for all hosts of the environment, before any of them activates the sha, and the
+    /// others wait for it. It finds the number of the run in `TRUEUP_ATTEMPT`: a host that is killed before it has
+    /// recorded the success runs it again. `host`: each host runs it. Not given: `fleet`.
+    #[serde(default)]
+    pub once: Once,
+}
+
+/// For whom a command runs once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Once {
+    Host,
+    #[default]
+    Fleet,
 }
 
 /// Drops the steps with `when: false`.

@@ -113,6 +113,9 @@ impl ReleaseSpec {
         if let Some(preflight) = self.preflight() {
             preflight.validate(self.health.as_ref())?;
         }
+        if let Some(drain) = self.drain() {
+            drain.validate(self.health.as_ref(), self.port)?;
+        }
         self.validate_paths()
     }
 

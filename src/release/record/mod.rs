@@ -3,6 +3,7 @@
 pub(super) mod active;
 pub(super) mod adopt;
 pub(super) mod disk;
+pub(super) mod drain;
 pub(super) mod entry;
 pub(super) mod inventory;
 pub(super) mod log;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::attempt::Attempt;
+use super::drain;
 use super::hooks::{self, HookTiming};
 use super::keep;
 use super::listener::{self, ServiceUids};
@@ -132,6 +133,8 @@ pub(crate) fn record_proven(spec: &ReleaseSpec, host: &Host) -> Result<(), Failu
     record_gate(&mut attempt, StageStatus::Done, None);
     attempt.set_status(ReleaseStatus::Good, None);
     attempt.save()?;
+    // Before the hooks and the cleaning up, which may take long.
+    drain::end_drain(spec, host);
     // From here on it serves: later failures are logged and roll nothing back.
     for done in [
         hooks::run(

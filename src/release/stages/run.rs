@@ -49,6 +49,8 @@ pub(crate) struct Task<'a> {
     /// Whether a stop request kills it: nothing uses its outputs yet, and the next pass runs it again. A
     /// migration, and a hook from there on, change what is in use.
     pub may_stop: bool,
+    /// The number of the run, for a step that one host runs for all: `TRUEUP_ATTEMPT`.
+    pub attempt: Option<u32>,
 }
 
 impl<'a> Task<'a> {
@@ -71,6 +73,7 @@ impl<'a> Task<'a> {
             shared_outputs: step.outputs.shared(),
             outputs_path: None,
             may_stop: false,
+            attempt: None,
         }
     }
 
@@ -80,6 +83,7 @@ impl<'a> Task<'a> {
         Task {
             title: format!("{}: step {number} of {total}: {name}", spec.app),
             may_stop: true,
+            attempt: None,
             ..Task::from_step(spec, name, Stage::Build, step)
         }
     }
@@ -98,6 +102,7 @@ impl<'a> Task<'a> {
             shared_outputs: None,
             outputs_path: None,
             may_stop: true,
+            attempt: None,
         })
     }
 
@@ -115,6 +120,7 @@ impl<'a> Task<'a> {
             shared_outputs: None,
             outputs_path: None,
             may_stop: false,
+            attempt: None,
         })
     }
 
@@ -201,6 +207,10 @@ fn execute(
     if let Some(folder) = task.outputs_path {
         let folder = root.machine_path(folder);
         command.env.insert("OUTPUTS_PATH".into(), folder.into());
+    }
+    if let Some(attempt) = task.attempt {
+        let attempt = attempt.to_string();
+        command.env.insert("TRUEUP_ATTEMPT".into(), attempt.into());
     }
     let folder = root.open_folder(app.path())?;
     let cwd = match &folder {

@@ -29,7 +29,7 @@ impl Clock for DaysLater {
 
 pub(super) fn host_after_days(bench: &Bench, day: i64) -> Host {
     let mut host = bench.host();
-    host.clock = Box::new(DaysLater(day));
+    host.clock = Rc::new(DaysLater(day));
     host
 }
 

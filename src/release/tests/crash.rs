@@ -101,7 +101,7 @@ fn stopped_pass_is_completed_by_the_next_one() {
     interrupt_at_every_tick(|bench, spec, n| {
         let mut host = bench.host();
         let stop = host.stop.clone();
-        host.clock = Box::new(TriggerClock {
+        host.clock = Rc::new(TriggerClock {
             ticks_left: Cell::new(n),
             trigger: Box::new(move || stop.set()),
         });
@@ -123,7 +123,7 @@ fn stopped_pass_is_completed_by_the_next_one() {
 fn crashed_pass_is_completed_by_the_next_one() {
     interrupt_at_every_tick(|bench, spec, n| {
         let mut host = bench.host();
-        host.clock = Box::new(TriggerClock {
+        host.clock = Rc::new(TriggerClock {
             ticks_left: Cell::new(n),
             trigger: Box::new(|| std::panic::resume_unwind(Box::new("the power is gone"))),
         });
@@ -195,7 +195,7 @@ fn kill_while_a_sha_that_changes_nothing_is_compared_loses_nothing() {
     for n in 1.. {
         let sha = commit(n);
         let mut host = bench.host();
-        host.clock = Box::new(TriggerClock {
+        host.clock = Rc::new(TriggerClock {
             ticks_left: Cell::new(n),
             trigger: Box::new(|| std::panic::resume_unwind(Box::new("the power is gone"))),
         });

@@ -11,6 +11,7 @@ mod bounds;
 mod config_files;
 mod crash;
 mod disks;
+mod drain;
 mod filters;
 mod hostile;
 mod http;
@@ -50,6 +51,7 @@ use crate::ports::Host;
 use crate::ports::accounts::Accounts;
 use crate::ports::clock::SystemClock;
 use crate::ports::exec::{Exec, StopFlag};
+use crate::ports::permission::Permissions;
 use crate::ports::root::Root;
 use crate::ports::services::fake::FakeServices;
 use crate::resource::{ApplyOutcome, Change, Failure, TrialOutcome, Verb};
@@ -189,7 +191,8 @@ pub(super) fn host_at(root: &Path) -> Host {
         exec: Rc::new(Exec),
         services: Box::new(FakeServices::new(Rc::new(SystemClock))),
         supervisor: Box::new(FakeServices::new(Rc::new(SystemClock))),
-        clock: Box::new(SystemClock),
+        clock: Rc::new(SystemClock),
+        permissions: Permissions::default(),
         stop: StopFlag::default(),
     }
 }

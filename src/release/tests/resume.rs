@@ -226,7 +226,7 @@ fn release_that_replaces_another_one_never_gets_its_name() {
     let sha = bench.commit(&[("a", "1")]);
     let clock = FakeClock::default();
     let host = || Host {
-        clock: Box::new(clock.clone()),
+        clock: Rc::new(clock.clone()),
         ..bench.host()
     };
     run_pass(&bench.spec(&sha, "steps: [{run: 'false'}]\n"), &host()).unwrap_err();

@@ -1,0 +1,238 @@
+//! The part that this host takes in the rollouts of its apps.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::apps::deployed_apps;
+use super::joined::Rollouts;
+use super::{QuarantineLift, Session};
+use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
+use crate::fleet::machine_id;
+use crate::fleet::rollout::{AppPosition, HostRollout, Member, Settled, WantedShas, may_take_part};
+use crate::ports::backoff;
+use crate::release::{self, InsteadOfWanted, ReleaseSpec, ReleaseStatus};
+use crate::role::Catalog;
+
+/// How often a host that waits looks whether it may go on.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it looks at everything else meanwhile, as often as the timer.
+const PASS_INTERVAL: Duration = Duration::from_secs(15);
+
+impl Session {
+    /// Lets the apps whose hosts take up a new sha by permission ask for it. A host by itself needs none.
+    pub(super) fn join_rollouts(&self, catalog: &mut Catalog, desired: &DesiredState) {
+        let rollouts = self.find_rollouts(catalog, desired);
+        for rollout in &rollouts.0 {
+            self.host.permissions.set(&rollout.app, rollout.clone());
+        }
+        for spec in catalog.releases_mut() {
+            let mut rollouts = rollouts.0.iter().filter(|rollout| !rollout.is_cut_off);
+            let rollout = rollouts.find(|rollout| rollout.app == spec.app);
+            if let Some(rollout) = rollout {
+                self.follow_lift(spec, rollout);
+            }
+            let previous = desired
+                .apps
+                .get(&spec.app)
+                .and_then(|app| app.previous.as_ref());
+            let Some((rollout, previous)) = rollout.zip(previous) else {
+                continue;
+            };
+            match rollout.instead(self.position(spec, &rollout.sha), previous) {
+                Ok(None) => {}
+                Ok(Some(why)) => spec.set_instead(InsteadOfWanted {
+                    sha: previous.clone(),
+                    why,
+                }),
+                Err(error) => tracing::warn!("{}: its rollout: {error}", spec.app),
+            }
+        }
+        self.rollouts.replace(rollouts);
+    }
+
+    fn find_rollouts(&self, catalog: &Catalog, desired: &DesiredState) -> Rollouts {
+        let mut rollouts = Rollouts::default();
+        if self.settings.store.is_local() {
+            return rollouts;
+        }
+        let Ok(store) = self.shared_store() else {
+            return rollouts;
+        };
+        let is_cut_off = matches!(desired.freshness, Freshness::Stale { .. });
+        for app in deployed_apps(catalog) {
+            let name = &app.spec.app;
+            let wanted = desired.apps.get(name);
+            // A sha that the role names is none of the manifest's.
+            let Some(wanted) = wanted.filter(|_| app.spec.sha.is_none()) else {
+                continue;
+            };
+            let RolloutMode::Coordinated(policy) = &wanted.rollout else {
+                continue;
+            };
+            let group = policy.per.as_ref();
+            let rollout = Rc::new(HostRollout {
+                root: self.host.root.clone(),
+                clock: self.host.clock.clone(),
+                store: store.clone(),
+                store_name: self.settings.store.url.clone(),
+                manifest_key: self.settings.manifest.clone(),
+                fleet: self.settings.fleet.clone(),
+                environment: self.settings.environment.clone(),
+                app: name.clone(),
+                member: Member {
+                    node: self.node().to_owned(),
+                    machine: machine_id(&self.host).unwrap_or_default(),
+                },
+                sha: wanted.sha.clone(),
+                wanted: WantedShas {
+                    generation: desired.generation.unwrap_or(0),
+                    shas: wanted.wanted_shas.iter().cloned().collect(),
+                },
+                group: group.map(|tag| self.settings.tags.get(tag).cloned().unwrap_or_default()),
+                policy: policy.clone(),
+                looked_at: Cell::new(Duration::ZERO),
+                denied: Cell::new(None),
+                is_cut_off,
+            });
+            rollouts.0.push(rollout);
+        }
+        rollouts
+    }
+
+    /// Lifts the quarantine of the wanted sha of an app for all hosts, if there is one. Returns a note for the report.
+    pub(super) fn lift_rollout_quarantine(
+        &self,
+        app: &str,
+        lift: &QuarantineLift,
+    ) -> Option<String> {
+        let rollouts = self.rollouts.borrow();
+        let rollout = rollouts.0.iter().find(|rollout| rollout.app == app)?;
+        match rollout.lift_quarantine(&lift.by, &lift.reason) {
+            Ok(false) => None,
+            Ok(true) => Some(format!(
+                "{app}: lifted the quarantine of {} for all hosts of {}",
+                rollout.sha.short(),
+                self.settings.environment
+            )),
+            Err(error) => Some(format!(
+                "{app}: the quarantine for all hosts stays: {error}"
+            )),
+        }
+    }
+
+    /// Lifts the quarantine on this host that an operator has lifted for all hosts.
+    fn follow_lift(&self, spec: &ReleaseSpec, rollout: &HostRollout) {
+        let overrides = release::Overrides::load(&self.host, &spec.layout());
+        let is_quarantined =
+            overrides.is_ok_and(|overrides| overrides.find_quarantined(&rollout.sha).is_some());
+        if !is_quarantined {
+            return;
+        }
+        match rollout.follow_lift() {
+            Ok(None) => {}
+            Ok(Some((by, reason))) => {
+                match release::lift_quarantine(spec, &self.host, &by, &reason) {
+                    Ok(line) => line.iter().for_each(|line| tracing::info!("{line}")),
+                    Err(failure) => tracing::warn!("{}: {failure}", spec.app),
+                }
+            }
+            Err(error) => tracing::warn!("{}: its rollout: {error}", spec.app),
+        }
+    }
+
+    /// Settles what this host owes to its rollouts. Returns lines for the report.
+    pub(super) fn settle_rollouts(&self, catalog: &Catalog) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut is_proving = false;
+        for rollout in self
+            .rollouts
+            .borrow()
+            .0
+            .iter()
+            .filter(|rollout| !rollout.is_cut_off)
+        {
+            let app = deployed_apps(catalog).find(|app| app.spec.app == rollout.app);
+            let Some(app) = app else {
+                continue;
+            };
+            let runs_as = || catalog.runs_as(app.id, &self.host);
+            let is_healthy = || release::check_active(app.spec, &self.host, &runs_as).is_ok();
+            match rollout.settle(self.position(app.spec, &rollout.sha), &is_healthy) {
+                Ok(Settled::Proving) => is_proving = true,
+                Ok(Settled::Nothing) => {}
+                Ok(Settled::Environment) => {
+                    let (by, why) = (
+                        "the rollout",
+                        "the release of before does not work any more either",
+                    );
+                    match release::lift_quarantine(app.spec, &self.host, by, why) {
+                        Ok(line) => lines.extend(line),
+                        Err(failure) => lines.push(format!("{}: {}", rollout.app, failure.message)),
+                    }
+                }
+                Err(error) => lines.push(format!("{}: its rollout: {error}", rollout.app)),
+            }
+        }
+        self.is_proving.set(is_proving);
+        lines
+    }
+
+    /// Whether this host may write what rollouts need. `None`: it needs no permission of others.
+    pub(super) fn may_take_part_in_rollouts(&self, catalog: &Catalog) -> Option<bool> {
+        if self.settings.store.is_local() || catalog.releases().next().is_none() {
+            return None;
+        }
+        let store = self.shared_store().ok()?;
+        may_take_part(&self.host.root, &**store, &self.settings.environment).ok()
+    }
+
+    /// Waits for permission that the last pass lacked, or until others wait for this host no longer. Holds no lock
+    /// meanwhile: an operator's command never stands behind a host that only waits. Returns whether another pass has
+    /// something to do.
+    pub(crate) fn wait_for_rollouts(&self) -> bool {
+        let rollouts = self.rollouts.borrow();
+        let waiting: Vec<&Rc<HostRollout>> = rollouts
+            .0
+            .iter()
+            .filter(|rollout| rollout.is_waiting())
+            .collect();
+        if waiting.is_empty() && !self.is_proving.get() {
+            return false;
+        }
+        let started = self.host.clock.monotonic_now();
+        loop {
+            backoff::sleep_jittered(POLL_INTERVAL);
+            if self.host.stop.is_set() {
+                return false;
+            }
+            let waited = self
+                .host
+                .clock
+                .monotonic_now()
+                .saturating_duration_since(started);
+            let ends_wait = waiting.iter().any(|rollout| rollout.ends_wait());
+            if self.is_proving.get() || ends_wait || waited >= PASS_INTERVAL {
+                return true;
+            }
+        }
+    }
+
+    /// Where an app is, in comparison with the wanted sha.
+    fn position(&self, spec: &ReleaseSpec, wanted: &Sha) -> AppPosition {
+        let active = release::active(&self.host, &spec.layout(), spec.keep_releases);
+        let Some(active) = active.ok().flatten() else {
+            return AppPosition::Absent;
+        };
+        let is_proven = active.trial.is_none()
+            && matches!(active.state, Some(ReleaseStatus::Good) | None)
+            && active.sha.is_some();
+        match is_proven {
+            false if active.served_before => AppPosition::Unproven,
+            false => AppPosition::Absent,
+            true if active.sha_for(Some(wanted)) == Some(wanted) => AppPosition::Wanted,
+            true => AppPosition::Other,
+        }
+    }
+}
