@@ -30,6 +30,8 @@ pub enum Exit {
     Locked,
     /// Invalid command line.
     Usage,
+    /// `rollout status --wait`: the rollout did not end in time.
+    TimedOut,
 }
 
 impl Exit {
@@ -51,6 +53,10 @@ impl Exit {
             "converged to the last good state: the store did not answer, its peer list was refused, or this host's record could not be published; `status`: no pass for three periods of the timer, or the timer is off",
         ),
         (Exit::Usage, "invalid command line"),
+        (
+            Exit::TimedOut,
+            "`rollout status --wait`: the rollout did not end within `--timeout`",
+        ),
         (Exit::Locked, "another pass is running on this host"),
         (
             Exit::BadInput,
@@ -73,6 +79,8 @@ impl Exit {
             Exit::Usage => 64,
             Exit::Locked => 75,
             Exit::BadInput => 78,
+            // The code of timeout(1).
+            Exit::TimedOut => 124,
             // The code that a shell reports for a process that SIGTERM ended (128 + 15).
             Exit::Stopped => 143,
         }
@@ -95,6 +103,7 @@ impl Exit {
             Exit::Usage => "usage",
             Exit::Locked => "locked",
             Exit::BadInput => "bad input",
+            Exit::TimedOut => "timed out",
             Exit::Stopped => "stopped",
         }
     }

@@ -24,6 +24,7 @@ mod releases;
 mod restart;
 mod roles;
 mod rollback;
+mod rollout;
 mod status;
 mod table;
 mod target;
@@ -88,6 +89,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Validate => validate::run(paths, output),
         Command::Publish(args) => publish::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
+        Command::Rollout(args) => rollout::run(&args, paths, output),
         Command::Roles(args) => roles::run(&args, paths, output),
         Command::Facts => facts::run(paths, output),
         Command::Demo(args) => match &args.stop {

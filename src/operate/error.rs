@@ -2,6 +2,7 @@
 
 use crate::desired::{EditError, PublishError};
 use crate::exit::Exit;
+use crate::fleet::rollout::RolloutError;
 use crate::pass::PassError;
 use crate::ports::root::RootError;
 use crate::problem::{Problem, Problems};
@@ -108,6 +109,21 @@ impl From<SelectionError> for CommandError {
             _ => CommandError::Usage,
         };
         error(Failure::from(refused).into())
+    }
+}
+
+impl From<RolloutError> for CommandError {
+    fn from(error: RolloutError) -> CommandError {
+        let hint = error.hint();
+        match error {
+            RolloutError::Store(error) => PassError::Store(error).into(),
+            RolloutError::Object { .. } => {
+                CommandError::input(Problem::new(error.to_string()).optional_hint(hint))
+            }
+            RolloutError::Busy { .. } | RolloutError::JournalStore(_) => {
+                CommandError::Failed(Problem::new(error.to_string()).optional_hint(hint))
+            }
+        }
     }
 }
 

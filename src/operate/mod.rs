@@ -15,6 +15,7 @@ pub(crate) mod release_history;
 pub(crate) mod restart;
 pub(crate) mod roles;
 pub(crate) mod rollback;
+pub(crate) mod rollout;
 pub(crate) mod status;
 
 pub(crate) use error::CommandError;

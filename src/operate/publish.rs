@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::desired::{
-    self, PublishError, PublishRequest, PublishSummary, ReportedHost, ReportedHosts,
+    self, FleetReports, PublishError, PublishRequest, PublishSummary, ReportedHost, ReportedHosts,
 };
+use crate::fleet::rollout::register_key;
 use crate::fleet::{self, RecordCache};
 use crate::ports::backoff;
-use crate::ports::store::{Store, StoreError};
+use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
 /// Applies the request to the manifest `key`. With `above_fleet`, the generation exceeds those that hosts report; a
@@ -29,7 +30,11 @@ pub(crate) fn publish(
         store,
         key,
         &request,
-        &mut || reported_hosts(store, &request.environment, gone_after),
+        &mut StoreReports {
+            store,
+            environment: &request.environment,
+            gone_after,
+        },
         &mut backoff::wait_before_retry,
     )?;
     published.warnings.extend(unread.map(|unread| {
@@ -38,6 +43,28 @@ pub(crate) fn publish(
         ))
     }));
     Ok(published)
+}
+
+/// What the store holds of the fleet.
+struct StoreReports<'a> {
+    store: &'a dyn Store,
+    environment: &'a str,
+    gone_after: Duration,
+}
+
+impl FleetReports for StoreReports<'_> {
+    fn hosts(&mut self) -> Result<ReportedHosts, StoreError> {
+        reported_hosts(self.store, self.environment, self.gone_after)
+    }
+
+    fn has_rollouts(&mut self, app: &str) -> Result<bool, StoreError> {
+        // Hosts on one machine ask nobody.
+        if self.store.address().starts_with("dir:") {
+            return Ok(true);
+        }
+        let key = register_key(self.environment, app);
+        Ok(self.store.get(&key, None)? != GetOutcome::Missing)
+    }
 }
 
 /// The hosts of an environment that are not gone, from their records.
@@ -51,7 +78,9 @@ fn reported_hosts(
     let live = snapshot.rows.iter();
     let live = live.filter(|row| row.silent_for(snapshot.now) <= gone_after);
     let host = |row: &fleet::NodeRow| ReportedHost {
+        node: row.node.clone(),
         tags: row.record.tags.clone(),
+        may_take_part: row.record.rollouts,
         apps: row.record.apps.keys().cloned().collect(),
     };
     Ok(ReportedHosts {
@@ -86,7 +115,7 @@ mod tests {
         put(
             "nodes/production/web1.json",
             &format!(
-                r#"{{"version": 1, "node": "web1", "environment": "production", "tags": {{"zone": "{zone}"}},
+                r#"{{"version": 1, "node": "web1", "environment": "production", "rollouts": true, "tags": {{"zone": "{zone}"}},
                 "apps": {{"shop": {{"wanted": null, "actual": null, "state": "absent"}}}},
                 "last_pass": {{"at": "2026-11-21T03:00:12Z", "outcome": "converged"}}}}"#
             ),

@@ -2,6 +2,7 @@
 
 mod init;
 mod maintenance;
+mod rollout;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch};
+pub(super) use self::rollout::{
+    BreakSlotArgs, IgnoreArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs,
+    RolloutActArgs, RolloutArgs, RolloutCommand, RolloutStatusArgs, StepResult,
+};
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
 use super::logs::LogsArgs;
@@ -120,6 +125,8 @@ pub enum Command {
     Publish(PublishArgs),
     /// Show each app on each node: wanted, actual, since when, last seen, and why it is not as wanted
     Fleet(FleetArgs),
+    /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
+    Rollout(RolloutArgs),
     /// Show the main job in a scratch folder, in seconds: no root, nothing else to install
     Demo(DemoArgs),
     /// The web app of the demo

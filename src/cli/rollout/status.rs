@@ -1,0 +1,182 @@
+//! `trueup rollout status`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::Output;
+use crate::cli::args::RolloutStatusArgs;
+use crate::cli::format::format_age;
+use crate::cli::target::StoreTarget;
+use crate::exit::Exit;
+use crate::fleet::rollout::RolloutView;
+use crate::operate::CommandError;
+use crate::operate::rollout::{RolloutTarget, observe_rollout};
+use crate::pass::{PassError, Paths};
+use crate::ports::clock::{Clock, SystemClock};
+use crate::ports::{backoff, store};
+
+/// How often `--wait` looks.
+const WAIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The document of `rollout status --output`.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    store: &'a str,
+    #[serde(flatten)]
+    view: &'a RolloutView,
+}
+
+pub(super) fn run(
+    args: &RolloutStatusArgs,
+    paths: &Paths,
+    output: &Output,
+) -> Result<Exit, CommandError> {
+    let target = StoreTarget::resolve(&args.at, paths, "rollout status")?;
+    let store = store::open(&target.store).map_err(PassError::Store)?;
+    let target = RolloutTarget {
+        store: store.as_ref(),
+        environment: &args.env,
+        app: &args.app,
+        manifest_key: &target.manifest,
+        fleet: &target.fleet,
+    };
+    let started = SystemClock.monotonic_now();
+    let mut last_line = String::new();
+    loop {
+        let view = observe_rollout(&target)?;
+        if args.wait {
+            let line = progress_line(&view);
+            if line != last_line {
+                output.print_text(&line);
+                last_line = line;
+            }
+            if view.outcome == Exit::Pending {
+                let waited = SystemClock
+                    .monotonic_now()
+                    .saturating_duration_since(started);
+                if args.timeout.is_some_and(|limit| waited >= limit) {
+                    print_view(&view, store.address(), output);
+                    return Ok(Exit::TimedOut);
+                }
+                backoff::sleep(WAIT_INTERVAL);
+                continue;
+            }
+        } else if args.watch.is_some() {
+            output.clear_screen();
+        }
+        print_view(&view, store.address(), output);
+        match args.watch {
+            None => return Ok(view.outcome),
+            Some(seconds) => backoff::sleep(Duration::from_secs(seconds.into())),
+        }
+    }
+}
+
+/// `shop 4f2c9d0: rolling, 2 of 5 hosts; app3 is out`.
+fn progress_line(view: &RolloutView) -> String {
+    let mut line = format!("{} {}", view.app, headline(view));
+    let out: Vec<&str> = view
+        .holders
+        .iter()
+        .map(|held| held.holder.member.node.as_str())
+        .collect();
+    if !out.is_empty() {
+        let verb = if out.len() == 1 { "is" } else { "are" };
+        line.push_str(&format!("; {} {verb} out", out.join(", ")));
+    }
+    line
+}
+
+/// `4f2c9d0: rolling, 2 of 5 hosts`.
+fn headline(view: &RolloutView) -> String {
+    let sha = view
+        .wanted
+        .as_ref()
+        .map_or("nothing wanted", |sha| sha.short());
+    let state = view.state.map_or("not begun", |state| state.word());
+    let hosts = view.hosts.map_or(String::new(), |hosts| {
+        format!(", {} of {hosts} hosts", view.proven.len())
+    });
+    format!("{sha}: {state}{hosts}")
+}
+
+fn print_view(view: &RolloutView, store: &str, output: &Output) {
+    if output.is_document() {
+        return output.print_document(&Document {
+            version: crate::report::VERSION,
+            store,
+            view,
+        });
+    }
+    let (paint, now) = (output.paint, SystemClock.now());
+    let headline = headline(view);
+    let painted = match view.outcome {
+        Exit::Converged => paint.good(&headline),
+        Exit::Pending => paint.changed(&headline),
+        _ => paint.bad(&headline),
+    };
+    output.print_line(format!(
+        "{} in {}: {painted}",
+        paint.strong(&view.app),
+        view.environment
+    ));
+    let row = |name: &str, value: String| vec![paint.faint(name), value];
+    let mut rows = Vec::new();
+    if let (Some(opened), Some(by)) = (view.opened, &view.opened_by) {
+        rows.push(row(
+            "opened",
+            format!("{} ago by {by}", format_age(opened, now)),
+        ));
+    }
+    rows.push(row(
+        "slots",
+        format!("{} of {} held", view.holders.len(), view.slots),
+    ));
+    for held in &view.holders {
+        let age = format_age(held.holder.since, now);
+        rows.push(row(
+            "out",
+            format!(
+                "{} since {age} (slot {})",
+                held.holder.member.node, held.number
+            ),
+        ));
+    }
+    for canary in &view.canaries {
+        let passed = if canary.passed {
+            "passed"
+        } else {
+            "not passed"
+        };
+        rows.push(row("canary", format!("{}: {passed}", canary.node)));
+    }
+    if let Some(claim) = &view.claim {
+        let age = format_age(claim.since, now);
+        rows.push(row(
+            "step",
+            format!(
+                "{} runs `{}` for all since {age}",
+                claim.member.node, claim.step
+            ),
+        ));
+    }
+    for failure in &view.failures {
+        rows.push(row(
+            "failed",
+            format!("{}: {}", failure.member.node, failure.reason),
+        ));
+    }
+    if let Some(waits_for) = &view.waits_for {
+        rows.push(row("waits", waits_for.clone()));
+    }
+    for act in view.acts.iter().rev().take(5).rev() {
+        let age = format_age(act.at, now);
+        rows.push(row(
+            "act",
+            format!("{} ago, {} by {}: {}", age, act.what, act.by, act.reason),
+        ));
+    }
+    output.print_table(&rows);
+}

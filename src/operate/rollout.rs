@@ -1,0 +1,228 @@
+//! The rollouts of an app, for operators and CI.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::CommandError;
+use crate::desired::Sha;
+use crate::fleet;
+pub(crate) use crate::fleet::rollout::OnceOutcome;
+use crate::fleet::rollout::{
+    Nonce, Operator, OperatorError, Quarantine, RolloutContext, RolloutStore, RolloutView,
+    StoreObjects, list_quarantined, rollout_view,
+};
+use crate::ports::store::Store;
+use crate::problem::Problem;
+use crate::settings::FleetSettings;
+
+/// The app whose rollouts are asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct RolloutTarget<'a> {
+    pub store: &'a dyn Store,
+    pub environment: &'a str,
+    pub app: &'a str,
+    /// The manifest's key.
+    pub manifest_key: &'a str,
+    pub fleet: &'a FleetSettings,
+}
+
+impl RolloutTarget<'_> {
+    fn objects(&self) -> StoreObjects<'_> {
+        StoreObjects {
+            store: self.store,
+            context: RolloutContext {
+                root: None,
+                environment: self.environment,
+                store_name: self.store.address(),
+                manifest_key: self.manifest_key,
+                fleet: self.fleet,
+            },
+            app: self.app,
+            canary: None,
+        }
+    }
+}
+
+/// The rollout of the wanted sha now.
+pub(crate) fn observe_rollout(target: &RolloutTarget<'_>) -> Result<RolloutView, CommandError> {
+    Ok(rollout_view(
+        &target.objects(),
+        target.environment,
+        target.app,
+    )?)
+}
+
+/// What an operator does to a rollout.
+#[derive(Debug, Clone)]
+pub(crate) enum Intervention {
+    Resume,
+    SkipCanary,
+    SkipAfter,
+    BreakSlot {
+        number: u32,
+        even_if_alive: bool,
+        /// How the step ended that the holder runs for all.
+        step: Option<OnceOutcome>,
+    },
+    Ignore {
+        node: String,
+    },
+    ResolveStep {
+        step: String,
+        outcome: OnceOutcome,
+    },
+    LiftQuarantine,
+    Reset,
+}
+
+/// Carries out an intervention. `sha`: `None` stands for the first that the manifest wants. Returns what was done, for
+/// people.
+pub(crate) fn intervene(
+    target: &RolloutTarget<'_>,
+    sha: Option<Sha>,
+    what: &Intervention,
+    (name, reason, now): (String, String, Timestamp),
+) -> Result<String, CommandError> {
+    let objects = target.objects();
+    let wanted = objects.wanted()?;
+    let sha = sha
+        .or_else(|| wanted.shas.first().cloned())
+        .ok_or_else(|| {
+            let (app, environment) = (target.app, target.environment);
+            CommandError::Usage(Problem::new(format!(
+                "the manifest wants nothing of {app} in {environment}"
+            )))
+        })?;
+    let operator = Operator {
+        store: &objects,
+        environment: target.environment,
+        app: target.app,
+        name: &name,
+        reason: &reason,
+        now,
+    };
+    let short = sha.short();
+    let (result, done) = match what {
+        Intervention::Resume => (
+            operator.resume(&sha),
+            format!("the rollout of {short} goes on"),
+        ),
+        Intervention::SkipCanary => (
+            operator.skip_canary(&sha),
+            format!("{short} waits for no canary any more"),
+        ),
+        Intervention::SkipAfter => (
+            operator.skip_after(&sha),
+            format!("{short} waits for no other app any more"),
+        ),
+        Intervention::BreakSlot {
+            number,
+            even_if_alive,
+            step,
+        } => {
+            let holder = break_slot(target, &operator, *number, *even_if_alive, *step)?;
+            (Ok(()), format!("slot {number} of {holder} is free"))
+        }
+        Intervention::Ignore { node } => (
+            operator.ignore(&sha, node),
+            format!("the rollout of {short} does not wait for {node}"),
+        ),
+        Intervention::ResolveStep { step, outcome } => (
+            operator.resolve_step(&sha, step, *outcome, current_claim(&objects)?),
+            match outcome {
+                OnceOutcome::Succeeded => format!("`{step}` counts as done for {short}"),
+                OnceOutcome::Failed => format!("`{step}` counts as failed for {short}"),
+                OnceOutcome::Retry => format!("a host runs `{step}` again for {short}"),
+            },
+        ),
+        Intervention::LiftQuarantine => (
+            operator.lift_quarantine(&sha),
+            format!("{short} may be activated again"),
+        ),
+        Intervention::Reset => (
+            operator.reset(&wanted),
+            "the rollouts follow the manifest again".to_owned(),
+        ),
+    };
+    result.map_err(explain)?;
+    Ok(done)
+}
+
+/// The claim to run a step for all that is unresolved now.
+fn current_claim(objects: &StoreObjects<'_>) -> Result<Option<Nonce>, CommandError> {
+    let register = objects.register()?.map(|found| found.object);
+    let claim = register.and_then(|register| register.claim);
+    Ok(claim.map(|claim| claim.claim))
+}
+
+/// Frees a slot, unless its holder was heard of lately. Returns the holder.
+fn break_slot(
+    target: &RolloutTarget<'_>,
+    operator: &Operator<'_, StoreObjects<'_>>,
+    number: u32,
+    even_if_alive: bool,
+    step: Option<OnceOutcome>,
+) -> Result<String, CommandError> {
+    let found = target.objects().slot(number)?.map(|found| found.object);
+    let held = found.and_then(|slot| Some((slot.nonce, slot.holder?)));
+    let Some((nonce, holder)) = held else {
+        return Err(CommandError::Usage(
+            Problem::new(format!("nobody holds slot {number} of {}", target.app))
+                .hint("`trueup rollout status` shows the slots that are held"),
+        ));
+    };
+    let node = holder.member.node;
+    let silence = fleet::node_silence(target.store, target.environment, &node)
+        .map_err(crate::pass::PassError::Store)?;
+    let limit = target.fleet.heartbeat() * 2;
+    if !even_if_alive && silence.is_some_and(|silence| silence < limit) {
+        return Err(CommandError::Usage(
+            Problem::new(format!(
+                "{node}, which holds slot {number}, was heard of {} s ago",
+                silence.unwrap_or_default().as_secs()
+            ))
+            .hint("it may be in the middle of its restart: look there first; `--yes` breaks the slot nevertheless"),
+        ));
+    }
+    operator.break_slot(number, nonce, step).map_err(explain)?;
+    Ok(node)
+}
+
+fn explain(error: OperatorError) -> CommandError {
+    match error {
+        OperatorError::Rollout(error) => error.into(),
+        OperatorError::StepUnsettled { .. } => CommandError::Usage(
+            Problem::new(error.to_string())
+                .hint("look at its log on that host, and add `--step done|failed|retry`"),
+        ),
+        error => CommandError::Failed(
+            Problem::new(error.to_string()).hint("`trueup rollout status` shows where it is"),
+        ),
+    }
+}
+
+/// A sha that no host of the environment activates.
+#[derive(Debug, Serialize)]
+pub(crate) struct QuarantinedApp {
+    pub app: String,
+    pub sha: Sha,
+    #[serde(flatten)]
+    pub quarantine: Quarantine,
+}
+
+/// The shas that are quarantined in an environment.
+pub(crate) fn list_quarantines(
+    store: &dyn Store,
+    environment: &str,
+    app: Option<&str>,
+) -> Result<Vec<QuarantinedApp>, CommandError> {
+    let found = list_quarantined(store, environment, app)?;
+    let found = found
+        .into_iter()
+        .map(|(app, sha, quarantine)| QuarantinedApp {
+            app,
+            sha,
+            quarantine,
+        });
+    Ok(found.collect())
+}
