@@ -48,6 +48,7 @@ mod cli;
 mod crash;
 mod demo;
 mod doctor;
+mod drain;
 mod durable;
 mod fleet;
 mod followers;

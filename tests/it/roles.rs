@@ -80,6 +80,52 @@ fn site_listens_on_ipv6_only_where_it_is_wanted() {
 }
 
 #[test]
+fn web_app_that_opens_its_port_is_drained_if_balancers_can_notice() {
+    let own = "health: {url: 'http://127.0.0.1:3000/up'}";
+    for (settings, app, enabled) in [
+        ("", own, true),
+        ("", "health: {url: 'http://127.0.0.1/up'}", true),
+        (
+            "",
+            "manager: supervisor, health: {url: 'http://127.0.0.1:3000/up'}",
+            true,
+        ),
+        (
+            "",
+            "socket: true, health: {url: 'http://127.0.0.1:3000/up'}",
+            false,
+        ),
+        ("", "health: null", false),
+        ("", "health: {url: 'http://127.0.0.1:3000/'}", false),
+        ("", "health: {url: 'http://10.0.0.5/up'}", false),
+        ("  nginx: false\n", own, false),
+    ] {
+        // Refused only where the drain is on.
+        let attributes = format!(
+            "{settings}  web_apps:\n    a: {{repo: /a.git, port: 3000, command: x, drain: {{notice: 9s, wait: 1s}}, {app}}}\n"
+        );
+        let ran = run(&host("web", &attributes), &["validate"]);
+        let code = if enabled { 78 } else { 0 };
+        assert_eq!(ran.code, code, "{settings}{app}: {ran}");
+        assert_eq!(ran.err.contains("drain.notice: "), enabled, "{app}: {ran}");
+        let attributes = attributes.replace("{notice: 9s, wait: 1s}", "{}");
+        let plan = run(&host("web", &attributes), &["plan"]).out;
+        let is_by_nginx = app.contains("127.0.0.1/up");
+        assert_eq!(
+            plan.contains("if ($realip_remote_addr"),
+            is_by_nginx,
+            "{plan}"
+        );
+    }
+    let asked = "health: {url: 'http://127.0.0.1:3000/'}, drain: {enabled: true}";
+    let attributes =
+        format!("  web_apps:\n    a: {{repo: /a.git, port: 3000, command: x, {asked}}}\n");
+    let ran = run(&host("web", &attributes), &["validate"]);
+    assert_eq!(ran.code, 78, "{ran}");
+    assert!(ran.err.contains("load balancers cannot be told"), "{ran}");
+}
+
+#[test]
 fn host_name_belongs_to_one_backend() {
     for (backends, expected) in [
         (

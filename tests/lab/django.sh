@@ -58,7 +58,8 @@ describe_django() {
 }
 dirs='linked_dirs: [log, data]'
 assets='assets: {run: ".venv/bin/python manage.py collectstatic --noinput", path: public/static}'
-migrate='migrate: {run: ".venv/bin/python manage.py migrate --noinput"}'
+# Each host has a database of its own.
+migrate='migrate: {run: ".venv/bin/python manage.py migrate --noinput", once: host}'
 
 # What is bad in a Django app, over the kinds of versions.sh.
 at_boot() { sed -i "/^import os/a $1" shop/wsgi.py; }

@@ -82,10 +82,10 @@ apps:
     port: 3000
     steps: [{name: install, run: bundle check}]
     assets: {run: bin/build}
-    migrate: {run: "[ ! -e bad-migration ]", when_changed: null}
     secrets: {SECRET: hunter2-hunter2}
     health: {url: "http://127.0.0.1:3000/health", body: ok, times: 1, timeout: 3s}
 END
+  [[ $* == *migrate:* ]] || echo '    migrate: {run: "[ ! -e bad-migration ]", when_changed: null}'
   printf '    %s\n' "${@:2}")
 }
 

@@ -56,7 +56,7 @@ END
 }
 converge() {                                             # converge HOST…: side by side
   local each bad='' passes=()
-  for each in "$@"; do on "$each" trueup converge >"$SCRATCH/$each.pass" 2>&1 & passes+=($!); done
+  for each in "$@"; do on "$each" env TRIGGER_UNIT=trueup.timer trueup converge >"$SCRATCH/$each.pass" 2>&1 & passes+=($!); done
   for each in "${passes[@]}"; do wait "$each" || bad=1; done
   [ -z "$bad" ] || { tail -n 5 "$SCRATCH"/*.pass; return 1; }
 }

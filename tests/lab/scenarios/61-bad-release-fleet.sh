@@ -30,7 +30,7 @@ give_balancer lb
 passes() {
   local each pids=() code
   for each in "${hosts[@]}"; do
-    (code=0; on "$each" trueup converge >"$SCRATCH/$each.pass" 2>&1 || code=$?; echo $code >"$SCRATCH/$each.code") & pids+=($!)
+    (code=0; on "$each" env TRIGGER_UNIT=trueup.timer trueup converge >"$SCRATCH/$each.pass" 2>&1 || code=$?; echo $code >"$SCRATCH/$each.code") & pids+=($!)
   done
   wait "${pids[@]}"
   for each in "${hosts[@]}"; do
