@@ -12,7 +12,10 @@ use crate::yaml::{ParseLimits, parse};
 /// A host, as it reports itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReportedHost {
+    pub node: String,
     pub tags: BTreeMap<String, String>,
+    /// Whether it may write what rollouts need; `None`: its trueup knows none.
+    pub may_take_part: Option<bool>,
     /// The apps that it runs.
     pub apps: Vec<String>,
 }
@@ -25,14 +28,23 @@ pub(crate) struct ReportedHosts {
     pub is_incomplete: bool,
 }
 
-/// Checks that for each published app whose canaries are chosen by tags some host can be one. `load_hosts` is called only
+/// What `publish` asks the fleet.
+pub(crate) trait FleetReports {
+    /// The hosts of the environment. Reads a record for each, so it is asked only if that decides something.
+    fn hosts(&mut self) -> Result<ReportedHosts, StoreError>;
+
+    /// Whether a rollout of the app was ever begun in the environment.
+    fn has_rollouts(&mut self, app: &str) -> Result<bool, StoreError>;
+}
+
+/// Checks that for each published app whose canaries are chosen by tags some host can be one. The hosts are read only
 /// if there is such an app. Adds a warning if the hosts are not known: CI may publish without permission to read
 /// what they report.
 pub(super) fn check_canaries(
     manifest: &str,
     edit: &mut ManifestEdit,
     order: &PublishRequest,
-    load_hosts: &mut dyn FnMut() -> Result<ReportedHosts, StoreError>,
+    fleet: &mut dyn FleetReports,
 ) -> Result<(), Problem> {
     let Some(environment) = edit.manifest.environments.get(&order.environment) else {
         return Ok(());
@@ -46,7 +58,7 @@ pub(super) fn check_canaries(
     if matches.is_empty() {
         return Ok(());
     }
-    let reported = match load_hosts() {
+    let reported = match fleet.hosts() {
         Ok(reported) => reported,
         Err(error) => {
             edit.warnings.push(Problem::new(format!(

@@ -9,6 +9,8 @@ fn host(text: &str) -> ReportedHost {
     let (tags, apps) = text.split_once(": ").unwrap();
     let tags = tags.split(',').filter_map(|tag| tag.split_once('='));
     ReportedHost {
+        node: "web1".into(),
+        may_take_part: Some(true),
         tags: tags.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         apps: apps.split(' ').map(str::to_owned).collect(),
     }
@@ -39,9 +41,13 @@ fn publish_to(
         create: false,
         above_fleet: None,
     };
-    let mut hosts = Some(hosts);
-    let load = &mut || hosts.take().expect("hosts are read once");
-    let published = publish(&store, KEY, &request, load, &mut |_| {});
+    let published = publish(
+        &store,
+        KEY,
+        &request,
+        &mut Reports(Some(hosts)),
+        &mut |_| {},
+    );
     let GetOutcome::Object(object) = store.get(KEY, None).unwrap() else {
         panic!("it is gone");
     };
@@ -50,6 +56,18 @@ fn publish_to(
     match published {
         Ok(summary) => Ok(summary.warnings.iter().map(Problem::to_string).collect()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+struct Reports(Option<Result<ReportedHosts, StoreError>>);
+
+impl FleetReports for Reports {
+    fn hosts(&mut self) -> Result<ReportedHosts, StoreError> {
+        self.0.take().expect("hosts are read once")
+    }
+
+    fn has_rollouts(&mut self, _: &str) -> Result<bool, StoreError> {
+        Ok(true)
     }
 }
 

@@ -5,10 +5,12 @@ use super::edit::{EditError, ManifestEdit, PublishRequest, ShaChange, edit_manif
 use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
 use crate::problem::Problem;
 
+mod access;
 mod canary;
 
+use access::check_access;
 use canary::check_canaries;
-pub(crate) use canary::{ReportedHost, ReportedHosts};
+pub(crate) use canary::{FleetReports, ReportedHost, ReportedHosts};
 
 /// Maximum number of attempts while other writers keep coming first.
 pub(crate) const MAX_ATTEMPTS: u32 = 10;
@@ -40,13 +42,13 @@ pub(crate) enum PublishError {
     Busy { manifest: String, attempts: u32 },
 }
 
-/// Applies a request to the manifest `key`. `load_hosts` gets the hosts of its environment, where a canary has to be
-/// among them. `backoff` waits before the next attempt, longer with each; its argument counts them from 1.
+/// Applies a request to the manifest `key`. `fleet` knows the hosts of its environment: a canary has to be among them, and they
+/// have to be able to take part in rollouts. `backoff` waits before the next attempt, longer with each; its argument counts them from 1.
 pub(crate) fn publish(
     store: &dyn Store,
     key: &str,
     request: &PublishRequest,
-    load_hosts: &mut dyn FnMut() -> Result<ReportedHosts, StoreError>,
+    fleet: &mut dyn FleetReports,
     backoff: &mut dyn FnMut(u32),
 ) -> Result<PublishSummary, PublishError> {
     let manifest = format!("{}/{key}", store.address());
@@ -65,7 +67,8 @@ pub(crate) fn publish(
             warnings: edited.warnings,
         };
         if edited.body.is_some() {
-            let checked = check_canaries(&manifest, &mut edited, request, load_hosts);
+            let checked = check_canaries(&manifest, &mut edited, request, fleet)
+                .and_then(|()| check_access(&edited, request, fleet));
             checked.map_err(EditError::manifest)?;
         }
         let Some(body) = &edited.body else {

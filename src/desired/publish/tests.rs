@@ -20,8 +20,16 @@ fn order(app: &str, letter: &str) -> PublishRequest {
 }
 
 /// No canary asks for the hosts.
-fn no_hosts() -> Result<ReportedHosts, StoreError> {
-    panic!("the hosts were read");
+struct NoHosts;
+
+impl FleetReports for NoHosts {
+    fn hosts(&mut self) -> Result<ReportedHosts, StoreError> {
+        Ok(ReportedHosts::default())
+    }
+
+    fn has_rollouts(&mut self, _: &str) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 }
 
 fn stored_manifest(store: &dyn Store) -> (Manifest, Vec<u8>) {
@@ -52,7 +60,7 @@ impl double::StoreDouble for RacingStore {
         if let Some(left) = self.times.get().checked_sub(1) {
             self.times.set(left);
             let other = order(&format!("other-{left}"), "0");
-            publish(&self.store, key, &other, &mut no_hosts, &mut |_| {}).unwrap();
+            publish(&self.store, key, &other, &mut NoHosts, &mut |_| {}).unwrap();
         }
         self.store.put(key, body, when)
     }
@@ -66,7 +74,7 @@ fn conflicting_publish_retries_and_loses_nothing() {
             times: Cell::new(times),
         };
         let mut pauses = Vec::new();
-        let done = publish(&store, KEY, &order("shop", "a"), &mut no_hosts, &mut |n| {
+        let done = publish(&store, KEY, &order("shop", "a"), &mut NoHosts, &mut |n| {
             pauses.push(n)
         })
         .unwrap();
@@ -85,7 +93,7 @@ fn publish_that_always_conflicts_gives_up_without_writing() {
         times: Cell::new(u32::MAX),
     };
     let mut pauses = 0;
-    let error = publish(&store, KEY, &order("shop", "a"), &mut no_hosts, &mut |_| {
+    let error = publish(&store, KEY, &order("shop", "a"), &mut NoHosts, &mut |_| {
         pauses += 1
     })
     .unwrap_err();
@@ -107,9 +115,9 @@ fn publish_that_always_conflicts_gives_up_without_writing() {
 #[test]
 fn the_same_sha_again_writes_nothing() {
     let store = MemoryStore::new();
-    let first = publish(&store, KEY, &order("shop", "a"), &mut no_hosts, &mut |_| {}).unwrap();
+    let first = publish(&store, KEY, &order("shop", "a"), &mut NoHosts, &mut |_| {}).unwrap();
     let (_, before) = stored_manifest(&store);
-    let again = publish(&store, KEY, &order("shop", "a"), &mut no_hosts, &mut |_| {}).unwrap();
+    let again = publish(&store, KEY, &order("shop", "a"), &mut NoHosts, &mut |_| {}).unwrap();
     assert_eq!((first.written, again.written), (true, false));
     assert_eq!(again.generation, Some(1));
     assert_eq!(stored_manifest(&store).1, before);
@@ -120,7 +128,7 @@ fn broken_manifest_is_not_overwritten() {
     let store = MemoryStore::new();
     let broken = b"production: {shop: [\n";
     store.put(KEY, broken, WriteCondition::Always).unwrap();
-    let error = publish(&store, KEY, &order("shop", "a"), &mut no_hosts, &mut |_| {}).unwrap_err();
+    let error = publish(&store, KEY, &order("shop", "a"), &mut NoHosts, &mut |_| {}).unwrap_err();
     assert!(
         error.to_string().starts_with("memory:/sha_number.yml:"),
         "{error}"
@@ -158,13 +166,13 @@ impl double::StoreDouble for UnansweringStore {
 fn unanswered_write_is_reported_unconfirmed_and_can_be_repeated() {
     let store = MemoryStore::new();
     let lost = UnansweringStore(store.clone());
-    let error = publish(&lost, KEY, &order("shop", "a"), &mut no_hosts, &mut |_| {}).unwrap_err();
+    let error = publish(&lost, KEY, &order("shop", "a"), &mut NoHosts, &mut |_| {}).unwrap_err();
     assert!(matches!(error, PublishError::Unconfirmed(_)), "{error}");
-    let again = publish(&store, KEY, &order("shop", "a"), &mut no_hosts, &mut |_| {}).unwrap();
+    let again = publish(&store, KEY, &order("shop", "a"), &mut NoHosts, &mut |_| {}).unwrap();
     assert!(!again.written, "it had landed");
     assert_eq!(again.generation, Some(1));
     store.set_unreachable(true);
-    let error = publish(&store, KEY, &order("shop", "b"), &mut no_hosts, &mut |_| {}).unwrap_err();
+    let error = publish(&store, KEY, &order("shop", "b"), &mut NoHosts, &mut |_| {}).unwrap_err();
     assert!(
         matches!(error, PublishError::Store(_)),
         "a read that failed is no doubt: {error}"
@@ -188,7 +196,7 @@ fn eight_concurrent_publishes_all_land_and_count_up() {
                     &store,
                     KEY,
                     &order,
-                    &mut no_hosts,
+                    &mut NoHosts,
                     &mut crate::ports::backoff::wait_before_retry,
                 );
                 assert!(done.unwrap().written);
