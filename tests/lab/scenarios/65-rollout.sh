@@ -7,6 +7,7 @@
 # shellcheck source=tests/lab/versions.sh
 . "$(dirname "$0")/../versions.sh"
 
+# shellcheck disable=SC2119  # the app of this repository
 give_git_server
 clone_versions
 for version in second third fourth; do commit $version good; done

@@ -9,6 +9,7 @@
 
 # A migration that waits while /srv/hold is there, says on which host and for the how manieth time it runs, and may fail.
 make_needy() { health '(File.exist?("/srv/database-down") ? [500, TEXT, ["no database"]] : [200, TEXT, ["ok"]])'; }
+# shellcheck disable=SC2119  # the app of this repository
 give_git_server
 clone_versions
 for version in second third fourth fifth sixth seventh; do commit $version good; done
@@ -19,6 +20,7 @@ give_versions
 give_s3
 hosts=(app1 app2 app3)
 app_host() {
+  # shellcheck disable=SC2016  # the host expands it
   give_versioned_server "$1" "preflight: {enabled: false}" \
     'migrate: {run: "while [ -e /srv/hold ]; do sleep 0.2; done; echo $(hostname) $TRUEUP_ATTEMPT >>/srv/www/shop/shared/migrations; [ ! -e /srv/fail ]", when_changed: null}'
   on "$1" systemctl -q mask --now haproxy
