@@ -107,7 +107,7 @@ has "a step is redefined" navy "$(page web /static/jobs/app.css)"
 described_wrongly six 1 "step \`assets\`" "$dirs" "$assets" "$migrate" "files: {options.json: {content: '{\"currency\": '}}"
 described_well six "$dirs" "$assets" "$migrate" "files: {options.json: {content: '{\"currency\": \"EUR\"}'}}"
 same "a rendered file is corrected" EUR "$(page_line web currency)"
-described_wrongly seven 1 "step \`migrate\`" "$dirs" "$assets" 'migrate: {run: exit 4}'
+described_wrongly seven 1 "step \`migrate\`" "$dirs" "$assets" 'migrate: {run: exit 4, once: host}'
 release() { on web sh -c "cd /srv/www/shop/releases && ls -d *-${sha[$1]:0:7}"; }
 before=$(release seven)
 described_well seven "$dirs" "$assets" "$migrate"

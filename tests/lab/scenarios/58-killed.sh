@@ -16,7 +16,7 @@ apps:
       - {name: install, run: bundle check}
       - {name: wait, run: "while [ -e /run/hold-builds ]; do sleep .1; done"}
     assets: {run: bin/build}
-    migrate: {run: "echo begun >>log/migrations; while [ -e /run/hold-migrations ]; do sleep .1; done; echo ended >>log/migrations"}
+    migrate: {run: "echo begun >>log/migrations; while [ -e /run/hold-migrations ]; do sleep .1; done; echo ended >>log/migrations", once: host}
 END
 check "v1 is published" publish "${sha[v1]}" --create
 check "the host converges" on web trueup converge
