@@ -13,12 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::ports::state::Document;
 use crate::release::app::layout::Layout;
+use crate::release::record::app_files::{app_file, list_apps};
 
 const VERSION: u32 = 1;
 
 const DOCUMENT: Document = Document::new(VERSION, 4 << 10);
-
-const SUFFIX: &str = ".json";
 
 #[derive(Serialize, Deserialize)]
 struct DrainFile {
@@ -27,19 +26,12 @@ struct DrainFile {
 }
 
 fn drain_file(app: &str) -> PathBuf {
-    Layout::drain_dir().join(format!("{app}{SUFFIX}"))
+    app_file(&Layout::drain_dir(), app)
 }
 
 /// The names of all drained apps.
 pub(crate) fn drained_apps(root: &Root) -> Result<Vec<String>, RootError> {
-    let names = root.list(&Layout::drain_dir())?.unwrap_or_default();
-    let apps = names.iter().filter_map(|name| {
-        let app = name.to_str()?.strip_suffix(SUFFIX)?;
-        Some(app.to_owned())
-    });
-    let mut apps: Vec<String> = apps.collect();
-    apps.sort();
-    Ok(apps)
+    list_apps(root, &Layout::drain_dir())
 }
 
 /// One line about a drained app, also if its file cannot be read: the web server looks for any file. `None`: it is not

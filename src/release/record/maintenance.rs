@@ -14,13 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::ports::root::{Attrs, Root, RootError};
 use crate::ports::state::{Document, StateError};
 use crate::release::app::layout::Layout;
+use crate::release::record::app_files::{app_file, list_apps};
 use crate::resource::Failure;
 
 const VERSION: u32 = 1;
 
 const DOCUMENT: Document = Document::new(VERSION, 64 << 10);
-
-const SUFFIX: &str = ".json";
 
 /// An app is in maintenance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,19 +45,12 @@ struct MaintenanceFile {
 
 /// The file of an app in maintenance.
 pub(crate) fn maintenance_file(app: &str) -> PathBuf {
-    Layout::maintenance_dir().join(format!("{app}{SUFFIX}"))
+    app_file(&Layout::maintenance_dir(), app)
 }
 
 /// The names of all apps in maintenance, also of those that no role describes any more.
 pub(crate) fn apps_in_maintenance(root: &Root) -> Result<Vec<String>, RootError> {
-    let names = root.list(&Layout::maintenance_dir())?.unwrap_or_default();
-    let apps = names.iter().filter_map(|name| {
-        let app = name.to_str()?.strip_suffix(SUFFIX)?;
-        Some(app.to_owned())
-    });
-    let mut apps: Vec<String> = apps.collect();
-    apps.sort();
-    Ok(apps)
+    list_apps(root, &Layout::maintenance_dir())
 }
 
 impl Maintenance {

@@ -2,6 +2,7 @@
 
 pub(super) mod active;
 pub(super) mod adopt;
+mod app_files;
 pub(super) mod disk;
 pub(super) mod drain;
 pub(super) mod entry;
