@@ -27,7 +27,6 @@ use crate::owed::{Obligation, RecordStore};
 use crate::plan::{Plan, Selection};
 use crate::ports::Host;
 use crate::ports::root::RootError;
-use crate::release;
 use crate::resource::{ApplyOutcome, Change, Duty, DutyOutcome, Failure, FailureKind, Verb};
 use crate::role::{Catalog, Resource};
 pub(crate) use bake::repeat_trials;
@@ -270,7 +269,7 @@ impl<'a> Applier<'a> {
         self.view.forget();
         Ok(match outcome {
             Ok(ApplyOutcome::Waiting(why)) => ResourceResult::Waiting(change, why),
-            Ok(ApplyOutcome::Refused(failure)) if release::is_refused_by_fleet(&failure) => {
+            Ok(ApplyOutcome::RefusedByFleet(failure)) => {
                 ResourceResult::RolledBack(change, failure)
             }
             Ok(ApplyOutcome::Refused(failure)) => {

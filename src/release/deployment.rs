@@ -54,7 +54,9 @@ pub(crate) enum DeployOutcome {
     OnHold(String),
     /// The release is complete, and the fleet does not permit its activation now, for this reason.
     Waiting(String),
-    /// The release failed its preflight or is quarantined in the environment, or has the files of a quarantined sha: it was not activated.
+    /// The sha failed on another host: it was not activated.
+    RefusedByFleet(Failure),
+    /// The release failed its preflight, or has the files of a quarantined sha: it was not activated.
     Refused(Failure),
 }
 

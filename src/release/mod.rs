@@ -78,9 +78,7 @@ pub(crate) use stages::gate::{
 pub(crate) use stages::health::check_health;
 pub(crate) use stages::keep::KeepFailed;
 pub(crate) use stages::listener::port_conflict;
-pub(crate) use stages::permission::{
-    activation_purpose, is_refused_by_fleet, note_failure, obstacle, quarantined,
-};
+pub(crate) use stages::permission::{activation_purpose, note_failure, obstacle, quarantined};
 pub(crate) use stages::resume::find_complete;
 pub(crate) use stages::rollback::{
     RollbackOutcome, finish_rollback, restore_previous, undo_rollback,

@@ -48,6 +48,8 @@ pub(crate) enum ApplyOutcome {
     Waiting(String),
     /// Nothing was activated, because the wanted sha is quarantined or has just failed its preflight.
     Refused(Failure),
+    /// Nothing was activated, because the wanted sha failed on another host.
+    RefusedByFleet(Failure),
 }
 
 /// A release that was put into service and has to pass its gate.

@@ -63,6 +63,7 @@ fn deploy(
         DeployOutcome::Activated => ApplyOutcome::Done,
         DeployOutcome::OnHold(why) | DeployOutcome::Waiting(why) => ApplyOutcome::Waiting(why),
         DeployOutcome::Refused(why) => ApplyOutcome::Refused(why),
+        DeployOutcome::RefusedByFleet(why) => ApplyOutcome::RefusedByFleet(why),
         DeployOutcome::Unchanged(name) => {
             let state = Release::inspect(spec, host)?;
             let from = state.active.as_ref().and_then(|active| active.sha.as_ref());

@@ -13,7 +13,7 @@ use crate::resource::Failure;
 const STEP: &str = "migrate";
 
 /// Migrates once per release, or once for all hosts. A release that is rolled back to was migrated when it was new;
-/// trueup never migrates down. Returns why it wait_reason, if another host migrates.
+/// trueup never migrates down. Returns why it waits, if another host migrates.
 pub(crate) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<Option<DeployOutcome>, Failure> {
     let spec = attempt.deployment.spec;
     let Some((migration, task)) = spec.migrate.as_ref().zip(Task::migrate(spec)) else {

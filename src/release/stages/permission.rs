@@ -35,7 +35,7 @@ fn ask(
     match asked(purpose, deployment.previous.is_some()) {
         PermitDecision::Granted => None,
         PermitDecision::Wait(why) => Some(DeployOutcome::Waiting(why)),
-        PermitDecision::Refused(why) => Some(DeployOutcome::Refused(quarantined(&why))),
+        PermitDecision::Refused(why) => Some(DeployOutcome::RefusedByFleet(quarantined(&why))),
     }
 }
 
@@ -43,7 +43,7 @@ fn ask(
 pub(crate) fn activation_purpose(spec: &ReleaseSpec, sha: &Sha) -> Purpose {
     match spec.wanted.as_ref() == Some(sha) {
         true => Purpose::Deploy,
-        // A pin, by an operator on this host.
+        // A pin of an operator on this host, or what the rollout lets it be at instead.
         false => Purpose::Back,
     }
 }
@@ -58,11 +58,6 @@ pub(crate) fn obstacle(
     let permission = host.permissions.of(&spec.app);
     let answer = permission.peek(purpose, serves);
     (answer != PermitDecision::Granted).then_some(answer)
-}
-
-/// Whether the fleet refused a release, and not this host: what an operator does about it is another matter.
-pub(crate) fn is_refused_by_fleet(failure: &Failure) -> bool {
-    failure.hint.as_deref() == Some(LIFT_HINT)
 }
 
 /// Why a release of a sha is refused that failed on another host.
