@@ -28,10 +28,18 @@ pub(super) enum ServiceAction {
     /// Enable or disable it, start or stop it; `None`: leave that as it is.
     Set {
         enable: Option<bool>,
-        run: Option<bool>,
+        run: Option<RunAction>,
     },
     /// Wait for the operator who masked it.
     LeaveMasked,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RunAction {
+    Start,
+    /// It crashes again and again by a definition that has been replaced since.
+    Restart,
+    Stop,
 }
 
 impl Kind for Service {
@@ -79,20 +87,25 @@ impl Kind for Service {
             .enabled
             .filter(|wanted| enabled.is_some_and(|is| is != *wanted));
         let is_running = matches!(status.active, ActiveState::Running | ActiveState::Starting);
-        let run = spec
-            .running
-            .filter(|wanted| *wanted != is_running && !(*wanted && state.serves_missing));
+        let run = match spec.running {
+            Some(true) if state.serves_missing => None,
+            Some(true) if state.crashes_by_old_definition() => Some(RunAction::Restart),
+            Some(true) if !is_running => Some(RunAction::Start),
+            Some(false) if is_running => Some(RunAction::Stop),
+            _ => None,
+        };
         let mut fields = Vec::new();
         if let Some(wanted) = enable {
             fields.extend(FieldChange::diff("enabled", &!wanted, &wanted));
         }
-        if let Some(wanted) = run {
-            let to = if wanted { "running" } else { "stopped" };
-            fields.push(FieldChange::new(
-                "running",
-                FieldValue::value(active_state_text(status.active)),
-                FieldValue::value(to),
-            ));
+        if let Some(action) = run {
+            let (from, to) = match action {
+                RunAction::Start => (active_state_text(status.active), "running"),
+                RunAction::Restart => ("crashing", "running"),
+                RunAction::Stop => (active_state_text(status.active), "stopped"),
+            };
+            let (from, to) = (FieldValue::value(from), FieldValue::value(to));
+            fields.push(FieldChange::new("running", from, to));
         }
         let mut change = Change::update(fields)?;
         change.sets_running = run.is_some();
@@ -115,14 +128,17 @@ impl Kind for Service {
             None => {}
         }
         match run {
-            Some(true) => {
+            Some(action @ (RunAction::Start | RunAction::Restart)) => {
                 if let Some(haproxy) = spec.haproxy(host) {
                     haproxy.prepare_start();
                 }
-                services.start(&spec.name)?;
+                match action {
+                    RunAction::Restart => services.restart(&spec.name)?,
+                    _ => services.start(&spec.name)?,
+                }
                 listening::wait(services, &spec.name, &spec.proves.listens, host)?;
             }
-            Some(false) => services.stop(&spec.name)?,
+            Some(RunAction::Stop) => services.stop(&spec.name)?,
             None => {}
         }
         Ok(ApplyOutcome::Done)

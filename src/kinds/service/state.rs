@@ -53,7 +53,7 @@ impl ServiceState {
                 }
                 _ => None,
             };
-            let crashed = status.active == ActiveState::Starting && status.restarts > 0;
+            let crashed = is_crashing(&status);
             let is_wrong = crashed || not_listening.is_some();
             let log_tail = match is_wrong && spec.running == Some(true) {
                 true => service_manager(spec, host).log_tail(&spec.name),
@@ -75,6 +75,12 @@ impl ServiceState {
             Failure::not_ready(format!("there is no service `{}` on this host", spec.name))
                 .hint("install its package, or describe its unit or section, before it"),
         )
+    }
+
+    /// It crashes again and again, and its supervisor would go on to start it by a definition that has been replaced:
+    /// systemd reads a new one only when it is told to.
+    pub(super) fn crashes_by_old_definition(&self) -> bool {
+        is_crashing(&self.status) && self.status.stale_definition
     }
 
     /// A crash loop, which most inspections see as running (a single restart is allowed); or it does not listen where it
@@ -130,6 +136,10 @@ impl ServiceState {
             false => failure.with_log_tail(&self.log_tail.join("\n")),
         })
     }
+}
+
+fn is_crashing(status: &ServiceStatus) -> bool {
+    status.active == ActiveState::Starting && status.restarts > 0
 }
 
 /// Refuses to keep running what is meant to end: each pass would start it again.

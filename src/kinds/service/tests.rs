@@ -41,20 +41,7 @@ fn only_the_manager_of_a_service_is_called() {
 fn crash_looping_service_is_unhealthy_until_it_stays_up() {
     let sandbox = Sandbox::with_base_system();
     sandbox.services.define("demo");
-    let spec = |running| ServiceSpec {
-        name: "demo".into(),
-        manager: ManagedBy::Host,
-        enabled: None,
-        running,
-        unit: None,
-        serves: None,
-        after_gate: false,
-        process: None,
-        proves: Proofs::default(),
-        runtime: RuntimeUpdates::default(),
-        restart_on: Vec::new(),
-        reload_on: Vec::new(),
-    };
+    let spec = demo;
     let unhealthy = |running| {
         let spec = spec(running);
         let found = Service::inspect(&spec, &sandbox.host).unwrap();
@@ -187,4 +174,47 @@ fn oneshot_service_is_refused_instead_of_started_in_each_pass() {
     assert!(inspect(", \"running\": false").is_none());
     assert!(inspect("").is_none());
     assert!(sandbox.services.calls().is_empty());
+}
+
+/// The service `demo` of the host.
+fn demo(running: Option<bool>) -> ServiceSpec {
+    ServiceSpec {
+        name: "demo".into(),
+        manager: ManagedBy::Host,
+        enabled: None,
+        running,
+        unit: None,
+        serves: None,
+        after_gate: false,
+        process: None,
+        proves: Proofs::default(),
+        runtime: RuntimeUpdates::default(),
+        restart_on: Vec::new(),
+        reload_on: Vec::new(),
+    }
+}
+
+#[test]
+fn crashing_service_is_restarted_by_its_new_definition() {
+    let sandbox = Sandbox::with_base_system();
+    sandbox.services.define("demo");
+    sandbox.services.start("demo").unwrap();
+    sandbox.services.crash_loop("demo");
+    let spec = demo(Some(true));
+    let diff = || {
+        let found = Service::inspect(&spec, &sandbox.host).unwrap();
+        Service::diff(&spec, &found)
+    };
+    assert!(diff().is_none(), "its supervisor starts it again");
+    // The definition on disk is replaced, and the supervisor does not know.
+    sandbox.services.define("demo");
+    let change = diff().unwrap();
+    assert!(change.change.sets_running);
+    Service::apply(&spec, &change.action, &sandbox.host).unwrap();
+    assert!(diff().is_none());
+    let status = sandbox.services.status("demo").unwrap();
+    assert!(
+        !status.stale_definition && status.restarts == 0,
+        "{status:?}"
+    );
 }

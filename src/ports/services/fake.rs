@@ -116,6 +116,15 @@ impl FakeServices {
         });
     }
 
+    /// Makes it crash, and wait to be started again by its supervisor.
+    pub(crate) fn crash_loop(&self, name: &str) {
+        self.update(name, |service| {
+            service.active = ActiveState::Starting;
+            service.run = None;
+            service.restarts += 1;
+        });
+    }
+
     /// Sets the file of its definition.
     pub(crate) fn set_definition_file(&self, name: &str, path: &str) {
         self.update(name, |service| service.definition = Some(path.into()));
