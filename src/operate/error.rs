@@ -117,7 +117,9 @@ impl From<RolloutError> for CommandError {
         let hint = error.hint();
         match error {
             RolloutError::Store(error) => PassError::Store(error).into(),
-            RolloutError::Object { .. } => {
+            RolloutError::Object { .. }
+            | RolloutError::Newer { .. }
+            | RolloutError::Manifest { .. } => {
                 CommandError::input(Problem::new(error.to_string()).optional_hint(hint))
             }
             RolloutError::Busy { .. } | RolloutError::JournalStore(_) => {

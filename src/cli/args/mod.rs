@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch};
 pub(super) use self::rollout::{
-    BreakSlotArgs, IgnoreArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs,
-    RolloutActArgs, RolloutArgs, RolloutCommand, RolloutStatusArgs, StepResult,
+    BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
+    RolloutArgs, RolloutCommand, RolloutStatusArgs, StepResult,
 };
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;

@@ -37,7 +37,7 @@ pub enum RolloutCommand {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The exit code: 0 done, 1 halted, 2 in progress, 4 quarantined, 5 the store did not answer; with `--wait` also 124 \
+    after_help = "The exit code: 0 done, 1 halted, 2 in progress, 3 held, 4 quarantined, 5 the store did not answer; with `--wait` also 124 \
                   timed out. `--wait` ends as soon as nothing more happens by itself."
 )]
 pub struct RolloutStatusArgs {

@@ -1,9 +1,7 @@
 //! The commands of `trueup rollout` that intervene.
 
 use crate::cli::Output;
-use crate::cli::args::{
-    BreakSlotArgs, IgnoreArgs, OnceArgs, RolloutActArgs, RolloutCommand, StepResult,
-};
+use crate::cli::args::{BreakSlotArgs, OnceArgs, RolloutActArgs, StepResult};
 use crate::cli::format::current_user;
 use crate::cli::target::StoreTarget;
 use crate::desired::Sha;
@@ -51,38 +49,19 @@ pub(super) fn run(
     Ok(Exit::Converged)
 }
 
-/// What a command does, if it intervenes, and its common options.
-pub(super) fn intervention(command: &RolloutCommand) -> Option<(&RolloutActArgs, Intervention)> {
-    Some(match command {
-        RolloutCommand::Resume(act) => (act, Intervention::Resume),
-        RolloutCommand::SkipCanary(act) => (act, Intervention::SkipCanary),
-        RolloutCommand::SkipAfter(act) => (act, Intervention::SkipAfter),
-        RolloutCommand::Reset(act) => (act, Intervention::Reset),
-        RolloutCommand::BreakSlot(BreakSlotArgs {
-            act,
-            slot,
-            yes,
-            step,
-        }) => {
-            let what = Intervention::BreakSlot {
-                number: *slot,
-                even_if_alive: *yes,
-                step: step.map(outcome),
-            };
-            (act, what)
-        }
-        RolloutCommand::Ignore(IgnoreArgs { act, node }) => {
-            (act, Intervention::Ignore { node: node.clone() })
-        }
-        RolloutCommand::Once(OnceArgs { act, step, resolve }) => {
-            let what = Intervention::ResolveStep {
-                step: step.clone(),
-                outcome: outcome(*resolve),
-            };
-            (act, what)
-        }
-        RolloutCommand::Status(_) | RolloutCommand::Quarantine(_) => return None,
-    })
+pub(super) fn break_slot(args: &BreakSlotArgs) -> Intervention {
+    Intervention::BreakSlot {
+        number: args.slot,
+        even_if_alive: args.yes,
+        step: args.step.map(outcome),
+    }
+}
+
+pub(super) fn resolve_step(args: &OnceArgs) -> Intervention {
+    Intervention::ResolveStep {
+        step: args.step.clone(),
+        outcome: outcome(args.resolve),
+    }
 }
 
 fn outcome(result: StepResult) -> OnceOutcome {

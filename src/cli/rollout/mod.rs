@@ -8,6 +8,7 @@ use super::Output;
 use super::args::{RolloutArgs, RolloutCommand};
 use crate::exit::Exit;
 use crate::operate::CommandError;
+use crate::operate::rollout::Intervention;
 use crate::pass::Paths;
 
 pub(super) fn run(
@@ -15,12 +16,19 @@ pub(super) fn run(
     paths: &Paths,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    if let Some((act, what)) = act::intervention(&args.command) {
-        return act::run(act, &what, paths, output);
-    }
+    let intervene = |act, what| act::run(act, &what, paths, output);
     match &args.command {
-        RolloutCommand::Quarantine(args) => quarantine::run(args, paths, output),
         RolloutCommand::Status(args) => status::run(args, paths, output),
-        _ => unreachable!("the others intervene"),
+        RolloutCommand::Quarantine(args) => quarantine::run(args, paths, output),
+        RolloutCommand::Resume(act) => intervene(act, Intervention::Resume),
+        RolloutCommand::SkipCanary(act) => intervene(act, Intervention::SkipCanary),
+        RolloutCommand::SkipAfter(act) => intervene(act, Intervention::SkipAfter),
+        RolloutCommand::Reset(act) => intervene(act, Intervention::Reset),
+        RolloutCommand::BreakSlot(args) => intervene(&args.act, act::break_slot(args)),
+        RolloutCommand::Ignore(args) => {
+            let node = args.node.clone();
+            intervene(&args.act, Intervention::Ignore { node })
+        }
+        RolloutCommand::Once(args) => intervene(&args.act, act::resolve_step(args)),
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::Output;
 use crate::cli::args::RolloutStatusArgs;
+use crate::cli::error::print_error;
 use crate::cli::format::format_age;
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
@@ -14,10 +15,14 @@ use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, observe_rollout};
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
+use crate::ports::store::StoreError;
 use crate::ports::{backoff, store};
 
 /// How often `--wait` looks.
 const WAIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often in a row the store may not answer until `--wait` gives up.
+const MAX_FAILED_READS: u32 = 15;
 
 /// The document of `rollout status --output`.
 #[derive(Debug, Serialize)]
@@ -43,9 +48,25 @@ pub(super) fn run(
         fleet: &target.fleet,
     };
     let started = SystemClock.monotonic_now();
-    let mut last_line = String::new();
+    let (mut last_line, mut failed_reads) = (String::new(), 0);
     loop {
-        let view = observe_rollout(&target)?;
+        let view = match observe_rollout(&target, SystemClock.now()) {
+            Ok(view) => view,
+            Err(error @ CommandError::Pass(PassError::Store(StoreError::Unreachable { .. }))) => {
+                failed_reads += 1;
+                let is_patient =
+                    args.watch.is_some() || (args.wait && failed_reads < MAX_FAILED_READS);
+                if !is_patient {
+                    print_error(&error, output);
+                    return Ok(Exit::Stale);
+                }
+                output.print_error(&format!("trueup: {}", error.summary()));
+                backoff::sleep(WAIT_INTERVAL);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        failed_reads = 0;
         if args.wait {
             let line = progress_line(&view);
             if line != last_line {
@@ -167,6 +188,9 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
             "failed",
             format!("{}: {}", failure.member.node, failure.reason),
         ));
+    }
+    if let Some(hold) = &view.hold {
+        rows.push(row("held", hold.clone()));
     }
     if let Some(waits_for) = &view.waits_for {
         rows.push(row("waits", waits_for.clone()));

@@ -1,6 +1,7 @@
 //! The hosts of an app: how many slots they get, and which of them are canaries.
 
 use super::entry::{self, HostCount};
+use super::object::MAX_SLOTS;
 use super::register::Counted;
 use super::store::AppHost;
 use crate::desired::{Canary, CanaryHosts, RolloutPolicy};
@@ -21,7 +22,7 @@ pub(super) fn count(
             hosts: number(live.len()),
             serving: number(serving),
         },
-        slots: number(policy.max_unavailable.of(live.len()).min(live.len().max(1))),
+        slots: number(policy.max_unavailable.of(live.len()).min(live.len().max(1))).min(MAX_SLOTS),
         gone_canaries: canaries
             .iter()
             .filter(|canary| !live.iter().any(|host| host.node == canary.node))

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::sanitize_line;
 use crate::ports::store::StoreError;
+use crate::printable;
 
 /// Format version of every object.
 pub(crate) const VERSION: u32 = 1;
@@ -14,6 +15,9 @@ pub(crate) const MAX_REGISTER: usize = 64 << 10;
 
 /// Maximum size of any other object, in bytes.
 pub(crate) const MAX_OBJECT: usize = 16 << 10;
+
+/// Maximum number of slots: a quarter of the largest fleet. Whoever shows or asks them reads each.
+pub(crate) const MAX_SLOTS: u32 = 7_500;
 
 /// Fields that a newer trueup added: kept when this one writes the object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +32,14 @@ pub(crate) enum RolloutError {
     /// An object cannot be used: nobody goes on before an operator has seen to it.
     #[error("{key} cannot be used: {why}")]
     Object { key: String, why: String },
+    /// A newer trueup wrote the object.
+    #[error(
+        "{key} cannot be used: it has version {found}, and this trueup reads version {VERSION}"
+    )]
+    Newer { key: String, found: u32 },
+    /// The manifest says nothing that a host may act on.
+    #[error("{key}: {why}")]
+    Manifest { key: String, why: String },
     /// Others wrote to the object between every read and write.
     #[error("others changed {key} {attempts} times in a row")]
     Busy { key: String, attempts: u32 },
@@ -42,15 +54,21 @@ impl RolloutError {
         match self {
             RolloutError::Store(error) => error.hint(),
             RolloutError::Object { .. } => Some(
-                "look at the object with an S3 client; `trueup rollout reset ENV APP --reason TEXT` starts afresh"
+                "no trueup wrote that: find out who did; `trueup rollout reset ENV APP --reason TEXT` begins a register again, \
+                 any other object is restored or removed with an S3 client"
                     .into(),
             ),
+            RolloutError::Newer { .. } => Some("upgrade trueup here".into()),
+            RolloutError::Manifest { .. } => {
+                Some("`trueup publish ENV APP=SHA` sets what is wanted".into())
+            }
             RolloutError::Busy { .. } | RolloutError::JournalStore(_) => None,
         }
     }
 }
 
-/// Parses an object. `limit`: its maximum size in bytes.
+/// Parses an object. `limit`: its maximum size in bytes. Escapes all texts: who may write in the store must not control
+/// the terminal of an operator.
 pub(super) fn parse<T: DeserializeOwned>(
     key: &str,
     limit: usize,
@@ -74,12 +92,29 @@ pub(super) fn parse<T: DeserializeOwned>(
         |error: serde_json::Error| refuse(sanitize_line(&format!("it is damaged: {error}")));
     let head: Head = serde_json::from_slice(body).map_err(invalid)?;
     if head.version != VERSION {
-        return Err(refuse(format!(
-            "it has version {}, and this trueup reads version {VERSION}",
-            head.version
-        )));
+        return Err(RolloutError::Newer {
+            key: key.to_owned(),
+            found: head.version,
+        });
     }
-    serde_json::from_slice(body).map_err(invalid)
+    let mut contents: serde_json::Value = serde_json::from_slice(body).map_err(invalid)?;
+    escape(&mut contents, "");
+    serde_json::from_value(contents).map_err(invalid)
+}
+
+/// Escapes the texts of a value, which is in a field of this name.
+fn escape(value: &mut serde_json::Value, field: &str) {
+    use serde_json::Value;
+    match value {
+        // The one text of several lines.
+        Value::String(text) if field == "log_tail" => *text = printable::text(text).into_owned(),
+        Value::String(text) => *text = printable::line(text).into_owned(),
+        Value::Array(items) => items.iter_mut().for_each(|item| escape(item, field)),
+        Value::Object(fields) => fields
+            .iter_mut()
+            .for_each(|(name, item)| escape(item, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// The bytes of an object.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::identity::Nonce;
-use super::object::{MAX_OBJECT, MAX_REGISTER, RolloutError, encode, parse};
+use super::object::{MAX_OBJECT, MAX_REGISTER, MAX_SLOTS, RolloutError, encode, parse};
 use super::once::OnceResult;
 use super::quarantine::Quarantine;
 use super::register::{Register, WantedShas};
@@ -17,7 +17,7 @@ use crate::fleet::{RecordCache, ServingState, sanitize_line, take_snapshot};
 use crate::ports::random::random_u64;
 use crate::ports::root::Root;
 use crate::ports::store::{Etag, GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
-use crate::settings::FleetSettings;
+use crate::settings::{FleetSettings, is_name};
 
 /// A host counts as live within so many of its heartbeats.
 const LIVE_HEARTBEATS: u32 = 3;
@@ -98,6 +98,15 @@ impl StoreObjects<'_> {
             let why = sanitize_line(&format!("it claims to be of `{app}` in `{environment}`"));
             return Err(RolloutError::Object { key, why });
         }
+        if let Some(found) = &found
+            && found.object.slots > MAX_SLOTS
+        {
+            let why = format!(
+                "it has {} slots; at most {MAX_SLOTS} are allowed",
+                found.object.slots
+            );
+            return Err(RolloutError::Object { key, why });
+        }
         Ok(found)
     }
 
@@ -124,9 +133,10 @@ impl StoreObjects<'_> {
         })
     }
 
-    fn manifest(&self) -> Result<Manifest, RolloutError> {
+    /// The manifest now.
+    pub(crate) fn manifest(&self) -> Result<Manifest, RolloutError> {
         let key = self.context.manifest_key;
-        let refuse = |why: String| RolloutError::Object {
+        let refuse = |why: String| RolloutError::Manifest {
             key: key.to_owned(),
             why,
         };
@@ -135,7 +145,9 @@ impl StoreObjects<'_> {
                 let parsed = Manifest::parse(key, &found.body);
                 parsed.map_err(|problem| refuse(sanitize_line(&problem.to_string())))
             }
-            GetOutcome::Missing | GetOutcome::Unchanged => Err(refuse("it is missing".into())),
+            GetOutcome::Missing | GetOutcome::Unchanged => {
+                Err(refuse("there is no manifest".into()))
+            }
         }
     }
 
@@ -146,10 +158,12 @@ impl StoreObjects<'_> {
     ) -> Result<Option<WantedShas>, RolloutError> {
         let environment = manifest.environments.get(self.context.environment);
         let entry = environment.and_then(|environment| environment.entry(app));
-        let entry = entry.transpose().map_err(|problem| RolloutError::Object {
-            key: self.context.manifest_key.to_owned(),
-            why: sanitize_line(&problem.to_string()),
-        })?;
+        let entry = entry
+            .transpose()
+            .map_err(|problem| RolloutError::Manifest {
+                key: self.context.manifest_key.to_owned(),
+                why: sanitize_line(&problem.to_string()),
+            })?;
         Ok(entry.map(|entry| WantedShas {
             generation: manifest.generation.unwrap_or(0),
             shas: entry.wanted_shas().into_iter().collect(),
@@ -229,7 +243,8 @@ impl RolloutStore for StoreObjects<'_> {
         let prefix = self.marks_prefix(sha);
         let listed = self.store.list(&prefix)?.into_iter();
         let nodes = listed.filter_map(|object| Some(object.key.strip_prefix(&prefix)?.to_owned()));
-        Ok(nodes.collect())
+        // Whoever may write in the store may have written other keys there.
+        Ok(nodes.filter(|node| is_name(node)).collect())
     }
 
     fn hosts(&self) -> Result<Vec<AppHost>, RolloutError> {

@@ -37,6 +37,8 @@ pub(crate) struct RolloutView {
     pub failures: Vec<HostFailure>,
     pub halt: Option<HaltRecord>,
     pub claim: Option<OnceClaim>,
+    /// Who froze the app in the manifest, until when and why.
+    pub hold: Option<String>,
     /// What everybody waits for, and what mends it.
     pub waits_for: Option<String>,
     pub acts: Vec<Act>,
@@ -106,6 +108,7 @@ pub(crate) fn rollout_view(
             .map(|(sha, obstacle)| obstacle.remedy(sha).describe(environment, app)),
         slots: register.slots,
         claim: register.claim,
+        hold: None,
         acts: register.acts,
         wanted,
         proven,

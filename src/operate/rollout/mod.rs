@@ -4,12 +4,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::CommandError;
-use crate::desired::Sha;
+use crate::desired::{Hold, Manifest, RolloutMode, Sha};
+use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
 use crate::fleet::rollout::{
-    Nonce, Operator, OperatorError, Quarantine, RolloutContext, RolloutStore, RolloutView,
-    StoreObjects, list_quarantined, rollout_view,
+    Nonce, Operator, OperatorError, Quarantine, RolloutContext, RolloutError, RolloutStore,
+    RolloutView, StoreObjects, WantedShas, list_quarantined, rollout_view,
 };
 use crate::ports::store::Store;
 use crate::problem::Problem;
@@ -43,13 +44,56 @@ impl RolloutTarget<'_> {
     }
 }
 
-/// The rollout of the wanted sha now.
-pub(crate) fn observe_rollout(target: &RolloutTarget<'_>) -> Result<RolloutView, CommandError> {
-    Ok(rollout_view(
-        &target.objects(),
-        target.environment,
-        target.app,
-    )?)
+/// The rollout of the wanted sha now. A hold that is in force at this time, by the operator's clock, is a part of it.
+pub(crate) fn observe_rollout(
+    target: &RolloutTarget<'_>,
+    now: Timestamp,
+) -> Result<RolloutView, CommandError> {
+    let objects = target.objects();
+    let hold = check_app(target, &objects.manifest()?, now)?;
+    let mut view = rollout_view(&objects, target.environment, target.app)?;
+    if hold.is_some() && view.outcome == Exit::Pending {
+        view.outcome = Exit::Waiting;
+    }
+    view.hold = hold;
+    Ok(view)
+}
+
+/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force.
+fn check_app(
+    target: &RolloutTarget<'_>,
+    manifest: &Manifest,
+    now: Timestamp,
+) -> Result<Option<String>, CommandError> {
+    let (app, name) = (target.app, target.environment);
+    let environments = manifest.environments.keys().map(String::as_str);
+    let environment = manifest.environments.get(name).ok_or_else(|| {
+        let problem = Problem::new(format!("the manifest has no environment `{name}`"));
+        CommandError::Usage(problem.suggest(name, environments))
+    })?;
+    let entry = environment.entry(app).ok_or_else(|| {
+        let problem = Problem::new(format!("the manifest wants nothing of `{app}` in {name}"));
+        CommandError::Usage(problem.suggest(app, environment.app_names()))
+    })?;
+    let entry = entry.map_err(|problem| CommandError::input(problem.clone()))?;
+    let why = match environment.rollout(app) {
+        RolloutMode::Independent => Some("its policy is `rollout: none`"),
+        RolloutMode::Coordinated(_) if target.store.address().starts_with("dir:") => {
+            Some("the store is a folder of one machine")
+        }
+        RolloutMode::Coordinated(_) => None,
+    };
+    match why {
+        Some(why) => Err(CommandError::Usage(
+            Problem::new(format!(
+                "{app} in {name} has no rollouts: {why}, so each host goes for itself"
+            ))
+            .hint(format!(
+                "`trueup fleet --env {name} --app {app}` shows where its hosts are"
+            )),
+        )),
+        None => Ok(entry.hold_at(now).map(Hold::description)),
+    }
 }
 
 /// What an operator does to a rollout.
@@ -140,7 +184,7 @@ pub(crate) fn intervene(
             format!("{short} may be activated again"),
         ),
         Intervention::Reset => (
-            operator.reset(&wanted),
+            reset(target, &operator, &wanted),
             "the rollouts follow the manifest again".to_owned(),
         ),
     };
@@ -153,6 +197,18 @@ fn current_claim(objects: &StoreObjects<'_>) -> Result<Option<Nonce>, CommandErr
     let register = objects.register()?.map(|found| found.object);
     let claim = register.and_then(|register| register.claim);
     Ok(claim.map(|claim| claim.claim))
+}
+
+/// Follows the manifest again; a register that no trueup can use is begun again.
+fn reset(
+    target: &RolloutTarget<'_>,
+    operator: &Operator<'_, StoreObjects<'_>>,
+    wanted: &WantedShas,
+) -> Result<(), OperatorError> {
+    if let Err(RolloutError::Object { key, .. }) = target.objects().register() {
+        target.store.delete(&key).map_err(RolloutError::from)?;
+    }
+    operator.reset(wanted)
 }
 
 /// Frees a slot, unless its holder was heard of lately. Returns the holder.
@@ -226,3 +282,6 @@ pub(crate) fn list_quarantines(
         });
     Ok(found.collect())
 }
+
+#[cfg(test)]
+mod tests;

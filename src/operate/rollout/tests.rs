@@ -1,0 +1,165 @@
+use super::*;
+use crate::ports::store::{MemoryStore, WriteCondition};
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn store(app: &str) -> MemoryStore {
+    let store = MemoryStore::new();
+    let sha = "1".repeat(40);
+    let text = format!("production:\n  shop: {{sha: {sha}{app}}}\n");
+    put(&store, "sha_number.yml", &text);
+    store
+}
+
+fn put(store: &MemoryStore, key: &str, body: &str) {
+    let body = body.as_bytes();
+    store.put(key, body, WriteCondition::Always).unwrap();
+}
+
+fn with_target<T>(store: &MemoryStore, app: &str, act: impl FnOnce(&RolloutTarget<'_>) -> T) -> T {
+    let fleet = FleetSettings::default();
+    act(&RolloutTarget {
+        store,
+        environment: "production",
+        app,
+        manifest_key: "sha_number.yml",
+        fleet: &fleet,
+    })
+}
+
+fn observe(store: &MemoryStore, app: &str) -> Result<RolloutView, String> {
+    with_target(store, app, |target| observe_rollout(target, NOW)).map_err(|error| {
+        let problems = error.problems().into_iter();
+        problems.map(|problem| problem.to_string()).collect()
+    })
+}
+
+fn act(store: &MemoryStore, what: &Intervention) -> Result<String, String> {
+    let operator = ("ana".to_owned(), "it is known".to_owned(), NOW);
+    let done = with_target(store, "shop", |target| {
+        intervene(target, None, what, operator)
+    });
+    done.map_err(|error| error.summary())
+}
+
+/// A register with a halted entry.
+fn register(more: &str) -> String {
+    let sha = "1".repeat(40);
+    format!(
+        r#"{{"version": 1, "environment": "production", "app": "shop", "nonce": "00000000000000c3", "slots": 1, {more}
+        "entries": [{{"sha": "{sha}", "generation": 0, "opened": "2026-11-29T10:00:07Z", "opened_by": "web1", "epoch": 0,
+        "halt": {{"cause": "environment", "by": "web1", "reason": "no \u001b[2Jdatabase"}}}}]}}"#
+    )
+}
+
+const KEY: &str = "rollouts/production/shop.json";
+
+#[test]
+fn rollout_that_nobody_will_ever_begin_is_an_error() {
+    let error = observe(&store(""), "shp").unwrap_err();
+    assert!(
+        error.contains("wants nothing of `shp` in production"),
+        "{error}"
+    );
+    assert!(error.contains("did you mean `shop`?"), "{error}");
+    let error = observe(&store(", rollout: none"), "shop").unwrap_err();
+    assert!(error.contains("its policy is `rollout: none`"), "{error}");
+    let error = observe(&MemoryStore::new(), "shop").unwrap_err();
+    assert!(
+        error.contains("sha_number.yml: there is no manifest"),
+        "{error}"
+    );
+    assert_eq!(observe(&store(""), "shop").unwrap().outcome, Exit::Pending);
+}
+
+#[test]
+fn held_rollout_is_waited_for_by_nobody() {
+    let hold = ", hold: {reason: moving, by: ana}";
+    let view = observe(&store(hold), "shop").unwrap();
+    assert_eq!(view.outcome, Exit::Waiting);
+    assert_eq!(view.hold.unwrap(), "held by ana until it is lifted: moving");
+}
+
+#[test]
+fn register_with_too_many_slots_is_refused_and_texts_control_no_terminal() {
+    let store = store("");
+    put(
+        &store,
+        KEY,
+        &register("").replace("\"slots\": 1", "\"slots\": 4000000000"),
+    );
+    let error = observe(&store, "shop").unwrap_err();
+    assert!(error.contains("it has 4000000000 slots"), "{error}");
+    put(&store, KEY, &register(""));
+    let view = observe(&store, "shop").unwrap();
+    assert_eq!(view.outcome, Exit::Failed);
+    let why = view.waits_for.unwrap();
+    assert!(why.contains(r"no \x1b[2Jdatabase"), "{why:?}");
+}
+
+#[test]
+fn damaged_register_is_begun_again_and_one_of_a_newer_trueup_is_not() {
+    let store = store("");
+    for damaged in ["{\"version\": 1", &"x".repeat(10 << 20)] {
+        put_whole(&store, damaged);
+        let error = observe(&store, "shop").unwrap_err();
+        assert!(error.contains("`trueup rollout reset"), "{error}");
+        act(&store, &Intervention::Reset).unwrap();
+        let acts = observe(&store, "shop").unwrap().acts;
+        assert_eq!(
+            (acts.len(), &*acts[0].what, &*acts[0].by),
+            (1, "reset", "ana")
+        );
+    }
+    put(&store, KEY, "{\"version\": 2}");
+    let error = act(&store, &Intervention::Reset).unwrap_err();
+    assert!(error.contains("it has version 2"), "{error}");
+}
+
+/// As much as the store takes.
+fn put_whole(store: &MemoryStore, body: &str) {
+    put(store, KEY, &body[..body.len().min(4 << 20)]);
+}
+
+#[test]
+fn operator_resumes_what_is_halted_and_the_history_says_who() {
+    let store = store("");
+    let error = act(&store, &Intervention::Resume).unwrap_err();
+    assert!(
+        error.contains("no rollout of 1111111 is under way"),
+        "{error}"
+    );
+    put(&store, KEY, &register(""));
+    act(&store, &Intervention::Resume).unwrap();
+    let view = observe(&store, "shop").unwrap();
+    assert_eq!(view.outcome, Exit::Pending);
+    let resumed = &view.acts[0];
+    assert_eq!((&*resumed.by, &*resumed.reason), ("ana", "it is known"));
+    assert!(resumed.what.starts_with("resume"), "{}", resumed.what);
+}
+
+#[test]
+fn slot_of_a_host_that_was_heard_of_is_broken_only_on_purpose() {
+    let store = store("");
+    put(&store, KEY, &register(""));
+    let slot = r#"{"version": 1, "nonce": "00000000000000c4", "holder": {"node": "web1", "machine": "m", "since": "2026-11-29T10:00:07Z"}}"#;
+    put(&store, "slots/production/shop/0.json", slot);
+    put(&store, "nodes/production/web1.json", "{}");
+    let break_slot = |even_if_alive| Intervention::BreakSlot {
+        number: 0,
+        even_if_alive,
+        step: None,
+    };
+    let error = act(&store, &break_slot(false)).unwrap_err();
+    assert!(
+        error.contains("web1, which holds slot 0, was heard of"),
+        "{error}"
+    );
+    assert_eq!(
+        act(&store, &break_slot(true)).unwrap(),
+        "slot 0 of web1 is free"
+    );
+    assert!(observe(&store, "shop").unwrap().holders.is_empty());
+    let error = act(&store, &break_slot(true)).unwrap_err();
+    assert!(error.contains("nobody holds slot 0"), "{error}");
+}
