@@ -1,9 +1,29 @@
 //! The rollouts that the last pass of a session took part in.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::fleet::rollout::HostRollout;
+use crate::fleet::rollout::{AppPosition, HostRollout};
 
 /// The rollouts that this host takes part in.
 #[derive(Default)]
-pub(crate) struct Rollouts(pub Vec<Rc<HostRollout>>);
+pub(crate) struct Rollouts(pub Vec<JoinedRollout>);
+
+/// The rollout of one app.
+pub(crate) struct JoinedRollout {
+    pub rollout: Rc<HostRollout>,
+    /// Where the app is, as long as this pass has changed nothing: so a quiet pass looks once.
+    pub position: Cell<Option<AppPosition>>,
+}
+
+impl Rollouts {
+    /// Those in which this host can ask and answer now.
+    pub(super) fn connected(&self) -> impl Iterator<Item = &JoinedRollout> {
+        self.0.iter().filter(|joined| !joined.rollout.is_cut_off)
+    }
+
+    /// The pass is about to change the host.
+    pub(super) fn forget_positions(&self) {
+        self.0.iter().for_each(|joined| joined.position.set(None));
+    }
+}

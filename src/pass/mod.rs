@@ -280,6 +280,7 @@ impl Session {
             let heading = self.report_header(started, plan.deployed_shas.clone(), &desired, notes);
             Report::from_plan(heading, &catalog, &plan)
         } else {
+            self.rollouts.borrow().forget_positions();
             // A store that did not answer just now would only cost another timeout.
             let store_answers = !matches!(desired.freshness, desired::Freshness::Stale { .. });
             if store_answers {

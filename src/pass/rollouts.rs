@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::apps::deployed_apps;
-use super::joined::Rollouts;
+use super::joined::{JoinedRollout, Rollouts};
 use super::{QuarantineLift, Session};
 use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
@@ -17,6 +17,9 @@ use crate::role::Catalog;
 /// How often a host that waits looks whether it may go on.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a host that others wait for proves itself.
+const PROOF_INTERVAL: Duration = Duration::from_secs(3);
+
 /// How often it looks at everything else meanwhile, as often as the timer.
 const PASS_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -24,23 +27,26 @@ impl Session {
     /// Lets the apps whose hosts take up a new sha by permission ask for it. A host by itself needs none.
     pub(super) fn join_rollouts(&self, catalog: &mut Catalog, desired: &DesiredState) {
         let rollouts = self.find_rollouts(catalog, desired);
-        for rollout in &rollouts.0 {
+        for joined in &rollouts.0 {
+            let rollout = &joined.rollout;
             self.host.permissions.set(&rollout.app, rollout.clone());
         }
         for spec in catalog.releases_mut() {
-            let mut rollouts = rollouts.0.iter().filter(|rollout| !rollout.is_cut_off);
-            let rollout = rollouts.find(|rollout| rollout.app == spec.app);
-            if let Some(rollout) = rollout {
-                self.follow_lift(spec, rollout);
-            }
-            let previous = desired
-                .apps
-                .get(&spec.app)
-                .and_then(|app| app.previous.as_ref());
-            let Some((rollout, previous)) = rollout.zip(previous) else {
+            let mut connected = rollouts.connected();
+            let Some(joined) = connected.find(|joined| joined.rollout.app == spec.app) else {
                 continue;
             };
-            match rollout.instead(self.position(spec, &rollout.sha), previous) {
+            let rollout = &joined.rollout;
+            let position = self.position(spec, &rollout.sha);
+            joined.position.set(Some(position));
+            if position != AppPosition::Wanted {
+                self.follow_lift(spec, rollout);
+            }
+            let app = desired.apps.get(&spec.app);
+            let Some(previous) = app.and_then(|app| app.previous.as_ref()) else {
+                continue;
+            };
+            match rollout.instead(position, previous) {
                 Ok(None) => {}
                 Ok(Some(why)) => spec.set_instead(InsteadOfWanted {
                     sha: previous.clone(),
@@ -96,7 +102,10 @@ impl Session {
                 denied: Cell::new(None),
                 is_cut_off,
             });
-            rollouts.0.push(rollout);
+            rollouts.0.push(JoinedRollout {
+                rollout,
+                position: Cell::new(None),
+            });
         }
         rollouts
     }
@@ -108,7 +117,8 @@ impl Session {
         lift: &QuarantineLift,
     ) -> Option<String> {
         let rollouts = self.rollouts.borrow();
-        let rollout = rollouts.0.iter().find(|rollout| rollout.app == app)?;
+        let mut joined = rollouts.0.iter();
+        let rollout = &joined.find(|joined| joined.rollout.app == app)?.rollout;
         match rollout.lift_quarantine(&lift.by, &lift.reason) {
             Ok(false) => None,
             Ok(true) => Some(format!(
@@ -146,20 +156,18 @@ impl Session {
     pub(super) fn settle_rollouts(&self, catalog: &Catalog) -> Vec<String> {
         let mut lines = Vec::new();
         let mut is_proving = false;
-        for rollout in self
-            .rollouts
-            .borrow()
-            .0
-            .iter()
-            .filter(|rollout| !rollout.is_cut_off)
-        {
+        let rollouts = self.rollouts.borrow();
+        for joined in rollouts.connected() {
+            let rollout = &joined.rollout;
             let app = deployed_apps(catalog).find(|app| app.spec.app == rollout.app);
             let Some(app) = app else {
                 continue;
             };
             let runs_as = || catalog.runs_as(app.id, &self.host);
             let is_healthy = || release::check_active(app.spec, &self.host, &runs_as).is_ok();
-            match rollout.settle(self.position(app.spec, &rollout.sha), &is_healthy) {
+            let known = joined.position.get();
+            let position = known.unwrap_or_else(|| self.position(app.spec, &rollout.sha));
+            match rollout.settle(position, &is_healthy) {
                 Ok(Settled::Proving) => is_proving = true,
                 Ok(Settled::Nothing) => {}
                 Ok(Settled::Environment) => {
@@ -196,14 +204,19 @@ impl Session {
         let waiting: Vec<&Rc<HostRollout>> = rollouts
             .0
             .iter()
+            .map(|joined| &joined.rollout)
             .filter(|rollout| rollout.is_waiting())
             .collect();
         if waiting.is_empty() && !self.is_proving.get() {
             return false;
         }
         let started = self.host.clock.monotonic_now();
+        let interval = match self.is_proving.get() {
+            true => PROOF_INTERVAL,
+            false => POLL_INTERVAL,
+        };
         loop {
-            backoff::sleep_jittered(POLL_INTERVAL);
+            backoff::sleep_jittered(interval);
             if self.host.stop.is_set() {
                 return false;
             }

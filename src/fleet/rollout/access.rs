@@ -12,7 +12,7 @@ use crate::ports::state::Document;
 use crate::ports::store::{Store, StoreError, WriteCondition};
 
 /// The folders of the store that rollouts write to.
-pub(crate) const FOLDERS: [&str; 5] = ["rollouts", "slots", "quarantine", "once", "at"];
+const FOLDERS: [&str; 5] = ["rollouts", "slots", "quarantine", "once", "at"];
 
 const VERSION: u32 = 1;
 const DOCUMENT: Document = Document::new(VERSION, 4096).compact();

@@ -70,13 +70,16 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
 
     /// Whether this host knows that the rollout is over, so that it need not read the register.
     pub(crate) fn is_ended(&self) -> Result<bool, RolloutError> {
-        let ended = self.journals.load()?.ended;
-        let is_same = |ended: Ended| {
+        Ok(self.knows_end(&self.journals.load()?))
+    }
+
+    /// The same, of a journal that is loaded already.
+    pub(super) fn knows_end(&self, journal: &Journal) -> bool {
+        journal.ended.as_ref().is_some_and(|ended| {
             let generation = self.wanted.generation;
             ended.sha == *self.sha
                 && (ended.generation == generation || is_active(Mutation::EndedForEver))
-        };
-        Ok(ended.is_some_and(is_same))
+        })
     }
 
     /// Ends the entry if all hosts have the sha. Returns whether it is over.

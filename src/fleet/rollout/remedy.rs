@@ -146,9 +146,9 @@ impl Obstacle {
             ),
             Obstacle::Slots(held) => (
                 format!(
-                    "waits for {}",
+                    "waits for a slot: {}",
                     held.iter()
-                        .map(|held| format!("slot {} of {}", held.number, held.node))
+                        .map(|held| format!("{} has slot {}", held.node, held.number))
                         .collect::<Vec<_>>()
                         .join(", ")
                 ),

@@ -56,9 +56,7 @@ impl HostRollout {
             Ok(left)
         })
     }
-}
 
-impl HostRollout {
     /// Why this host is to be at the sha that was wanted before, if it is.
     pub(crate) fn instead(
         &self,
@@ -67,15 +65,16 @@ impl HostRollout {
     ) -> Result<Option<String>, RolloutError> {
         self.with(|participant| match position {
             AppPosition::Absent => participant.last_good(previous),
-            AppPosition::Wanted if self.policy.on_failure == OnFailure::Rollback => {
+            // Also of a host that was killed on its way back.
+            AppPosition::Wanted | AppPosition::Unproven
+                if self.policy.on_failure == OnFailure::Rollback =>
+            {
                 participant.way_back(previous)
             }
             AppPosition::Wanted | AppPosition::Other | AppPosition::Unproven => Ok(None),
         })
     }
-}
 
-impl HostRollout {
     /// Who lifted the quarantine of the wanted sha in the environment, and why, if this host has not followed yet. To be
     /// asked while the sha is quarantined here.
     pub(crate) fn follow_lift(&self) -> Result<Option<(String, String)>, RolloutError> {
@@ -204,7 +203,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         is_healthy: &dyn Fn() -> bool,
         heartbeat: Duration,
     ) -> Result<Settled, RolloutError> {
-        if self.is_ended()? && journal.is_marked && journal.slot.is_none() {
+        if self.knows_end(&journal) && journal.is_marked && journal.slot.is_none() {
             return Ok(Settled::Nothing);
         }
         let is_first = journal.mark.as_ref() != Some(self.sha);

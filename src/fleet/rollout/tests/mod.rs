@@ -3,6 +3,7 @@
 mod bounds;
 mod decide;
 mod format;
+mod hosts;
 mod register;
 mod remedy;
 

@@ -25,7 +25,7 @@ fn obstacles_name_what_they_wait_for_and_a_command() {
         node: "web3".to_owned(),
     };
     let (waits_for, command) = lines(&Obstacle::Slots(vec![held]));
-    assert_eq!(waits_for, "waits for slot 0 of web3");
+    assert_eq!(waits_for, "waits for a slot: web3 has slot 0");
     assert_eq!(
         command,
         "trueup rollout break-slot production shop 0 --reason TEXT"
