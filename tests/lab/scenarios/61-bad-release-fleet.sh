@@ -6,6 +6,8 @@
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/lab/versions.sh
 . "$(dirname "$0")/../versions.sh"
+# shellcheck source=tests/lab/fleet.sh
+. "$(dirname "$0")/../fleet.sh"
 
 give_git_server
 clone_versions
@@ -16,29 +18,11 @@ for kind in "${kinds[@]}"; do
 done
 commit good good
 give_versions
-give_s3
-hosts=(app1 app2 app3)
-app_host() {
-  give_versioned_server "$1" "preflight: {timeout: 10s}"
-  on "$1" systemctl -q mask --now haproxy
-  write "$1:/etc/trueup/node.d/tags.yml" <<<'tags: {tier: front}'
-}
-for each in "${hosts[@]}"; do app_host "$each"; done
+give_fleet "preflight: {timeout: 10s}"
 give_balancer lb
 
-# passes CODE: a pass of each host at the same time, which all end with CODE
-passes() {
-  local each pids=() code
-  for each in "${hosts[@]}"; do
-    (code=0; on "$each" env TRIGGER_UNIT=trueup.timer trueup converge >"$SCRATCH/$each.pass" 2>&1 || code=$?; echo $code >"$SCRATCH/$each.code") & pids+=($!)
-  done
-  wait "${pids[@]}"
-  for each in "${hosts[@]}"; do
-    [ "$(cat "$SCRATCH/$each.code")" = "$1" ] || { cat "$SCRATCH/$each.pass" "$SCRATCH/$each.code"; return 1; }
-  done
-}
 check "v1 is published" publish "${sha[v1]}" --create
-check "three hosts converge" passes 0
+check "three hosts converge" passes 0 0 0
 check "the balancer converges" on lb trueup converge
 serves() { [ "$(curl -sS -o /dev/null -w '%{http_code}' "http://$(address lb)/")" = 200 ]; }
 wait_for 10 "it serves" serves
@@ -49,7 +33,7 @@ row() { table+=$'\n'$(sed -nE "s/^asked ([0-9]+) failed ([0-9]+) slowest (.*)/$1
 for kind in "${kinds[@]}"; do
   under_load lb
   check "a version with this fault is published: $kind" publish "${sha[$kind]}"
-  check "all three refuse it" passes 4
+  check "all three refuse it" passes 4 4 4
   has "and say why" "${words[$kind]}" "$(cat "$SCRATCH/app2.pass")"
   end_load
   row "$kind" yes
@@ -62,7 +46,7 @@ for kind in "${kinds[@]}"; do
   under_load lb
   started=$SECONDS
   check "without a preflight, a version with this fault is published: $kind" publish "${sha[$kind-again]}"
-  check "all three take it back" passes 4
+  check "all three take it back" passes 4 4 4
   touch "$SCRATCH/stop"; wait "$visitors"
   row "$kind" no
   check "within 20 s" [ $((SECONDS - started)) -lt 20 ]
@@ -72,6 +56,6 @@ done
 printf '%s\n' "$table" | sed 's/^/  /'
 under_load lb
 check "a good version is published" publish "${sha[good]}"
-check "all three converge to it" passes 0
+check "all three converge to it" passes 0 0 0
 end_load
 page_has lb "version good" || fail "visitors get it" "$(page lb)"

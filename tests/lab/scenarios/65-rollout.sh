@@ -6,6 +6,8 @@
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/lab/versions.sh
 . "$(dirname "$0")/../versions.sh"
+# shellcheck source=tests/lab/fleet.sh
+. "$(dirname "$0")/../fleet.sh"
 
 # shellcheck disable=SC2119  # the app of this repository
 give_git_server
@@ -13,27 +15,13 @@ clone_versions
 for version in second third fourth; do commit $version good; done
 commit crash crash
 commit error error
+# Works on some hosts only.
+make_picky() { health '(Socket.gethostname == "app3" ? [500, TEXT, ["not here"]] : [200, TEXT, ["ok"]])'; sed -i '1i require "socket"' config.ru; }
+commit picky picky
 give_versions
-give_s3
-hosts=(app1 app2 app3)
-app_host() {
-  give_versioned_server "$1" "preflight: {enabled: false}"
-  on "$1" systemctl -q mask --now haproxy
-  write "$1:/etc/trueup/node.d/tags.yml" <<<'tags: {tier: front}'
-}
-for each in "${hosts[@]}"; do app_host "$each"; done
+give_fleet
 give_balancer lb
 
-# passes CODE…: a run of the timer on each host at the same time; the codes, sorted, with which they end
-passes() {
-  local each pids=() codes
-  for each in "${hosts[@]}"; do
-    (code=0; on "$each" env TRIGGER_UNIT=trueup.timer trueup converge >"$SCRATCH/$each.pass" 2>&1 || code=$?; echo $code >"$SCRATCH/$each.code") & pids+=($!)
-  done
-  wait "${pids[@]}"
-  codes=$(for each in "${hosts[@]}"; do cat "$SCRATCH/$each.code"; done | sort | xargs)
-  [ "$codes" = "$*" ] || { echo "codes: $codes"; for each in "${hosts[@]}"; do echo "-- $each"; cat "$SCRATCH/$each.pass"; done; return 1; }
-}
 check "v1 is published" publish "${sha[v1]}" --create
 check "three hosts converge" passes 0 0 0
 check "the balancer converges" on lb trueup converge
@@ -45,8 +33,6 @@ for version in second third; do
   check "three hosts converge" passes 0 0 0
   end_load
 done
-json() { python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
-rollout() { "$TRUEUP" --config "$SCRATCH/node.yml" rollout "$1" production shop "${@:2}"; }
 has "the rollout is done" "third" "$(rollout status | sed "s/${sha[third]:0:7}/third/")"
 code "and its status says so" 0 rollout status --wait
 output=$(rollout status --output json)
@@ -69,3 +55,31 @@ check "three hosts converge" passes 0 0 0
 end_load
 code "the rollout is done" 0 rollout status --wait --timeout 10s
 rollout status
+
+# A sha that works on two hosts and fails on the third: the two go back.
+policy '{on_failure: rollback}'
+check "a version that works on two hosts is published" publish "${sha[picky]}"
+begin app1 app2; ends "they take it" 0 0
+begin app3; ends "the third takes it back" 4
+under_load lb
+begin app1 app2; ends "the two go back" 3 3
+end_load
+for each in "${hosts[@]}"; do same "$each is at the version before" "${sha[fourth]}" "$(at "$each")"; done
+
+# A configuration with which the app does not start takes one host out, not three.
+serving() { for each in "${hosts[@]}"; do on "$each" curl -s --max-time 2 -o /dev/null -w '%{http_code}\n' http://127.0.0.1:3000/health ||:; done | grep -c 200 ||:; }
+check "a version is published for all" publish "${sha[fourth]}"
+check "three hosts converge" passes 0 0 0
+for each in "${hosts[@]}"; do
+  write "$each:/etc/trueup/node.d/wrong.yml" <<<'attributes: {apps: {shop: {command: bundle exec puma --no-such-option}}}'
+done
+begin "${hosts[@]}"
+two_serve() { [ "$(serving)" = 2 ]; }
+wait_for 30 "a host goes out" two_serve
+sleep 10
+same "and no other one" 2 "$(serving)"
+has "the others wait for it" "has slot 0" "$(cat "$SCRATCH"/app?.pass)"
+stop_passes
+for each in "${hosts[@]}"; do on "$each" rm /etc/trueup/node.d/wrong.yml; done
+check "with the right one all serve again" passes 0 0 0
+same "and no slot is held" 0 "$(rollout status --output json | json 'len(d["holders"])')"

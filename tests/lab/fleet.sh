@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# Three app servers behind haproxy that take up versions of rack-app: source this after versions.sh.
+#
+#   give_fleet [LINE…]    the S3 server, the hosts app1 to app3; the lines are settings of the app, without a preflight unless they have one
+#   begin HOST…           a run of the timer on each of these hosts, side by side, which waits for the fleet
+#   end CODE…             until they have ended, with these exit codes, sorted; to be called in the same shell
+#   passes CODE…          both, on all hosts
+#   stop_passes           end those that wait, as `systemctl stop` does
+#   rollout COMMAND [OPTION…]    `trueup rollout` for the app, from this machine
+#   at HOST               the sha that is active there
+#   policy TEXT           the rollout policy of all apps, from now on
+#   json EXPRESSION       of the document `d` on standard input, in Python
+hosts=(app1 app2 app3)
+fleet_host() {
+  [[ $* == *preflight:* ]] || set -- "$@" "preflight: {enabled: false}"
+  give_versioned_server "$@"
+  on "$1" systemctl -q mask --now haproxy
+  write "$1:/etc/trueup/node.d/tags.yml" <<<'tags: {tier: front}'
+}
+give_fleet() {
+  local each
+  give_s3
+  for each in "${hosts[@]}"; do fleet_host "$each" "$@"; done
+}
+begin() {
+  local each
+  running=("$@") pids=()
+  for each in "$@"; do
+    (code=0; on "$each" env TRIGGER_UNIT=trueup.timer trueup converge >"$SCRATCH/$each.pass" 2>&1 || code=$?; echo $code >"$SCRATCH/$each.code") & pids+=($!)
+  done
+}
+end() {
+  local each codes
+  wait "${pids[@]}"
+  codes=$(for each in "${running[@]}"; do cat "$SCRATCH/$each.code"; done | sort | xargs)
+  [ "$codes" = "$*" ] || { echo "codes: $codes"; for each in "${running[@]}"; do echo "-- $each"; cat "$SCRATCH/$each.pass"; done; rollout status; return 1; }
+}
+# ends WHAT CODE…: end as a check
+ends() { end "${@:2}" >"$SCRATCH/end" 2>&1 || fail "$1" "$(cat "$SCRATCH/end")"; check "$1" true; }
+stop_passes() {
+  local each
+  for each in "${running[@]}"; do on "$each" pkill -x trueup 2>/dev/null ||:; done
+  wait "${pids[@]}" 2>/dev/null ||:
+}
+passes() { begin "${hosts[@]}"; end "$@"; }
+rollout() { "$TRUEUP" --config "$SCRATCH/node.yml" rollout "$1" production shop "${@:2}"; }
+json() { python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+s3() {
+  curl -sS --fail-with-body --max-time 10 -X "$1" --aws-sigv4 "aws:amz:$AWS_REGION:s3" \
+    --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" ${3:+-H "x-amz-content-sha256: UNSIGNED-PAYLOAD" -T "$3"} "$endpoint/$bucket/$2"
+}
+policy() {
+  s3 GET sha_number.yml | sed '/^  _settings:/d' | sed "s/^production:/production:\n  _settings: {rollout: $1}/" >"$SCRATCH/manifest"
+  s3 PUT sha_number.yml "$SCRATCH/manifest"
+}
+at() { on "$1" cat /srv/www/shop/current/REVISION; }
