@@ -10,7 +10,6 @@ use crate::apply::Event;
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::pass::{self, PassError, Paths, Session};
-use crate::ports::exec::StopFlag;
 use crate::ports::lock::{self, Holder, Lock, LockAttempt, LockingProcess, try_lock};
 use crate::ports::watchdog::Watchdog;
 use crate::ports::{backoff, signals};
@@ -49,8 +48,7 @@ impl LockedSession {
         request: &LockRequest<'_>,
         output: &Output,
     ) -> Result<LockedSession, CommandError> {
-        let stop = StopFlag::default();
-        signals::stop_on_termination(&stop);
+        let stop = signals::termination();
         // Starts before the settings are read, because their filesystem may hang as well.
         let watchdog = start_watchdog(paths);
         let session = Session::open(paths, stop.clone())?;

@@ -1,10 +1,24 @@
 //! Signals: the first request to stop lets the current resource finish.
 
+use std::sync::OnceLock;
+
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use nix::libc;
 
 use super::exec::StopFlag;
+
+/// The flag that a request to stop sets, one for the whole process: a command that makes one pass after the other does not
+/// miss a signal between two of them.
+pub(crate) fn termination() -> StopFlag {
+    static TERMINATION: OnceLock<StopFlag> = OnceLock::new();
+    let flag = TERMINATION.get_or_init(|| {
+        let stop = StopFlag::default();
+        stop_on_termination(&stop);
+        stop
+    });
+    flag.clone()
+}
 
 /// Sets the flag on SIGTERM, SIGINT, and SIGHUP, which reports a lost terminal: a lost connection must not
 /// leave a migration half done. An ignored SIGHUP (`nohup`) stays ignored. A second signal of the same kind
