@@ -18,9 +18,9 @@ const CONCURRENT_WRITERS: usize = 8;
 /// Reported clock skew, in seconds. S3 refuses requests that are off by 900 s.
 const MAX_SKEW_SECONDS: i64 = 30;
 
-/// Why conditional writes matter, and that nothing depends on them yet.
-const UNSAFE_STORE_HINT: &str = "use a store that supports conditional writes (AWS S3, Ceph): without them two hosts can take one slot and \
-     two publishers can overwrite each other; hosts that only follow the manifest are not affected";
+/// Why conditional writes matter.
+const UNSAFE_STORE_HINT: &str = "use a store that supports conditional writes (AWS S3, Ceph): without them two publishers can overwrite each other, \
+     and hosts refuse to take up a new sha one after the other: they wait, unless the manifest says `rollout: none`";
 
 /// The store under test and the objects to test with.
 pub(crate) struct Probe<'a> {
@@ -102,17 +102,12 @@ fn can_write(store: &dyn Store, key: &str) -> Result<bool, StoreError> {
         Err(error) => return Err(error),
     };
     let body = current.as_deref().unwrap_or(b"{}\n");
-    let is_honoured =
-        store.put(key, body, WriteCondition::Matches(&nonexistent_etag()))? == PutOutcome::Conflict;
+    let is_honoured = store.put(key, body, WriteCondition::Matches(&Etag::nonexistent()))?
+        == PutOutcome::Conflict;
     if !is_honoured && current.is_none() {
         store.delete(key)?;
     }
     Ok(is_honoured)
-}
-
-/// A version that no object ever had.
-pub(super) fn nonexistent_etag() -> Etag {
-    Etag("0".repeat(32))
 }
 
 /// The first violation of the store; `None`: none.
@@ -133,7 +128,7 @@ fn find_violation(probe: &Probe<'_>) -> Result<Option<String>, StoreError> {
     if store.put(
         key,
         b"three\n",
-        WriteCondition::Matches(&nonexistent_etag()),
+        WriteCondition::Matches(&Etag::nonexistent()),
     )? != PutOutcome::Conflict
     {
         return violation("it ignores `If-Match`: it accepted a version that never existed");

@@ -1,9 +1,8 @@
 //! Checks whether this host may write other hosts' records: an attacker who becomes root on it could then
 //! redirect the traffic of any app to himself.
 
-use super::conditional_writes::nonexistent_etag;
 use super::{ABOUT_WRITES as ABOUT, Check};
-use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
+use crate::ports::store::{Etag, GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
 use crate::problem::Problem;
 
 /// Attempts a write of another host's record with a version that never existed, so that it cannot succeed.
@@ -25,7 +24,7 @@ pub(super) fn check_peer_records(store: &dyn Store, folder: &str, record: &str) 
     let Ok(GetOutcome::Object(object)) = store.get(&other, None) else {
         return None;
     };
-    match store.put(&other, &object.body, WriteCondition::Matches(&nonexistent_etag())) {
+    match store.put(&other, &object.body, WriteCondition::Matches(&Etag::nonexistent())) {
         Ok(PutOutcome::Conflict) => Some(Check::note(
             ABOUT,
             Problem::new(format!(

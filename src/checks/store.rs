@@ -1,7 +1,7 @@
 //! Checks that the store answers, and what its manifest says about the apps of a host.
 
-use super::{Check, bad_store, note_for_root};
-use crate::desired::Manifest;
+use super::{Check, bad_store, note, note_for_root};
+use crate::desired::{Manifest, RolloutMode};
 use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
@@ -63,10 +63,17 @@ pub(crate) fn check_store(
     }
     for app in apps {
         match named.and_then(|named| named.entry(app)) {
-            Some(Ok(entry)) => checks.push(Check::good(
-                "manifest",
-                format!("{app} is wanted at {} in {environment}", entry.sha.short()),
-            )),
+            Some(Ok(entry)) => {
+                let message = format!("{app} is wanted at {} in {environment}", entry.sha.short());
+                checks.push(Check::good("manifest", message));
+                let rollout = named.map(|named| named.rollout(app));
+                if !address.starts_with("dir:") && rollout == Some(RolloutMode::Independent) {
+                    let message = format!(
+                        "{app}: `rollout: none`: each host takes up a new sha by itself, and a bad one reaches all of them at once"
+                    );
+                    checks.push(note("rollouts", message));
+                }
+            }
             Some(Err(problem)) => checks.push(Check::bad("manifest", problem.clone())),
             None => {}
         }

@@ -76,10 +76,13 @@ pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Ex
         };
         return forget(store.as_ref(), &request, output);
     }
-    let gone_after = target.fleet.gone_after();
-    let mut watch = FleetWatch::new(store.as_ref(), &environment, &target.manifest, gone_after);
+    let mut watch = FleetWatch::new(
+        store.as_ref(),
+        &environment,
+        &target.manifest,
+        &target.fleet,
+    );
     watch.app = args.app.as_deref();
-    watch.heartbeat = target.fleet.heartbeat();
     watch.is_environment_given = args.env.is_some();
     let Some(seconds) = args.watch else {
         let (view, now) = watch.observe()?;
@@ -146,6 +149,12 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
                 .flat_map(|node| node_rows(node, now, paint)),
         );
         output.print_table(&rows);
+    }
+    for rollout in view.rollouts.iter().filter(|rollout| !rollout.is_done()) {
+        let (app, headline) = (paint.strong(&rollout.app), rollout.headline());
+        let why = rollout.waits_for.as_ref();
+        let why = why.map_or(String::new(), |why| format!("; {why}"));
+        output.print_line(format!("rollout of {app}: {headline}{why}"));
     }
     for problem in &view.problems {
         output.print_line(format!("{}: {problem}", paint.changed("warning")));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::rollout::AppRollout;
 use super::{AppRecord, LastPass, NodeRecord, NodeRow, ServingState, Snapshot, sanitize_line};
 use crate::desired::{Hold, Manifest, Sha};
 use crate::exit::Exit;
@@ -54,6 +55,8 @@ pub(crate) struct FleetView {
     pub outcome: Exit,
     pub generation: Option<u64>,
     pub nodes: Vec<NodeView>,
+    /// How the hosts take up what is wanted of each app that they run.
+    pub rollouts: Vec<AppRollout>,
     /// Problems of records or of the manifest, one line each.
     pub problems: Vec<String>,
     /// The outcome of reading: some records could not be read, or are invalid.
@@ -147,6 +150,7 @@ pub(crate) fn fleet_view(
         outcome: outcomes.fold(read_outcome, Exit::merge),
         generation: manifest.and_then(|manifest| manifest.generation),
         nodes,
+        rollouts: Vec::new(),
         problems: snapshot.problems,
     }
 }

@@ -122,7 +122,9 @@ impl From<RolloutError> for CommandError {
             | RolloutError::Manifest { .. } => {
                 CommandError::input(Problem::new(error.to_string()).optional_hint(hint))
             }
-            RolloutError::Busy { .. } | RolloutError::JournalStore(_) => {
+            RolloutError::Unconditional { .. }
+            | RolloutError::Busy { .. }
+            | RolloutError::JournalStore(_) => {
                 CommandError::Failed(Problem::new(error.to_string()).optional_hint(hint))
             }
         }

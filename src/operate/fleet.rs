@@ -1,12 +1,15 @@
 //! The state of the fleet, and the removal of a node whose machine is gone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::desired::Manifest;
+use crate::desired::{Manifest, RolloutMode};
+use crate::fleet::rollout::AppRollout;
 use crate::fleet::{self, FleetView, RecordCache, Snapshot, fleet_view};
 use crate::operate::CommandError;
+use crate::operate::rollout::{RolloutTarget, summarize_rollout};
 use crate::pass::PassError;
 use crate::ports::store::{Etag, GetOutcome, Store, StoreError};
 use crate::problem::Problem;
@@ -18,10 +21,8 @@ pub(crate) struct FleetWatch<'a> {
     pub environment: &'a str,
     /// The manifest's key.
     pub manifest_key: &'a str,
-    /// The silence after which a node counts as gone.
-    pub gone_after: Duration,
-    /// How often a node publishes its record that does not say so itself.
-    pub heartbeat: Duration,
+    /// When nodes count as gone, and how often one publishes its record that does not say so itself.
+    pub fleet: &'a FleetSettings,
     /// Only this app.
     pub app: Option<&'a str>,
     /// A person named the environment; otherwise the settings did. A name without nodes is probably misspelt.
@@ -35,14 +36,13 @@ impl<'a> FleetWatch<'a> {
         store: &'a dyn Store,
         environment: &'a str,
         manifest_key: &'a str,
-        gone_after: Duration,
+        fleet: &'a FleetSettings,
     ) -> FleetWatch<'a> {
         FleetWatch {
             store,
             environment,
             manifest_key,
-            gone_after,
-            heartbeat: FleetSettings::default().heartbeat(),
+            fleet,
             app: None,
             is_environment_given: false,
             cache: RecordCache::empty(store.address(), environment),
@@ -55,7 +55,7 @@ impl<'a> FleetWatch<'a> {
         let mut snapshot: Snapshot = fleet::take_snapshot(
             self.store,
             self.environment,
-            self.gone_after,
+            self.fleet.gone_after(),
             &mut self.cache,
         )?;
         let now = snapshot.now;
@@ -71,10 +71,48 @@ impl<'a> FleetWatch<'a> {
             self.environment,
             snapshot,
             manifest.as_ref(),
-            self.gone_after,
-            self.heartbeat,
+            self.fleet.gone_after(),
+            self.fleet.heartbeat(),
         );
-        Ok((self.select(view, manifest.as_ref()), now))
+        let mut view = self.select(view, manifest.as_ref());
+        if let Some(manifest) = &manifest {
+            self.add_rollouts(&mut view, manifest);
+        }
+        Ok((view, now))
+    }
+
+    /// Adds the rollouts of the apps that are shown. Hosts that share a folder of one machine have none.
+    fn add_rollouts(&self, view: &mut FleetView, manifest: &Manifest) {
+        let Some(environment) = manifest.environments.get(self.environment) else {
+            return;
+        };
+        if self.store.address().starts_with("dir:") {
+            return;
+        }
+        let nodes = view.nodes.iter();
+        let shown: BTreeSet<String> = nodes
+            .flat_map(|node| node.apps.iter().map(|app| app.app.clone()))
+            .collect();
+        for app in shown
+            .iter()
+            .filter(|app| environment.entry(app).is_some_and(|entry| entry.is_ok()))
+        {
+            if let RolloutMode::Independent = environment.rollout(app) {
+                view.rollouts.push(AppRollout::independent(app));
+                continue;
+            }
+            let target = RolloutTarget {
+                store: self.store,
+                environment: self.environment,
+                app,
+                manifest_key: self.manifest_key,
+                fleet: self.fleet,
+            };
+            match summarize_rollout(&target) {
+                Ok(rollout) => view.rollouts.push(AppRollout::coordinated(rollout)),
+                Err(error) => view.problems.push(format!("the rollout of {app}: {error}")),
+            }
+        }
     }
 
     /// Keeps what was asked for, and reports a name that matches nothing.

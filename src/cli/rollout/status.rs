@@ -10,7 +10,7 @@ use crate::cli::error::print_error;
 use crate::cli::format::format_age;
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
-use crate::fleet::rollout::RolloutView;
+use crate::fleet::rollout::{self, RolloutView};
 use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, observe_rollout};
 use crate::pass::{PassError, Paths};
@@ -110,17 +110,9 @@ fn progress_line(view: &RolloutView) -> String {
     line
 }
 
-/// `4f2c9d0: rolling, 2 of 5 hosts`.
 fn headline(view: &RolloutView) -> String {
-    let sha = view
-        .wanted
-        .as_ref()
-        .map_or("nothing wanted", |sha| sha.short());
-    let state = view.state.map_or("not begun", |state| state.word());
-    let hosts = view.hosts.map_or(String::new(), |hosts| {
-        format!(", {} of {hosts} hosts", view.proven.len())
-    });
-    format!("{sha}: {state}{hosts}")
+    let proven = view.proven.len();
+    rollout::headline(view.wanted.as_ref(), view.state, proven, view.hosts)
 }
 
 fn print_view(view: &RolloutView, store: &str, output: &Output) {

@@ -9,7 +9,7 @@ use crate::digest::digest;
 use crate::ports::RUN_DIR;
 use crate::ports::root::Root;
 use crate::ports::state::Document;
-use crate::ports::store::{Store, StoreError, WriteCondition};
+use crate::ports::store::{Etag, PutOutcome, Store, StoreError, WriteCondition};
 
 /// The folders of the store that rollouts write to.
 const FOLDERS: [&str; 5] = ["rollouts", "slots", "quarantine", "once", "at"];
@@ -17,7 +17,7 @@ const FOLDERS: [&str; 5] = ["rollouts", "slots", "quarantine", "once", "at"];
 const VERSION: u32 = 1;
 const DOCUMENT: Document = Document::new(VERSION, 4096).compact();
 
-/// What the last probe showed (`/run/trueup/rollout-access.json`).
+/// The last probe showed that all is well (`/run/trueup/rollout-*.json`).
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Access {
     version: u32,
@@ -56,11 +56,77 @@ pub(crate) fn may_take_part(
     Ok(true)
 }
 
+/// Whether the store honours conditional writes, without which two hosts would take one slot. Asks with an object that all
+/// hosts share, and a host (which has a `root`) not again before its next boot.
+pub(super) fn honours_conditions(
+    root: Option<&Root>,
+    store: &dyn Store,
+    environment: &str,
+) -> Result<bool, StoreError> {
+    let path = Path::new(RUN_DIR).join("rollout-conditions.json");
+    let scope = digest(format!("{}\n{environment}", store.address()).as_bytes());
+    let known: Option<Access> = root.and_then(|root| DOCUMENT.load_cache(root, &path));
+    if known.is_some_and(|known| known.scope == scope) {
+        return Ok(true);
+    }
+    let key = format!("slots/{environment}/_probe");
+    store.put(&key, b"", WriteCondition::Always)?;
+    let condition = WriteCondition::Matches(&Etag::nonexistent());
+    if store.put(&key, b"", condition)? != PutOutcome::Conflict {
+        return Ok(false);
+    }
+    let access = Access {
+        version: VERSION,
+        scope,
+    };
+    if let Some(Err(error)) = root.map(|root| DOCUMENT.save(root, &path, &access)) {
+        tracing::debug!(%error, "the next write probes the store again");
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ports::store::MemoryStore;
+    use crate::ports::store::double::StoreDouble;
     use crate::ports::testing::Sandbox;
+
+    /// A store that ignores the conditions of writes.
+    struct UnconditionalStore(MemoryStore);
+
+    impl StoreDouble for UnconditionalStore {
+        fn inner(&self) -> &dyn Store {
+            &self.0
+        }
+        fn address(&self) -> &str {
+            "s3://b"
+        }
+        fn put(
+            &self,
+            key: &str,
+            body: &[u8],
+            _: WriteCondition<'_>,
+        ) -> Result<PutOutcome, StoreError> {
+            self.0.put(key, body, WriteCondition::Always)
+        }
+    }
+
+    #[test]
+    fn store_that_ignores_conditions_is_found_out_at_each_write() {
+        let sandbox = Sandbox::empty();
+        let root = Some(&*sandbox.host.root);
+        let bad = UnconditionalStore(MemoryStore::new());
+        for _ in 0..2 {
+            assert!(!honours_conditions(root, &bad, "production").unwrap());
+        }
+        let good = MemoryStore::new();
+        assert!(honours_conditions(root, &good, "production").unwrap());
+        good.delete("slots/production/_probe").unwrap();
+        assert!(honours_conditions(root, &good, "production").unwrap());
+        assert_eq!(good.list("").unwrap(), [], "it probed another time");
+        assert!(honours_conditions(None, &good, "production").unwrap());
+    }
 
     #[test]
     fn store_is_probed_once_for_each_environment() {

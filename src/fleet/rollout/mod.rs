@@ -53,4 +53,4 @@ pub(crate) use quarantine::Quarantine;
 pub(crate) use register::WantedShas;
 pub(crate) use settle::{AppPosition, Settled};
 pub(crate) use store::RolloutStore;
-pub(crate) use view::{RolloutView, rollout_view};
+pub(crate) use view::{AppRollout, RolloutView, headline, rollout_summary, rollout_view};

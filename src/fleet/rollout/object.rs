@@ -40,6 +40,9 @@ pub(crate) enum RolloutError {
     /// The manifest says nothing that a host may act on.
     #[error("{key}: {why}")]
     Manifest { key: String, why: String },
+    /// The store ignores conditional writes: two hosts would take one slot.
+    #[error("{store} ignores conditional writes, so no host can take a slot for itself alone")]
+    Unconditional { store: String },
     /// Others wrote to the object between every read and write.
     #[error("others changed {key} {attempts} times in a row")]
     Busy { key: String, attempts: u32 },
@@ -62,6 +65,10 @@ impl RolloutError {
             RolloutError::Manifest { .. } => {
                 Some("`trueup publish ENV APP=SHA` sets what is wanted".into())
             }
+            RolloutError::Unconditional { .. } => Some(
+                "use a store that honours them (AWS S3, Ceph), or let each host go for itself: `rollout: none` in the manifest"
+                    .into(),
+            ),
             RolloutError::Busy { .. } | RolloutError::JournalStore(_) => None,
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::access::honours_conditions;
 use super::identity::Nonce;
 use super::object::{MAX_OBJECT, MAX_REGISTER, MAX_SLOTS, RolloutError, encode, parse};
 use super::once::OnceResult;
@@ -125,6 +126,13 @@ impl StoreObjects<'_> {
             );
             let key = key.to_owned();
             return Err(RolloutError::Object { key, why });
+        }
+        let RolloutContext {
+            root, environment, ..
+        } = self.context;
+        if !honours_conditions(root, self.store, environment)? {
+            let store = self.store.address().to_owned();
+            return Err(RolloutError::Unconditional { store });
         }
         let when = known.map_or(WriteCondition::Absent, WriteCondition::Matches);
         Ok(match self.store.put(key, &body, when)? {

@@ -44,6 +44,22 @@ pub(crate) struct RolloutView {
     pub acts: Vec<Act>,
 }
 
+/// The rollout of an app, in short.
+#[derive(Debug, Serialize)]
+pub(crate) struct AppRollout {
+    pub app: String,
+    /// `false`: each host goes for itself (`rollout: none`), and the rest is empty.
+    pub coordinated: bool,
+    pub wanted: Option<Sha>,
+    /// `None`: no host has begun it.
+    pub state: Option<EntryState>,
+    /// The hosts that are proven at the sha, and all.
+    pub proven: usize,
+    pub hosts: Option<u32>,
+    /// What everybody waits for, and what mends it.
+    pub waits_for: Option<String>,
+}
+
 /// A slot that is held.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct HeldSlot {
@@ -52,19 +68,73 @@ pub(crate) struct HeldSlot {
     pub holder: SlotHolder,
 }
 
-/// Reads the rollout of an app.
+impl AppRollout {
+    pub(crate) fn independent(app: &str) -> AppRollout {
+        AppRollout {
+            app: app.to_owned(),
+            coordinated: false,
+            wanted: None,
+            state: None,
+            proven: 0,
+            hosts: None,
+            waits_for: None,
+        }
+    }
+
+    pub(crate) fn coordinated(rollout: RolloutView) -> AppRollout {
+        AppRollout {
+            app: rollout.app,
+            coordinated: true,
+            wanted: rollout.wanted,
+            state: rollout.state,
+            proven: rollout.proven.len(),
+            hosts: rollout.hosts,
+            waits_for: rollout.waits_for,
+        }
+    }
+
+    /// Whether all hosts have what is wanted.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == Some(EntryState::Done)
+    }
+
+    /// `4f2c9d0: rolling, 2 of 5 hosts`.
+    pub(crate) fn headline(&self) -> String {
+        if !self.coordinated {
+            return "none: each host takes a new sha by itself".to_owned();
+        }
+        headline(self.wanted.as_ref(), self.state, self.proven, self.hosts)
+    }
+}
+
+/// Reads the rollout of an app, and who is out.
 pub(crate) fn rollout_view(
     store: &impl RolloutStore,
     environment: &str,
     app: &str,
 ) -> Result<RolloutView, RolloutError> {
-    let wanted = store.wanted()?.shas.into_iter().next();
-    if let Some(sha) = &wanted {
+    if let Some(sha) = store.wanted()?.shas.first() {
         // Nobody may be left to do it. Who may not write only looks.
         if let Err(error) = end_if_done(store, &Register::new(environment, app), sha) {
             tracing::debug!(%error, "the rollout is left as it is");
         }
     }
+    let mut view = rollout_summary(store, environment, app)?;
+    for number in 0..view.slots {
+        let holder = store.slot(number)?.and_then(|found| found.object.holder);
+        let held = holder.map(|holder| HeldSlot { number, holder });
+        view.holders.extend(held);
+    }
+    Ok(view)
+}
+
+/// Reads the rollout of an app without its slots: four requests, whatever the number of hosts.
+pub(crate) fn rollout_summary(
+    store: &impl RolloutStore,
+    environment: &str,
+    app: &str,
+) -> Result<RolloutView, RolloutError> {
+    let wanted = store.wanted()?.shas.into_iter().next();
     let register = store.register()?.map(|found| found.object);
     let register = register.unwrap_or_else(|| Register::new(environment, app));
     let entry = wanted.as_ref().and_then(|sha| register.current(sha));
@@ -73,11 +143,6 @@ pub(crate) fn rollout_view(
         None => None,
     };
     let quarantine = quarantine.filter(|found| found.in_force);
-    let mut holders = Vec::new();
-    for number in 0..register.slots {
-        let holder = store.slot(number)?.and_then(|found| found.object.holder);
-        holders.extend(holder.map(|holder| HeldSlot { number, holder }));
-    }
     let proven = match &wanted {
         Some(sha) => store.marks(sha)?,
         None => Vec::new(),
@@ -112,8 +177,23 @@ pub(crate) fn rollout_view(
         acts: register.acts,
         wanted,
         proven,
-        holders,
+        holders: Vec::new(),
     })
+}
+
+/// `4f2c9d0: rolling, 2 of 5 hosts`.
+pub(crate) fn headline(
+    wanted: Option<&Sha>,
+    state: Option<EntryState>,
+    proven: usize,
+    hosts: Option<u32>,
+) -> String {
+    let sha = wanted.map_or("nothing wanted", |sha| sha.short());
+    let state = state.map_or("not begun", |state| state.word());
+    let hosts = hosts.map_or(String::new(), |hosts| {
+        format!(", {proven} of {hosts} hosts")
+    });
+    format!("{sha}: {state}{hosts}")
 }
 
 /// What all hosts but the ones at work wait for.

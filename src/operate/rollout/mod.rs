@@ -10,7 +10,7 @@ use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
 use crate::fleet::rollout::{
     Nonce, Operator, OperatorError, Quarantine, RolloutContext, RolloutError, RolloutStore,
-    RolloutView, StoreObjects, WantedShas, list_quarantined, rollout_view,
+    RolloutView, StoreObjects, WantedShas, list_quarantined, rollout_summary, rollout_view,
 };
 use crate::ports::store::Store;
 use crate::problem::Problem;
@@ -57,6 +57,11 @@ pub(crate) fn observe_rollout(
     }
     view.hold = hold;
     Ok(view)
+}
+
+/// The rollout of an app without its slots, which has one.
+pub(crate) fn summarize_rollout(target: &RolloutTarget<'_>) -> Result<RolloutView, RolloutError> {
+    rollout_summary(&target.objects(), target.environment, target.app)
 }
 
 /// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::operate::fleet::FleetWatch;
 use crate::ports::store::{MemoryStore, WriteCondition};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -162,4 +163,36 @@ fn slot_of_a_host_that_was_heard_of_is_broken_only_on_purpose() {
     assert!(observe(&store, "shop").unwrap().holders.is_empty());
     let error = act(&store, &break_slot(true)).unwrap_err();
     assert!(error.contains("nobody holds slot 0"), "{error}");
+}
+
+#[test]
+fn fleet_shows_what_a_rollout_waits_for_and_who_has_none() {
+    let store = store("");
+    let sha = "1".repeat(40);
+    let record = format!(
+        r#"{{"version": 1, "node": "web1", "environment": "production", "machine_id": "{:032x}", "agent": "0.1.0",
+        "apps": {{"shop": {{"wanted": "{sha}", "state": "serving"}}}},
+        "last_pass": {{"at": "2026-11-29T10:00:07Z", "outcome": "converged"}}}}"#,
+        7
+    );
+    put(&store, "nodes/production/web1.json", &record);
+    let settings = FleetSettings::default();
+    let rollouts = |store: &MemoryStore| {
+        let mut watch = FleetWatch::new(store, "production", "sha_number.yml", &settings);
+        let view = watch.observe().unwrap().0;
+        assert_eq!(view.problems, [""; 0]);
+        view.rollouts
+    };
+    let begun = |store: &MemoryStore| {
+        let rollout = rollouts(store).remove(0);
+        (rollout.headline(), rollout.waits_for)
+    };
+    assert_eq!(begun(&store), ("1111111: not begun".to_owned(), None));
+    put(&store, KEY, &register(""));
+    let (headline, waits_for) = begun(&store);
+    assert_eq!(headline, "1111111: halted");
+    assert!(waits_for.unwrap().contains("`trueup rollout resume"));
+    let text = format!("production:\n  shop: {{sha: {sha}, rollout: none}}\n");
+    put(&store, "sha_number.yml", &text);
+    assert_eq!(begun(&store).0, "none: each host takes a new sha by itself");
 }

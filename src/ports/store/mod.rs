@@ -43,6 +43,13 @@ pub(crate) use settings::{StoreSettings, open};
 #[serde(transparent)]
 pub(crate) struct Etag(pub String);
 
+impl Etag {
+    /// A version that no object ever had.
+    pub(crate) fn nonexistent() -> Etag {
+        Etag("0".repeat(32))
+    }
+}
+
 /// The result of [`Store::get`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GetOutcome {
