@@ -7,6 +7,7 @@
 #   passes CODE…          both, on all hosts
 #   stop_passes           end those that wait, as `systemctl stop` does
 #   rollout COMMAND [OPTION…]    `trueup rollout` for the app, from this machine
+#   fleet                 `trueup fleet`, from this machine
 #   at HOST               the sha that is active there
 #   policy TEXT           the rollout policy of all apps, from now on
 #   json EXPRESSION       of the document `d` on standard input, in Python
@@ -44,6 +45,7 @@ stop_passes() {
 }
 passes() { begin "${hosts[@]}"; end "$@"; }
 rollout() { "$TRUEUP" --config "$SCRATCH/node.yml" rollout "$1" production shop "${@:2}"; }
+fleet() { "$TRUEUP" --config "$SCRATCH/node.yml" fleet --env production || :; }
 json() { python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
 s3() {
   curl -sS --fail-with-body --max-time 10 -X "$1" --aws-sigv4 "aws:amz:$AWS_REGION:s3" \

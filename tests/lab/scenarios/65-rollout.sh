@@ -48,6 +48,7 @@ for kind in crash error; do
   end_load
   code "the rollout is quarantined" 4 rollout status --wait
   has "with the reason" "failed on app" "$(rollout status 2>&1)"
+  has "which the fleet shows" "failed on app" "$(fleet | grep 'rollout of shop:')"
 done
 under_load lb
 check "a good version is published" publish "${sha[fourth]}"
