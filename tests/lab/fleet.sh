@@ -15,7 +15,7 @@ hosts=(app1 app2 app3)
 fleet_host() {
   [[ $* == *preflight:* ]] || set -- "$@" "preflight: {enabled: false}"
   give_versioned_server "$@"
-  on "$1" systemctl -q mask --now haproxy
+  on "$1" systemctl -q mask --now haproxy 2>/dev/null
   write "$1:/etc/trueup/node.d/tags.yml" <<<'tags: {tier: front}'
 }
 give_fleet() {
@@ -47,6 +47,7 @@ passes() { begin "${hosts[@]}"; end "$@"; }
 rollout() { "$TRUEUP" --config "$SCRATCH/node.yml" rollout "$1" production shop "${@:2}"; }
 fleet() { "$TRUEUP" --config "$SCRATCH/node.yml" fleet --env production || :; }
 json() { python3 -c 'import json, sys; d = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+# shellcheck disable=SC2154  # give_s3 sets them
 s3() {
   curl -sS --fail-with-body --max-time 10 -X "$1" --aws-sigv4 "aws:amz:$AWS_REGION:s3" \
     --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" ${3:+-H "x-amz-content-sha256: UNSIGNED-PAYLOAD" -T "$3"} "$endpoint/$bucket/$2"
