@@ -19,6 +19,7 @@ commit error error
 make_picky() { health '(Socket.gethostname == "app3" ? [500, TEXT, ["not here"]] : [200, TEXT, ["ok"]])'; sed -i '1i require "socket"' config.ru; }
 commit picky picky
 give_versions
+# shellcheck disable=SC2119  # no settings of its own
 give_fleet
 give_balancer lb
 
