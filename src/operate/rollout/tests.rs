@@ -140,7 +140,7 @@ fn operator_resumes_what_is_halted_and_the_history_says_who() {
 }
 
 #[test]
-fn slot_of_a_host_that_was_heard_of_is_broken_only_on_purpose() {
+fn slot_of_a_live_host_is_broken_only_on_purpose() {
     let store = store("");
     put(&store, KEY, &register(""));
     let slot = r#"{"version": 1, "nonce": "00000000000000c4", "holder": {"node": "web1", "machine": "m", "since": "2026-11-29T10:00:07Z"}}"#;
@@ -183,16 +183,22 @@ fn fleet_shows_what_a_rollout_waits_for_and_who_has_none() {
         assert_eq!(view.problems, [""; 0]);
         view.rollouts
     };
-    let begun = |store: &MemoryStore| {
+    let first_rollout = |store: &MemoryStore| {
         let rollout = rollouts(store).remove(0);
         (rollout.headline(), rollout.waits_for)
     };
-    assert_eq!(begun(&store), ("1111111: not begun".to_owned(), None));
+    assert_eq!(
+        first_rollout(&store),
+        ("1111111: not begun".to_owned(), None)
+    );
     put(&store, KEY, &register(""));
-    let (headline, waits_for) = begun(&store);
+    let (headline, waits_for) = first_rollout(&store);
     assert_eq!(headline, "1111111: halted");
     assert!(waits_for.unwrap().contains("`trueup rollout resume"));
     let text = format!("production:\n  shop: {{sha: {sha}, rollout: none}}\n");
     put(&store, "sha_number.yml", &text);
-    assert_eq!(begun(&store).0, "none: each host takes a new sha by itself");
+    assert_eq!(
+        first_rollout(&store).0,
+        "none: each host takes a new sha by itself"
+    );
 }

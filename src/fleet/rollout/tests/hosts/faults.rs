@@ -1,0 +1,76 @@
+//! Hosts that are unhealthy, that may not write, or have no store.
+
+use super::*;
+
+#[test]
+fn restart_for_another_reason_waits_for_a_slot_and_keeps_it_while_unhealthy() {
+    let fleet = fleet(one_slot());
+    let (web1, web2) = (fleet.host(1), fleet.host(2));
+    assert_eq!(
+        web1.request(Purpose::Restart, true),
+        PermitDecision::Granted
+    );
+    assert!(matches!(
+        web2.request(Purpose::Restart, true),
+        PermitDecision::Wait(_)
+    ));
+    let unhealthy = web1.settle(AppPosition::Other, &|| false).unwrap();
+    assert_eq!(unhealthy, Settled::Proving);
+    assert!(matches!(
+        web2.request(Purpose::Restart, true),
+        PermitDecision::Wait(_)
+    ));
+    settle(&web1, AppPosition::Other);
+    assert_eq!(
+        web2.request(Purpose::Restart, true),
+        PermitDecision::Granted
+    );
+}
+
+#[test]
+fn host_that_may_not_write_goes_once_all_others_have_the_sha() {
+    let fleet = fleet(one_slot());
+    let (web1, web2) = (fleet.host(1), fleet.host(2));
+    assert_eq!(request(&web1), PermitDecision::Granted);
+    fleet.store.is_read_only.set(true);
+    let PermitDecision::Wait(why) = request(&web2) else {
+        panic!("it goes on");
+    };
+    assert!(why.contains("slot"), "{why}");
+    fleet.store.is_read_only.set(false);
+    settle(&web1, AppPosition::Wanted);
+    fleet.store.is_read_only.set(true);
+    let PermitDecision::Wait(why) = request(&web2) else {
+        panic!("it goes on");
+    };
+    assert!(
+        why.contains("it goes once all others have the sha"),
+        "{why}"
+    );
+    fleet.store.is_read_only.set(false);
+    deploy(&web2);
+    let web3 = fleet.host(3);
+    fleet.store.is_read_only.set(true);
+    assert_eq!(request(&web3), PermitDecision::Granted);
+}
+
+#[test]
+fn host_without_its_store_gets_no_permission_and_waits_for_no_timeout() {
+    let fleet = fleet(one_slot());
+    let web1 = HostRollout {
+        is_cut_off: true,
+        ..fleet.host(1)
+    };
+    let before = fleet.store.calls.get();
+    for decision in [
+        request(&web1),
+        web1.peek(Purpose::Restart, true),
+        web1.confirm(Purpose::Deploy, true),
+    ] {
+        assert_eq!(
+            decision,
+            wait("it cannot ask for permission: the store does not answer")
+        );
+    }
+    assert_eq!(fleet.store.calls.get(), before);
+}
