@@ -25,7 +25,7 @@ give_versions
 give_fleet 'migrate: {run: "cat REVISION >>/srv/www/shop/shared/migrations", when_changed: null}'
 
 traced() { on app1 strace -f -qq -o /run/trace -e trace="$(IFS=,; echo "${calls[*]}")" "$@"; }
-runs_of() { for each in "${hosts[@]}"; do on "$each" grep -c "$1" /srv/www/shop/shared/migrations ||:; done | awk '{sum += $1} END {print sum}'; }
+runs_of() { for each in "${hosts[@]}"; do on "$each" grep -sc "$1" /srv/www/shop/shared/migrations ||:; done | awk '{sum += $1} END {print sum}'; }
 
 check "v1 is published" publish "${sha[v1]}" --create
 check "two hosts converge" passes 0 0
