@@ -23,6 +23,9 @@ pub(crate) use store::check_store;
 /// Label of the checks of write permissions in the store.
 const ABOUT_WRITES: &str = "store writes";
 
+/// Label of the checks of rollouts.
+const ABOUT_ROLLOUTS: &str = "rollouts";
+
 /// Result of one check.
 #[derive(Debug, Serialize)]
 pub(crate) struct Check {

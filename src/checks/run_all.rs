@@ -3,8 +3,9 @@
 
 use super::conditional_writes::{self, Probe, check_conditional_writes};
 use super::peer_records::check_peer_records;
-use super::{ABOUT_WRITES, Check, Verdict, bad, host, note, passes, sshd};
+use super::{ABOUT_ROLLOUTS, ABOUT_WRITES, Check, Verdict, bad, host, note, passes, sshd};
 use crate::fleet;
+use crate::fleet::rollout::{may_take_part, rollout_folders};
 use crate::pass::{PassError, Session};
 use crate::ports::lock::{self, Holder};
 use crate::ports::store::{self, Store, StoreError};
@@ -143,6 +144,26 @@ fn check_store_and_writes(session: &Session, apps: &[String], announce: &mut dyn
         announce(note(ABOUT_WRITES, message));
     } else if is_answered {
         check_writes(session, store.as_ref(), announce);
+        if !apps.is_empty() && !store.address().starts_with("dir:") {
+            announce(check_rollout_writes(session, store.as_ref()));
+        }
+    }
+}
+
+/// Whether this host may take a slot: the policy of a bucket that was made for an earlier trueup may not allow it.
+fn check_rollout_writes(session: &Session, store: &dyn Store) -> Check {
+    let environment = &session.settings.environment;
+    match may_take_part(&session.host.root, store, environment) {
+        Ok(true) => Check::good(ABOUT_ROLLOUTS, "this host may take part in them"),
+        Ok(false) => bad(
+            ABOUT_ROLLOUTS,
+            "this host may not write what they need, so it goes last, and `publish` refuses its apps",
+            format!(
+                "let it read, write and list {} (docs/fleet.md has the policy)",
+                rollout_folders(environment)
+            ),
+        ),
+        Err(error) => super::bad_store(ABOUT_ROLLOUTS, &error),
     }
 }
 

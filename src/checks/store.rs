@@ -1,6 +1,6 @@
 //! Checks that the store answers, and what its manifest says about the apps of a host.
 
-use super::{Check, bad_store, note, note_for_root};
+use super::{ABOUT_ROLLOUTS, Check, bad_store, note, note_for_root};
 use crate::desired::{Manifest, RolloutMode};
 use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
@@ -71,7 +71,7 @@ pub(crate) fn check_store(
                     let message = format!(
                         "{app}: `rollout: none`: each host takes up a new sha by itself, and a bad one reaches all of them at once"
                     );
-                    checks.push(note("rollouts", message));
+                    checks.push(note(ABOUT_ROLLOUTS, message));
                 }
             }
             Some(Err(problem)) => checks.push(Check::bad("manifest", problem.clone())),

@@ -25,6 +25,13 @@ struct Access {
     scope: String,
 }
 
+/// What a host needs to read, write and list, for people.
+pub(crate) fn rollout_folders(environment: &str) -> String {
+    FOLDERS
+        .map(|folder| format!("`{folder}/{environment}/*`"))
+        .join(", ")
+}
+
 /// Whether this host may write there. Probes with one object for each folder and environment, which all hosts share,
 /// until it may; not again before the next boot. An error says nothing about the permission.
 pub(crate) fn may_take_part(

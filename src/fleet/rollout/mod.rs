@@ -42,7 +42,7 @@ mod store;
 mod tests;
 mod view;
 
-pub(crate) use access::may_take_part;
+pub(crate) use access::{may_take_part, rollout_folders};
 pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};
 pub(crate) use object::RolloutError;
