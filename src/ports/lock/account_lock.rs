@@ -77,15 +77,19 @@ fn lock_file_process(root: &Root, note: &str) -> Option<LockingProcess> {
 /// file by the new one as their last step. Returns whether it was killed.
 pub(crate) fn kill_account_locking_process(root: &Root, locker: &LockingProcess) -> bool {
     let started = Instant::now();
+    let mut is_missed = false;
     while locker.is_setuid_root() {
         let now = account_locking_process(root);
         match now.filter(|now| now.is_same_process(locker)) {
-            None => return false,
+            // While others lock and unlock, one reading of the kernel's list can lack an entry.
+            None if is_missed => return false,
+            None => is_missed = true,
             Some(now) if now.is_stopped || started.elapsed() >= MAX_HOLD => {
                 return locker.kill(KILL_TIMEOUT);
             }
-            Some(_) => sleep(POLL_INTERVAL),
+            Some(_) => is_missed = false,
         }
+        sleep(POLL_INTERVAL);
     }
     false
 }
