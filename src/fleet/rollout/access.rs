@@ -1,5 +1,5 @@
-//! Whether this host may write what rollouts need. The policy of a bucket that was made for an earlier trueup may allow a
-//! host its node record only; then no host could ever take a slot.
+//! Whether this host may write what rollouts need, and the store honours the conditions of writes. The policy of a bucket
+//! that was made for an earlier trueup may allow a host its node record only; then no host could ever take a slot.
 
 use std::path::Path;
 
@@ -39,28 +39,17 @@ pub(crate) fn may_take_part(
     store: &dyn Store,
     environment: &str,
 ) -> Result<bool, StoreError> {
-    let path = Path::new(RUN_DIR).join("rollout-access.json");
-    let scope = digest(format!("{}\n{environment}", store.address()).as_bytes());
-    let known: Option<Access> = DOCUMENT.load_cache(root, &path);
-    if known.is_some_and(|known| known.scope == scope) {
-        return Ok(true);
-    }
-    for folder in FOLDERS {
-        let key = format!("{folder}/{environment}/_probe");
-        match store.put(&key, b"", WriteCondition::Always) {
-            Ok(_) => {}
-            Err(StoreError::Refused { .. }) => return Ok(false),
-            Err(error) => return Err(error),
+    once_per_boot(Some(root), "access", store, environment, || {
+        for folder in FOLDERS {
+            let key = format!("{folder}/{environment}/_probe");
+            match store.put(&key, b"", WriteCondition::Always) {
+                Ok(_) => {}
+                Err(StoreError::Refused { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
-    }
-    let access = Access {
-        version: VERSION,
-        scope,
-    };
-    if let Err(error) = DOCUMENT.save(root, &path, &access) {
-        tracing::debug!(%error, "the next pass probes the store again");
-    }
-    Ok(true)
+        Ok(true)
+    })
 }
 
 /// Whether the store honours conditional writes, without which two hosts would take one slot. Asks with an object that all
@@ -70,26 +59,39 @@ pub(super) fn honours_conditions(
     store: &dyn Store,
     environment: &str,
 ) -> Result<bool, StoreError> {
-    let path = Path::new(RUN_DIR).join("rollout-conditions.json");
+    once_per_boot(root, "conditions", store, environment, || {
+        let key = format!("slots/{environment}/_probe");
+        store.put(&key, b"", WriteCondition::Always)?;
+        let condition = WriteCondition::Matches(&Etag::nonexistent());
+        Ok(store.put(&key, b"", condition)? == PutOutcome::Conflict)
+    })
+}
+
+/// The result of a probe of the store, which is not repeated before the next boot once it was good.
+fn once_per_boot(
+    root: Option<&Root>,
+    name: &str,
+    store: &dyn Store,
+    environment: &str,
+    probe: impl FnOnce() -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
+    let path = Path::new(RUN_DIR).join(format!("rollout-{name}.json"));
     let scope = digest(format!("{}\n{environment}", store.address()).as_bytes());
     let known: Option<Access> = root.and_then(|root| DOCUMENT.load_cache(root, &path));
     if known.is_some_and(|known| known.scope == scope) {
         return Ok(true);
     }
-    let key = format!("slots/{environment}/_probe");
-    store.put(&key, b"", WriteCondition::Always)?;
-    let condition = WriteCondition::Matches(&Etag::nonexistent());
-    if store.put(&key, b"", condition)? != PutOutcome::Conflict {
-        return Ok(false);
+    let is_good = probe()?;
+    if is_good && let Some(root) = root {
+        let access = Access {
+            version: VERSION,
+            scope,
+        };
+        if let Err(error) = DOCUMENT.save(root, &path, &access) {
+            tracing::debug!(%error, "the store is probed again");
+        }
     }
-    let access = Access {
-        version: VERSION,
-        scope,
-    };
-    if let Some(Err(error)) = root.map(|root| DOCUMENT.save(root, &path, &access)) {
-        tracing::debug!(%error, "the next write probes the store again");
-    }
-    Ok(true)
+    Ok(is_good)
 }
 
 #[cfg(test)]

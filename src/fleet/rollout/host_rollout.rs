@@ -153,7 +153,12 @@ impl HostRollout {
             true => format!(
                 "this host may take no part in the rollout: {error}; it goes once all others have the sha"
             ),
-            false => format!("it cannot ask for permission: {error}"),
+            false => {
+                let hint = error
+                    .hint()
+                    .map_or(String::new(), |hint| format!("; {hint}"));
+                format!("it cannot ask for permission: {error}{hint}")
+            }
         }
     }
 }

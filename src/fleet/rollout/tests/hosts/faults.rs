@@ -74,3 +74,20 @@ fn host_without_its_store_gets_no_permission_and_waits_for_no_timeout() {
     }
     assert_eq!(fleet.store.calls.get(), before);
 }
+
+#[test]
+fn no_host_takes_a_slot_of_a_store_that_ignores_conditions() {
+    let fleet = fleet(one_slot());
+    fleet.store.is_unconditional.set(true);
+    for host in [fleet.host(1), fleet.host(2)] {
+        let PermitDecision::Wait(why) = request(&host) else {
+            panic!("it goes on");
+        };
+        assert!(why.contains("ignores conditional writes"), "{why}");
+        assert!(why.contains("`rollout: none`"), "{why}");
+        assert!(!host.is_waiting(), "it will not pass by itself");
+    }
+    let slot = "slots/production/shop/0.json";
+    let keys = fleet.store.inner.list("slots/").unwrap();
+    assert!(keys.iter().all(|object| object.key != slot), "{keys:?}");
+}

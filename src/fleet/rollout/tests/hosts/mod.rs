@@ -21,12 +21,13 @@ use crate::settings::FleetSettings;
 
 const KEY: &str = "sha_number.yml";
 
-/// A store in memory that counts what it is asked, and refuses writes if told to.
+/// A store in memory that counts what it is asked, and refuses writes or ignores their conditions if told to.
 #[derive(Clone, Default)]
 struct CountingStore {
     inner: MemoryStore,
     calls: Rc<Cell<usize>>,
     is_read_only: Rc<Cell<bool>>,
+    is_unconditional: Rc<Cell<bool>>,
 }
 
 impl StoreDouble for CountingStore {
@@ -48,6 +49,9 @@ impl StoreDouble for CountingStore {
                 why: "AccessDenied".into(),
                 hint: "",
             }),
+            false if self.is_unconditional.get() => {
+                self.inner().put(key, body, WriteCondition::Always)
+            }
             false => self.inner().put(key, body, when),
         }
     }
