@@ -4,15 +4,13 @@ use super::*;
 use crate::ports::services::{ManagedBy, Services};
 use crate::ports::testing::Sandbox;
 
-#[test]
-fn only_the_manager_of_a_service_is_called() {
-    let sandbox = Sandbox::with_base_system();
-    sandbox.supervisor.define("demo");
-    let spec = |manager| ServiceSpec {
+/// The service `demo` of the host.
+fn demo(running: Option<bool>) -> ServiceSpec {
+    ServiceSpec {
         name: "demo".into(),
-        manager,
+        manager: ManagedBy::Host,
         enabled: None,
-        running: Some(true),
+        running,
         unit: None,
         serves: None,
         after_gate: false,
@@ -21,6 +19,16 @@ fn only_the_manager_of_a_service_is_called() {
         runtime: RuntimeUpdates::default(),
         restart_on: Vec::new(),
         reload_on: Vec::new(),
+    }
+}
+
+#[test]
+fn only_the_manager_of_a_service_is_called() {
+    let sandbox = Sandbox::with_base_system();
+    sandbox.supervisor.define("demo");
+    let spec = |manager| ServiceSpec {
+        manager,
+        ..demo(Some(true))
     };
     let found = Service::inspect(&spec(ManagedBy::Supervisor), &sandbox.host).unwrap();
     let action = Service::diff(&spec(ManagedBy::Supervisor), &found)
@@ -41,9 +49,8 @@ fn only_the_manager_of_a_service_is_called() {
 fn crash_looping_service_is_unhealthy_until_it_stays_up() {
     let sandbox = Sandbox::with_base_system();
     sandbox.services.define("demo");
-    let spec = demo;
     let unhealthy = |running| {
-        let spec = spec(running);
+        let spec = demo(running);
         let found = Service::inspect(&spec, &sandbox.host).unwrap();
         assert!(Service::diff(&spec, &found).is_none());
         found.unhealthy_reason(&spec)
@@ -70,18 +77,8 @@ fn overriding_unit_file_is_reported() {
     let sandbox = Sandbox::with_base_system();
     sandbox.services.define("demo");
     let spec = ServiceSpec {
-        name: "demo".into(),
-        manager: ManagedBy::Host,
-        enabled: None,
-        running: None,
         unit: Some("/usr/local/lib/systemd/system/demo.service".into()),
-        serves: None,
-        after_gate: false,
-        process: None,
-        proves: Proofs::default(),
-        runtime: RuntimeUpdates::default(),
-        restart_on: Vec::new(),
-        reload_on: Vec::new(),
+        ..demo(None)
     };
     for (path, hides) in [
         ("/etc/systemd/system/demo.service", true),
@@ -174,24 +171,6 @@ fn oneshot_service_is_refused_instead_of_started_in_each_pass() {
     assert!(inspect(", \"running\": false").is_none());
     assert!(inspect("").is_none());
     assert!(sandbox.services.calls().is_empty());
-}
-
-/// The service `demo` of the host.
-fn demo(running: Option<bool>) -> ServiceSpec {
-    ServiceSpec {
-        name: "demo".into(),
-        manager: ManagedBy::Host,
-        enabled: None,
-        running,
-        unit: None,
-        serves: None,
-        after_gate: false,
-        process: None,
-        proves: Proofs::default(),
-        runtime: RuntimeUpdates::default(),
-        restart_on: Vec::new(),
-        reload_on: Vec::new(),
-    }
 }
 
 #[test]
