@@ -144,6 +144,10 @@ impl Obstacle {
                 format!("failed here: {reason}"),
                 Some(Command::LiftQuarantine(sha.clone())),
             ),
+            // Another host came first, between this host's look at a free slot and its write.
+            Obstacle::Slots(held) if held.is_empty() => {
+                ("waits for a slot: another host has just taken it".into(), None)
+            }
             Obstacle::Slots(held) => (
                 format!(
                     "waits for a slot: {}",

@@ -80,7 +80,7 @@ two_serve() { [ "$(serving)" = 2 ]; }
 wait_for 30 "a host goes out" two_serve
 sleep 10
 same "and no other one" 2 "$(serving)"
-has "the others wait for it" "has slot 0" "$(cat "$SCRATCH"/app?.pass)"
+has "the others wait for it" "waits for a slot" "$(cat "$SCRATCH"/app?.pass)"
 stop_passes
 for each in "${hosts[@]}"; do on "$each" rm /etc/trueup/node.d/wrong.yml; done
 check "with the right one all serve again" passes 0 0 0

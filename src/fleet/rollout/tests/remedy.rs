@@ -31,6 +31,9 @@ fn obstacles_name_what_they_wait_for_and_a_command() {
         "trueup rollout break-slot production shop 0 --reason TEXT"
     );
 
+    let beaten = Obstacle::Slots(Vec::new()).remedy(&sha('1')).waits_for;
+    assert_eq!(beaten, "waits for a slot: another host has just taken it");
+
     let nodes = vec!["web1".to_owned(), "web2".to_owned()];
     let (waits_for, command) = lines(&Obstacle::Canaries(nodes));
     assert_eq!(waits_for, "waits for the canaries web1, web2");
