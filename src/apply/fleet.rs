@@ -1,6 +1,5 @@
 //! Asks the fleet before anything of an app is taken out of service.
 
-use super::services::services_of;
 use super::{Applier, ResourceResult};
 use crate::kind::Observation;
 use crate::ports::permission::{PermitDecision, Purpose};
@@ -32,11 +31,11 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// Why a service of an app may not be restarted now. A deployment, which has permission already, restarts what it
-    /// needs.
+    /// Why a service of an app may not be restarted now: its web server, or a worker, which all hosts would restart at
+    /// once. A deployment, which has permission already, restarts what it needs.
     pub(super) fn restart_blocker(&mut self, resource: &'a Resource, duty: Duty) -> Option<String> {
         let catalog = self.catalog;
-        if duty != Duty::Restart || resource.body.service()?.serves().is_none() {
+        if duty != Duty::Restart {
             return None;
         }
         let on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
@@ -44,8 +43,7 @@ impl<'a> Applier<'a> {
             .filter_map(|id| catalog.find(id))
             .find(|other| other.body.release().is_some())?;
         let spec = release.body.release()?;
-        let is_served = services_of(catalog, release).any(|(other, _)| other.id == resource.id);
-        if !is_served || self.view.trial(release).is_some() {
+        if !resource.restarts_with(&release.id) || self.view.trial(release).is_some() {
             return None;
         }
         let permission = self.host.permissions.of(&spec.app);

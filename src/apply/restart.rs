@@ -135,7 +135,8 @@ impl<'a> Applier<'a> {
             ExpectedState::Any | ExpectedState::Running | ExpectedState::AwaitsRelease => {}
         }
         let duty = match runs {
-            true => duty_of(resource, service, release),
+            true if resource.restarts_with(&release.id) => Duty::Restart,
+            true => Duty::Reload,
             // Also starts one that failed.
             false => Duty::Restart,
         };
@@ -181,17 +182,5 @@ impl<'a> Applier<'a> {
             }
             outcome => outcome,
         })
-    }
-}
-
-/// What a new release would do to a running service. One that the release's processes run in is restarted even if a
-/// new release only reloads it: a process that hangs reloads nothing.
-fn duty_of(resource: &Resource, service: &dyn ServiceProcesses, release: &Resource) -> Duty {
-    let mut triggers = resource.triggers.iter();
-    let restarts =
-        triggers.any(|trigger| trigger.duty == Duty::Restart && trigger.on.contains(&release.id));
-    match restarts || service.serves().is_some() {
-        true => Duty::Restart,
-        false => Duty::Reload,
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct DesiredApp {
     pub next: Option<Sha>,
     /// The hold in force now; `None` if it has expired.
     pub hold: Option<Hold>,
+    /// When an operator last asked for a rolling restart.
+    pub restart_requested_at: Option<Timestamp>,
     /// How the hosts of this environment take up a new sha.
     pub rollout: RolloutMode,
     /// What was wanted before `sha`; never equal to it.
@@ -54,6 +56,11 @@ pub(crate) struct AppEntry {
     pub previous: Option<Sha>,
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// When an operator last asked for a rolling restart, by `trueup rollout restart`, and by that machine's clock. Like
+    /// `restartedAt` of Kubernetes it only tells requests apart: a host owes the restart while its services were
+    /// started with another one.
+    #[serde(default)]
+    pub restart_requested_at: Option<Timestamp>,
     #[serde(default)]
     pub overrides: Vec<Override>,
     /// As written; `None`: as the environment's settings say.
@@ -108,6 +115,7 @@ pub(super) fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
             next: None,
             previous: None,
             hold: None,
+            restart_requested_at: None,
             overrides: Vec::new(),
             rollout: None,
         }),
@@ -195,6 +203,7 @@ impl AppEntry {
             by: self.by.clone(),
             next: self.next.clone(),
             hold: self.hold_at(now).cloned(),
+            restart_requested_at: self.restart_requested_at,
             rollout,
             // Somebody who goes back by hand may leave the field as it is: it then says nothing.
             previous: self.previous.clone().filter(|previous| previous != sha),

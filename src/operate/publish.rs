@@ -138,6 +138,7 @@ mod tests {
             by: None,
             at: "2026-11-21T04:43:01Z".parse().unwrap(),
             create: false,
+            restart: None,
             above_fleet: None,
         };
         let hour = Duration::from_secs(3600);

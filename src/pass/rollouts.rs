@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::apps::deployed_apps;
 use super::joined::{JoinedRollout, Rollouts};
 use super::{QuarantineLift, Session};
+use crate::apply;
 use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
 use crate::fleet::rollout::{AppPosition, HostRollout, Member, Settled, WantedShas, may_take_part};
@@ -181,6 +182,12 @@ impl Session {
                     }
                 }
                 Err(error) => lines.push(format!("{}: its rollout: {error}", rollout.app)),
+            }
+            let has_restarted = || apply::has_restarted(catalog, &rollout.app, &self.host);
+            if let Some(requested_at) = app.spec.restart_requested_at
+                && let Err(error) = rollout.mark_restart(requested_at, &has_restarted)
+            {
+                lines.push(format!("{}: its restart: {error}", rollout.app));
             }
         }
         self.is_proving.set(is_proving);

@@ -162,7 +162,10 @@ type Inspection<'c> = (&'c Resource, Result<Inspected, Failure>);
 
 /// Inspects every resource of the catalog and plans those of the selection. Changes nothing.
 pub(crate) fn build_plan(catalog: &Catalog, host: &Host, selection: &Selection) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        stamps: catalog.restart_requests(),
+        ..Plan::default()
+    };
     let inspections = inspect_all(catalog, host, &mut plan);
     let ledger = Some(RecordStore::new(&host.root)).filter(|ledger| !ledger.is_unreadable());
     if ledger.is_none() {

@@ -57,7 +57,9 @@ impl Catalog {
         check_unique_ports(&resources, &mut problems);
         check_known_checks(&resources, &checks, &mut problems);
         if problems.is_empty() {
-            Ok(Catalog::index(resources, checks))
+            let mut catalog = Catalog::index(resources, checks);
+            catalog.add_restart_requests();
+            Ok(catalog)
         } else {
             Err(Problems(problems))
         }

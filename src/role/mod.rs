@@ -30,6 +30,7 @@ mod processes;
 mod reference;
 mod render;
 mod resource;
+mod restart_requests;
 mod schedule;
 mod schema;
 mod scope;
@@ -50,6 +51,7 @@ pub(crate) use reference::{
     ParameterReference, RoleReference, RoleSummary, available_roles, describe_role,
 };
 pub(crate) use resource::Resource;
+pub(crate) use restart_requests::restart_cause;
 #[cfg(test)]
 pub(crate) use schema::json_schema;
 pub(crate) use summary::describe_resources;

@@ -142,6 +142,7 @@ fn fuzz_publish() {
             by: None,
             at: "2026-11-21T04:43:01Z".parse().unwrap(),
             create: true,
+            restart: None,
             above_fleet: None,
         }
     });

@@ -13,7 +13,7 @@ pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
-    RolloutArgs, RolloutCommand, RolloutStatusArgs, StepResult,
+    RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
 };
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;

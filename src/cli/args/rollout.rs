@@ -17,6 +17,8 @@ pub struct RolloutArgs {
 pub enum RolloutCommand {
     /// Show how far the wanted sha of an app has come, who is out of service, and what everybody waits for
     Status(RolloutStatusArgs),
+    /// Restart the services of an app on all its hosts, by the slots of the rollout
+    Restart(RolloutRestartArgs),
     /// Let a halted rollout go on, once its environment works again
     Resume(RolloutActArgs),
     /// Let all hosts go on without waiting for the canaries
@@ -56,6 +58,26 @@ pub struct RolloutStatusArgs {
     /// Repeat every so many seconds, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", conflicts_with = "wait", value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub watch: Option<u16>,
+    #[command(flatten)]
+    pub at: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Writes the request into the manifest, where hosts find it with their next pass; it needs the permission to publish. Each \
+                  host asks for a slot, drains where that is configured, restarts the services that a new release restarts, and proves them. One that does not \
+                  serve afterwards keeps its slot. For one host there is `trueup restart`."
+)]
+pub struct RolloutRestartArgs {
+    /// The environment
+    #[arg(value_name = "ENV")]
+    pub env: String,
+    /// The app
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// Why, for the history of the rollouts
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     #[command(flatten)]
     pub at: StoreArgs,
 }

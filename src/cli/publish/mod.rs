@@ -162,6 +162,7 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
         by: Some(parse_one_line("--by", args.by.as_deref())?.unwrap_or_else(current_user)),
         at: SystemClock.now(),
         create: args.create,
+        restart: None,
         above_fleet: None,
     })
 }

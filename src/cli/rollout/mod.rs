@@ -2,6 +2,7 @@
 
 mod act;
 mod quarantine;
+mod restart;
 mod status;
 
 use super::Output;
@@ -19,6 +20,7 @@ pub(super) fn run(
     let intervene = |act, what| act::run(act, &what, paths, output);
     match &args.command {
         RolloutCommand::Status(args) => status::run(args, paths, output),
+        RolloutCommand::Restart(args) => restart::run(args, paths, output),
         RolloutCommand::Quarantine(args) => quarantine::run(args, paths, output),
         RolloutCommand::Resume(act) => intervene(act, Intervention::Resume),
         RolloutCommand::SkipCanary(act) => intervene(act, Intervention::SkipCanary),

@@ -10,7 +10,7 @@ use crate::cli::error::print_error;
 use crate::cli::format::format_age;
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
-use crate::fleet::rollout::{self, RolloutView};
+use crate::fleet::rollout::{self, RestartProgress, RolloutView};
 use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, observe_rollout};
 use crate::pass::{PassError, Paths};
@@ -20,6 +20,9 @@ use crate::ports::{backoff, store};
 
 /// How often `--wait` looks.
 const WAIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// More hosts are not named.
+const MAX_LISTED: usize = 10;
 
 /// How often in a row the store may not answer until `--wait` gives up.
 const MAX_FAILED_READS: u32 = 15;
@@ -103,11 +106,27 @@ fn progress_line(view: &RolloutView) -> String {
         .iter()
         .map(|held| held.holder.member.node.as_str())
         .collect();
+    if let Some(restart) = pending_restart(view) {
+        let (done, all) = progress(restart);
+        line.push_str(&format!("; restart of {done} of {all} hosts"));
+    }
     if !out.is_empty() {
         let verb = if out.len() == 1 { "is" } else { "are" };
         line.push_str(&format!("; {} {verb} out", out.join(", ")));
     }
     line
+}
+
+/// The last rolling restart, if it is under way.
+fn pending_restart(view: &RolloutView) -> Option<&RestartProgress> {
+    let restart = view.restart.as_ref();
+    restart.filter(|restart| !restart.pending.is_empty())
+}
+
+/// The hosts that have restarted, and all.
+fn progress(restart: &RestartProgress) -> (usize, usize) {
+    let done = restart.restarted.len();
+    (done, done + restart.pending.len())
 }
 
 fn headline(view: &RolloutView) -> String {
@@ -181,6 +200,18 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
             format!("{}: {}", failure.member.node, failure.reason),
         ));
     }
+    if let Some(restart) = pending_restart(view) {
+        let (done, all) = progress(restart);
+        let age = format_age(restart.requested_at, now);
+        let pending: Vec<&str> = restart.pending.iter().map(String::as_str).collect();
+        let more = pending.len().saturating_sub(MAX_LISTED);
+        let mut names = pending[..pending.len() - more].join(", ");
+        if more > 0 {
+            names.push_str(&format!(", and {more} more"));
+        }
+        let text = format!("{done} of {all} hosts, asked for {age} ago; not yet {names}");
+        rows.push(row("restart", text));
+    }
     if let Some(hold) = &view.hold {
         rows.push(row("held", hold.clone()));
     }
@@ -189,9 +220,13 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
     }
     for act in view.acts.iter().rev().take(5).rev() {
         let age = format_age(act.at, now);
+        let reason = match act.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
         rows.push(row(
             "act",
-            format!("{} ago, {} by {}: {}", age, act.what, act.by, act.reason),
+            format!("{age} ago, {} by {}{reason}", act.what, act.by),
         ));
     }
     output.print_table(&rows);

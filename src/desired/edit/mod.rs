@@ -49,11 +49,16 @@ pub(crate) fn edit_manifest(
     }
     let manifest = Manifest::parse(name, body.unwrap_or(EMPTY_MANIFEST));
     let manifest = manifest.map_err(EditError::manifest)?;
+    if order.restart.is_some() {
+        check_entries(&manifest, order).map_err(EditError::manifest)?;
+    }
     let changes = sha_changes(&manifest, name, order)?;
     let mut warnings = warnings::blocked_hosts(&manifest, order);
     let next = next_generation(&manifest, name, order, &mut warnings)?;
     let unmoved = changes.iter().all(|one| one.from.as_ref() == Some(&one.to));
-    if unmoved && (order.above_fleet.is_none() || manifest.generation == Some(next)) {
+    let is_restart = order.restart.is_some();
+    if unmoved && !is_restart && (order.above_fleet.is_none() || manifest.generation == Some(next))
+    {
         check_entries(&manifest, order).map_err(EditError::manifest)?;
         warnings.extend(warnings::other_problems(&manifest, order));
         return Ok(ManifestEdit {
@@ -190,6 +195,15 @@ fn check_entries(manifest: &Manifest, order: &PublishRequest) -> Result<(), Prob
                 )));
             }
         }
+    }
+    if let Some(app) = &order.restart {
+        let entry = environment.and_then(|known| known.entry(app));
+        entry.transpose().map_err(Clone::clone)?.ok_or_else(|| {
+            let environment = &order.environment;
+            Problem::new(format!(
+                "the manifest wants nothing of `{app}` in {environment}"
+            ))
+        })?;
     }
     Ok(())
 }

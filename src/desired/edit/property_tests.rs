@@ -187,6 +187,7 @@ fn order(environment: usize, app: &str) -> PublishRequest {
         by: None,
         at: "2026-11-21T04:43:01Z".parse().unwrap(),
         create: false,
+        restart: None,
         above_fleet: None,
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct PublishRequest {
     pub at: Timestamp,
     /// Allows a new environment, a new app or a new manifest.
     pub create: bool,
+    /// An app that has an entry, whose services are to be restarted on all hosts.
+    pub restart: Option<String>,
     /// Sets the generation above those that these hosts have acted on, instead of incrementing the current
     /// one.
     pub above_fleet: Option<Vec<NodeGeneration>>,

@@ -14,6 +14,7 @@ fn order(words: &str) -> PublishRequest {
         by: Some("ana".into()),
         at: "2026-11-21T04:43:01.5Z".parse().unwrap(),
         create: false,
+        restart: None,
         above_fleet: None,
     };
     let mut words = words.split(' ');
@@ -21,6 +22,7 @@ fn order(words: &str) -> PublishRequest {
         match (word, word.split_once('=')) {
             ("--create", _) => order.create = true,
             ("--ref", _) => order.reference = words.next().map(str::to_owned),
+            ("--restart", _) => order.restart = words.next().map(str::to_owned),
             ("--env", _) => order.environment = words.next().unwrap().to_owned(),
             (_, Some((app, sha))) => order
                 .shas
@@ -101,6 +103,39 @@ fn replacing_a_sha_changes_nothing_else() {
             "{generation: 1, production: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}}}\n",
         ),
     ]);
+}
+
+#[test]
+fn restart_request_changes_one_field_of_its_app() {
+    assert_edits(&[
+        (
+            "generation: 1\nproduction:\n  shop: A # live\n  web: A\n",
+            "--restart shop",
+            "generation: 2\nproduction:\n  shop: # live\n    sha: A\n    restart_requested_at: 2026-11-21T04:43:01Z\n  web: A\n",
+        ),
+        (
+            "generation: 1\nproduction: {shop: {sha: A, ref: master}}\n",
+            "--restart shop",
+            "generation: 2\nproduction: {shop: {sha: A, restart_requested_at: 2026-11-21T04:43:01Z, ref: master}}\n",
+        ),
+        // Later by a clock that is behind, or twice in a second.
+        (
+            "production:\n  shop:\n    sha: A\n    restart_requested_at: 2027-01-01T00:00:59Z # first\n",
+            "--restart shop",
+            "generation: 1\nproduction:\n  shop:\n    sha: A\n    restart_requested_at: 2027-01-01T00:01:00Z # first\n",
+        ),
+        // A later publish keeps it.
+        (
+            "generation: 1\nproduction: {shop: {sha: A, restart_requested_at: 2026-11-21T04:43:01Z}}\n",
+            "shop=B",
+            "generation: 2\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z, restart_requested_at: 2026-11-21T04:43:01Z}}\n",
+        ),
+    ]);
+    assert_refused(&[(
+        "production: {shop: A}\n",
+        "--restart web",
+        "the manifest wants nothing of `web` in production",
+    )]);
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Writes a request into the text of a manifest.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
 use super::entry::new_entries;
 use super::request::{PublishRequest, ShaChange};
 use crate::desired::Manifest;
 use crate::problem::Problem;
 use crate::yaml::{InsertPosition, Node, NodeKind, ParseLimits, YamlEditor, parse};
-use serde_json::Value;
 
 /// Applies a request to the text.
 pub(super) struct ManifestWriter<'a> {
@@ -54,8 +58,41 @@ impl<'a> ManifestWriter<'a> {
                     .insert_entry(&[environment], InsertPosition::Last, &one.app, &value)?;
             }
         }
+        if let Some(app) = &self.request.restart {
+            self.request_restart(app)?;
+        }
         self.set_generation(generation)?;
         self.draft.finish()
+    }
+
+    fn request_restart(&mut self, app: &str) -> Result<(), Problem> {
+        const KEY: &str = "restart_requested_at";
+        let path = [self.request.environment.as_str(), app];
+        let environment = self.manifest.environments.get(path[0]);
+        let entry = environment.and_then(|known| known.own_entry(app)?.ok());
+        let last = entry.and_then(|entry| entry.restart_requested_at);
+        // Another request, also within a second or by a clock that is behind.
+        let next = last.and_then(|last| last.checked_add(Duration::from_secs(1)).ok());
+        let at = next.map_or(self.request.at, |next| next.max(self.request.at));
+        let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
+        let value = Value::from(at.to_string());
+        let node = self.tree.get(path[0]).and_then(|apps| apps.get(app));
+        match node.map(|node| &node.kind) {
+            Some(NodeKind::Map(_)) if last.is_some() => {
+                self.draft.set(&[path[0], app, KEY], &value)
+            }
+            Some(NodeKind::Map(_)) => {
+                let position = InsertPosition::After("sha");
+                self.draft.insert_entry(&path, position, KEY, &value)
+            }
+            _ => {
+                let sha = entry.map(|entry| Value::from(entry.sha.as_str()));
+                let long = [("sha", sha), (KEY, Some(value))].into_iter();
+                let long = long.filter_map(|(key, value)| Some((key.to_owned(), value?)));
+                self.draft
+                    .replace_with_map(&path, &Value::Object(long.collect()))
+            }
+        }
     }
 
     fn change_sha(&mut self, change: &ShaChange) -> Result<(), Problem> {

@@ -39,6 +39,7 @@ fn publish_to(
         by: None,
         at: "2026-11-21T04:43:01Z".parse().unwrap(),
         create: false,
+        restart: None,
         above_fleet: None,
     };
     let published = publish(

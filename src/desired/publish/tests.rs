@@ -15,6 +15,7 @@ fn order(app: &str, letter: &str) -> PublishRequest {
         by: None,
         at: "2026-11-21T04:43:01Z".parse().unwrap(),
         create: true,
+        restart: None,
         above_fleet: None,
     }
 }

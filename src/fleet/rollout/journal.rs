@@ -47,6 +47,8 @@ pub(crate) struct Journal {
     pub attempts: u64,
     /// What this host knows the end of, so that it asks no more.
     pub ended: Option<Ended>,
+    /// The last rolling restart that this host has marked as carried out.
+    pub restarted: Option<Timestamp>,
 }
 
 /// A slot. Noted before it is written, so that a host which was killed finds its own slot.

@@ -224,6 +224,11 @@ impl<S: RolloutStore> Operator<'_, S> {
         self.update("reset", |register| register.reset(wanted))
     }
 
+    /// Keeps an act in the history that changes something else than the rollouts.
+    pub(crate) fn record_act(&self, act: &str) -> Result<(), RolloutError> {
+        self.add_act(act, |_| {})
+    }
+
     fn update_open(&self, sha: &Sha, act: &str, change: impl Fn(&mut Register)) -> Outcome {
         let register = self.store.register()?.map(|found| found.object);
         let current = register.as_ref().and_then(|register| register.current(sha));
@@ -235,6 +240,10 @@ impl<S: RolloutStore> Operator<'_, S> {
 
     /// Changes the register, and keeps the act in it.
     fn update(&self, act: &str, change: impl Fn(&mut Register)) -> Outcome {
+        Ok(self.add_act(act, change)?)
+    }
+
+    fn add_act(&self, act: &str, change: impl Fn(&mut Register)) -> Result<(), RolloutError> {
         let act = Act {
             at: self.now,
             by: sanitize_line(self.name),

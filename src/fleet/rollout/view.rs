@@ -9,6 +9,7 @@ use super::object::RolloutError;
 use super::once::OnceClaim;
 use super::outcome::end_if_done;
 use super::register::{Act, Register};
+use super::restarts::RestartProgress;
 use super::slot::SlotHolder;
 use super::store::RolloutStore;
 use crate::desired::Sha;
@@ -37,6 +38,8 @@ pub(crate) struct RolloutView {
     pub failures: Vec<HostFailure>,
     pub halt: Option<HaltRecord>,
     pub claim: Option<OnceClaim>,
+    /// The last rolling restart that the manifest asks for.
+    pub restart: Option<RestartProgress>,
     /// Who froze the app in the manifest, until when and why.
     pub hold: Option<String>,
     /// What everybody waits for, and what mends it.
@@ -173,6 +176,7 @@ pub(crate) fn rollout_summary(
             .map(|(sha, obstacle)| obstacle.remedy(sha).describe(environment, app)),
         slots: register.slots,
         claim: register.claim,
+        restart: None,
         hold: None,
         acts: register.acts,
         wanted,

@@ -1,48 +1,26 @@
 //! The rollouts of an app, for operators and CI.
 
+mod restart;
+mod target;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::CommandError;
-use crate::desired::{Hold, Manifest, RolloutMode, Sha};
+use crate::desired::Sha;
 use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
 use crate::fleet::rollout::{
-    Nonce, Operator, OperatorError, Quarantine, RolloutContext, RolloutError, RolloutStore,
-    RolloutView, StoreObjects, WantedShas, list_quarantined, rollout_summary, rollout_view,
+    Nonce, Operator, OperatorError, Quarantine, RolloutError, RolloutStore, RolloutView,
+    StoreObjects, WantedShas, list_quarantined, rollout_summary, rollout_view,
 };
 use crate::ports::store::Store;
 use crate::problem::Problem;
-use crate::settings::FleetSettings;
 
-/// The app whose rollouts are asked for.
-#[derive(Clone, Copy)]
-pub(crate) struct RolloutTarget<'a> {
-    pub store: &'a dyn Store,
-    pub environment: &'a str,
-    pub app: &'a str,
-    /// The manifest's key.
-    pub manifest_key: &'a str,
-    pub fleet: &'a FleetSettings,
-}
-
-impl RolloutTarget<'_> {
-    fn objects(&self) -> StoreObjects<'_> {
-        StoreObjects {
-            store: self.store,
-            context: RolloutContext {
-                root: None,
-                environment: self.environment,
-                store_name: self.store.address(),
-                manifest_key: self.manifest_key,
-                fleet: self.fleet,
-            },
-            app: self.app,
-            canary: None,
-        }
-    }
-}
+pub(crate) use restart::request_restart;
+pub(crate) use target::RolloutTarget;
+use target::check_app;
 
 /// The rollout of the wanted sha now. A hold that is in force at this time, by the operator's clock, is a part of it.
 pub(crate) fn observe_rollout(
@@ -50,8 +28,10 @@ pub(crate) fn observe_rollout(
     now: Timestamp,
 ) -> Result<RolloutView, CommandError> {
     let objects = target.objects();
-    let hold = check_app(target, &objects.manifest()?, now)?;
+    let manifest = objects.manifest()?;
+    let hold = check_app(target, &manifest, now)?;
     let mut view = rollout_view(&objects, target.environment, target.app)?;
+    restart::add_restart(&mut view, &objects, &manifest)?;
     if hold.is_some() && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
     }
@@ -62,43 +42,6 @@ pub(crate) fn observe_rollout(
 /// The rollout of an app without its slots, which has one.
 pub(crate) fn summarize_rollout(target: &RolloutTarget<'_>) -> Result<RolloutView, RolloutError> {
     rollout_summary(&target.objects(), target.environment, target.app)
-}
-
-/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force.
-fn check_app(
-    target: &RolloutTarget<'_>,
-    manifest: &Manifest,
-    now: Timestamp,
-) -> Result<Option<String>, CommandError> {
-    let (app, name) = (target.app, target.environment);
-    let environments = manifest.environments.keys().map(String::as_str);
-    let environment = manifest.environments.get(name).ok_or_else(|| {
-        let problem = Problem::new(format!("the manifest has no environment `{name}`"));
-        CommandError::Usage(problem.suggest(name, environments))
-    })?;
-    let entry = environment.entry(app).ok_or_else(|| {
-        let problem = Problem::new(format!("the manifest wants nothing of `{app}` in {name}"));
-        CommandError::Usage(problem.suggest(app, environment.app_names()))
-    })?;
-    let entry = entry.map_err(|problem| CommandError::input(problem.clone()))?;
-    let why = match environment.rollout(app) {
-        RolloutMode::Independent => Some("its policy is `rollout: none`"),
-        RolloutMode::Coordinated(_) if target.store.address().starts_with("dir:") => {
-            Some("the store is a folder of one machine")
-        }
-        RolloutMode::Coordinated(_) => None,
-    };
-    match why {
-        Some(why) => Err(CommandError::Usage(
-            Problem::new(format!(
-                "{app} in {name} has no rollouts: {why}, so each host goes for itself"
-            ))
-            .hint(format!(
-                "`trueup fleet --env {name} --app {app}` shows where its hosts are"
-            )),
-        )),
-        None => Ok(entry.hold_at(now).map(Hold::description)),
-    }
 }
 
 /// What an operator does to a rollout.
@@ -288,5 +231,7 @@ pub(crate) fn list_quarantines(
     Ok(found.collect())
 }
 
+#[cfg(test)]
+mod restart_tests;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 use super::*;
 use crate::operate::fleet::FleetWatch;
 use crate::ports::store::{MemoryStore, WriteCondition};
+use crate::settings::FleetSettings;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-fn store(app: &str) -> MemoryStore {
+pub(super) fn store(app: &str) -> MemoryStore {
     let store = MemoryStore::new();
     let sha = "1".repeat(40);
     let text = format!("production:\n  shop: {{sha: {sha}{app}}}\n");
@@ -12,12 +13,16 @@ fn store(app: &str) -> MemoryStore {
     store
 }
 
-fn put(store: &MemoryStore, key: &str, body: &str) {
+pub(super) fn put(store: &MemoryStore, key: &str, body: &str) {
     let body = body.as_bytes();
     store.put(key, body, WriteCondition::Always).unwrap();
 }
 
-fn with_target<T>(store: &MemoryStore, app: &str, act: impl FnOnce(&RolloutTarget<'_>) -> T) -> T {
+pub(super) fn with_target<T>(
+    store: &MemoryStore,
+    app: &str,
+    act: impl FnOnce(&RolloutTarget<'_>) -> T,
+) -> T {
     let fleet = FleetSettings::default();
     act(&RolloutTarget {
         store,
@@ -28,7 +33,7 @@ fn with_target<T>(store: &MemoryStore, app: &str, act: impl FnOnce(&RolloutTarge
     })
 }
 
-fn observe(store: &MemoryStore, app: &str) -> Result<RolloutView, String> {
+pub(super) fn observe(store: &MemoryStore, app: &str) -> Result<RolloutView, String> {
     with_target(store, app, |target| observe_rollout(target, NOW)).map_err(|error| {
         let problems = error.problems().into_iter();
         problems.map(|problem| problem.to_string()).collect()

@@ -172,6 +172,9 @@ pub(crate) struct ReleaseSpec {
     pub(crate) reference: Option<String>,
     #[serde(skip)]
     pub(crate) hold: Option<Hold>,
+    /// When an operator last asked for a rolling restart.
+    #[serde(skip)]
+    pub(crate) restart_requested_at: Option<Timestamp>,
     /// Who asked for the wanted sha.
     #[serde(skip)]
     pub(crate) requested_by: Option<String>,
@@ -259,6 +262,7 @@ impl ReleaseSpec {
         self.wanted = self.sha.clone();
         let Some(wanted) = wanted else { return };
         self.hold = wanted.hold.clone();
+        self.restart_requested_at = wanted.restart_requested_at;
         self.build_ahead = wanted.next.clone();
         if self.sha.is_none() {
             self.wanted = Some(wanted.sha.clone());

@@ -1,0 +1,75 @@
+//! A rolling restart of an app on all its hosts.
+
+use jiff::Timestamp;
+
+use super::target::{RolloutTarget, check_app};
+use crate::desired::{Manifest, PublishRequest};
+use crate::exit::Exit;
+use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
+use crate::operate::{CommandError, publish};
+
+/// A request that hosts will find in the manifest.
+#[derive(Debug)]
+pub(crate) struct RequestedRestart {
+    pub generation: Option<u64>,
+    /// Why the history of the rollouts does not have it.
+    pub unrecorded: Option<RolloutError>,
+}
+
+/// Asks all hosts of an app to restart its services, by slots.
+pub(crate) fn request_restart(
+    target: &RolloutTarget<'_>,
+    (name, reason, now): (&str, &str, Timestamp),
+) -> Result<RequestedRestart, CommandError> {
+    let objects = target.objects();
+    check_app(target, &objects.manifest()?, now)?;
+    let request = PublishRequest {
+        environment: target.environment.to_owned(),
+        shas: Vec::new(),
+        reference: None,
+        by: None,
+        at: now,
+        create: false,
+        restart: Some(target.app.to_owned()),
+        above_fleet: None,
+    };
+    let gone_after = target.fleet.gone_after();
+    let published = publish::publish(
+        target.store,
+        target.manifest_key,
+        request,
+        false,
+        gone_after,
+    )?;
+    let operator = Operator {
+        store: &objects,
+        environment: target.environment,
+        app: target.app,
+        name,
+        reason,
+        now,
+    };
+    Ok(RequestedRestart {
+        generation: published.generation,
+        unrecorded: operator.record_act("restart").err(),
+    })
+}
+
+/// Adds the last restart that the manifest asks for to the rollout. One that is under way is a part of it.
+pub(super) fn add_restart(
+    view: &mut RolloutView,
+    objects: &StoreObjects<'_>,
+    manifest: &Manifest,
+) -> Result<(), RolloutError> {
+    let environment = manifest.environments.get(&view.environment);
+    let entry = environment.and_then(|environment| environment.entry(&view.app)?.ok());
+    let Some(requested_at) = entry.and_then(|entry| entry.restart_requested_at) else {
+        return Ok(());
+    };
+    let restart = objects.restart_progress(requested_at, &view.proven)?;
+    if !restart.pending.is_empty() && view.outcome == Exit::Converged {
+        view.outcome = Exit::Pending;
+    }
+    view.restart = Some(restart);
+    Ok(())
+}

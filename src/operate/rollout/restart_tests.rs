@@ -1,0 +1,59 @@
+use super::tests::{observe, put, store, with_target};
+use super::*;
+use crate::exit::Exit;
+
+fn restart(store: &crate::ports::store::MemoryStore, app: &str) -> Result<u64, String> {
+    let requested = with_target(store, app, |target| {
+        request_restart(target, ("ana", "it leaks", Timestamp::UNIX_EPOCH))
+    });
+    let requested = requested.map_err(|error| error.summary())?;
+    assert!(requested.unrecorded.is_none());
+    Ok(requested.generation.unwrap())
+}
+
+#[test]
+fn restart_is_under_way_until_every_proven_host_has_marked_it() {
+    let store = store("");
+    let sha = "1".repeat(40);
+    let done = format!(
+        r#"{{"version": 1, "environment": "production", "app": "shop", "nonce": "00000000000000c3", "slots": 1,
+        "entries": [{{"sha": "{sha}", "generation": 0, "opened": "2026-11-29T10:00:07Z", "opened_by": "web1", "epoch": 0,
+        "end": "done", "was_done": true}}]}}"#
+    );
+    put(&store, "rollouts/production/shop.json", &done);
+    for node in ["web1", "web2"] {
+        put(&store, &format!("at/production/shop/{sha}/{node}"), "");
+    }
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Converged);
+    assert_eq!(restart(&store, "shop"), Ok(1));
+    let view = observe(&store, "shop").unwrap();
+    assert_eq!(view.outcome, Exit::Pending);
+    let act = view.acts.last().unwrap();
+    assert_eq!(
+        (&*act.what, &*act.by, &*act.reason),
+        ("restart", "ana", "it leaks")
+    );
+    put(&store, "at/production/shop/restart-0/web2", "");
+    // No host of the app.
+    put(&store, "at/production/shop/restart-0/other", "");
+    let restart_of = |view: RolloutView| view.restart.unwrap();
+    let progress = restart_of(observe(&store, "shop").unwrap());
+    assert_eq!(
+        (progress.restarted, progress.pending),
+        (vec!["web2".into()], vec!["web1".to_owned()])
+    );
+    put(&store, "at/production/shop/restart-0/web1", "");
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Converged);
+    // The next one is another request, also at the same time.
+    assert_eq!(restart(&store, "shop"), Ok(2));
+    let progress = restart_of(observe(&store, "shop").unwrap());
+    assert_eq!(progress.pending.len(), 2);
+}
+
+#[test]
+fn restart_without_slots_is_refused() {
+    let error = restart(&store(", rollout: none"), "shop").unwrap_err();
+    assert!(error.contains("its policy is `rollout: none`"), "{error}");
+    let error = restart(&store(""), "shp").unwrap_err();
+    assert!(error.contains("wants nothing of `shp`"), "{error}");
+}

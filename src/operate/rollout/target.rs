@@ -1,0 +1,75 @@
+//! The app whose rollouts a command is about.
+
+use jiff::Timestamp;
+
+use crate::desired::{Hold, Manifest, RolloutMode};
+use crate::fleet::rollout::{RolloutContext, StoreObjects};
+use crate::operate::CommandError;
+use crate::ports::store::Store;
+use crate::problem::Problem;
+use crate::settings::FleetSettings;
+
+/// The app whose rollouts are asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct RolloutTarget<'a> {
+    pub store: &'a dyn Store,
+    pub environment: &'a str,
+    pub app: &'a str,
+    /// The manifest's key.
+    pub manifest_key: &'a str,
+    pub fleet: &'a FleetSettings,
+}
+
+impl RolloutTarget<'_> {
+    pub(super) fn objects(&self) -> StoreObjects<'_> {
+        StoreObjects {
+            store: self.store,
+            context: RolloutContext {
+                root: None,
+                environment: self.environment,
+                store_name: self.store.address(),
+                manifest_key: self.manifest_key,
+                fleet: self.fleet,
+            },
+            app: self.app,
+            canary: None,
+        }
+    }
+}
+
+/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force.
+pub(super) fn check_app(
+    target: &RolloutTarget<'_>,
+    manifest: &Manifest,
+    now: Timestamp,
+) -> Result<Option<String>, CommandError> {
+    let (app, name) = (target.app, target.environment);
+    let environments = manifest.environments.keys().map(String::as_str);
+    let environment = manifest.environments.get(name).ok_or_else(|| {
+        let problem = Problem::new(format!("the manifest has no environment `{name}`"));
+        CommandError::Usage(problem.suggest(name, environments))
+    })?;
+    let entry = environment.entry(app).ok_or_else(|| {
+        let problem = Problem::new(format!("the manifest wants nothing of `{app}` in {name}"));
+        CommandError::Usage(problem.suggest(app, environment.app_names()))
+    })?;
+    let entry = entry.map_err(|problem| CommandError::input(problem.clone()))?;
+    let why = match environment.rollout(app) {
+        RolloutMode::Independent => Some("its policy is `rollout: none`"),
+        RolloutMode::Coordinated(_) if target.store.address().starts_with("dir:") => {
+            Some("the store is a folder of one machine")
+        }
+        RolloutMode::Coordinated(_) => None,
+    };
+    match why {
+        Some(why) => Err(CommandError::Usage(
+            Problem::new(format!(
+                "{app} in {name} has no rollouts: {why}, so each host goes for itself"
+            ))
+            .hint(format!(
+                "`trueup fleet --env {name} --app {app}` shows where its hosts are"
+            )),
+        )),
+        None => Ok(entry.hold_at(now).map(Hold::description)),
+    }
+}
