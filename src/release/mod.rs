@@ -29,6 +29,7 @@
 //! | `pipeline` | the stages in order: from a sha to a release on trial |
 //! | `commands` | operators' commands: rollback, private releases, cleaning, `exec` |
 
+mod activation;
 mod app;
 mod commands;
 mod deployment;

@@ -2,23 +2,22 @@
 
 use std::path::Path;
 
+use super::activation;
 use super::app::layout::{self, AppFolder};
 use super::app::spec::ReleaseSpec;
 use super::app::stage::Stage;
 use super::deployment::{DeployOutcome, Deployment};
+use super::record::ReleaseRecord;
 use super::record::entry::{ReleaseEntry, ReleaseStatus, StageEntry};
-use super::record::{self, ReleaseRecord};
 use super::source::error::SourceError;
 use super::source::mirror;
 use super::stages::attempt::{Attempt, StageOutcome};
 use super::stages::description::BuildDescription;
 use super::stages::materialise::{self, Checkout};
-use super::stages::preflight::{PreflightPoint, preflight};
 use super::stages::resume::{self, BuildBase};
 use super::stages::unchanged::{self, Comparison, SameFiles, record_same_files};
 use super::stages::{
-    activate, active_links, assets, build, drain, files, folders, keep, link, migrate, permission,
-    rollback,
+    activate, active_links, assets, build, files, folders, keep, link, permission, rollback,
 };
 use crate::desired::{ResumePolicy, Sha};
 use crate::ports::Host;
@@ -45,7 +44,7 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
         true => files::write_missing_files(&deployment, &app),
         false => files::write_files(&deployment, &app),
     };
-    match written.and_then(|()| activate(&mut attempt)) {
+    match written.and_then(|()| activation::activate(&mut attempt)) {
         Ok(outcome) => Ok(outcome),
         // Without a release that runs, the host may be the cause.
         Err(failure) if failure.is(FailureKind::Permanent) && deployment.previous.is_some() => {
@@ -53,43 +52,6 @@ pub(crate) fn deploy(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Result<Deplo
         }
         Err(failure) => Err(deployment.record_failure(&mut attempt, failure)),
     }
-}
-
-/// Activates a complete release, with the permission of the fleet. What comes before it takes nothing out of service.
-fn activate(attempt: &mut Attempt<'_, '_>) -> Result<DeployOutcome, Failure> {
-    active_links::keep_links_before_switch(attempt)?;
-    preflight(attempt, PreflightPoint::BeforeMigrate)?;
-    let asked = match permission::request(attempt.deployment) {
-        None => migrate::migrate(attempt)?,
-        denied => denied,
-    };
-    if let Some(outcome) = asked {
-        return Ok(outcome);
-    }
-    preflight(attempt, PreflightPoint::BeforeActivate)?;
-    attempt.deployment.check_stop()?;
-    if let Some(outcome) = permission::confirm(attempt.deployment) {
-        return Ok(outcome);
-    }
-    drain_and_switch(attempt)
-}
-
-/// Takes the host out of its load balancers, and switches `current`. The app stays drained until its trial has ended.
-fn drain_and_switch(attempt: &mut Attempt<'_, '_>) -> Result<DeployOutcome, Failure> {
-    let (spec, host) = (attempt.deployment.spec, attempt.deployment.host);
-    // A host that serves no release of the app is in no balancer.
-    if record::current(host, &attempt.deployment.layout)?.is_some() {
-        drain::drain(spec, host)?;
-    }
-    // Once more, because the wait was long.
-    let outcome = match permission::confirm(attempt.deployment) {
-        Some(denied) => Ok(denied),
-        None => activate::switch_current(attempt).map(|()| DeployOutcome::Activated),
-    };
-    if !matches!(outcome, Ok(DeployOutcome::Activated)) {
-        drain::end_drain(spec, host);
-    }
-    outcome
 }
 
 /// Ends the deployment of a release that failed its preflight.

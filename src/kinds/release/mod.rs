@@ -112,6 +112,7 @@ impl Kind for Release {
 
     fn resolve(spec: &mut ReleaseSpec, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
         spec.add_config_files();
+        spec.move_once_steps();
         spec.validate()?;
         for file in &mut spec.files {
             file.resolve(inputs)?;

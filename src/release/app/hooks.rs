@@ -1,11 +1,11 @@
 //! Hooks: an app's commands around the stages, such as a deploy notification to a tracker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::stage::Stage;
-use super::step::{Step, deserialize_enabled_steps};
+use super::step::{Once, Step, deserialize_enabled_steps};
 use crate::problem::{Problem, nearest};
 
 /// Commands by the time they run: `before_STAGE` and `after_STAGE` for the stages `fetch`,
@@ -24,6 +24,21 @@ struct Steps(#[serde(deserialize_with = "deserialize_enabled_steps")] Vec<Step>)
 /// The word for a rollback in the name of a hook.
 pub(in crate::release) const ROLLBACK: &str = "rollback";
 
+/// The hooks whose steps one host can run for all: it has permission then, and no host has activated the release.
+pub(in crate::release) const ONCE_HOOKS: [&str; 3] =
+    [BEFORE_MIGRATE, AFTER_MIGRATE, BEFORE_ACTIVATE];
+pub(in crate::release) const BEFORE_MIGRATE: &str = "before_migrate";
+pub(in crate::release) const AFTER_MIGRATE: &str = "after_migrate";
+pub(in crate::release) const BEFORE_ACTIVATE: &str = "before_activate";
+
+/// Whether a name may be part of a key in the store.
+fn is_once_name(name: &str) -> bool {
+    let usable = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(usable)
+}
+
 impl Hooks {
     /// The steps of one hook.
     pub(crate) fn steps_of(&self, name: &str) -> &[Step] {
@@ -35,6 +50,50 @@ impl Hooks {
         ["before", "after"]
             .iter()
             .any(|side| !self.steps_of(&format!("{side}_{stage}")).is_empty())
+    }
+
+    /// Puts steps before those of a hook.
+    pub(super) fn prepend(&mut self, name: &str, steps: Vec<Step>) {
+        let hook = self.0.entry(name.to_owned()).or_default();
+        hook.0.splice(..0, steps);
+    }
+
+    /// The steps of one hook that one host runs for all.
+    pub(crate) fn once_steps_of(&self, name: &str) -> impl Iterator<Item = &Step> {
+        let steps = self.steps_of(name).iter();
+        steps.filter(|step| step.once == Once::Fleet)
+    }
+
+    /// Refuses steps that one host could not run for all, or that no operator could name.
+    fn validate_once(&self) -> Result<(), Problem> {
+        let mut names = BTreeSet::from(["migrate"]);
+        for (hook, steps) in &self.0 {
+            for step in steps.0.iter().filter(|step| step.once == Once::Fleet) {
+                if !ONCE_HOOKS.contains(&hook.as_str()) {
+                    let problem = format!("a hook `{hook}` takes no `once: fleet`");
+                    return Err(Problem::new(problem).field("hooks").hint(format!(
+                        "one host runs a step for all before any of them activates the release: expected {}",
+                        ONCE_HOOKS.join(", ")
+                    )));
+                }
+                let name = step.name.as_deref().unwrap_or_default();
+                if !is_once_name(name) || !names.insert(name) {
+                    let what = match name {
+                        "" => "a step with `once: fleet` needs a `name`".to_owned(),
+                        name if is_once_name(name) => {
+                            format!("two steps with `once: fleet` are called `{name}`")
+                        }
+                        name => format!(
+                            "`{name}` is no name for a step with `once: fleet`: expected letters, digits, `-`, `_` or `.`, starting with a letter or digit"
+                        ),
+                    };
+                    return Err(Problem::new(what)
+                        .field("hooks")
+                        .hint("`trueup rollout once` settles it by its name; `migrate` is taken"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Refuses hooks of unknown stages, and hooks that could be skipped.
@@ -65,13 +124,37 @@ impl Hooks {
             ))
             .field("hooks"));
         }
-        Ok(())
+        self.validate_once()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn step_for_all_hosts_has_a_name_and_comes_before_the_activation() {
+        let refused = |hooks: &str| {
+            let hooks: Hooks = serde_yaml::from_str(hooks).unwrap();
+            let problem = hooks.validate().map(|()| String::new());
+            problem.unwrap_or_else(|problem| problem.message)
+        };
+        let seed = "{name: seed, run: rake seed, once: fleet}";
+        for hook in ONCE_HOOKS {
+            assert_eq!(refused(&format!("{hook}: [{seed}]")), "");
+        }
+        let error = refused(&format!("after_gate: [{seed}]"));
+        assert_eq!(error, "a hook `after_gate` takes no `once: fleet`");
+        let error = refused("before_migrate: [{run: rake seed, once: fleet}]");
+        assert_eq!(error, "a step with `once: fleet` needs a `name`");
+        let error = refused(&format!(
+            "before_migrate: [{seed}]\nafter_migrate: [{seed}]"
+        ));
+        assert_eq!(error, "two steps with `once: fleet` are called `seed`");
+        let error = refused("before_migrate: [{name: ../../x, run: x, once: fleet}]");
+        assert!(error.starts_with("`../../x` is no name for"), "{error}");
+        assert_eq!(refused("after_gate: [{run: curl, once: host}]"), "");
+    }
 
     #[test]
     fn hook_of_unknown_stage_is_refused_with_a_suggestion() {

@@ -13,12 +13,12 @@ use super::drain::DrainSpec;
 use super::files::{self, ConfigFile, ReleaseFile};
 use super::filters::FilterPolicy;
 use super::health::{DEFAULT_FAIL_AFTER, HealthCheck};
-use super::hooks::Hooks;
+use super::hooks::{BEFORE_MIGRATE, Hooks};
 use super::layout::Layout;
 use super::preflight::PreflightSpec;
 use super::repo::Repo;
 use super::selection::Selection;
-use super::step::{AssetsSpec, MigrationSpec, Step, deserialize_enabled_steps};
+use super::step::{AssetsSpec, MigrationSpec, Once, Step, deserialize_enabled_steps};
 use crate::desired::{DesiredApp, DesiredState, Hold, ResumePolicy, Sha};
 use crate::ports::exec::DEFAULT_UMASK;
 use crate::ports::secrets;
@@ -269,6 +269,16 @@ impl ReleaseSpec {
             self.reference = wanted.reference.clone();
             self.requested_by = wanted.by.clone();
         }
+    }
+
+    /// Makes the build steps that one host runs for all hooks before the migration.
+    pub(crate) fn move_once_steps(&mut self) {
+        let is_for_all = |step: &Step| step.once == Once::Fleet;
+        let (for_all, steps) = std::mem::take(&mut self.steps)
+            .into_iter()
+            .partition(is_for_all);
+        self.steps = steps;
+        self.hooks.prepend(BEFORE_MIGRATE, for_all);
     }
 
     /// Takes another sha than the wanted one, which is only built.

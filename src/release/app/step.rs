@@ -37,6 +37,12 @@ pub(crate) struct Step {
     /// path that is in neither counts as equal, but one must exist. `.` is the whole repository,
     /// and `"!spec"` excludes a path. Not given: always run.
     pub when_changed: Option<Vec<PathBuf>>,
+    /// `fleet`: one host runs it for all hosts of the environment, with its slot and before any of them activates the
+    /// sha, and the others wait for it. For hooks `before_migrate`, `after_migrate` and `before_activate`; a build step
+    /// runs before these then, instead of with the other steps. It needs a `name`, with which `trueup rollout once`
+    /// settles it. `host`: each host runs it. Not given: `host`.
+    #[serde(default = "each_host")]
+    pub once: Once,
     /// What it creates in the release, in one of two forms. A list of paths, such as `[vendor/bundle]`: copied
     /// from that release when the step is skipped, which requires that all of them exist there; not for files
     /// that contain their own path. One in `linked_dirs` is shared and not copied. Or `{path: node_modules, by: [package.json, package-lock.json], key: node
@@ -119,6 +125,10 @@ pub(crate) fn deserialize_enabled_steps<'de, D: Deserializer<'de>>(
     let mut steps = Vec::<Step>::deserialize(deserializer)?;
     steps.retain(|step| step.when);
     Ok(steps)
+}
+
+fn each_host() -> Once {
+    Once::Host
 }
 
 fn default_true() -> bool {

@@ -3,6 +3,7 @@
 use super::run::{self, Task};
 use crate::release::app::hooks::ROLLBACK;
 use crate::release::app::stage::Stage;
+use crate::release::app::step::Once;
 use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 
@@ -46,6 +47,10 @@ fn run_hook(
     let hook = format!("{side}_{word}");
     let spec = deployment.spec;
     for (i, step) in spec.hooks.steps_of(&hook).iter().enumerate() {
+        if step.once == Once::Fleet {
+            // With permission, before this stage or another: `once`.
+            continue;
+        }
         let name = match &step.name {
             Some(name) => format!("{hook} {name}"),
             None => format!("{hook} {}", i + 1),

@@ -1,9 +1,9 @@
 //! The migrate stage: migrates the app's database, just before the release is activated.
 
 use super::attempt::{Attempt, StageOutcome};
+use super::once;
 use super::run::{self, Task};
 use super::skip;
-use crate::ports::permission::StepDecision;
 use crate::release::app::stage::Stage;
 use crate::release::app::step::Once;
 use crate::release::deployment::DeployOutcome;
@@ -19,22 +19,14 @@ pub(crate) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<Option<DeployOutc
     let Some((migration, task)) = spec.migrate.as_ref().zip(Task::migrate(spec)) else {
         return Ok(None);
     };
-    let is_known = attempt.entry().find_stage(Stage::Gate, None).is_some();
     let definition = task.fingerprint(spec);
     let is_done = attempt
         .entry()
         .is_done(Stage::Migrate, None, Some(&definition));
-    // What this host takes instead of the wanted sha was migrated when it was wanted.
-    let is_earlier = spec
-        .instead
-        .as_ref()
-        .is_some_and(|instead| instead.sha == attempt.deployment.sha);
-    if is_known || is_done || is_earlier {
+    if is_done || once::is_earlier(attempt) {
         return Ok(None);
     }
-    // What is no rollout of the wanted sha, a pinned release say, is this host's own matter.
-    let for_all =
-        migration.once == Once::Fleet && spec.wanted.as_ref() == Some(&attempt.deployment.sha);
+    let for_all = migration.once == Once::Fleet;
     let mut wait_reason = None;
     attempt
         .run_stage(Stage::Migrate, Some(&definition), |attempt| {
@@ -45,7 +37,7 @@ pub(crate) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<Option<DeployOutc
                 false => {
                     run::run(attempt.deployment, &attempt.name, &task).map(|_| StageOutcome::Done)
                 }
-                true => migrate_for_all(attempt, task, &mut wait_reason),
+                true => once::run_for_all(attempt, STEP, task, &mut wait_reason),
             }
         })
         .or_else(|failure| match wait_reason.is_some() {
@@ -53,40 +45,4 @@ pub(crate) fn migrate(attempt: &mut Attempt<'_, '_>) -> Result<Option<DeployOutc
             false => Err(failure),
         })?;
     Ok(wait_reason.map(DeployOutcome::Waiting))
-}
-
-/// Migrates for all hosts, unless another one does.
-fn migrate_for_all(
-    attempt: &Attempt<'_, '_>,
-    mut task: Task<'_>,
-    wait_reason: &mut Option<String>,
-) -> Result<StageOutcome, Failure> {
-    let (host, app) = (attempt.deployment.host, &attempt.deployment.spec.app);
-    let permission = host.permissions.of(app);
-    match permission.claim_step(STEP) {
-        StepDecision::Succeeded => Ok(StageOutcome::Skipped(
-            "another host migrated for all".into(),
-        )),
-        StepDecision::Failed(why) => Err(Failure::new(why)),
-        StepDecision::Wait(why) => {
-            *wait_reason = Some(why.clone());
-            Err(Failure::new(why))
-        }
-        StepDecision::Run { attempt: number } => {
-            task.attempt = Some(number);
-            let result = run::run(attempt.deployment, &attempt.name, &task);
-            if result.as_ref().is_err_and(|_| host.stop.is_set()) {
-                return result.map(|_| StageOutcome::Done);
-            }
-            let log_tail = result.as_ref().err().map(|failure| failure.message.clone());
-            let recorded = permission.record_step(result.is_ok(), &log_tail.unwrap_or_default());
-            result?;
-            // Without it the other hosts would wait, and this one must not go on as if they did not.
-            recorded.map_err(|why| {
-                Failure::new(format!("it succeeded, but the store does not know: {why}"))
-                    .hint("the next pass records it, without another run")
-            })?;
-            Ok(StageOutcome::Done)
-        }
-    }
 }

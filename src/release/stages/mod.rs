@@ -20,6 +20,7 @@ pub(super) mod link;
 pub(super) mod listener;
 pub(super) mod materialise;
 pub(super) mod migrate;
+pub(super) mod once;
 pub(super) mod outputs;
 pub(super) mod parents;
 pub(super) mod permission;

@@ -18,6 +18,7 @@ mod http;
 mod killed;
 mod lfs;
 mod malformed;
+mod once;
 mod owned_repository;
 mod pipeline;
 mod refs;
