@@ -278,17 +278,20 @@ impl RolloutStore for StoreObjects<'_> {
         let rows = snapshot.rows.iter().filter_map(|row| {
             let app = row.record.apps.get(self.app)?;
             let heartbeat = row.record.heartbeat().unwrap_or(Duration::from_secs(300));
+            // The rollout waits for no host that could not tell it how it ended.
+            let takes_part = row.record.rollouts != Some(false);
             let is_serving = app.state == ServingState::Serving;
             Some(AppHost {
                 node: row.node.clone(),
                 is_live: row.silent_for(snapshot.now)
                     <= heartbeat.max(SHORTEST_HEARTBEAT) * LIVE_HEARTBEATS,
                 serves: is_serving || (app.state == ServingState::OnTrial && app.served),
-                matches_canary: self
-                    .canary
-                    .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
+                matches_canary: takes_part
+                    && self
+                        .canary
+                        .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
                 wanted: entry
-                    .filter(|_| !app.pinned)
+                    .filter(|_| takes_part && !app.pinned)
                     .map(|entry| entry.sha_for(&row.record.tags).clone()),
             })
         });

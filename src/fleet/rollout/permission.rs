@@ -259,7 +259,8 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         self.update_register(|register| {
             let needs_canaries = !register.was_done(&id.sha);
             let waiting = register.entry(id).map_or(&[][..], |entry| &entry.canaries);
-            let counted = super::count::count(&hosts, self.policy, needs_canaries, waiting);
+            let counted =
+                super::count::count(&hosts, &id.sha, self.policy, needs_canaries, waiting);
             register.count(id, &counted, &self.member.node);
         })
     }
