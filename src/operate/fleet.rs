@@ -97,10 +97,10 @@ impl<'a> FleetWatch<'a> {
             .iter()
             .filter(|app| environment.entry(app).is_some_and(|entry| entry.is_ok()))
         {
-            if let RolloutMode::Independent = environment.rollout(app) {
+            let RolloutMode::Coordinated(policy) = environment.rollout(app) else {
                 view.rollouts.push(AppRollout::independent(app));
                 continue;
-            }
+            };
             let target = RolloutTarget {
                 store: self.store,
                 environment: self.environment,
@@ -108,7 +108,7 @@ impl<'a> FleetWatch<'a> {
                 manifest_key: self.manifest_key,
                 fleet: self.fleet,
             };
-            match summarize_rollout(&target) {
+            match summarize_rollout(&target, &policy) {
                 Ok(rollout) => view.rollouts.push(AppRollout::coordinated(rollout)),
                 Err(error) => view.problems.push(format!("the rollout of {app}: {error}")),
             }

@@ -78,7 +78,17 @@ impl StoreObjects<'_> {
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str, limit: usize) -> Read<T> {
-        Ok(match self.store.get(key, None)? {
+        let found = match self.store.get(key, None) {
+            // No trueup wrote that, and an operator mends it like any other damage.
+            Err(StoreError::TooLarge { limit: most, .. }) => {
+                return Err(RolloutError::Object {
+                    key: key.to_owned(),
+                    why: format!("it has more than {most} bytes; at most {limit} are allowed"),
+                });
+            }
+            found => found?,
+        };
+        Ok(match found {
             GetOutcome::Object(found) => Some(Versioned {
                 object: parse(key, limit, &found.body)?,
                 etag: found.etag,

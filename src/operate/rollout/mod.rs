@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::CommandError;
-use crate::desired::{Hold, Manifest, RolloutMode, Sha};
+use crate::desired::{Hold, Manifest, RolloutMode, RolloutPolicy, Sha};
 use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
@@ -15,6 +15,9 @@ use crate::fleet::rollout::{
 use crate::ports::store::Store;
 use crate::problem::Problem;
 use crate::settings::FleetSettings;
+
+/// How many holders of slots are looked up for one answer.
+const MAX_SHOWN_HOLDERS: usize = 20;
 
 /// The app whose rollouts are asked for.
 #[derive(Clone, Copy)]
@@ -50,8 +53,11 @@ pub(crate) fn observe_rollout(
     now: Timestamp,
 ) -> Result<RolloutView, CommandError> {
     let objects = target.objects();
-    let hold = check_app(target, &objects.manifest()?, now)?;
-    let mut view = rollout_view(&objects, target.environment, target.app)?;
+    let (hold, policy) = check_app(target, &objects.manifest()?, now)?;
+    let mut view = rollout_view(&objects, target.environment, target.app, &policy.after)?;
+    if view.waits_for.is_none() && view.outcome == Exit::Pending {
+        show_silent_holder(target, &mut view)?;
+    }
     if hold.is_some() && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
     }
@@ -59,17 +65,44 @@ pub(crate) fn observe_rollout(
     Ok(view)
 }
 
-/// The rollout of an app without its slots, which has one.
-pub(crate) fn summarize_rollout(target: &RolloutTarget<'_>) -> Result<RolloutView, RolloutError> {
-    rollout_summary(&target.objects(), target.environment, target.app)
+/// Names the command for a slot whose host was not heard of lately: nobody else would ever free it.
+fn show_silent_holder(
+    target: &RolloutTarget<'_>,
+    view: &mut RolloutView,
+) -> Result<(), CommandError> {
+    let limit = target.fleet.heartbeat() * 2;
+    for held in view.holders.iter().take(MAX_SHOWN_HOLDERS) {
+        let (number, node) = (held.number, held.holder.member.node.clone());
+        let silence = fleet::node_silence(target.store, target.environment, &node);
+        let silence = silence.map_err(crate::pass::PassError::Store)?;
+        if silence.is_none_or(|silence| silence >= limit) {
+            view.wait_for_slot(number, node);
+            break;
+        }
+    }
+    Ok(())
 }
 
-/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force.
+/// The rollout of an app without its slots, which has this policy.
+pub(crate) fn summarize_rollout(
+    target: &RolloutTarget<'_>,
+    policy: &RolloutPolicy,
+) -> Result<RolloutView, RolloutError> {
+    rollout_summary(
+        &target.objects(),
+        target.environment,
+        target.app,
+        &policy.after,
+    )
+}
+
+/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force,
+/// and the policy.
 fn check_app(
     target: &RolloutTarget<'_>,
     manifest: &Manifest,
     now: Timestamp,
-) -> Result<Option<String>, CommandError> {
+) -> Result<(Option<String>, RolloutPolicy), CommandError> {
     let (app, name) = (target.app, target.environment);
     let environments = manifest.environments.keys().map(String::as_str);
     let environment = manifest.environments.get(name).ok_or_else(|| {
@@ -81,15 +114,15 @@ fn check_app(
         CommandError::Usage(problem.suggest(app, environment.app_names()))
     })?;
     let entry = entry.map_err(|problem| CommandError::input(problem.clone()))?;
-    let why = match environment.rollout(app) {
-        RolloutMode::Independent => Some("its policy is `rollout: none`"),
+    let mode = match environment.rollout(app) {
+        RolloutMode::Independent => Err("its policy is `rollout: none`"),
         RolloutMode::Coordinated(_) if target.store.address().starts_with("dir:") => {
-            Some("the store is a folder of one machine")
+            Err("the store is a folder of one machine")
         }
-        RolloutMode::Coordinated(_) => None,
+        RolloutMode::Coordinated(policy) => Ok(policy),
     };
-    match why {
-        Some(why) => Err(CommandError::Usage(
+    match mode {
+        Err(why) => Err(CommandError::Usage(
             Problem::new(format!(
                 "{app} in {name} has no rollouts: {why}, so each host goes for itself"
             ))
@@ -97,7 +130,7 @@ fn check_app(
                 "`trueup fleet --env {name} --app {app}` shows where its hosts are"
             )),
         )),
-        None => Ok(entry.hold_at(now).map(Hold::description)),
+        Ok(policy) => Ok((entry.hold_at(now).map(Hold::description), policy)),
     }
 }
 
