@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::desired::{Manifest, RolloutMode};
-use crate::fleet::rollout::AppRollout;
+use crate::fleet::rollout::{AppRollout, list_held_slots};
 use crate::fleet::{self, FleetView, RecordCache, Snapshot, fleet_view};
 use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, summarize_rollout};
@@ -182,6 +182,8 @@ pub(crate) struct ForgetRequest<'a> {
 pub(crate) struct ForgottenNode {
     /// It sent a heartbeat recently.
     pub was_alive: bool,
+    /// The slots that it still holds, by app and number: nobody else frees them.
+    pub slots: Vec<(String, u32)>,
 }
 
 /// Removes the record of a node. Refuses one that still publishes, unless the request includes that.
@@ -209,6 +211,8 @@ pub(crate) fn forget(
     }
     Ok(ForgottenNode {
         was_alive: recent.is_some(),
+        // Who may remove a record may not always list these.
+        slots: list_held_slots(store, environment, node).unwrap_or_default(),
     })
 }
 

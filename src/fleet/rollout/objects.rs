@@ -356,3 +356,30 @@ pub(crate) fn list_quarantined(
     }
     Ok(found)
 }
+
+/// The slots that a node holds in an environment, by app and number; also those above the number in force, which nobody
+/// asks for.
+pub(crate) fn list_held_slots(
+    store: &dyn Store,
+    environment: &str,
+    node: &str,
+) -> Result<Vec<(String, u32)>, RolloutError> {
+    let all = format!("slots/{environment}/");
+    let mut held = Vec::new();
+    for object in store.list(&all)? {
+        let name = object.key.strip_prefix(&all);
+        let name = name.and_then(|name| name.strip_suffix(".json")?.split_once('/'));
+        let Some((app, number)) = name.and_then(|(app, number)| Some((app, number.parse().ok()?)))
+        else {
+            continue;
+        };
+        if let GetOutcome::Object(found) = store.get(&object.key, None)?
+            && let Ok(slot) = parse::<Slot>(&object.key, MAX_OBJECT, &found.body)
+            && slot.holder.is_some_and(|holder| holder.member.node == node)
+            && is_name(app)
+        {
+            held.push((app.to_owned(), number));
+        }
+    }
+    Ok(held)
+}

@@ -1,5 +1,5 @@
 use super::*;
-use crate::operate::fleet::FleetWatch;
+use crate::operate::fleet::{FleetWatch, ForgetRequest, forget};
 use crate::ports::store::double::StoreDouble;
 use crate::ports::store::{Etag, GetOutcome, MemoryStore, StoreError, WriteCondition};
 
@@ -221,6 +221,35 @@ fn status_names_the_command_for_a_slot_whose_host_is_silent() {
     );
     put(&store, "nodes/production/web1.json", "{}");
     assert_eq!(waits_for(), None, "it was heard of just now");
+}
+
+#[test]
+fn forgotten_node_is_reported_with_the_slots_that_it_holds() {
+    let store = store("");
+    for (number, node) in [(0, "web2"), (1, "web1"), (7, "web1")] {
+        let slot = format!(
+            r#"{{"version": 1, "nonce": "00000000000000c4", "holder": {{"node": "{node}", "machine": "m", "since": "2026-11-29T10:00:07Z"}}}}"#
+        );
+        put(
+            &store,
+            &format!("slots/production/shop/{number}.json"),
+            &slot,
+        );
+    }
+    put(&store, "slots/production/shop/2.json", "damaged");
+    put(&store, "slots/production/_probe", "");
+    put(&store, "nodes/production/web1.json", "{}");
+    let request = ForgetRequest {
+        environment: "production",
+        node: "web1",
+        heartbeat: FleetSettings::default().heartbeat(),
+        even_if_alive: true,
+    };
+    let forgotten = forget(&store, &request).unwrap();
+    assert_eq!(
+        forgotten.slots,
+        [("shop".to_owned(), 1), ("shop".to_owned(), 7)]
+    );
 }
 
 #[test]
