@@ -117,9 +117,19 @@ fn forget(
         let warning = output.paint.changed("warning");
         output.print_text(format!("{warning}: {RETURN_NOTE}"));
     }
+    for (app, number) in &forgotten.slots {
+        output.print_text(format!(
+            "it still holds slot {number} of {app}: `trueup rollout break-slot {} {app} {number} --reason TEXT` frees it",
+            request.environment
+        ));
+    }
     if output.is_document() {
+        let slots = forgotten.slots.iter();
+        let slots: Vec<_> = slots
+            .map(|(app, number)| serde_json::json!({"app": app, "number": number}))
+            .collect();
         output.print_document(&serde_json::json!({
-            "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
+            "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node, "slots": slots,
         }));
     }
     Ok(Exit::Converged)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::desired::{Manifest, RolloutMode};
-use crate::fleet::rollout::AppRollout;
+use crate::fleet::rollout::{AppRollout, list_held_slots};
 use crate::fleet::{self, FleetView, RecordCache, Snapshot, fleet_view};
 use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, summarize_rollout};
@@ -97,10 +97,10 @@ impl<'a> FleetWatch<'a> {
             .iter()
             .filter(|app| environment.entry(app).is_some_and(|entry| entry.is_ok()))
         {
-            if let RolloutMode::Independent = environment.rollout(app) {
+            let RolloutMode::Coordinated(policy) = environment.rollout(app) else {
                 view.rollouts.push(AppRollout::independent(app));
                 continue;
-            }
+            };
             let target = RolloutTarget {
                 store: self.store,
                 environment: self.environment,
@@ -108,7 +108,7 @@ impl<'a> FleetWatch<'a> {
                 manifest_key: self.manifest_key,
                 fleet: self.fleet,
             };
-            match summarize_rollout(&target) {
+            match summarize_rollout(&target, &policy) {
                 Ok(rollout) => view.rollouts.push(AppRollout::coordinated(rollout)),
                 Err(error) => view.problems.push(format!("the rollout of {app}: {error}")),
             }
@@ -182,6 +182,8 @@ pub(crate) struct ForgetRequest<'a> {
 pub(crate) struct ForgottenNode {
     /// It sent a heartbeat recently.
     pub was_alive: bool,
+    /// The slots that it still holds, by app and number: nobody else frees them.
+    pub slots: Vec<(String, u32)>,
 }
 
 /// Removes the record of a node. Refuses one that still publishes, unless the request includes that.
@@ -209,6 +211,8 @@ pub(crate) fn forget(
     }
     Ok(ForgottenNode {
         was_alive: recent.is_some(),
+        // Who may remove a record may not always list these.
+        slots: list_held_slots(store, environment, node).unwrap_or_default(),
     })
 }
 

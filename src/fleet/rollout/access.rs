@@ -1,7 +1,7 @@
 //! Whether this host may write what rollouts need, and the store honours the conditions of writes. The policy of a bucket
 //! that was made for an earlier trueup may allow a host its node record only; then no host could ever take a slot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,14 @@ pub(crate) fn may_take_part(
     })
 }
 
+/// A write was refused, so the next probe finds out what this host may do now.
+pub(super) fn forget_access(root: &Root) {
+    let path = result_path("access");
+    if let Err(error) = root.remove_file(&path) {
+        tracing::debug!(%error, "an old probe of the store stays in force");
+    }
+}
+
 /// Whether the store honours conditional writes, without which two hosts would take one slot. Asks with an object that all
 /// hosts share, and a host (which has a `root`) not again before its next boot.
 pub(super) fn honours_conditions(
@@ -67,6 +75,10 @@ pub(super) fn honours_conditions(
     })
 }
 
+fn result_path(name: &str) -> PathBuf {
+    Path::new(RUN_DIR).join(format!("rollout-{name}.json"))
+}
+
 /// The result of a probe of the store, which is not repeated before the next boot once it was good.
 fn once_per_boot(
     root: Option<&Root>,
@@ -75,7 +87,7 @@ fn once_per_boot(
     environment: &str,
     probe: impl FnOnce() -> Result<bool, StoreError>,
 ) -> Result<bool, StoreError> {
-    let path = Path::new(RUN_DIR).join(format!("rollout-{name}.json"));
+    let path = result_path(name);
     let scope = digest(format!("{}\n{environment}", store.address()).as_bytes());
     let known: Option<Access> = root.and_then(|root| DOCUMENT.load_cache(root, &path));
     if known.is_some_and(|known| known.scope == scope) {

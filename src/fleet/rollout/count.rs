@@ -4,22 +4,27 @@ use super::entry::{self, HostCount};
 use super::object::MAX_SLOTS;
 use super::register::Counted;
 use super::store::AppHost;
-use crate::desired::{Canary, CanaryHosts, RolloutPolicy};
+use crate::desired::{Canary, CanaryHosts, RolloutPolicy, Sha};
 
-/// Counts the live hosts for an entry. `needs_canaries`: the sha has never been everywhere. `canaries`: those that the
+/// Counts the live hosts for an entry of a sha. `needs_canaries`: the sha has never been everywhere. `canaries`: those that the
 /// entry has already.
 pub(super) fn count(
     hosts: &[AppHost],
+    sha: &Sha,
     policy: &RolloutPolicy,
     needs_canaries: bool,
     canaries: &[entry::Canary],
 ) -> Counted {
     let live: Vec<&AppHost> = hosts.iter().filter(|host| host.is_live).collect();
     let serving = live.iter().filter(|host| host.serves).count();
+    let expected = live
+        .iter()
+        .filter(|host| host.wanted.as_ref() == Some(sha))
+        .count();
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Counted {
         count: HostCount {
-            hosts: number(live.len()),
+            hosts: number(expected),
             serving: number(serving),
         },
         slots: number(policy.max_unavailable.of(live.len()).min(live.len().max(1))).min(MAX_SLOTS),

@@ -90,11 +90,12 @@ pub(crate) struct Entry {
     pub unknown: UnknownFields,
 }
 
-/// How many hosts have the app.
+/// How many live hosts have the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct HostCount {
+    /// Those that the rollout waits for.
     pub hosts: u32,
-    /// Of these, those that served a release.
+    /// All that served a release.
     pub serving: u32,
 }
 

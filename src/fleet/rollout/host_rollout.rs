@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::access::forget_access;
 use super::decide::Obstacle;
 use super::identity::Member;
 use super::journal::JournalStore;
@@ -109,8 +110,14 @@ impl HostRollout {
                 PermitDecision::Refused(format!("it failed on {by}: {reason}"))
             }
             Ok(Permit::Denied(obstacle)) => PermitDecision::Wait(self.describe(&obstacle)),
-            // It cannot say how it ends, so it goes when that decides nothing any more.
-            Err(error) if is_refusal(&error) && self.is_done() => PermitDecision::Granted,
+            Err(error) if is_refusal(&error) => {
+                forget_access(&self.root);
+                match self.is_done() {
+                    // It cannot say how it ends, so it goes when that decides nothing any more.
+                    true => PermitDecision::Granted,
+                    false => PermitDecision::Wait(self.explain(&error)),
+                }
+            }
             Err(error) => PermitDecision::Wait(self.explain(&error)),
         }
     }

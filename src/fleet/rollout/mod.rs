@@ -47,7 +47,9 @@ pub(crate) use access::{may_take_part, rollout_folders};
 pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};
 pub(crate) use object::RolloutError;
-pub(crate) use objects::{RolloutContext, StoreObjects, list_quarantined, register_key};
+pub(crate) use objects::{
+    RolloutContext, StoreObjects, list_held_slots, list_quarantined, register_key,
+};
 pub(crate) use once::OnceOutcome;
 pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use quarantine::Quarantine;

@@ -78,7 +78,17 @@ impl StoreObjects<'_> {
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str, limit: usize) -> Read<T> {
-        Ok(match self.store.get(key, None)? {
+        let found = match self.store.get(key, None) {
+            // No trueup wrote that, and an operator mends it like any other damage.
+            Err(StoreError::TooLarge { limit: most, .. }) => {
+                return Err(RolloutError::Object {
+                    key: key.to_owned(),
+                    why: format!("it has more than {most} bytes; at most {limit} are allowed"),
+                });
+            }
+            found => found?,
+        };
+        Ok(match found {
             GetOutcome::Object(found) => Some(Versioned {
                 object: parse(key, limit, &found.body)?,
                 etag: found.etag,
@@ -278,17 +288,20 @@ impl RolloutStore for StoreObjects<'_> {
         let rows = snapshot.rows.iter().filter_map(|row| {
             let app = row.record.apps.get(self.app)?;
             let heartbeat = row.record.heartbeat().unwrap_or(Duration::from_secs(300));
+            // The rollout waits for no host that could not tell it how it ended.
+            let takes_part = row.record.rollouts != Some(false);
             let is_serving = app.state == ServingState::Serving;
             Some(AppHost {
                 node: row.node.clone(),
                 is_live: row.silent_for(snapshot.now)
                     <= heartbeat.max(SHORTEST_HEARTBEAT) * LIVE_HEARTBEATS,
                 serves: is_serving || (app.state == ServingState::OnTrial && app.served),
-                matches_canary: self
-                    .canary
-                    .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
+                matches_canary: takes_part
+                    && self
+                        .canary
+                        .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
                 wanted: entry
-                    .filter(|_| !app.pinned)
+                    .filter(|_| takes_part && !app.pinned)
                     .map(|entry| entry.sha_for(&row.record.tags).clone()),
             })
         });
@@ -342,4 +355,31 @@ pub(crate) fn list_quarantined(
         }
     }
     Ok(found)
+}
+
+/// The slots that a node holds in an environment, by app and number; also those above the number in force, which nobody
+/// asks for.
+pub(crate) fn list_held_slots(
+    store: &dyn Store,
+    environment: &str,
+    node: &str,
+) -> Result<Vec<(String, u32)>, RolloutError> {
+    let all = format!("slots/{environment}/");
+    let mut held = Vec::new();
+    for object in store.list(&all)? {
+        let name = object.key.strip_prefix(&all);
+        let name = name.and_then(|name| name.strip_suffix(".json")?.split_once('/'));
+        let Some((app, number)) = name.and_then(|(app, number)| Some((app, number.parse().ok()?)))
+        else {
+            continue;
+        };
+        if let GetOutcome::Object(found) = store.get(&object.key, None)?
+            && let Ok(slot) = parse::<Slot>(&object.key, MAX_OBJECT, &found.body)
+            && slot.holder.is_some_and(|holder| holder.member.node == node)
+            && is_name(app)
+        {
+            held.push((app.to_owned(), number));
+        }
+    }
+    Ok(held)
 }

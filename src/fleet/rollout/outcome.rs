@@ -230,9 +230,9 @@ pub(crate) fn end_if_done<S: RolloutStore>(
     }
     let marks = store.marks(sha)?;
     let expected = entry.count.map_or(1, |count| count.hosts as usize);
-    // Reading the records of all hosts costs much. A host that is gone or ignored has no mark, so some may be
-    // missing; those that are gone for long are no longer counted.
-    if marks.len() * 2 < expected {
+    // Reading the records of all hosts costs much. A host that is gone has no mark, so some may be missing; those that are
+    // gone for long are no longer counted.
+    if (marks.len() + entry.ignored.len()) * 2 < expected {
         return Ok(false);
     }
     let is_missing = |node: &String| !marks.contains(node) && !entry.ignored.contains(node);

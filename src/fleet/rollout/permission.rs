@@ -177,7 +177,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
             register =
                 self.update_register(|register| register.lift_quarantine(self.sha, epoch))?;
         }
-        let after = self.unfinished_app()?;
+        let after = unfinished_app(self.store, &self.policy.after)?;
         let failed_here = journal.failed_here.as_ref();
         let decision = decide(&Situation {
             register: &register,
@@ -235,31 +235,14 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         Ok(register)
     }
 
-    /// The first app of `after` whose wanted shas are not done everywhere.
-    fn unfinished_app(&self) -> Result<Option<String>, RolloutError> {
-        for app in &self.policy.after {
-            let Some(wanted) = self.store.wanted_of(app)? else {
-                return Ok(Some(app.clone()));
-            };
-            let register = self.store.register_of(app)?.map(|found| found.object);
-            let is_done = |sha: &Sha| {
-                let entry = register.as_ref().and_then(|register| register.current(sha));
-                entry.is_some_and(|entry| entry.was_done)
-            };
-            if !wanted.shas.iter().all(is_done) {
-                return Ok(Some(app.clone()));
-            }
-        }
-        Ok(None)
-    }
-
     /// Counts the hosts of the app for an entry.
     pub(super) fn count(&self, id: &EntryId) -> Result<Register, RolloutError> {
         let hosts = self.store.hosts()?;
         self.update_register(|register| {
             let needs_canaries = !register.was_done(&id.sha);
             let waiting = register.entry(id).map_or(&[][..], |entry| &entry.canaries);
-            let counted = super::count::count(&hosts, self.policy, needs_canaries, waiting);
+            let counted =
+                super::count::count(&hosts, &id.sha, self.policy, needs_canaries, waiting);
             register.count(id, &counted, &self.member.node);
         })
     }
@@ -276,4 +259,25 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         }
         Ok(())
     }
+}
+
+/// The first app of `after` whose wanted shas are not done everywhere.
+pub(super) fn unfinished_app(
+    store: &impl RolloutStore,
+    after: &[String],
+) -> Result<Option<String>, RolloutError> {
+    for app in after {
+        let Some(wanted) = store.wanted_of(app)? else {
+            return Ok(Some(app.clone()));
+        };
+        let register = store.register_of(app)?.map(|found| found.object);
+        let is_done = |sha: &Sha| {
+            let entry = register.as_ref().and_then(|register| register.current(sha));
+            entry.is_some_and(|entry| entry.was_done)
+        };
+        if !wanted.shas.iter().all(is_done) {
+            return Ok(Some(app.clone()));
+        }
+    }
+    Ok(None)
 }

@@ -38,7 +38,8 @@ pub(crate) struct AppHost {
     pub serves: bool,
     /// The policy's canaries are chosen among those that match.
     pub matches_canary: bool,
-    /// The sha that the manifest wants of it, unless an operator pinned another one there.
+    /// The sha that the manifest wants of it, unless an operator pinned another one there, or it may not write what
+    /// rollouts need: the rollout does not wait for it.
     pub wanted: Option<Sha>,
 }
 

@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decide::Obstacle;
+use super::decide::{self, Obstacle};
 use super::entry::{Canary, Entry, EntryState, HaltCause, HaltRecord, HostFailure};
 use super::object::RolloutError;
 use super::once::OnceClaim;
 use super::outcome::end_if_done;
+use super::permission::unfinished_app;
 use super::register::{Act, Register};
 use super::restarts::RestartProgress;
 use super::slot::SlotHolder;
@@ -45,6 +46,16 @@ pub(crate) struct RolloutView {
     /// What everybody waits for, and what mends it.
     pub waits_for: Option<String>,
     pub acts: Vec<Act>,
+}
+
+impl RolloutView {
+    /// Nobody has heard lately of the host that holds a slot, and no host gives it back by itself.
+    pub(crate) fn wait_for_slot(&mut self, number: u32, node: String) {
+        let obstacle = Obstacle::Slots(vec![decide::HeldSlot { number, node }]);
+        let (environment, app) = (&self.environment, &self.app);
+        let describe = |sha| obstacle.remedy(sha).describe(environment, app);
+        self.waits_for = self.wanted.as_ref().map(describe);
+    }
 }
 
 /// The rollout of an app, in short.
@@ -110,11 +121,12 @@ impl AppRollout {
     }
 }
 
-/// Reads the rollout of an app, and who is out.
+/// Reads the rollout of an app, and who is out. `after`: the apps that its policy names.
 pub(crate) fn rollout_view(
     store: &impl RolloutStore,
     environment: &str,
     app: &str,
+    after: &[String],
 ) -> Result<RolloutView, RolloutError> {
     if let Some(sha) = store.wanted()?.shas.first() {
         // Nobody may be left to do it. Who may not write only looks.
@@ -122,7 +134,7 @@ pub(crate) fn rollout_view(
             tracing::debug!(%error, "the rollout is left as it is");
         }
     }
-    let mut view = rollout_summary(store, environment, app)?;
+    let mut view = rollout_summary(store, environment, app, after)?;
     for number in 0..view.slots {
         let holder = store.slot(number)?.and_then(|found| found.object.holder);
         let held = holder.map(|holder| HeldSlot { number, holder });
@@ -131,11 +143,13 @@ pub(crate) fn rollout_view(
     Ok(view)
 }
 
-/// Reads the rollout of an app without its slots: four requests, whatever the number of hosts.
+/// Reads the rollout of an app without its slots: four requests, whatever the number of hosts, and two for each app of
+/// `after`.
 pub(crate) fn rollout_summary(
     store: &impl RolloutStore,
     environment: &str,
     app: &str,
+    after: &[String],
 ) -> Result<RolloutView, RolloutError> {
     let wanted = store.wanted()?.shas.into_iter().next();
     let register = store.register()?.map(|found| found.object);
@@ -156,7 +170,10 @@ pub(crate) fn rollout_summary(
             reason: found.reason.clone(),
         }),
         (None, Some(halt)) => Some(Obstacle::Halted(halt.clone())),
-        (None, None) => entry.and_then(waited_for),
+        (None, None) => match entry {
+            Some(entry) => waited_for(store, entry, after)?,
+            None => None,
+        },
     };
     Ok(RolloutView {
         environment: environment.to_owned(),
@@ -201,8 +218,20 @@ pub(crate) fn headline(
 }
 
 /// What all hosts but the ones at work wait for.
-fn waited_for(entry: &Entry) -> Option<Obstacle> {
-    match entry.state() {
+fn waited_for(
+    store: &impl RolloutStore,
+    entry: &Entry,
+    after: &[String],
+) -> Result<Option<Obstacle>, RolloutError> {
+    let state = entry.state();
+    let waits_for_others = matches!(state, EntryState::Canary | EntryState::Rolling);
+    if waits_for_others
+        && !entry.skips_after
+        && let Some(app) = unfinished_app(store, after)?
+    {
+        return Ok(Some(Obstacle::After(app)));
+    }
+    Ok(match state {
         EntryState::Open => Some(Obstacle::Counting),
         EntryState::Canary => {
             let waiting = entry.canaries.iter().filter(|canary| !canary.passed);
@@ -210,7 +239,7 @@ fn waited_for(entry: &Entry) -> Option<Obstacle> {
             Some(Obstacle::Canaries(waiting.collect()))
         }
         _ => None,
-    }
+    })
 }
 
 fn outcome(entry: Option<&Entry>, is_quarantined: bool) -> Exit {

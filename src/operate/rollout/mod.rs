@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::CommandError;
-use crate::desired::Sha;
+use crate::desired::{RolloutPolicy, Sha};
 use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
@@ -22,6 +22,9 @@ pub(crate) use restart::request_restart;
 pub(crate) use target::RolloutTarget;
 use target::check_app;
 
+/// How many holders of slots are looked up for one answer.
+const MAX_SHOWN_HOLDERS: usize = 20;
+
 /// The rollout of the wanted sha now. A hold that is in force at this time, by the operator's clock, is a part of it.
 pub(crate) fn observe_rollout(
     target: &RolloutTarget<'_>,
@@ -29,9 +32,12 @@ pub(crate) fn observe_rollout(
 ) -> Result<RolloutView, CommandError> {
     let objects = target.objects();
     let manifest = objects.manifest()?;
-    let hold = check_app(target, &manifest, now)?;
-    let mut view = rollout_view(&objects, target.environment, target.app)?;
+    let (hold, policy) = check_app(target, &manifest, now)?;
+    let mut view = rollout_view(&objects, target.environment, target.app, &policy.after)?;
     restart::add_restart(&mut view, &objects, &manifest)?;
+    if view.waits_for.is_none() && view.outcome == Exit::Pending {
+        show_silent_holder(target, &mut view)?;
+    }
     if hold.is_some() && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
     }
@@ -39,9 +45,35 @@ pub(crate) fn observe_rollout(
     Ok(view)
 }
 
-/// The rollout of an app without its slots, which has one.
-pub(crate) fn summarize_rollout(target: &RolloutTarget<'_>) -> Result<RolloutView, RolloutError> {
-    rollout_summary(&target.objects(), target.environment, target.app)
+/// Names the command for a slot whose host was not heard of lately: nobody else would ever free it.
+fn show_silent_holder(
+    target: &RolloutTarget<'_>,
+    view: &mut RolloutView,
+) -> Result<(), CommandError> {
+    let limit = target.fleet.heartbeat() * 2;
+    for held in view.holders.iter().take(MAX_SHOWN_HOLDERS) {
+        let (number, node) = (held.number, held.holder.member.node.clone());
+        let silence = fleet::node_silence(target.store, target.environment, &node);
+        let silence = silence.map_err(crate::pass::PassError::Store)?;
+        if silence.is_none_or(|silence| silence >= limit) {
+            view.wait_for_slot(number, node);
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The rollout of an app without its slots, which has this policy.
+pub(crate) fn summarize_rollout(
+    target: &RolloutTarget<'_>,
+    policy: &RolloutPolicy,
+) -> Result<RolloutView, RolloutError> {
+    rollout_summary(
+        &target.objects(),
+        target.environment,
+        target.app,
+        &policy.after,
+    )
 }
 
 /// What an operator does to a rollout.

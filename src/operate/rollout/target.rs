@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::desired::{Hold, Manifest, RolloutMode};
+use crate::desired::{Hold, Manifest, RolloutMode, RolloutPolicy};
 use crate::fleet::rollout::{RolloutContext, StoreObjects};
 use crate::operate::CommandError;
 use crate::ports::store::Store;
@@ -37,12 +37,13 @@ impl RolloutTarget<'_> {
     }
 }
 
-/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force.
+/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force,
+/// and the policy.
 pub(super) fn check_app(
     target: &RolloutTarget<'_>,
     manifest: &Manifest,
     now: Timestamp,
-) -> Result<Option<String>, CommandError> {
+) -> Result<(Option<String>, RolloutPolicy), CommandError> {
     let (app, name) = (target.app, target.environment);
     let environments = manifest.environments.keys().map(String::as_str);
     let environment = manifest.environments.get(name).ok_or_else(|| {
@@ -54,15 +55,15 @@ pub(super) fn check_app(
         CommandError::Usage(problem.suggest(app, environment.app_names()))
     })?;
     let entry = entry.map_err(|problem| CommandError::input(problem.clone()))?;
-    let why = match environment.rollout(app) {
-        RolloutMode::Independent => Some("its policy is `rollout: none`"),
+    let mode = match environment.rollout(app) {
+        RolloutMode::Independent => Err("its policy is `rollout: none`"),
         RolloutMode::Coordinated(_) if target.store.address().starts_with("dir:") => {
-            Some("the store is a folder of one machine")
+            Err("the store is a folder of one machine")
         }
-        RolloutMode::Coordinated(_) => None,
+        RolloutMode::Coordinated(policy) => Ok(policy),
     };
-    match why {
-        Some(why) => Err(CommandError::Usage(
+    match mode {
+        Err(why) => Err(CommandError::Usage(
             Problem::new(format!(
                 "{app} in {name} has no rollouts: {why}, so each host goes for itself"
             ))
@@ -70,6 +71,6 @@ pub(super) fn check_app(
                 "`trueup fleet --env {name} --app {app}` shows where its hosts are"
             )),
         )),
-        None => Ok(entry.hold_at(now).map(Hold::description)),
+        Ok(policy) => Ok((entry.hold_at(now).map(Hold::description), policy)),
     }
 }

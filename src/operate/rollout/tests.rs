@@ -1,6 +1,7 @@
 use super::*;
-use crate::operate::fleet::FleetWatch;
-use crate::ports::store::{MemoryStore, WriteCondition};
+use crate::operate::fleet::{FleetWatch, ForgetRequest, forget};
+use crate::ports::store::double::StoreDouble;
+use crate::ports::store::{Etag, GetOutcome, MemoryStore, StoreError, WriteCondition};
 use crate::settings::FleetSettings;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -18,8 +19,28 @@ pub(super) fn put(store: &MemoryStore, key: &str, body: &str) {
     store.put(key, body, WriteCondition::Always).unwrap();
 }
 
+/// A store that reads no object of more than a MiB.
+struct BoundedStore(MemoryStore);
+
+impl StoreDouble for BoundedStore {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+        match self.0.get(key, known)? {
+            GetOutcome::Object(found) if found.body.len() > 1 << 20 => Err(StoreError::TooLarge {
+                store: "memory:".into(),
+                key: key.into(),
+                limit: 1 << 20,
+            }),
+            found => Ok(found),
+        }
+    }
+}
+
 pub(super) fn with_target<T>(
-    store: &MemoryStore,
+    store: &dyn Store,
     app: &str,
     act: impl FnOnce(&RolloutTarget<'_>) -> T,
 ) -> T {
@@ -33,14 +54,14 @@ pub(super) fn with_target<T>(
     })
 }
 
-pub(super) fn observe(store: &MemoryStore, app: &str) -> Result<RolloutView, String> {
+pub(super) fn observe(store: &dyn Store, app: &str) -> Result<RolloutView, String> {
     with_target(store, app, |target| observe_rollout(target, NOW)).map_err(|error| {
         let problems = error.problems().into_iter();
         problems.map(|problem| problem.to_string()).collect()
     })
 }
 
-fn act(store: &MemoryStore, what: &Intervention) -> Result<String, String> {
+fn act(store: &dyn Store, what: &Intervention) -> Result<String, String> {
     let operator = ("ana".to_owned(), "it is known".to_owned(), NOW);
     let done = with_target(store, "shop", |target| {
         intervene(target, None, what, operator)
@@ -105,9 +126,13 @@ fn register_with_too_many_slots_is_refused_and_texts_control_no_terminal() {
 
 #[test]
 fn damaged_register_is_begun_again_and_one_of_a_newer_trueup_is_not() {
-    let store = store("");
-    for damaged in ["{\"version\": 1", &"x".repeat(10 << 20)] {
-        put_whole(&store, damaged);
+    let store = BoundedStore(store(""));
+    for damaged in [
+        "{\"version\": 1",
+        &"x".repeat(100 << 10),
+        &"x".repeat(2 << 20),
+    ] {
+        put(&store.0, KEY, damaged);
         let error = observe(&store, "shop").unwrap_err();
         assert!(error.contains("`trueup rollout reset"), "{error}");
         act(&store, &Intervention::Reset).unwrap();
@@ -117,14 +142,9 @@ fn damaged_register_is_begun_again_and_one_of_a_newer_trueup_is_not() {
             (1, "reset", "ana")
         );
     }
-    put(&store, KEY, "{\"version\": 2}");
+    put(&store.0, KEY, "{\"version\": 2}");
     let error = act(&store, &Intervention::Reset).unwrap_err();
     assert!(error.contains("it has version 2"), "{error}");
-}
-
-/// As much as the store takes.
-fn put_whole(store: &MemoryStore, body: &str) {
-    put(store, KEY, &body[..body.len().min(4 << 20)]);
 }
 
 #[test]
@@ -168,6 +188,73 @@ fn slot_of_a_live_host_is_broken_only_on_purpose() {
     assert!(observe(&store, "shop").unwrap().holders.is_empty());
     let error = act(&store, &break_slot(true)).unwrap_err();
     assert!(error.contains("nobody holds slot 0"), "{error}");
+}
+
+#[test]
+fn status_names_the_app_that_comes_first_until_an_operator_skips_it() {
+    let store = store(", rollout: {after: [db]}");
+    let text = format!(
+        "production:\n  shop: {{sha: {0}, rollout: {{after: [db]}}}}\n  db: {0}\n",
+        "1".repeat(40)
+    );
+    put(&store, "sha_number.yml", &text);
+    let open = register("").replace("\"halt\"", "\"was_halted\"");
+    let count = r#""count": {"hosts": 1, "serving": 1}, "epoch""#;
+    put(&store, KEY, &open.replace("\"epoch\"", count));
+    let waits_for = || observe(&store, "shop").unwrap().waits_for;
+    let why = waits_for().unwrap();
+    assert!(why.contains("waits for db, which is not done"), "{why}");
+    assert!(why.contains("`trueup rollout skip-after"), "{why}");
+    act(&store, &Intervention::SkipAfter).unwrap();
+    assert_eq!(waits_for(), None);
+}
+
+#[test]
+fn status_names_the_command_for_a_slot_whose_host_is_silent() {
+    let store = store("");
+    let open = register("").replace("\"halt\"", "\"was_halted\"");
+    let count = r#""count": {"hosts": 1, "serving": 1}, "epoch""#;
+    put(&store, KEY, &open.replace("\"epoch\"", count));
+    let slot = r#"{"version": 1, "nonce": "00000000000000c4", "holder": {"node": "web1", "machine": "m", "since": "2026-11-29T10:00:07Z"}}"#;
+    put(&store, "slots/production/shop/0.json", slot);
+    let waits_for = || observe(&store, "shop").unwrap().waits_for;
+    let why = waits_for().unwrap();
+    assert!(why.contains("web1 has slot 0"), "{why}");
+    assert!(
+        why.contains("`trueup rollout break-slot production shop 0"),
+        "{why}"
+    );
+    put(&store, "nodes/production/web1.json", "{}");
+    assert_eq!(waits_for(), None, "it was heard of just now");
+}
+
+#[test]
+fn forgotten_node_is_reported_with_the_slots_that_it_holds() {
+    let store = store("");
+    for (number, node) in [(0, "web2"), (1, "web1"), (7, "web1")] {
+        let slot = format!(
+            r#"{{"version": 1, "nonce": "00000000000000c4", "holder": {{"node": "{node}", "machine": "m", "since": "2026-11-29T10:00:07Z"}}}}"#
+        );
+        put(
+            &store,
+            &format!("slots/production/shop/{number}.json"),
+            &slot,
+        );
+    }
+    put(&store, "slots/production/shop/2.json", "damaged");
+    put(&store, "slots/production/_probe", "");
+    put(&store, "nodes/production/web1.json", "{}");
+    let request = ForgetRequest {
+        environment: "production",
+        node: "web1",
+        heartbeat: FleetSettings::default().heartbeat(),
+        even_if_alive: true,
+    };
+    let forgotten = forget(&store, &request).unwrap();
+    assert_eq!(
+        forgotten.slots,
+        [("shop".to_owned(), 1), ("shop".to_owned(), 7)]
+    );
 }
 
 #[test]

@@ -23,7 +23,6 @@ give_versions
 give_fleet 'migrate: {run: "while [ -e /srv/hold ]; do sleep 0.2; done; echo $(hostname) $TRUEUP_ATTEMPT >>/srv/www/shop/shared/migrations; [ ! -e /srv/fail ]", when_changed: null}'
 
 migrations() { for each in "${hosts[@]}"; do on "$each" sh -c 'cat /srv/www/shop/shared/migrations 2>/dev/null ||:'; done; }
-holder() { { rollout status --output json ||:; } | json '" ".join(held["node"] for held in d["holders"])'; }
 
 check "v1 is published" publish "${sha[v1]}" --create
 check "three hosts converge" passes 0 0 0
@@ -33,7 +32,6 @@ same "one of them migrated" 1 "$(migrations | wc -l)"
 for each in "${hosts[@]}"; do on "$each" touch /srv/hold; done
 check "a version is published" publish "${sha[second]}"
 begin "${hosts[@]}"
-has_holder() { [ -n "$(holder)" ]; }
 wait_for 30 "a host has the slot" has_holder
 first=$(holder)
 sleep 1

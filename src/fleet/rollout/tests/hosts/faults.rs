@@ -1,6 +1,9 @@
 //! Hosts that are unhealthy, that may not write, or have no store.
 
 use super::*;
+use crate::fleet::NodeRecord;
+use crate::fleet::rollout::access::may_take_part;
+use crate::fleet::rollout::entry::EntryState;
 
 #[test]
 fn restart_for_another_reason_waits_for_a_slot_and_keeps_it_while_unhealthy() {
@@ -90,4 +93,51 @@ fn no_host_takes_a_slot_of_a_store_that_ignores_conditions() {
     let slot = "slots/production/shop/0.json";
     let keys = fleet.store.inner.list("slots/").unwrap();
     assert!(keys.iter().all(|object| object.key != slot), "{keys:?}");
+}
+
+#[test]
+fn rollout_ends_without_hosts_that_may_not_write_or_are_pinned() {
+    let changes: [fn(&mut NodeRecord); 2] = [
+        |record| record.rollouts = Some(false),
+        |record| record.apps.get_mut("shop").unwrap().pinned = true,
+    ];
+    for change in changes {
+        let fleet = fleet(one_slot());
+        let web1 = fleet.host(1);
+        for number in [2, 3] {
+            let mut other = record(&format!("web{number}"), number);
+            change(&mut other);
+            put(&fleet.store.inner, &other);
+        }
+        deploy(&web1);
+        let current = fleet.register();
+        let entry = current.current(&sha('1')).unwrap();
+        assert_eq!(entry.state(), EntryState::Done, "{:?}", entry.count);
+    }
+}
+
+#[test]
+fn host_that_may_not_write_is_no_canary() {
+    let fleet = fleet(RolloutPolicy {
+        canary: Some(Canary {
+            hosts: CanaryHosts::First(1),
+            bake: Duration::ZERO,
+        }),
+        ..one_slot()
+    });
+    let mut web1 = record("web1", 1);
+    web1.rollouts = Some(false);
+    put(&fleet.store.inner, &web1);
+    assert_eq!(request(&fleet.host(2)), PermitDecision::Granted);
+}
+
+#[test]
+fn host_that_lost_its_permission_finds_out_without_a_reboot() {
+    let fleet = fleet(one_slot());
+    let web1 = fleet.host(1);
+    let may_take_part = || may_take_part(&web1.root, &fleet.store, ENV).unwrap();
+    assert!(may_take_part());
+    fleet.store.is_read_only.set(true);
+    assert!(matches!(request(&web1), PermitDecision::Wait(_)));
+    assert!(!may_take_part());
 }
