@@ -20,13 +20,16 @@ commit needy2 needy
 give_versions
 # A migration that waits while /srv/hold is there, says on which host and for the how manieth time it runs, and may fail.
 # shellcheck disable=SC2016  # the host expands it
-give_fleet 'migrate: {run: "while [ -e /srv/hold ]; do sleep 0.2; done; echo $(hostname) $TRUEUP_ATTEMPT >>/srv/www/shop/shared/migrations; [ ! -e /srv/fail ]", when_changed: null}'
+give_fleet 'migrate: {run: "while [ -e /srv/hold ]; do sleep 0.2; done; echo $(hostname) $TRUEUP_ATTEMPT >>/srv/www/shop/shared/migrations; [ ! -e /srv/fail ]", when_changed: null}' \
+  'hooks: {after_migrate: [{name: seed, once: fleet, run: "hostname >>/srv/www/shop/shared/seeds; [ ! -e /srv/fail-seed ]"}]}'
 
 migrations() { for each in "${hosts[@]}"; do on "$each" sh -c 'cat /srv/www/shop/shared/migrations 2>/dev/null ||:'; done; }
 
 check "v1 is published" publish "${sha[v1]}" --create
 check "three hosts converge" passes 0 0 0
 same "one of them migrated" 1 "$(migrations | wc -l)"
+seeds() { for each in "${hosts[@]}"; do on "$each" sh -c 'cat /srv/www/shop/shared/seeds 2>/dev/null ||:'; done; }
+same "and one ran the step after it" 1 "$(seeds | wc -l)"
 
 # A power cut in the middle of a slot.
 for each in "${hosts[@]}"; do on "$each" touch /srv/hold; done
@@ -78,6 +81,18 @@ for each in "${hosts[@]}"; do same "$each stays at the version before" "${sha[th
 check "an operator lets it run again" rollout once migrate --resolve retry --reason "the table is there now"
 check "three hosts converge" passes 0 0 0
 code "the rollout is done" 0 rollout status --wait --timeout 20s
+
+# The same of another step for all: its name is in the remedy.
+for each in "${hosts[@]}"; do on "$each" touch /srv/fail-seed; done
+before=$(seeds | wc -l)
+check "a version whose step fails is published" publish "${sha[seventh]}"
+begin "${hosts[@]}"; ends "no host goes on" 1 3 3
+same "one host ran it" 1 "$(($(seeds | wc -l) - before))"
+has "the rollout names it" "trueup rollout once production shop seed --resolve retry" "$(rollout status || :)"
+for each in "${hosts[@]}"; do on "$each" rm /srv/fail-seed; done
+check "an operator lets it run again" rollout once seed --resolve retry --reason "the cache is there now"
+check "three hosts converge" passes 0 0 0
+same "it ran once more" 2 "$(($(seeds | wc -l) - before))"
 
 # Two publishes in ten seconds: the first is never activated later than the second is known.
 check "a version is published" publish "${sha[fifth]}"

@@ -141,3 +141,30 @@ fn host_that_lost_its_permission_finds_out_without_a_reboot() {
     assert!(matches!(request(&web1), PermitDecision::Wait(_)));
     assert!(!may_take_part());
 }
+
+#[test]
+fn clocks_a_day_off_neither_shorten_a_bake_nor_block_a_rollout() {
+    const DAY: i64 = 86_400;
+    let fleet = fleet(RolloutPolicy {
+        canary: Some(Canary {
+            hosts: CanaryHosts::First(1),
+            bake: Duration::from_secs(120),
+        }),
+        ..one_slot()
+    });
+    let (web1, web2) = (fleet.host(1), fleet.host(2));
+    let set_clock = |host: usize, by| fleet.hosts.borrow()[host].clock.advance(by);
+    set_clock(1, -DAY);
+    assert_eq!(request(&web1), PermitDecision::Granted);
+    // Its clock is set back and forth while it bakes: neither counts, but for a minute at most.
+    for by in [DAY, -DAY] {
+        assert_eq!(settle(&web1, AppPosition::Wanted), Settled::Proving);
+        set_clock(0, by);
+    }
+    assert_eq!(settle(&web1, AppPosition::Wanted), Settled::Proving);
+    assert!(matches!(request(&web2), PermitDecision::Wait(_)));
+    fleet.advance(60);
+    assert_eq!(settle(&web1, AppPosition::Wanted), Settled::Nothing);
+    deploy(&web2);
+    assert!(fleet.register().current(&sha('1')).unwrap().was_done);
+}
