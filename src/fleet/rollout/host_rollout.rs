@@ -173,7 +173,7 @@ impl HostRollout {
 impl Permission for HostRollout {
     fn peek(&self, purpose: Purpose, serves: bool) -> PermitDecision {
         if self.is_cut_off {
-            return cut_off();
+            return without_store(purpose);
         }
         let permit = self.with(|participant| participant.peek(purpose, serves));
         self.answer((purpose, serves), permit)
@@ -181,7 +181,7 @@ impl Permission for HostRollout {
 
     fn request(&self, purpose: Purpose, serves: bool) -> PermitDecision {
         if self.is_cut_off {
-            return cut_off();
+            return without_store(purpose);
         }
         let ask = || {
             self.looked_at.set(clock::boot_time());
@@ -201,7 +201,7 @@ impl Permission for HostRollout {
 
     fn confirm(&self, purpose: Purpose, serves: bool) -> PermitDecision {
         if self.is_cut_off {
-            return cut_off();
+            return without_store(purpose);
         }
         let now = clock::boot_time();
         if now.saturating_sub(self.looked_at.get()) <= LOOK_IS_GOOD_FOR {
@@ -257,6 +257,13 @@ impl Permission for HostRollout {
     }
 }
 
-fn cut_off() -> PermitDecision {
-    PermitDecision::Wait("it cannot ask for permission: the store does not answer".into())
+/// The answer while the store does not answer. An operator who goes back on this host has decided it, and an outage is no
+/// time to be kept from it: nothing else asks for the way back without a store.
+fn without_store(purpose: Purpose) -> PermitDecision {
+    match purpose {
+        Purpose::Back => PermitDecision::Granted,
+        Purpose::Deploy | Purpose::Repeat | Purpose::Restart => {
+            PermitDecision::Wait("it cannot ask for permission: the store does not answer".into())
+        }
+    }
 }

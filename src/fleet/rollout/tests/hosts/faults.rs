@@ -58,7 +58,7 @@ fn host_that_may_not_write_goes_once_all_others_have_the_sha() {
 }
 
 #[test]
-fn host_without_its_store_gets_no_permission_and_waits_for_no_timeout() {
+fn host_without_its_store_goes_nowhere_but_back_and_waits_for_no_timeout() {
     let fleet = fleet(one_slot());
     let web1 = HostRollout {
         is_cut_off: true,
@@ -75,6 +75,10 @@ fn host_without_its_store_gets_no_permission_and_waits_for_no_timeout() {
             wait("it cannot ask for permission: the store does not answer")
         );
     }
+    // An operator's rollback, in an outage.
+    assert_eq!(web1.peek(Purpose::Back, true), PermitDecision::Granted);
+    assert_eq!(web1.request(Purpose::Back, true), PermitDecision::Granted);
+    assert_eq!(web1.confirm(Purpose::Back, true), PermitDecision::Granted);
     assert_eq!(fleet.store.calls.get(), before);
 }
 
