@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// Where an app is, in comparison with the wanted sha.
-    fn position(&self, spec: &ReleaseSpec, wanted: &Sha) -> AppPosition {
+    pub(super) fn position(&self, spec: &ReleaseSpec, wanted: &Sha) -> AppPosition {
         let active = release::active(&self.host, &spec.layout(), spec.keep_releases);
         let Some(active) = active.ok().flatten() else {
             return AppPosition::Absent;

@@ -3,6 +3,7 @@
 mod act;
 mod quarantine;
 mod status;
+mod wait;
 
 use super::Output;
 use super::args::{RolloutArgs, RolloutCommand};

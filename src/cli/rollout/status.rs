@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::wait::Waiting;
 use crate::cli::Output;
 use crate::cli::args::RolloutStatusArgs;
 use crate::cli::error::print_error;
@@ -49,6 +50,7 @@ pub(super) fn run(
     };
     let started = SystemClock.monotonic_now();
     let (mut last_line, mut failed_reads) = (String::new(), 0);
+    let mut waiting = Waiting::default();
     loop {
         let view = match observe_rollout(&target, SystemClock.now()) {
             Ok(view) => view,
@@ -73,10 +75,9 @@ pub(super) fn run(
                 output.print_text(&line);
                 last_line = line;
             }
-            if view.outcome == Exit::Pending {
-                let waited = SystemClock
-                    .monotonic_now()
-                    .saturating_duration_since(started);
+            let now = SystemClock.monotonic_now();
+            if waiting.goes_on(&view, &last_line, now) {
+                let waited = now.saturating_duration_since(started);
                 if args.timeout.is_some_and(|limit| waited >= limit) {
                     print_view(&view, store.address(), output);
                     return Ok(Exit::TimedOut);
@@ -106,6 +107,9 @@ fn progress_line(view: &RolloutView) -> String {
     if !out.is_empty() {
         let verb = if out.len() == 1 { "is" } else { "are" };
         line.push_str(&format!("; {} {verb} out", out.join(", ")));
+    }
+    for failure in &view.local_failures {
+        line.push_str(&format!("; {}: {}", failure.node, failure.describe()));
     }
     line
 }
@@ -180,6 +184,10 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
             "failed",
             format!("{}: {}", failure.member.node, failure.reason),
         ));
+    }
+    for failure in &view.local_failures {
+        let line = format!("{}: {}", failure.node, failure.describe());
+        rows.push(row("failed", line));
     }
     if let Some(hold) = &view.hold {
         rows.push(row("held", hold.clone()));

@@ -19,6 +19,8 @@ mod host_rollout;
 mod identity;
 mod journal;
 mod journal_file;
+mod list_failure;
+mod local_failure;
 #[cfg(test)]
 mod model;
 mod mutation;
@@ -45,6 +47,7 @@ mod view;
 pub(crate) use access::{may_take_part, rollout_folders};
 pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};
+pub(crate) use local_failure::LocalFailure;
 pub(crate) use object::RolloutError;
 pub(crate) use objects::{RolloutContext, StoreObjects, list_quarantined, register_key};
 pub(crate) use once::OnceOutcome;

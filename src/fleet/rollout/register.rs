@@ -218,6 +218,7 @@ impl Register {
         if let Some(entry) = entry.filter(|entry| !entry.ignored.iter().any(|known| known == node))
         {
             entry.ignored.push(node.to_owned());
+            entry.local_failures.retain(|listed| listed.node != node);
         }
     }
 

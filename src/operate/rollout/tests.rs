@@ -202,3 +202,59 @@ fn fleet_shows_what_a_rollout_waits_for_and_who_has_none() {
         "none: each host takes a new sha by itself"
     );
 }
+
+/// The listed failure of a host, as a part of an entry.
+const FAILED_BUILD: &str =
+    r#""local_failures": [{"node": "web3", "stage": "gems", "reason": "no \u001b[2Jspace"}]"#;
+
+/// An open entry that is counted. `more`: other fields of it.
+fn open_register(more: &str) -> String {
+    let halt = "\"halt\": {\"cause\": \"environment\", \"by\": \"web1\", \"reason\": \"no \\u001b[2Jdatabase\"}";
+    let count = "\"count\": {\"hosts\": 4, \"serving\": 4}";
+    register("").replace(halt, &format!("{count}, {more}"))
+}
+
+#[test]
+fn hosts_that_cannot_build_end_the_rollout_unless_others_go_on() {
+    let store = store("");
+    put(&store, KEY, &open_register(FAILED_BUILD));
+    let view = observe(&store, "shop").unwrap();
+    assert_eq!(view.outcome, Exit::Failed);
+    assert_eq!(
+        view.local_failures[0].describe(),
+        r"gems failed: no \x1b[2Jspace"
+    );
+    let why = view.waits_for.unwrap();
+    assert_eq!(
+        why,
+        "waits for web3 to try again; `trueup publish production shop=SHA`, if it is the sha"
+    );
+    // A canary that bakes, and a host that is out.
+    let canary =
+        format!("\"canaries\": [{{\"node\": \"web1\", \"passed\": false}}], {FAILED_BUILD}");
+    put(&store, KEY, &open_register(&canary));
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Failed);
+    put(
+        &store,
+        &format!("at/production/shop/{}/web1", "1".repeat(40)),
+        "",
+    );
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Pending);
+    put(&store, KEY, &open_register(FAILED_BUILD));
+    let slot = r#"{"version": 1, "nonce": "00000000000000c4", "holder": {"node": "web1", "machine": "m", "since": "2026-11-29T10:00:07Z"}}"#;
+    put(&store, "slots/production/shop/0.json", slot);
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Pending);
+}
+
+#[test]
+fn halt_says_more_than_hosts_that_cannot_build() {
+    let store = store("");
+    put(
+        &store,
+        KEY,
+        &register("").replace("\"epoch\": 0", &format!("\"epoch\": 0, {FAILED_BUILD}")),
+    );
+    let view = observe(&store, "shop").unwrap();
+    assert!(!view.is_stuck_in_local_failures());
+    assert!(view.waits_for.unwrap().contains("`trueup rollout resume"));
+}

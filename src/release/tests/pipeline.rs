@@ -148,6 +148,9 @@ fn failing_step_leaves_current_unchanged_and_names_the_log() {
         let log = format!("/var/log/trueup/releases/shop/{}.log", failed[0]);
         assert!(failure.hint.unwrap().contains(&log));
         assert!(bench.host_path(&log).exists());
+        let stage = failed_stage(&bad, &two, &bench.host()).unwrap();
+        assert_eq!(stage.name, "gems");
+        assert!(stage.why.starts_with("step `gems` (seq 30; exit 7)"));
         bad.resume_policy = ResumePolicy::FromScratch;
     }
     assert!(

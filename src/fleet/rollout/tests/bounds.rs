@@ -2,6 +2,7 @@
 
 use super::super::entry::HaltCause;
 use super::super::fit::fit;
+use super::super::local_failure::LocalFailure;
 use super::super::object::{MAX_REGISTER, encode};
 use super::super::register::Act;
 use super::*;
@@ -55,6 +56,10 @@ fn longest_texts_fit_into_a_register() {
             };
             register.record_failure(&id, 0, failure, 1000);
         }
+        let entry = register.entries.iter_mut().find(|entry| entry.id == id);
+        entry.unwrap().local_failures = (0..20)
+            .map(|_| LocalFailure::new(&"w".repeat(253), Some(&long(300)), &long(300), &long(300)))
+            .collect();
         register.halt(
             &id,
             HaltRecord::new(HaltCause::Environment, "web1", &long(1000)),
