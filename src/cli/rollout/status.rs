@@ -189,6 +189,9 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
         let line = format!("{}: {}", failure.node, failure.describe());
         rows.push(row("failed", line));
     }
+    if let Some(overdue) = &view.overdue {
+        rows.push(row("overdue", overdue.clone()));
+    }
     if let Some(hold) = &view.hold {
         rows.push(row("held", hold.clone()));
     }

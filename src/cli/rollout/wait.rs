@@ -23,7 +23,10 @@ impl Waiting {
             self.stuck = None;
             return true;
         }
-        if view.outcome != Exit::Failed || !view.is_stuck_in_local_failures() {
+        if view.outcome != Exit::Failed
+            || view.overdue.is_some()
+            || !view.is_stuck_in_local_failures()
+        {
             return false;
         }
         match &self.stuck {

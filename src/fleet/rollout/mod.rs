@@ -45,11 +45,14 @@ mod tests;
 mod view;
 
 pub(crate) use access::{may_take_part, rollout_folders};
+pub(crate) use entry::EntryState;
 pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};
 pub(crate) use local_failure::LocalFailure;
 pub(crate) use object::RolloutError;
-pub(crate) use objects::{RolloutContext, StoreObjects, list_quarantined, register_key};
+pub(crate) use objects::{
+    RolloutContext, StoreObjects, list_quarantined, marks_prefix, register_key,
+};
 pub(crate) use once::OnceOutcome;
 pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use quarantine::Quarantine;

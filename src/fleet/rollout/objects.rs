@@ -52,6 +52,14 @@ pub(crate) fn register_key(environment: &str, app: &str) -> String {
     format!("rollouts/{environment}/{app}.json")
 }
 
+/// The prefix of the marks of an app, or of those at a sha.
+pub(crate) fn marks_prefix(environment: &str, app: &str, sha: Option<&Sha>) -> String {
+    match sha {
+        Some(sha) => format!("at/{environment}/{app}/{sha}/"),
+        None => format!("at/{environment}/{app}/"),
+    }
+}
+
 impl StoreObjects<'_> {
     fn register_key(&self, app: &str) -> String {
         register_key(self.context.environment, app)
@@ -73,8 +81,7 @@ impl StoreObjects<'_> {
     }
 
     fn marks_prefix(&self, sha: &Sha) -> String {
-        let StoreObjects { context, app, .. } = self;
-        format!("at/{}/{app}/{sha}/", context.environment)
+        marks_prefix(self.context.environment, self.app, Some(sha))
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str, limit: usize) -> Read<T> {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decide::Obstacle;
+use super::decide::{self, Obstacle};
 use super::entry::{Canary, Entry, EntryState, HaltCause, HaltRecord, HostFailure};
 use super::local_failure::LocalFailure;
 use super::object::RolloutError;
@@ -45,6 +45,10 @@ pub(crate) struct RolloutView {
     pub hold: Option<String>,
     /// What everybody waits for, and what mends it.
     pub waits_for: Option<String>,
+    /// When it last made progress, by the store's clock; `None`: its policy has no `progress_deadline`, or it is over.
+    pub last_progress: Option<Timestamp>,
+    /// It made no progress for longer than its `progress_deadline`, in words.
+    pub overdue: Option<String>,
     pub acts: Vec<Act>,
 }
 
@@ -139,8 +143,38 @@ impl RolloutView {
             claim: None,
             hold: None,
             waits_for: None,
+            last_progress: None,
+            overdue: None,
             acts: Vec::new(),
         }
+    }
+
+    /// It makes no progress, for this reason: somebody has to look.
+    pub(crate) fn set_overdue(&mut self, why: String) {
+        self.overdue = Some(why);
+        self.outcome = Exit::Failed;
+        if self.waits_for.is_some() {
+            return;
+        }
+        let (environment, app) = (&self.environment, &self.app);
+        self.waits_for = Some(match self.holders.first() {
+            None => format!(
+                "waits for hosts that do not take it; `trueup fleet --env {environment} --app {app}` shows them"
+            ),
+            Some(held) => {
+                let slot = Command::BreakSlot(decide::HeldSlot {
+                    number: held.number,
+                    node: held.holder.member.node.clone(),
+                });
+                let command = CommandLine {
+                    command: &slot,
+                    environment,
+                    app,
+                };
+                let node = &held.holder.member.node;
+                format!("waits for {node}, which is out; `{command}`, if it does not come back")
+            }
+        });
     }
 
     /// Whether some hosts cannot take the sha, and no other one is at work: none is out, and no canary bakes.
@@ -225,6 +259,8 @@ pub(crate) fn rollout_summary(
         slots: register.slots,
         claim: register.claim,
         hold: None,
+        last_progress: None,
+        overdue: None,
         acts: register.acts,
         wanted,
         proven,

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::progress::add_progress;
 use super::CommandError;
-use crate::desired::{Hold, Manifest, RolloutMode, Sha};
+use crate::desired::{Hold, Manifest, RolloutMode, RolloutPolicy, Sha};
 use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
@@ -15,6 +16,8 @@ use crate::fleet::rollout::{
 use crate::ports::store::Store;
 use crate::problem::Problem;
 use crate::settings::FleetSettings;
+
+mod progress;
 
 /// The app whose rollouts are asked for.
 #[derive(Clone, Copy)]
@@ -50,12 +53,13 @@ pub(crate) fn observe_rollout(
     now: Timestamp,
 ) -> Result<RolloutView, CommandError> {
     let objects = target.objects();
-    let hold = check_app(target, &objects.manifest()?, now)?;
+    let (hold, policy) = check_app(target, &objects.manifest()?, now)?;
     let mut view = rollout_view(&objects, target.environment, target.app)?;
     if hold.is_some() && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
     }
     view.hold = hold;
+    add_progress(target, &policy, &mut view)?;
     Ok(view)
 }
 
@@ -64,12 +68,13 @@ pub(crate) fn summarize_rollout(target: &RolloutTarget<'_>) -> Result<RolloutVie
     rollout_summary(&target.objects(), target.environment, target.app)
 }
 
-/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force.
+/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in
+/// force, and the policy.
 fn check_app(
     target: &RolloutTarget<'_>,
     manifest: &Manifest,
     now: Timestamp,
-) -> Result<Option<String>, CommandError> {
+) -> Result<(Option<String>, RolloutPolicy), CommandError> {
     let (app, name) = (target.app, target.environment);
     let environments = manifest.environments.keys().map(String::as_str);
     let environment = manifest.environments.get(name).ok_or_else(|| {
@@ -81,15 +86,15 @@ fn check_app(
         CommandError::Usage(problem.suggest(app, environment.app_names()))
     })?;
     let entry = entry.map_err(|problem| CommandError::input(problem.clone()))?;
-    let why = match environment.rollout(app) {
-        RolloutMode::Independent => Some("its policy is `rollout: none`"),
+    let mode = match environment.rollout(app) {
+        RolloutMode::Independent => Err("its policy is `rollout: none`"),
         RolloutMode::Coordinated(_) if target.store.address().starts_with("dir:") => {
-            Some("the store is a folder of one machine")
+            Err("the store is a folder of one machine")
         }
-        RolloutMode::Coordinated(_) => None,
+        RolloutMode::Coordinated(policy) => Ok(policy),
     };
-    match why {
-        Some(why) => Err(CommandError::Usage(
+    match mode {
+        Err(why) => Err(CommandError::Usage(
             Problem::new(format!(
                 "{app} in {name} has no rollouts: {why}, so each host goes for itself"
             ))
@@ -97,7 +102,7 @@ fn check_app(
                 "`trueup fleet --env {name} --app {app}` shows where its hosts are"
             )),
         )),
-        None => Ok(entry.hold_at(now).map(Hold::description)),
+        Ok(policy) => Ok((entry.hold_at(now).map(Hold::description), policy)),
     }
 }
 
@@ -288,5 +293,7 @@ pub(crate) fn list_quarantines(
     Ok(found.collect())
 }
 
+#[cfg(test)]
+mod progress_tests;
 #[cfg(test)]
 mod tests;

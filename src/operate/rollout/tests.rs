@@ -4,7 +4,7 @@ use crate::ports::store::{MemoryStore, WriteCondition};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-fn store(app: &str) -> MemoryStore {
+pub(super) fn store(app: &str) -> MemoryStore {
     let store = MemoryStore::new();
     let sha = "1".repeat(40);
     let text = format!("production:\n  shop: {{sha: {sha}{app}}}\n");
@@ -12,7 +12,7 @@ fn store(app: &str) -> MemoryStore {
     store
 }
 
-fn put(store: &MemoryStore, key: &str, body: &str) {
+pub(super) fn put(store: &MemoryStore, key: &str, body: &str) {
     let body = body.as_bytes();
     store.put(key, body, WriteCondition::Always).unwrap();
 }
@@ -28,7 +28,7 @@ fn with_target<T>(store: &MemoryStore, app: &str, act: impl FnOnce(&RolloutTarge
     })
 }
 
-fn observe(store: &MemoryStore, app: &str) -> Result<RolloutView, String> {
+pub(super) fn observe(store: &MemoryStore, app: &str) -> Result<RolloutView, String> {
     with_target(store, app, |target| observe_rollout(target, NOW)).map_err(|error| {
         let problems = error.problems().into_iter();
         problems.map(|problem| problem.to_string()).collect()
@@ -53,7 +53,7 @@ fn register(more: &str) -> String {
     )
 }
 
-const KEY: &str = "rollouts/production/shop.json";
+pub(super) const KEY: &str = "rollouts/production/shop.json";
 
 #[test]
 fn rollout_that_nobody_will_ever_begin_is_an_error() {
@@ -208,7 +208,7 @@ const FAILED_BUILD: &str =
     r#""local_failures": [{"node": "web3", "stage": "gems", "reason": "no \u001b[2Jspace"}]"#;
 
 /// An open entry that is counted. `more`: other fields of it.
-fn open_register(more: &str) -> String {
+pub(super) fn open_register(more: &str) -> String {
     let halt = "\"halt\": {\"cause\": \"environment\", \"by\": \"web1\", \"reason\": \"no \\u001b[2Jdatabase\"}";
     let count = "\"count\": {\"hosts\": 4, \"serving\": 4}";
     register("").replace(halt, &format!("{count}, {more}"))
