@@ -9,7 +9,9 @@ use super::joined::{JoinedRollout, Rollouts};
 use super::{QuarantineLift, Session};
 use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
-use crate::fleet::rollout::{AppPosition, HostRollout, Member, Settled, WantedShas, may_take_part};
+use crate::fleet::rollout::{
+    AppPosition, HostRollout, Member, Settled, WantedHold, WantedShas, may_take_part,
+};
 use crate::ports::backoff;
 use crate::release::{self, InsteadOfWanted, ReleaseSpec, ReleaseStatus};
 use crate::role::Catalog;
@@ -95,7 +97,9 @@ impl Session {
                 wanted: WantedShas {
                     generation: desired.generation.unwrap_or(0),
                     shas: wanted.wanted_shas.iter().cloned().collect(),
+                    hold: wanted.hold.as_ref().map(WantedHold::of),
                 },
+                ignores_hold: wanted.ignores_hold,
                 group: group.map(|tag| self.settings.tags.get(tag).cloned().unwrap_or_default()),
                 policy: policy.clone(),
                 looked_at: Cell::new(Duration::ZERO),

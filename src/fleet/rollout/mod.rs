@@ -56,7 +56,7 @@ pub(crate) use objects::{
 pub(crate) use once::OnceOutcome;
 pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use quarantine::Quarantine;
-pub(crate) use register::WantedShas;
+pub(crate) use register::{WantedHold, WantedShas};
 pub(crate) use settle::{AppPosition, Settled};
 pub(crate) use store::RolloutStore;
 pub(crate) use view::{AppRollout, RolloutView, headline, rollout_summary, rollout_view};

@@ -1,7 +1,9 @@
 //! The objects of an app's rollouts in a store: keys, sizes, and what is asked of other objects of the store.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,7 +12,7 @@ use super::identity::Nonce;
 use super::object::{MAX_OBJECT, MAX_REGISTER, MAX_SLOTS, RolloutError, encode, parse};
 use super::once::OnceResult;
 use super::quarantine::Quarantine;
-use super::register::{Register, WantedShas};
+use super::register::{Register, WantedHold, WantedShas};
 use super::slot::Slot;
 use super::store::{AppHost, Read, RolloutStore, Swap, Versioned};
 use crate::desired::{Canary, Manifest, Sha};
@@ -45,6 +47,8 @@ pub(crate) struct StoreObjects<'a> {
     pub context: RolloutContext<'a>,
     pub app: &'a str,
     pub canary: Option<&'a Canary>,
+    /// An operator on this host goes over the holds of the manifest.
+    pub ignores_hold: bool,
 }
 
 /// The key of an app's register.
@@ -179,10 +183,25 @@ impl StoreObjects<'_> {
                 key: self.context.manifest_key.to_owned(),
                 why: sanitize_line(&problem.to_string()),
             })?;
-        Ok(entry.map(|entry| WantedShas {
-            generation: manifest.generation.unwrap_or(0),
-            shas: entry.wanted_shas().into_iter().collect(),
+        Ok(entry.map(|entry| {
+            let now = self.now();
+            let mut shas: Vec<Sha> = entry.wanted_shas().into_iter().collect();
+            let first = entry.sha_for(&BTreeMap::new(), now);
+            shas.sort_by_key(|sha| sha != first);
+            WantedShas {
+                generation: manifest.generation.unwrap_or(0),
+                shas,
+                hold: entry
+                    .hold_at(now)
+                    .filter(|_| !self.ignores_hold)
+                    .map(WantedHold::of),
+            }
         }))
+    }
+
+    /// The store's time, by which holds are judged. A store that does not say it leaves them in force.
+    fn now(&self) -> Timestamp {
+        self.store.server_time().unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
@@ -296,7 +315,7 @@ impl RolloutStore for StoreObjects<'_> {
                     .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
                 wanted: entry
                     .filter(|_| !app.pinned)
-                    .map(|entry| entry.sha_for(&row.record.tags).clone()),
+                    .map(|entry| entry.sha_for(&row.record.tags, snapshot.now).clone()),
             })
         });
         Ok(rows.collect())
@@ -308,11 +327,22 @@ impl RolloutStore for StoreObjects<'_> {
         Ok(wanted.unwrap_or(WantedShas {
             generation: manifest.generation.unwrap_or(0),
             shas: Vec::new(),
+            hold: None,
         }))
     }
 
     fn wanted_of(&self, app: &str) -> Result<Option<WantedShas>, RolloutError> {
-        self.wanted_in(&self.manifest()?, app)
+        let manifest = self.manifest()?;
+        let mut wanted = self.wanted_in(&manifest, app)?;
+        let environment = manifest.environments.get(self.context.environment);
+        let entry = environment.and_then(|environment| environment.entry(app)?.ok());
+        if let (Some(wanted), Some(over)) =
+            (&mut wanted, entry.and_then(|e| e.over_sha(self.now())))
+        {
+            // Nobody takes it any more, so it will never be done.
+            wanted.shas.retain(|sha| sha != over);
+        }
+        Ok(wanted)
     }
 
     fn nonce(&self) -> Nonce {

@@ -43,22 +43,32 @@ impl RolloutTarget<'_> {
             },
             app: self.app,
             canary: None,
+            ignores_hold: false,
         }
     }
 }
 
-/// The rollout of the wanted sha now. A hold that is in force at this time, by the operator's clock, is a part of it.
+/// The rollout of the wanted sha now. A hold that is in force is a part of it; `now` is the operator's clock, for want of
+/// the store's.
 pub(crate) fn observe_rollout(
     target: &RolloutTarget<'_>,
     now: Timestamp,
 ) -> Result<RolloutView, CommandError> {
     let objects = target.objects();
-    let (hold, policy) = check_app(target, &objects.manifest()?, now)?;
+    let manifest = objects.manifest()?;
+    let now = target.store.server_time().unwrap_or(now);
+    let (hold, policy) = check_app(target, &manifest, now)?;
     let mut view = rollout_view(&objects, target.environment, target.app)?;
-    if hold.is_some() && view.outcome == Exit::Pending {
+    let blocks = |hold: &Hold| view.wanted.as_ref().is_some_and(|sha| hold.blocks(sha));
+    if hold.as_ref().is_some_and(blocks) && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
+        let (app, environment) = (target.app, target.environment);
+        let why = "waits for the end of the hold";
+        view.waits_for = Some(format!(
+            "{why}; `trueup publish {environment} {app}=SHA --lift-hold`"
+        ));
     }
-    view.hold = hold;
+    view.hold = hold.as_ref().map(Hold::description);
     add_progress(target, &policy, &mut view)?;
     Ok(view)
 }
@@ -74,7 +84,7 @@ fn check_app(
     target: &RolloutTarget<'_>,
     manifest: &Manifest,
     now: Timestamp,
-) -> Result<(Option<String>, RolloutPolicy), CommandError> {
+) -> Result<(Option<Hold>, RolloutPolicy), CommandError> {
     let (app, name) = (target.app, target.environment);
     let environments = manifest.environments.keys().map(String::as_str);
     let environment = manifest.environments.get(name).ok_or_else(|| {
@@ -102,7 +112,7 @@ fn check_app(
                 "`trueup fleet --env {name} --app {app}` shows where its hosts are"
             )),
         )),
-        Ok(policy) => Ok((entry.hold_at(now).map(Hold::description), policy)),
+        Ok(policy) => Ok((entry.hold_at(now).cloned(), policy)),
     }
 }
 

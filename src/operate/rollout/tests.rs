@@ -79,6 +79,25 @@ fn held_rollout_is_waited_for_by_nobody() {
     let view = observe(&store(hold), "shop").unwrap();
     assert_eq!(view.outcome, Exit::Waiting);
     assert_eq!(view.hold.unwrap(), "held by ana until it is lifted: moving");
+    let why = view.waits_for.unwrap();
+    assert!(
+        why.contains("`trueup publish production shop=SHA --lift-hold`"),
+        "{why}"
+    );
+    // It is what all hosts are to take, and they do.
+    let hold = format!(
+        ", hold: {{sha: {}, reason: moving, by: ana}}",
+        "1".repeat(40)
+    );
+    let view = observe(&store(&hold), "shop").unwrap();
+    assert_eq!(view.outcome, Exit::Pending);
+    assert!(view.hold.unwrap().starts_with("held at 1111111 by ana"));
+    let hold = hold.replace("sha: 1", "sha: 2");
+    let view = observe(&store(&hold), "shop").unwrap();
+    assert!(
+        view.wanted.unwrap().as_str().starts_with("21"),
+        "the others wait behind it"
+    );
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn register_keeps_twenty_entries_and_drops_those_that_are_over_first() {
         let shas = WantedShas {
             generation,
             shas: vec![sha('1'), sha(digit)],
+            hold: None,
         };
         register.open(&sha(digit), &shas, OPENER);
     }

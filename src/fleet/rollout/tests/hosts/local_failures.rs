@@ -101,6 +101,7 @@ fn list_ends_with_its_entry_and_begins_again_with_the_next() {
         wanted: WantedShas {
             generation,
             shas: vec![sha(digit)],
+            hold: None,
         },
         root: web1.root.clone(),
         ..fleet.rollout_of("shop", digit, "web1".into(), &fleet.hosts.borrow()[0])
