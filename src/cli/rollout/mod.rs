@@ -5,6 +5,8 @@ mod quarantine;
 mod status;
 mod wait;
 
+pub(super) use act::step_outcome;
+
 use super::Output;
 use super::args::{RolloutArgs, RolloutCommand};
 use crate::exit::Exit;

@@ -62,6 +62,12 @@ impl Register {
         let of_sha = self.entries.iter_mut().filter(|entry| entry.id.sha == *sha);
         of_sha.for_each(|entry| entry.local_failures.retain(|listed| listed.node != node));
     }
+
+    /// The same for all shas.
+    pub(super) fn unlist_node(&mut self, node: &str) {
+        let entries = self.entries.iter_mut();
+        entries.for_each(|entry| entry.local_failures.retain(|listed| listed.node != node));
+    }
 }
 
 impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {

@@ -24,6 +24,7 @@ mod local_failure;
 #[cfg(test)]
 mod model;
 mod mutation;
+mod node_slots;
 mod object;
 mod objects;
 mod once;

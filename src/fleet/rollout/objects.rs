@@ -69,9 +69,13 @@ impl StoreObjects<'_> {
         register_key(self.context.environment, app)
     }
 
-    fn slot_key(&self, number: u32) -> String {
+    pub(super) fn slots_prefix(&self) -> String {
         let StoreObjects { context, app, .. } = self;
-        format!("slots/{}/{app}/{number}.json", context.environment)
+        format!("slots/{}/{app}/", context.environment)
+    }
+
+    pub(super) fn slot_key(&self, number: u32) -> String {
+        format!("{}{number}.json", self.slots_prefix())
     }
 
     fn quarantine_key(&self, sha: &Sha) -> String {

@@ -17,7 +17,10 @@ use crate::ports::store::Store;
 use crate::problem::Problem;
 use crate::settings::FleetSettings;
 
+mod forget;
 mod progress;
+
+pub(crate) use self::forget::NodeRelease;
 
 /// The app whose rollouts are asked for.
 #[derive(Clone, Copy)]
