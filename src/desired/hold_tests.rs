@@ -53,7 +53,7 @@ fn operator_who_goes_over_a_hold_gets_what_is_wanted_behind_it() {
 }
 
 #[test]
-fn end_of_a_hold_is_judged_by_the_clock_of_the_store() {
+fn hold_ends_by_the_clock_of_the_store_for_all_hosts() {
     let (store, sandbox) = (MemoryStore::new(), Sandbox::empty());
     let text = format!(
         "production:\n  shop: {{sha: {NEXT}, hold: {{sha: {SHA}, reason: r, by: ana, until: 2026-11-21T06:00:00Z}}}}\n"
