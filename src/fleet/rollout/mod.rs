@@ -35,6 +35,7 @@ mod outcome;
 mod participant;
 mod permission;
 mod quarantine;
+mod quarantines;
 mod register;
 mod remedy;
 mod settle;
@@ -51,12 +52,11 @@ pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};
 pub(crate) use local_failure::LocalFailure;
 pub(crate) use object::RolloutError;
-pub(crate) use objects::{
-    RolloutContext, StoreObjects, list_quarantined, marks_prefix, register_key,
-};
+pub(crate) use objects::{RolloutContext, StoreObjects, marks_prefix, register_key};
 pub(crate) use once::OnceOutcome;
 pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use quarantine::Quarantine;
+pub(crate) use quarantines::list_quarantined;
 pub(crate) use register::{WantedHold, WantedShas};
 pub(crate) use settle::{AppPosition, Settled};
 pub(crate) use store::RolloutStore;

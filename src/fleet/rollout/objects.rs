@@ -358,29 +358,3 @@ impl RolloutStore for StoreObjects<'_> {
 pub(crate) fn is_refusal(error: &RolloutError) -> bool {
     matches!(error, RolloutError::Store(StoreError::Refused { .. }))
 }
-
-/// The quarantines in force in an environment, by app and sha; of one app, or of all.
-pub(crate) fn list_quarantined(
-    store: &dyn Store,
-    environment: &str,
-    app: Option<&str>,
-) -> Result<Vec<(String, Sha, Quarantine)>, RolloutError> {
-    let all = format!("quarantine/{environment}/");
-    let prefix = app.map_or(all.clone(), |app| format!("{all}{app}/"));
-    let mut found = Vec::new();
-    for object in store.list(&prefix)? {
-        let name = object.key.strip_prefix(&all);
-        let name = name.and_then(|name| name.strip_suffix(".json")?.split_once('/'));
-        let Some((app, sha)) = name.and_then(|(app, sha)| Some((app, Sha::parse(sha).ok()?)))
-        else {
-            continue;
-        };
-        if let GetOutcome::Object(object_found) = store.get(&object.key, None)? {
-            let quarantine: Quarantine = parse(&object.key, MAX_OBJECT, &object_found.body)?;
-            if quarantine.in_force {
-                found.push((app.to_owned(), sha, quarantine));
-            }
-        }
-    }
-    Ok(found)
-}

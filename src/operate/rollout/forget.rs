@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{RolloutTarget, explain};
+use super::explain;
+use super::target::RolloutTarget;
 use crate::fleet::rollout::{
     OnceOutcome, Operator, OperatorError, RolloutError, RolloutStore, StoreObjects,
 };

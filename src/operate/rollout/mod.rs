@@ -1,7 +1,6 @@
 //! The rollouts of an app, for operators and CI.
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use self::progress::add_progress;
 use super::CommandError;
@@ -10,46 +9,19 @@ use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
 use crate::fleet::rollout::{
-    Nonce, Operator, OperatorError, Quarantine, RolloutContext, RolloutError, RolloutStore,
-    RolloutView, StoreObjects, WantedShas, list_quarantined, rollout_summary, rollout_view,
+    Nonce, Operator, OperatorError, RolloutError, RolloutStore, RolloutView, StoreObjects,
+    WantedShas, rollout_summary, rollout_view,
 };
-use crate::ports::store::Store;
 use crate::problem::Problem;
-use crate::settings::FleetSettings;
 
 mod forget;
 mod progress;
+mod quarantines;
+mod target;
 
 pub(crate) use self::forget::NodeRelease;
-
-/// The app whose rollouts are asked for.
-#[derive(Clone, Copy)]
-pub(crate) struct RolloutTarget<'a> {
-    pub store: &'a dyn Store,
-    pub environment: &'a str,
-    pub app: &'a str,
-    /// The manifest's key.
-    pub manifest_key: &'a str,
-    pub fleet: &'a FleetSettings,
-}
-
-impl RolloutTarget<'_> {
-    fn objects(&self) -> StoreObjects<'_> {
-        StoreObjects {
-            store: self.store,
-            context: RolloutContext {
-                root: None,
-                environment: self.environment,
-                store_name: self.store.address(),
-                manifest_key: self.manifest_key,
-                fleet: self.fleet,
-            },
-            app: self.app,
-            canary: None,
-            ignores_hold: false,
-        }
-    }
-}
+pub(crate) use self::quarantines::{QuarantinedApp, list_quarantines};
+pub(crate) use self::target::RolloutTarget;
 
 /// The rollout of the wanted sha now. A hold that is in force is a part of it; `now` is the operator's clock, for want of
 /// the store's.
@@ -278,32 +250,6 @@ fn explain(error: OperatorError) -> CommandError {
             Problem::new(error.to_string()).hint("`trueup rollout status` shows where it is"),
         ),
     }
-}
-
-/// A sha that no host of the environment activates.
-#[derive(Debug, Serialize)]
-pub(crate) struct QuarantinedApp {
-    pub app: String,
-    pub sha: Sha,
-    #[serde(flatten)]
-    pub quarantine: Quarantine,
-}
-
-/// The shas that are quarantined in an environment.
-pub(crate) fn list_quarantines(
-    store: &dyn Store,
-    environment: &str,
-    app: Option<&str>,
-) -> Result<Vec<QuarantinedApp>, CommandError> {
-    let found = list_quarantined(store, environment, app)?;
-    let found = found
-        .into_iter()
-        .map(|(app, sha, quarantine)| QuarantinedApp {
-            app,
-            sha,
-            quarantine,
-        });
-    Ok(found.collect())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::RolloutTarget;
+use super::target::RolloutTarget;
 use crate::desired::RolloutPolicy;
 use crate::exit::Exit;
 use crate::fleet::rollout::{EntryState, RolloutError, RolloutView, marks_prefix, register_key};

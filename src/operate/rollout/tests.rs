@@ -1,6 +1,7 @@
 use super::*;
 use crate::operate::fleet::FleetWatch;
-use crate::ports::store::{MemoryStore, WriteCondition};
+use crate::ports::store::{MemoryStore, Store, WriteCondition};
+use crate::settings::FleetSettings;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
