@@ -7,16 +7,21 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Output;
-use super::format::format_age;
+use super::args::StepResult;
+use super::format::{current_user, format_age};
+use super::rollout::step_outcome;
 use super::target::{StoreArgs, StoreTarget};
 use crate::desired::Sha;
 use crate::exit::Exit;
 use crate::fleet::{AppView, FleetView, NodeView, ServingState};
 use crate::operate::CommandError;
-use crate::operate::fleet::{self, FleetWatch, ForgetRequest, RETURN_NOTE};
+use crate::operate::fleet::FleetWatch;
+use crate::operate::forget::{RETURN_NOTE, forget};
+use crate::operate::rollout::NodeRelease;
 use crate::pass::{PassError, Paths};
 use crate::ports::backoff;
-use crate::ports::store::{self, Store};
+use crate::ports::clock::{Clock, SystemClock};
+use crate::ports::store;
 use crate::problem::Problem;
 use crate::report::Paint;
 use crate::settings::is_name;
@@ -38,12 +43,15 @@ pub struct FleetArgs {
     /// Repeat every so many seconds, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub watch: Option<u16>,
-    /// Remove the record of this node from the store instead
+    /// Remove the record of this node from the store instead, and free its slots in rollouts
     #[arg(long, value_name = "NODE", conflicts_with_all = ["watch", "app"])]
     pub forget: Option<String>,
     /// Forget the node even if it sent a heartbeat recently
     #[arg(long, requires = "forget")]
     pub yes: bool,
+    /// How the step ended that the forgotten node runs for all hosts, if it runs one
+    #[arg(long, value_enum, value_name = "RESULT", requires = "forget")]
+    pub step: Option<StepResult>,
     #[command(flatten)]
     pub at: StoreArgs,
 }
@@ -68,13 +76,17 @@ pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Ex
     })?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
     if let Some(node) = &args.forget {
-        let request = ForgetRequest {
+        let release = NodeRelease {
+            store: store.as_ref(),
             environment: &environment,
+            manifest_key: &target.manifest,
+            fleet: &target.fleet,
             node,
-            heartbeat: target.fleet.heartbeat(),
-            even_if_alive: args.yes,
+            step: args.step.map(step_outcome),
+            by: &current_user(),
+            now: SystemClock.now(),
         };
-        return forget(store.as_ref(), &request, output);
+        return print_forgotten(&release, args.yes, output);
     }
     let mut watch = FleetWatch::new(
         store.as_ref(),
@@ -102,34 +114,28 @@ pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Ex
     }
 }
 
-fn forget(
-    store: &dyn Store,
-    request: &ForgetRequest<'_>,
+fn print_forgotten(
+    release: &NodeRelease<'_>,
+    even_if_alive: bool,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let forgotten = fleet::forget(store, request)?;
-    let node = request.node;
-    output.print_text(format!(
-        "removed the record of {node} in {}",
-        request.environment
-    ));
-    if forgotten.was_alive {
+    let forgotten = forget(release, even_if_alive)?;
+    let (node, environment) = (release.node, release.environment);
+    forgotten
+        .released
+        .iter()
+        .for_each(|line| output.print_text(line));
+    output.print_text(format!("removed the record of {node} in {environment}"));
+    let mut warnings = forgotten.warnings;
+    warnings.extend(forgotten.was_alive.then(|| RETURN_NOTE.to_owned()));
+    for line in &warnings {
         let warning = output.paint.changed("warning");
-        output.print_text(format!("{warning}: {RETURN_NOTE}"));
-    }
-    for (app, number) in &forgotten.slots {
-        output.print_text(format!(
-            "it still holds slot {number} of {app}: `trueup rollout break-slot {} {app} {number} --reason TEXT` frees it",
-            request.environment
-        ));
+        output.print_text(format!("{warning}: {line}"));
     }
     if output.is_document() {
-        let slots = forgotten.slots.iter();
-        let slots: Vec<_> = slots
-            .map(|(app, number)| serde_json::json!({"app": app, "number": number}))
-            .collect();
         output.print_document(&serde_json::json!({
-            "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node, "slots": slots,
+            "version": crate::report::VERSION, "outcome": Exit::Converged, "forgotten": node,
+            "released": forgotten.released, "warnings": warnings,
         }));
     }
     Ok(Exit::Converged)
@@ -165,6 +171,10 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
         let why = rollout.waits_for.as_ref();
         let why = why.map_or(String::new(), |why| format!("; {why}"));
         output.print_line(format!("rollout of {app}: {headline}{why}"));
+        for failure in &rollout.local_failures {
+            let why = paint.bad(&failure.describe());
+            output.print_line(format!("  {}: {why}", failure.node));
+        }
     }
     for problem in &view.problems {
         output.print_line(format!("{}: {problem}", paint.changed("warning")));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Sha;
+use super::hold::{Hold, MAX_REASON_CHARS};
 use super::rollout::{RolloutMode, RolloutSpec};
 use crate::printable;
 use crate::problem::Problem;
@@ -14,16 +15,21 @@ use crate::yaml::{self, Node, NodeKind};
 /// The manifest's entry for one app, resolved for this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DesiredApp {
+    /// What this host is to be at now: what the hold says, or the entry.
     pub sha: Sha,
+    /// The sha of the entry, whatever the hold says.
+    pub unheld_sha: Sha,
     /// The ref that the sha came from, for people.
     pub reference: Option<String>,
     pub by: Option<String>,
     /// A release to build ahead without activating it.
     pub next: Option<Sha>,
-    /// The hold in force now; `None` if it has expired.
+    /// The hold in force now; `None` if it has expired. It may name `sha`, and then keeps this host from nothing.
     pub hold: Option<Hold>,
     /// When an operator last asked for a rolling restart.
     pub restart_requested_at: Option<Timestamp>,
+    /// An operator on this host goes over the hold in this pass.
+    pub ignores_hold: bool,
     /// How the hosts of this environment take up a new sha.
     pub rollout: RolloutMode,
     /// What was wanted before `sha`; never equal to it.
@@ -68,28 +74,6 @@ pub(crate) struct AppEntry {
     pub rollout: Option<RolloutSpec>,
 }
 
-/// A freeze by an operator.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Hold {
-    #[serde(deserialize_with = "printable::deserialize_line")]
-    pub reason: String,
-    #[serde(deserialize_with = "printable::deserialize_line")]
-    pub by: String,
-    /// Without it the hold lasts until an operator removes it.
-    #[serde(default, deserialize_with = "yaml::deserialize_optional_end")]
-    pub until: Option<Timestamp>,
-}
-
-impl Hold {
-    /// `held by ana until 2026-11-22T00:00:00Z: db maintenance`.
-    pub(crate) fn description(&self) -> String {
-        let until = self.until;
-        let until = until.map_or_else(|| "it is lifted".into(), |until| until.to_string());
-        format!("held by {} until {until}: {}", self.by, self.reason)
-    }
-}
-
 /// Another sha for the nodes whose tags match all of these.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,7 +116,6 @@ impl AppEntry {
     /// override with its tags in each pass.
     fn check(&self, node: &Node) -> Result<(), Problem> {
         const MAX_NAME_CHARS: usize = 300;
-        const MAX_REASON_CHARS: usize = 2000;
         const MAX_OVERRIDES: usize = 1000;
         let reason = self.hold.as_ref().map(|hold| &hold.reason);
         let by = self.hold.as_ref().map(|hold| &hold.by);
@@ -172,21 +155,37 @@ impl AppEntry {
         Ok(())
     }
 
-    /// The sha that a node with these tags should be at. The first override that matches wins.
-    pub(crate) fn sha_for(&self, tags: &BTreeMap<String, String>) -> &Sha {
+    /// The sha that a node with these tags should be at, at this time. The first override that matches wins; a hold that
+    /// names a sha takes the place of the entry's own.
+    pub(crate) fn sha_for(&self, tags: &BTreeMap<String, String>, now: Timestamp) -> &Sha {
+        let held = self.hold_at(now).and_then(|hold| hold.sha.as_ref());
+        let over = self.override_for(tags).map(|over| &over.sha);
+        over.or(held).unwrap_or(&self.sha)
+    }
+
+    fn override_for(&self, tags: &BTreeMap<String, String>) -> Option<&Override> {
         let matching = |over: &&Override| {
             over.tags
                 .iter()
                 .all(|(tag, value)| tags.get(tag) == Some(value))
         };
-        let over = self.overrides.iter().find(matching);
-        over.map_or(&self.sha, |over| &over.sha)
+        self.overrides.iter().find(matching)
     }
 
-    /// The sha of the entry and those of all its overrides.
+    /// The sha of the entry, those of all its overrides, and that of its hold, also of one that is over: what the manifest
+    /// names must not depend on the time, or hosts that read it a moment apart would end each other's rollouts.
     pub(crate) fn wanted_shas(&self) -> BTreeSet<Sha> {
         let overridden = self.overrides.iter().map(|over| &over.sha);
-        overridden.chain([&self.sha]).cloned().collect()
+        let held = self.hold.as_ref().and_then(|hold| hold.sha.as_ref());
+        overridden.chain(held).chain([&self.sha]).cloned().collect()
+    }
+
+    /// The sha that only a hold names which is over.
+    pub(crate) fn over_sha(&self, now: Timestamp) -> Option<&Sha> {
+        let over = self.hold.as_ref().filter(|hold| !hold.is_in_force(now));
+        let sha = over.and_then(|hold| hold.sha.as_ref())?;
+        let mut others = self.overrides.iter().map(|over| &over.sha);
+        (self.sha != *sha && others.all(|other| other != sha)).then_some(sha)
     }
 
     /// The desired state of this entry for a node with these tags, at this time.
@@ -196,14 +195,17 @@ impl AppEntry {
         now: Timestamp,
         rollout: RolloutMode,
     ) -> DesiredApp {
-        let sha = self.sha_for(tags);
+        let sha = self.sha_for(tags, now);
+        let unheld = self.override_for(tags).map_or(&self.sha, |over| &over.sha);
         DesiredApp {
             sha: sha.clone(),
+            unheld_sha: unheld.clone(),
             reference: self.reference.clone(),
             by: self.by.clone(),
             next: self.next.clone(),
             hold: self.hold_at(now).cloned(),
             restart_requested_at: self.restart_requested_at,
+            ignores_hold: false,
             rollout,
             // Somebody who goes back by hand may leave the field as it is: it then says nothing.
             previous: self.previous.clone().filter(|previous| previous != sha),
@@ -213,7 +215,6 @@ impl AppEntry {
 
     /// The hold that is in force at this time.
     pub(crate) fn hold_at(&self, now: Timestamp) -> Option<&Hold> {
-        let lasts = |hold: &&Hold| hold.until.is_none_or(|until| now < until);
-        self.hold.as_ref().filter(lasts)
+        self.hold.as_ref().filter(|hold| hold.is_in_force(now))
     }
 }

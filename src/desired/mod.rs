@@ -7,6 +7,9 @@ mod environment;
 #[cfg(test)]
 mod environment_tests;
 mod generation;
+mod hold;
+#[cfg(test)]
+mod hold_tests;
 mod manifest;
 mod publish;
 mod rollout;
@@ -24,10 +27,11 @@ use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
 pub(crate) use cache::CachedManifest;
-pub(crate) use edit::{EditError, PublishRequest, ShaChange};
-pub(crate) use entry::{DesiredApp, Hold};
+pub(crate) use edit::{EditError, HoldRequest, PublishRequest, ShaChange};
+pub(crate) use entry::DesiredApp;
 pub(crate) use environment::Environment;
 pub(crate) use generation::NodeGeneration;
+pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
 pub(crate) use publish::{
     FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, publish,
@@ -106,6 +110,8 @@ impl DesiredState {
     pub(crate) fn lift_holds(&mut self) {
         for (app, wanted) in &mut self.apps {
             if let Some(hold) = wanted.hold.take() {
+                wanted.ignores_hold = true;
+                wanted.sha.clone_from(&wanted.unheld_sha);
                 let warning = format!("{app} is {}: this pass goes over it", hold.description());
                 self.warnings.push(Problem::new(warning));
             }
@@ -120,6 +126,7 @@ pub(crate) struct NodeContext<'a> {
     pub tags: &'a BTreeMap<String, String>,
     /// The apps that this host runs.
     pub apps: &'a [String],
+    /// By this host's own clock, for want of the store's.
     pub now: Timestamp,
     /// When the store last answered, as the last pass recorded.
     pub last_answer: Option<Timestamp>,
@@ -160,7 +167,17 @@ pub(crate) fn read(
         .and_then(|cached| cached.meta.etag.as_ref())
         .filter(|_| !options.force);
     let name = format!("{}/{key}", store.address());
-    match store.get(key, known) {
+    let answer = store.get(key, known);
+    let accepted_at = node.now;
+    // Whether a hold is over: all hosts have to agree on it, and their clocks may not.
+    let node = &NodeContext {
+        now: match &answer {
+            Ok(_) => store.server_time().unwrap_or(node.now),
+            Err(_) => node.now,
+        },
+        ..node.clone()
+    };
+    match answer {
         Ok(GetOutcome::Unchanged) => {
             let cached = cached.expect("only a cached manifest has an etag to be unchanged from");
             desired_from_last_good(cached, &name, node, Freshness::Fresh)
@@ -169,7 +186,7 @@ pub(crate) fn read(
             match parse_and_check(&name, &object.body, cached.as_ref(), node) {
                 Ok((manifest, desired)) => {
                     if options.save_last_good {
-                        cache::save(host, &object, manifest.generation, node.now)?;
+                        cache::save(host, &object, manifest.generation, accepted_at)?;
                     }
                     Ok(desired)
                 }

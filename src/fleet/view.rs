@@ -210,7 +210,11 @@ impl DesiredRelease {
         let environment = manifest.environments.get(&record.environment);
         match environment.and_then(|known| known.desired_app(app, &record.tags, now)) {
             Some(Ok(desired)) => DesiredRelease {
-                held: desired.hold.as_ref().map(describe_hold),
+                held: desired
+                    .hold
+                    .filter(|hold| hold.blocks(&desired.sha))
+                    .as_ref()
+                    .map(describe_hold),
                 sha: Some(desired.sha),
                 problem: None,
             },
@@ -238,7 +242,9 @@ fn describe_hold(hold: &Hold) -> String {
     let until = hold.until.map_or(String::new(), |until| {
         format!(" until {}", until.strftime("%F %H:%M UTC"))
     });
-    format!("held by {}{until}: {}", hold.by, hold.reason)
+    let at = hold.sha.as_ref();
+    let at = at.map_or(String::new(), |sha| format!(" at {}", sha.short()));
+    format!("held{at} by {}{until}: {}", hold.by, hold.reason)
 }
 
 fn app_view(

@@ -1,18 +1,15 @@
-//! The state of the fleet, and the removal of a node whose machine is gone.
+//! The state of the fleet.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::desired::{Manifest, RolloutMode};
-use crate::fleet::rollout::{AppRollout, list_held_slots};
+use crate::fleet::rollout::AppRollout;
 use crate::fleet::{self, FleetView, RecordCache, Snapshot, fleet_view};
-use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, summarize_rollout};
 use crate::pass::PassError;
 use crate::ports::store::{Etag, GetOutcome, Store, StoreError};
-use crate::problem::Problem;
 use crate::settings::FleetSettings;
 
 /// Reads the fleet repeatedly, fetching only changed records.
@@ -162,58 +159,6 @@ impl<'a> FleetWatch<'a> {
         let known = self.manifest.as_ref().map(|(_, manifest)| manifest.clone());
         Ok(known.unwrap_or_else(|| Err(format!("there is no manifest `{key}`"))))
     }
-}
-
-/// What happens to a live node whose record was removed.
-pub(crate) const RETURN_NOTE: &str = "if it is alive, it returns with its next heartbeat and is missing from all peer lists until then";
-
-/// The removal of a node's record from the store.
-pub(crate) struct ForgetRequest<'a> {
-    pub environment: &'a str,
-    pub node: &'a str,
-    /// Interval at which a live node publishes its record.
-    pub heartbeat: Duration,
-    /// Remove even a node that still publishes.
-    pub even_if_alive: bool,
-}
-
-/// A node whose record was removed.
-#[derive(Debug)]
-pub(crate) struct ForgottenNode {
-    /// It sent a heartbeat recently.
-    pub was_alive: bool,
-    /// The slots that it still holds, by app and number: nobody else frees them.
-    pub slots: Vec<(String, u32)>,
-}
-
-/// Removes the record of a node. Refuses one that still publishes, unless the request includes that.
-pub(crate) fn forget(
-    store: &dyn Store,
-    request: &ForgetRequest<'_>,
-) -> Result<ForgottenNode, CommandError> {
-    let (environment, node) = (request.environment, request.node);
-    let silence = fleet::node_silence(store, environment, node).map_err(PassError::Store)?;
-    let recent = silence.filter(|silence| *silence < 2 * request.heartbeat);
-    if let (Some(silence), false) = (recent, request.even_if_alive) {
-        let problem = Problem::new(format!(
-            "{node} sent a heartbeat {} s ago: {RETURN_NOTE}",
-            silence.as_secs()
-        ));
-        return Err(CommandError::Usage(problem.hint(format!(
-            "if its machine is gone or was replaced: `trueup fleet --forget {node} --yes`"
-        ))));
-    }
-    if fleet::forget_node(store, environment, node).map_err(PassError::Store)? == 0 {
-        let problem = Problem::new(format!("{environment} has no node `{node}`"));
-        return Err(CommandError::Usage(
-            problem.hint("`trueup fleet` lists the nodes"),
-        ));
-    }
-    Ok(ForgottenNode {
-        was_alive: recent.is_some(),
-        // Who may remove a record may not always list these.
-        slots: list_held_slots(store, environment, node).unwrap_or_default(),
-    })
 }
 
 /// `a, b`, or a note that there are none.

@@ -5,6 +5,7 @@ pub(crate) mod clean;
 pub(crate) mod doctor;
 mod error;
 pub(crate) mod fleet;
+pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod inventory;
 pub(crate) mod logs;

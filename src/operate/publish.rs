@@ -92,7 +92,7 @@ fn reported_hosts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::Sha;
+    use crate::desired::{HoldRequest, Sha};
     use crate::ports::store::{MemoryStore, WriteCondition};
 
     const KEY: &str = "sha_number.yml";
@@ -137,6 +137,8 @@ mod tests {
             reference: None,
             by: None,
             at: "2026-11-21T04:43:01Z".parse().unwrap(),
+            now: "2026-11-21T04:43:01Z".parse().unwrap(),
+            hold: HoldRequest::Keep,
             create: false,
             restart: None,
             above_fleet: None,

@@ -10,6 +10,7 @@ mod cron;
 mod error;
 mod exposed_secrets;
 mod joined;
+mod local_failure;
 mod log;
 mod preview;
 mod progress;
@@ -217,6 +218,9 @@ impl Session {
         report.warnings.extend(published.report_lines);
         // The record is there: without it the rollout of the only host would not end.
         report.warnings.extend(self.settle_rollouts(&catalog));
+        if is_whole {
+            self.list_local_failures(&catalog, &report);
+        }
         if let Some(why) = published.publish_error {
             report.mark_unpublished(why);
         }

@@ -10,7 +10,9 @@ use super::{QuarantineLift, Session};
 use crate::apply;
 use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
-use crate::fleet::rollout::{AppPosition, HostRollout, Member, Settled, WantedShas, may_take_part};
+use crate::fleet::rollout::{
+    AppPosition, HostRollout, Member, Settled, WantedHold, WantedShas, may_take_part,
+};
 use crate::ports::backoff;
 use crate::release::{self, InsteadOfWanted, ReleaseSpec, ReleaseStatus};
 use crate::role::Catalog;
@@ -96,7 +98,9 @@ impl Session {
                 wanted: WantedShas {
                     generation: desired.generation.unwrap_or(0),
                     shas: wanted.wanted_shas.iter().cloned().collect(),
+                    hold: wanted.hold.as_ref().map(WantedHold::of),
                 },
+                ignores_hold: wanted.ignores_hold,
                 group: group.map(|tag| self.settings.tags.get(tag).cloned().unwrap_or_default()),
                 policy: policy.clone(),
                 looked_at: Cell::new(Duration::ZERO),
@@ -240,7 +244,7 @@ impl Session {
     }
 
     /// Where an app is, in comparison with the wanted sha.
-    fn position(&self, spec: &ReleaseSpec, wanted: &Sha) -> AppPosition {
+    pub(super) fn position(&self, spec: &ReleaseSpec, wanted: &Sha) -> AppPosition {
         let active = release::active(&self.host, &spec.layout(), spec.keep_releases);
         let Some(active) = active.ok().flatten() else {
             return AppPosition::Absent;

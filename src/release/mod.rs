@@ -56,6 +56,7 @@ pub(crate) use deployment::{DeployOutcome, PrivateBuild};
 pub(crate) use pipeline::{build_ahead, deploy, refresh};
 pub(crate) use record::drain::{describe_drain, drained_apps};
 pub(crate) use record::entry::{ReleaseStatus, StageEntry, StageStatus};
+pub(crate) use record::failed_stage::failed_stage;
 pub(crate) use record::inventory::{
     Inventory, ReleaseInfo, ReleasePhase, active_release_name, inventory, release_names,
 };

@@ -17,7 +17,8 @@ pub(crate) fn deserialize_optional_end<'de, D: Deserializer<'de>>(
         .map_err(de::Error::custom)
 }
 
-fn parse_end(text: &str) -> Result<Timestamp, InvalidValue> {
+/// A time with its zone, or a date: the end of that day, in UTC.
+pub(crate) fn parse_end(text: &str) -> Result<Timestamp, InvalidValue> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }

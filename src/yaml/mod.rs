@@ -21,7 +21,7 @@ mod write;
 
 pub(crate) use decode::decode;
 pub(crate) use edit::{InsertPosition, YamlEditor};
-pub(crate) use end_time::deserialize_optional_end;
+pub(crate) use end_time::{deserialize_optional_end, parse_end};
 pub(crate) use node::{Entry, Node, NodeKind, Style};
 pub(crate) use parse::{ParseLimits, parse};
 pub(crate) use seconds::{Seconds, SecondsOrZero};

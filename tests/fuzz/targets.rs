@@ -141,6 +141,8 @@ fn fuzz_publish() {
             reference: reference.map(str::to_owned),
             by: None,
             at: "2026-11-21T04:43:01Z".parse().unwrap(),
+            now: "2026-11-21T04:43:01Z".parse().unwrap(),
+            hold: crate::desired::HoldRequest::Keep,
             create: true,
             restart: None,
             above_fleet: None,

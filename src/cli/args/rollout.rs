@@ -39,8 +39,10 @@ pub enum RolloutCommand {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The exit code: 0 done, 1 halted, 2 in progress, 3 held, 4 quarantined, 5 the store did not answer; with `--wait` also 124 \
-                  timed out. `--wait` ends as soon as nothing more happens by itself."
+    after_help = "The exit code: 0 done, 1 halted, without progress for its `progress_deadline`, or a host cannot take the sha (its \
+                  build fails, say) and no other one is at work, 2 in progress, 3 held, 4 quarantined, 5 the store did not answer; \
+                  with `--wait` also 124 timed out. `--wait` ends as soon as nothing more happens by itself; hosts that failed for \
+                  reasons of their own have a minute to try again."
 )]
 pub struct RolloutStatusArgs {
     /// The environment
@@ -163,6 +165,10 @@ pub enum QuarantineCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Ends with 5 if an object cannot be used, which it names: hosts wait for that sha as well, until the object is restored \
+                  or removed."
+)]
 pub struct QuarantineListArgs {
     /// The environment
     #[arg(value_name = "ENV")]

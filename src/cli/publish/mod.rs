@@ -6,19 +6,25 @@ use serde::Serialize;
 use super::Output;
 use super::format::{current_user, parse_one_line};
 use super::target::{StoreArgs, StoreTarget};
-use crate::desired::{PublishRequest, PublishSummary, Sha, ShaChange};
+use crate::desired::{
+    HoldRequest, MAX_REASON_CHARS, PublishRequest, PublishSummary, Sha, ShaChange,
+};
 use crate::exit::Exit;
 use crate::operate;
 use crate::operate::CommandError;
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store;
+use crate::printable;
 use crate::problem::Problem;
+use crate::yaml::parse_end;
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Keeps the comments and layout of the manifest, and increments its generation. Of two concurrent publishers \
                   neither loses its change. Publishing a sha that is already set writes nothing.\n\n\
+                  `--hold` freezes the apps at the shas that it publishes, for example after a rollback: hosts take these, and what is \
+                  published later waits until the hold ends, by the store's clock, or `--lift-hold` ends it.\n\n\
                   The sha before becomes `previous`. An app whose rollout policy no host could follow is refused: an `after` that \
                   names no app or goes in a circle, a canary whose tags no host has."
 )]
@@ -38,6 +44,20 @@ pub struct PublishArgs {
     /// Allow a new environment, app or manifest
     #[arg(long)]
     pub create: bool,
+    /// Freeze the apps at the published shas, for this reason: hosts take these, and no later one
+    #[arg(
+        long,
+        value_name = "REASON",
+        conflicts_with = "lift_hold",
+        requires = "shas"
+    )]
+    pub hold: Option<String>,
+    /// When the hold ends: a time such as `2026-11-29T18:00:00Z`, or the end of a day in UTC [default: when it is lifted]
+    #[arg(long, value_name = "TIME", requires = "hold")]
+    pub until: Option<String>,
+    /// End the hold of the apps
+    #[arg(long, requires = "shas")]
+    pub lift_hold: bool,
     /// Set the generation above those that the hosts report as applied, instead of incrementing it: for a manifest
     /// whose generation hosts refuse
     #[arg(long)]
@@ -94,6 +114,10 @@ pub(super) fn run(
         }
         if published.changes.is_empty() {
             output.print_line(generation_line(&published));
+        }
+        if let Some(reason) = &args.hold {
+            let until = args.until.as_deref().unwrap_or("it is lifted");
+            output.print_line(format!("held at these until {until}: {reason}"));
         }
         for warning in &published.warnings {
             output.print_line(format!("{}: {warning}", output.paint.changed("warning")));
@@ -161,9 +185,38 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
         reference: parse_one_line("--ref", args.reference.as_deref())?,
         by: Some(parse_one_line("--by", args.by.as_deref())?.unwrap_or_else(current_user)),
         at: SystemClock.now(),
+        now: SystemClock.now(),
+        hold: parse_hold(args)?,
         create: args.create,
         restart: None,
         above_fleet: None,
+    })
+}
+
+fn parse_hold(args: &PublishArgs) -> Result<HoldRequest, Problem> {
+    let until = args.until.as_deref().map(|until| {
+        parse_end(until.trim()).map_err(|invalid| {
+            Problem::new(format!("--until: {}", invalid.message)).hint(invalid.hint)
+        })
+    });
+    let until = until.transpose()?;
+    Ok(match (&args.hold, args.lift_hold) {
+        (Some(reason), _) => {
+            let reason = parse_one_line("--hold", Some(reason))?;
+            let reason = reason.ok_or_else(|| Problem::new("--hold: expected a reason"))?;
+            let length = reason.chars().count();
+            if length > MAX_REASON_CHARS {
+                return Err(Problem::new(format!(
+                    "--hold: it is {length} characters long; at most {MAX_REASON_CHARS} are allowed"
+                )));
+            }
+            HoldRequest::Set {
+                reason: printable::line(&reason).into_owned(),
+                until,
+            }
+        }
+        (None, true) => HoldRequest::Lift,
+        (None, false) => HoldRequest::Keep,
     })
 }
 

@@ -48,9 +48,42 @@ fn invalid_publish_arguments_say_what_to_type_instead() {
             vec!["production", &full, "--ref", "a\nb"],
             "--ref: expected one line of text",
         ),
+        (
+            vec!["production", &full, "--hold", " "],
+            "--hold: expected a reason",
+        ),
+        (
+            vec!["production", &full, "--hold", "a\u{1b}[2J"],
+            "--hold: expected one line of text",
+        ),
+        (
+            vec!["production", &full, "--hold", &"x".repeat(2001)],
+            "--hold: it is 2001 characters long; at most 2000 are allowed",
+        ),
+        (
+            vec!["production", &full, "--hold", "r", "--until", "later"],
+            "--until: `later` is not a time\n  hint: expected such as `2026-11-29T18:00:00Z`, or a date, `2026-11-29`, for the end of that day in UTC",
+        ),
     ] {
         assert_eq!(parse(&words).unwrap_err(), expected);
     }
+}
+
+#[test]
+fn hold_is_set_or_lifted_with_the_shas_that_are_published() {
+    let full = format!("shop={SHA}");
+    let hold = |words: &[&str]| {
+        let words = [&["production", &full], words].concat();
+        parse(&words).unwrap().hold
+    };
+    assert_eq!(hold(&[]), HoldRequest::Keep);
+    assert_eq!(hold(&["--lift-hold"]), HoldRequest::Lift);
+    let set = HoldRequest::Set {
+        reason: r"bad \u{202e}sha".into(),
+        until: Some("2026-11-30T00:00:00Z".parse().unwrap()),
+    };
+    let words = ["--hold", "bad \u{202e}sha", "--until", "2026-11-29"];
+    assert_eq!(hold(&words), set);
 }
 
 #[test]

@@ -53,18 +53,18 @@ pub(super) fn break_slot(args: &BreakSlotArgs) -> Intervention {
     Intervention::BreakSlot {
         number: args.slot,
         even_if_alive: args.yes,
-        step: args.step.map(outcome),
+        step: args.step.map(step_outcome),
     }
 }
 
 pub(super) fn resolve_step(args: &OnceArgs) -> Intervention {
     Intervention::ResolveStep {
         step: args.step.clone(),
-        outcome: outcome(args.resolve),
+        outcome: step_outcome(args.resolve),
     }
 }
 
-fn outcome(result: StepResult) -> OnceOutcome {
+pub(in crate::cli) fn step_outcome(result: StepResult) -> OnceOutcome {
     match result {
         StepResult::Done => OnceOutcome::Succeeded,
         StepResult::Failed => OnceOutcome::Failed,

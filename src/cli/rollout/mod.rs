@@ -4,6 +4,9 @@ mod act;
 mod quarantine;
 mod restart;
 mod status;
+mod wait;
+
+pub(super) use act::step_outcome;
 
 use super::Output;
 use super::args::{RolloutArgs, RolloutCommand};

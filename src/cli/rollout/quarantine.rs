@@ -21,6 +21,8 @@ struct Document<'a> {
     store: &'a str,
     environment: &'a str,
     quarantined: &'a [QuarantinedApp],
+    /// Objects that cannot be used.
+    problems: &'a [String],
 }
 
 pub(super) fn run(
@@ -39,17 +41,18 @@ pub(super) fn run(
 fn list(args: &QuarantineListArgs, paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
     let target = StoreTarget::resolve(&args.at, paths, "rollout quarantine list")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
-    let found = list_quarantines(store.as_ref(), &args.env, args.app.as_deref())?;
+    let (found, damaged) = list_quarantines(store.as_ref(), &args.env, args.app.as_deref())?;
     if output.is_document() {
         output.print_document(&Document {
             version: crate::report::VERSION,
             store: store.address(),
             environment: &args.env,
             quarantined: &found,
+            problems: &damaged,
         });
-    } else if found.is_empty() {
+    } else if found.is_empty() && damaged.is_empty() {
         output.print_line(format!("no sha is quarantined in {}", args.env));
-    } else {
+    } else if !found.is_empty() {
         let (paint, now) = (output.paint, SystemClock.now());
         let heads = ["app", "sha", "since", "by", "reason"];
         let mut rows = vec![heads.map(|head| paint.faint(head)).to_vec()];
@@ -64,5 +67,12 @@ fn list(args: &QuarantineListArgs, paths: &Paths, output: &Output) -> Result<Exi
         }));
         output.print_table(&rows);
     }
-    Ok(Exit::Converged)
+    for line in &damaged {
+        let warning = output.paint.changed("warning");
+        output.print_text(format!("{warning}: {line}"));
+    }
+    Ok(match damaged.is_empty() {
+        true => Exit::Converged,
+        false => Exit::Stale,
+    })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::wait::Waiting;
 use crate::cli::Output;
 use crate::cli::args::RolloutStatusArgs;
 use crate::cli::error::print_error;
@@ -52,6 +53,7 @@ pub(super) fn run(
     };
     let started = SystemClock.monotonic_now();
     let (mut last_line, mut failed_reads) = (String::new(), 0);
+    let mut waiting = Waiting::default();
     loop {
         let view = match observe_rollout(&target, SystemClock.now()) {
             Ok(view) => view,
@@ -76,10 +78,9 @@ pub(super) fn run(
                 output.print_text(&line);
                 last_line = line;
             }
-            if view.outcome == Exit::Pending {
-                let waited = SystemClock
-                    .monotonic_now()
-                    .saturating_duration_since(started);
+            let now = SystemClock.monotonic_now();
+            if waiting.goes_on(&view, &last_line, now) {
+                let waited = now.saturating_duration_since(started);
                 if args.timeout.is_some_and(|limit| waited >= limit) {
                     print_view(&view, store.address(), output);
                     return Ok(Exit::TimedOut);
@@ -113,6 +114,9 @@ fn progress_line(view: &RolloutView) -> String {
     if !out.is_empty() {
         let verb = if out.len() == 1 { "is" } else { "are" };
         line.push_str(&format!("; {} {verb} out", out.join(", ")));
+    }
+    for failure in &view.local_failures {
+        line.push_str(&format!("; {}: {}", failure.node, failure.describe()));
     }
     line
 }
@@ -211,6 +215,13 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
         }
         let text = format!("{done} of {all} hosts, asked for {age} ago; not yet {names}");
         rows.push(row("restart", text));
+    }
+    for failure in &view.local_failures {
+        let line = format!("{}: {}", failure.node, failure.describe());
+        rows.push(row("failed", line));
+    }
+    if let Some(overdue) = &view.overdue {
+        rows.push(row("overdue", overdue.clone()));
     }
     if let Some(hold) = &view.hold {
         rows.push(row("held", hold.clone()));

@@ -1,8 +1,8 @@
 //! What a request writes: the entry of an app, and a whole first manifest.
 
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::hold::{new_hold, whole_second};
 use super::request::{PublishRequest, ShaChange};
 use crate::yaml::serialize;
 
@@ -36,7 +36,8 @@ pub(super) fn new_entries<'c>(
 impl PublishRequest {
     /// A new entry: the short form, unless there are more fields to write.
     pub(super) fn new_entry(&self, change: &ShaChange) -> Value {
-        match self.reference {
+        let hold = self.hold_of(&change.to, None);
+        match self.reference.as_ref().map(|_| ()).or(hold.map(|_| ())) {
             None => Value::from(change.to.as_str()),
             Some(_) => self.long_entry(change),
         }
@@ -45,13 +46,16 @@ impl PublishRequest {
     /// An entry in the long form.
     pub(super) fn long_entry(&self, change: &ShaChange) -> Value {
         let long = self.long_form(change).into_iter();
-        Value::Object(long.map(|(key, value)| (key.to_owned(), value)).collect())
+        let hold = self.hold_of(&change.to, None);
+        let hold = hold.map(|hold| ("hold", new_hold(&hold)));
+        let fields = long.chain(hold);
+        Value::Object(fields.map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
     /// The fields of the long form that the request sets.
     pub(super) fn long_form(&self, change: &ShaChange) -> Vec<(&'static str, Value)> {
         let previous = change.from.as_ref().filter(|from| **from != change.to);
-        let at = Timestamp::from_second(self.at.as_second()).unwrap_or(self.at);
+        let at = whole_second(self.at);
         [
             ("sha", Some(change.to.as_str().to_owned())),
             ("previous", previous.map(|sha| sha.as_str().to_owned())),

@@ -6,8 +6,9 @@
 
 use self::bump::next_generation;
 use self::entry::new_manifest;
-pub(crate) use self::request::{EditError, PublishRequest, ShaChange};
+pub(crate) use self::request::{EditError, HoldRequest, PublishRequest, ShaChange};
 use self::writer::ManifestWriter;
+use super::entry::AppEntry;
 use super::environment::{is_reserved, reserved_name_problem};
 use super::{Environment, Manifest};
 use crate::problem::{Problem, nearest};
@@ -15,6 +16,7 @@ use crate::settings::is_name;
 
 mod bump;
 mod entry;
+mod hold;
 mod request;
 mod warnings;
 mod writer;
@@ -55,7 +57,13 @@ pub(crate) fn edit_manifest(
     let changes = sha_changes(&manifest, name, order)?;
     let mut warnings = warnings::blocked_hosts(&manifest, order);
     let next = next_generation(&manifest, name, order, &mut warnings)?;
-    let unmoved = changes.iter().all(|one| one.from.as_ref() == Some(&one.to));
+    let known = manifest.environments.get(&order.environment);
+    let hold = |app: &str| known.and_then(|known| known.own_entry(app)?.ok()?.hold.clone());
+    let is_unmoved = |one: &ShaChange| {
+        one.from.as_ref() == Some(&one.to)
+            && order.hold_of(&one.to, hold(&one.app).as_ref()).is_none()
+    };
+    let unmoved = changes.iter().all(is_unmoved);
     let is_restart = order.restart.is_some();
     if unmoved && !is_restart && (order.above_fleet.is_none() || manifest.generation == Some(next))
     {
@@ -182,12 +190,25 @@ fn placed_in_current(problem: Problem, current: &Manifest, order: &PublishReques
     same.cloned().unwrap_or(problem)
 }
 
+/// Whether the hold is the one of the request, if it has one.
+fn is_held_as_asked(entry: &AppEntry, order: &PublishRequest) -> bool {
+    let hold = entry.hold_at(order.now);
+    match &order.hold {
+        HoldRequest::Keep => true,
+        HoldRequest::Set { .. } => {
+            let written = entry.hold.as_ref();
+            order.hold_of(&entry.sha, written).is_none()
+        }
+        HoldRequest::Lift => hold.is_none(),
+    }
+}
+
 /// Whether hosts may act on the entries of the request, and read its shas from them.
 fn check_entries(manifest: &Manifest, order: &PublishRequest) -> Result<(), Problem> {
     let environment = manifest.environments.get(&order.environment);
     for (app, sha) in &order.shas {
         match environment.and_then(|known| known.entry(app)) {
-            Some(Ok(entry)) if entry.sha == *sha => {}
+            Some(Ok(entry)) if entry.sha == *sha && is_held_as_asked(entry, order) => {}
             Some(Err(problem)) => return Err(problem.clone()),
             _ => {
                 return Err(Problem::new(format!(
@@ -208,6 +229,8 @@ fn check_entries(manifest: &Manifest, order: &PublishRequest) -> Result<(), Prob
     Ok(())
 }
 
+#[cfg(test)]
+mod hold_tests;
 #[cfg(test)]
 mod policy_tests;
 #[cfg(test)]

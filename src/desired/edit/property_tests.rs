@@ -186,6 +186,8 @@ fn order(environment: usize, app: &str) -> PublishRequest {
         reference: None,
         by: None,
         at: "2026-11-21T04:43:01Z".parse().unwrap(),
+        now: "2026-11-21T04:43:01Z".parse().unwrap(),
+        hold: HoldRequest::Keep,
         create: false,
         restart: None,
         above_fleet: None,

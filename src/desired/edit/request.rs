@@ -16,6 +16,10 @@ pub(crate) struct PublishRequest {
     /// The publisher.
     pub by: Option<String>,
     pub at: Timestamp,
+    /// The time by which holds are judged: that of the store, if it is known.
+    pub now: Timestamp,
+    /// What to do about the holds of these apps.
+    pub hold: HoldRequest,
     /// Allows a new environment, a new app or a new manifest.
     pub create: bool,
     /// An app that has an entry, whose services are to be restarted on all hosts.
@@ -23,6 +27,20 @@ pub(crate) struct PublishRequest {
     /// Sets the generation above those that these hosts have acted on, instead of incrementing the current
     /// one.
     pub above_fleet: Option<Vec<NodeGeneration>>,
+}
+
+/// What a request does about the holds of its apps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum HoldRequest {
+    #[default]
+    Keep,
+    /// Freezes the apps at the published shas.
+    Set {
+        reason: String,
+        /// `None`: until it is lifted.
+        until: Option<Timestamp>,
+    },
+    Lift,
 }
 
 /// Why a request cannot be carried out. Nothing was written.

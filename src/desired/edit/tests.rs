@@ -13,6 +13,8 @@ fn order(words: &str) -> PublishRequest {
         reference: None,
         by: Some("ana".into()),
         at: "2026-11-21T04:43:01.5Z".parse().unwrap(),
+        now: "2026-11-21T04:43:01.5Z".parse().unwrap(),
+        hold: HoldRequest::Keep,
         create: false,
         restart: None,
         above_fleet: None,
@@ -23,6 +25,19 @@ fn order(words: &str) -> PublishRequest {
             ("--create", _) => order.create = true,
             ("--ref", _) => order.reference = words.next().map(str::to_owned),
             ("--restart", _) => order.restart = words.next().map(str::to_owned),
+            ("--hold", _) => {
+                order.hold = HoldRequest::Set {
+                    reason: words.next().unwrap().to_owned(),
+                    until: None,
+                }
+            }
+            ("--until", _) => {
+                let end = words.next().unwrap().parse().unwrap();
+                if let HoldRequest::Set { until, .. } = &mut order.hold {
+                    *until = Some(end);
+                }
+            }
+            ("--lift-hold", _) => order.hold = HoldRequest::Lift,
             ("--env", _) => order.environment = words.next().unwrap().to_owned(),
             (_, Some((app, sha))) => order
                 .shas
@@ -48,7 +63,7 @@ pub(super) fn edited(before: &str, words: &str) -> Result<ManifestEdit, String> 
         .map_err(|error| abbreviate_shas(&error.to_string()))
 }
 
-fn after(before: &str, words: &str) -> String {
+pub(super) fn after(before: &str, words: &str) -> String {
     let edited = edited(before, words).unwrap_or_else(|error| panic!("{before:?}: {error}"));
     abbreviate_shas(&String::from_utf8(edited.body.expect("something to write")).unwrap())
 }
@@ -61,7 +76,7 @@ pub(super) fn assert_edits(edits: &[(&str, &str, &str)]) {
 }
 
 /// Each request: the text before, the request and the start of the error.
-fn assert_refused(requests: &[(&str, &str, &str)]) {
+pub(super) fn assert_refused(requests: &[(&str, &str, &str)]) {
     for (before, words, expected) in requests {
         let error = match edited(before, words) {
             Ok(edited) => panic!("{before:?} became {edited:?}"),

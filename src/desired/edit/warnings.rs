@@ -14,7 +14,8 @@ pub(super) fn blocked_hosts(manifest: &Manifest, order: &PublishRequest) -> Vec<
             .get(environment)
             .and_then(|known| known.own_entry(app)?.ok());
         let Some(entry) = entry else { continue };
-        if let Some(hold) = entry.hold_at(order.at) {
+        let hold = entry.hold_at(order.now);
+        if let Some(hold) = hold.filter(|hold| hold.blocks(sha) && !order.replaces_hold()) {
             let until = hold
                 .until
                 .map_or("it is removed".into(), |until| until.to_string());

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::entry::new_entries;
+use super::hold::{hold_fields, new_hold};
 use super::request::{PublishRequest, ShaChange};
 use crate::desired::Manifest;
 use crate::problem::Problem;
@@ -40,9 +41,12 @@ impl<'a> ManifestWriter<'a> {
         generation: u64,
     ) -> Result<Vec<u8>, Problem> {
         let environment = self.request.environment.as_str();
-        let moved = |one: &&ShaChange| one.from.as_ref().is_some_and(|from| *from != one.to);
-        for one in changes.iter().filter(moved) {
-            self.change_sha(one)?;
+        for one in changes {
+            match &one.from {
+                None => {}
+                Some(from) if *from != one.to => self.change_sha(one)?,
+                Some(_) => self.change_hold(one)?,
+            }
         }
         let new = changes.iter().filter(|one| one.from.is_none());
         if changes.is_empty() {
@@ -116,6 +120,38 @@ impl<'a> ManifestWriter<'a> {
                     .insert_entry(&path, InsertPosition::After(above), key, &value)?;
             }
             above = key;
+        }
+        self.change_hold(change)
+    }
+
+    /// Writes the hold of the request, if it has one.
+    fn change_hold(&mut self, change: &ShaChange) -> Result<(), Problem> {
+        let path = [self.request.environment.as_str(), change.app.as_str()];
+        let known = self.manifest.environments.get(path[0]);
+        let before = known.and_then(|known| known.own_entry(path[1])?.ok()?.hold.as_ref());
+        let Some(hold) = self.request.hold_of(&change.to, before) else {
+            return Ok(());
+        };
+        let entry = self.tree.get(path[0]).and_then(|apps| apps.get(path[1]));
+        let is_long = entry.is_some_and(|entry| matches!(entry.kind, NodeKind::Map(_)));
+        if !is_long {
+            let long = self.request.long_entry(change);
+            return self.draft.replace_with_map(&path, &long);
+        }
+        let Some(node) = entry.and_then(|entry| entry.get("hold")) else {
+            return self
+                .draft
+                .insert_entry(&path, InsertPosition::Last, "hold", &new_hold(&hold));
+        };
+        let path = [path[0], path[1], "hold"];
+        for (key, value) in hold_fields(&hold) {
+            let known = node.get(key);
+            if known.is_some() {
+                self.draft.set(&[path[0], path[1], path[2], key], &value)?;
+            } else if !value.is_null() {
+                self.draft
+                    .insert_entry(&path, InsertPosition::Last, key, &value)?;
+            }
         }
         Ok(())
     }

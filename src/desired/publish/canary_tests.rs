@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::Sha;
+use crate::desired::{HoldRequest, Sha};
 use crate::ports::store::MemoryStore;
 
 const KEY: &str = "sha_number.yml";
@@ -38,6 +38,8 @@ fn publish_to(
         reference: None,
         by: None,
         at: "2026-11-21T04:43:01Z".parse().unwrap(),
+        now: "2026-11-21T04:43:01Z".parse().unwrap(),
+        hold: HoldRequest::Keep,
         create: false,
         restart: None,
         above_fleet: None,

@@ -58,6 +58,10 @@ pub(crate) fn publish(
             GetOutcome::Missing | GetOutcome::Unchanged => None,
         };
         let body = found.as_ref().map(|object| object.body.as_slice());
+        let request = &PublishRequest {
+            now: store.server_time().unwrap_or(request.now),
+            ..request.clone()
+        };
         let mut edited = edit_manifest(&manifest, body, request)?;
         let done = |written: bool, edited: ManifestEdit| PublishSummary {
             manifest: manifest.clone(),

@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::sync::Barrier;
 
 use super::*;
-use crate::desired::{Manifest, Sha};
+use crate::desired::{HoldRequest, Manifest, Sha};
 use crate::ports::store::{DirStore, MemoryStore, double};
 
 const KEY: &str = "sha_number.yml";
@@ -14,6 +14,8 @@ fn order(app: &str, letter: &str) -> PublishRequest {
         reference: None,
         by: None,
         at: "2026-11-21T04:43:01Z".parse().unwrap(),
+        now: "2026-11-21T04:43:01Z".parse().unwrap(),
+        hold: HoldRequest::Keep,
         create: true,
         restart: None,
         above_fleet: None,

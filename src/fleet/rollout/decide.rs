@@ -44,6 +44,8 @@ pub(crate) enum Obstacle {
         reason: String,
     },
     Halted(HaltRecord),
+    /// A hold of the manifest freezes the app at another sha, in words.
+    Held(String),
     /// The hosts of the app are being counted.
     Counting,
     /// These canaries have not passed.
@@ -102,6 +104,10 @@ pub(super) fn decide(situation: &Situation<'_>) -> Decision {
             by: quarantine.by.clone(),
             reason: quarantine.reason.clone(),
         });
+    }
+    let hold = wanted.hold.as_ref();
+    if let Some(hold) = hold.filter(|hold| hold.sha.as_ref() != Some(*sha)) {
+        return Decision::Blocked(Obstacle::Held(hold.description.clone()));
     }
     match obstacle(situation, entry) {
         Some(obstacle) => Decision::Blocked(obstacle),

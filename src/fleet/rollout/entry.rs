@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::identity::{EntryId, Member};
+use super::local_failure::LocalFailure;
 use super::mutation::{Mutation, is_active};
 use super::object::UnknownFields;
 use crate::fleet::sanitize_line;
@@ -70,6 +71,9 @@ pub(crate) struct Entry {
     /// Failures that count but are not listed, because there are too many.
     #[serde(default)]
     pub unlisted_failures: u32,
+    /// Hosts that cannot take the sha for reasons of their own, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_failures: Vec<LocalFailure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halt: Option<HaltRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +172,7 @@ impl Entry {
             epoch: 0,
             failures: Vec::new(),
             unlisted_failures: 0,
+            local_failures: Vec::new(),
             halt: None,
             end: None,
             was_done: false,
@@ -243,6 +248,7 @@ impl Entry {
         self.canaries.clear();
         self.failures.clear();
         self.unlisted_failures = 0;
+        self.local_failures.clear();
         self.ignored.clear();
     }
 }

@@ -22,9 +22,33 @@ pub(super) fn fit(register: &mut Register) -> bool {
     }
 }
 
+/// Leaves out of what decides nothing: log tails, and then the failures themselves.
+fn shorten_local_failures(register: &mut Register) -> bool {
+    let has_tail = |entry: &&mut Entry| {
+        let mut failures = entry.local_failures.iter();
+        failures.any(|failure| !failure.log_tail.is_empty())
+    };
+    if let Some(entry) = register.entries.iter_mut().find(has_tail) {
+        let failures = entry.local_failures.iter_mut();
+        failures.for_each(|failure| failure.log_tail.clear());
+        return true;
+    }
+    for kept in [3, 0] {
+        let has_more = |entry: &&mut Entry| entry.local_failures.len() > kept;
+        if let Some(entry) = register.entries.iter_mut().find(has_more) {
+            entry.local_failures.truncate(kept);
+            return true;
+        }
+    }
+    false
+}
+
 /// Leaves something out, if there is anything to leave out: log tails, failures (which still count), acts, entries that
 /// are over.
 fn shorten(register: &mut Register) -> bool {
+    if shorten_local_failures(register) {
+        return true;
+    }
     let has_tail = |entry: &&mut Entry| {
         let mut failures = entry.failures.iter();
         failures.any(|failure| !failure.log_tail.is_empty())

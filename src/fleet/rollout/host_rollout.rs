@@ -42,6 +42,8 @@ pub(crate) struct HostRollout {
     pub wanted: WantedShas,
     /// This host's value of the tag of `per`.
     pub group: Option<String>,
+    /// An operator on this host goes over the holds of the manifest in this pass.
+    pub ignores_hold: bool,
     /// The store does not answer in this pass: another request would only cost another timeout.
     pub is_cut_off: bool,
     /// When this host last asked, since its boot.
@@ -76,6 +78,7 @@ impl HostRollout {
             },
             app: &self.app,
             canary: self.policy.canary.as_ref(),
+            ignores_hold: self.ignores_hold,
         };
         act(&Participant {
             store: &objects,

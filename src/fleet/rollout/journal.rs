@@ -49,6 +49,8 @@ pub(crate) struct Journal {
     pub ended: Option<Ended>,
     /// The last rolling restart that this host has marked as carried out.
     pub restarted: Option<Timestamp>,
+    /// Why the register says that this host does not take the sha.
+    pub listed: Option<ListedFailure>,
 }
 
 /// A slot. Noted before it is written, so that a host which was killed finds its own slot.
@@ -110,6 +112,18 @@ pub(crate) struct Ended {
     pub sha: Sha,
     /// The generation of the manifest that wanted it. With another one, the same sha may be wanted anew.
     pub generation: u64,
+}
+
+/// A failure of this host's own that the register lists.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct ListedFailure {
+    pub sha: Sha,
+    /// The generation of the manifest then. With another one, the same sha may have another entry.
+    pub generation: u64,
+    /// Without its numbers, which differ in each attempt.
+    pub reason: String,
+    /// The register has it; otherwise the write may still arrive, or there was no room.
+    pub is_listed: bool,
 }
 
 /// A claim to run a step for all hosts.

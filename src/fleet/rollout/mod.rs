@@ -19,9 +19,12 @@ mod host_rollout;
 mod identity;
 mod journal;
 mod journal_file;
+mod list_failure;
+mod local_failure;
 #[cfg(test)]
 mod model;
 mod mutation;
+mod node_slots;
 mod object;
 mod objects;
 mod once;
@@ -32,6 +35,7 @@ mod outcome;
 mod participant;
 mod permission;
 mod quarantine;
+mod quarantines;
 mod register;
 mod remedy;
 mod restarts;
@@ -44,16 +48,17 @@ mod tests;
 mod view;
 
 pub(crate) use access::{may_take_part, rollout_folders};
+pub(crate) use entry::EntryState;
 pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};
+pub(crate) use local_failure::LocalFailure;
 pub(crate) use object::RolloutError;
-pub(crate) use objects::{
-    RolloutContext, StoreObjects, list_held_slots, list_quarantined, register_key,
-};
+pub(crate) use objects::{RolloutContext, StoreObjects, marks_prefix, register_key};
 pub(crate) use once::OnceOutcome;
 pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use quarantine::Quarantine;
-pub(crate) use register::WantedShas;
+pub(crate) use quarantines::list_quarantined;
+pub(crate) use register::{WantedHold, WantedShas};
 pub(crate) use restarts::RestartProgress;
 pub(crate) use settle::{AppPosition, Settled};
 pub(crate) use store::RolloutStore;

@@ -1,7 +1,9 @@
 //! The objects of an app's rollouts in a store: keys, sizes, and what is asked of other objects of the store.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,7 +12,7 @@ use super::identity::Nonce;
 use super::object::{MAX_OBJECT, MAX_REGISTER, MAX_SLOTS, RolloutError, encode, parse};
 use super::once::OnceResult;
 use super::quarantine::Quarantine;
-use super::register::{Register, WantedShas};
+use super::register::{Register, WantedHold, WantedShas};
 use super::slot::Slot;
 use super::store::{AppHost, Read, RolloutStore, Swap, Versioned};
 use crate::desired::{Canary, Manifest, Sha};
@@ -45,6 +47,8 @@ pub(crate) struct StoreObjects<'a> {
     pub context: RolloutContext<'a>,
     pub app: &'a str,
     pub canary: Option<&'a Canary>,
+    /// An operator on this host goes over the holds of the manifest.
+    pub ignores_hold: bool,
 }
 
 /// The key of an app's register.
@@ -52,14 +56,26 @@ pub(crate) fn register_key(environment: &str, app: &str) -> String {
     format!("rollouts/{environment}/{app}.json")
 }
 
+/// The prefix of the marks of an app, or of those at a sha.
+pub(crate) fn marks_prefix(environment: &str, app: &str, sha: Option<&Sha>) -> String {
+    match sha {
+        Some(sha) => format!("at/{environment}/{app}/{sha}/"),
+        None => format!("at/{environment}/{app}/"),
+    }
+}
+
 impl StoreObjects<'_> {
     fn register_key(&self, app: &str) -> String {
         register_key(self.context.environment, app)
     }
 
-    fn slot_key(&self, number: u32) -> String {
+    pub(super) fn slots_prefix(&self) -> String {
         let StoreObjects { context, app, .. } = self;
-        format!("slots/{}/{app}/{number}.json", context.environment)
+        format!("slots/{}/{app}/", context.environment)
+    }
+
+    pub(super) fn slot_key(&self, number: u32) -> String {
+        format!("{}{number}.json", self.slots_prefix())
     }
 
     fn quarantine_key(&self, sha: &Sha) -> String {
@@ -73,8 +89,7 @@ impl StoreObjects<'_> {
     }
 
     fn marks_prefix(&self, sha: &Sha) -> String {
-        let StoreObjects { context, app, .. } = self;
-        format!("at/{}/{app}/{sha}/", context.environment)
+        marks_prefix(self.context.environment, self.app, Some(sha))
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str, limit: usize) -> Read<T> {
@@ -182,10 +197,25 @@ impl StoreObjects<'_> {
                 key: self.context.manifest_key.to_owned(),
                 why: sanitize_line(&problem.to_string()),
             })?;
-        Ok(entry.map(|entry| WantedShas {
-            generation: manifest.generation.unwrap_or(0),
-            shas: entry.wanted_shas().into_iter().collect(),
+        Ok(entry.map(|entry| {
+            let now = self.now();
+            let mut shas: Vec<Sha> = entry.wanted_shas().into_iter().collect();
+            let first = entry.sha_for(&BTreeMap::new(), now);
+            shas.sort_by_key(|sha| sha != first);
+            WantedShas {
+                generation: manifest.generation.unwrap_or(0),
+                shas,
+                hold: entry
+                    .hold_at(now)
+                    .filter(|_| !self.ignores_hold)
+                    .map(WantedHold::of),
+            }
         }))
+    }
+
+    /// The store's time, by which holds are judged. A store that does not say it leaves them in force.
+    fn now(&self) -> Timestamp {
+        self.store.server_time().unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
@@ -302,7 +332,7 @@ impl RolloutStore for StoreObjects<'_> {
                         .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
                 wanted: entry
                     .filter(|_| takes_part && !app.pinned)
-                    .map(|entry| entry.sha_for(&row.record.tags).clone()),
+                    .map(|entry| entry.sha_for(&row.record.tags, snapshot.now).clone()),
             })
         });
         Ok(rows.collect())
@@ -314,11 +344,22 @@ impl RolloutStore for StoreObjects<'_> {
         Ok(wanted.unwrap_or(WantedShas {
             generation: manifest.generation.unwrap_or(0),
             shas: Vec::new(),
+            hold: None,
         }))
     }
 
     fn wanted_of(&self, app: &str) -> Result<Option<WantedShas>, RolloutError> {
-        self.wanted_in(&self.manifest()?, app)
+        let manifest = self.manifest()?;
+        let mut wanted = self.wanted_in(&manifest, app)?;
+        let environment = manifest.environments.get(self.context.environment);
+        let entry = environment.and_then(|environment| environment.entry(app)?.ok());
+        if let (Some(wanted), Some(over)) =
+            (&mut wanted, entry.and_then(|e| e.over_sha(self.now())))
+        {
+            // Nobody takes it any more, so it will never be done.
+            wanted.shas.retain(|sha| sha != over);
+        }
+        Ok(wanted)
     }
 
     fn nonce(&self) -> Nonce {
@@ -329,57 +370,4 @@ impl RolloutStore for StoreObjects<'_> {
 /// Whether an error says that this host may not write there.
 pub(crate) fn is_refusal(error: &RolloutError) -> bool {
     matches!(error, RolloutError::Store(StoreError::Refused { .. }))
-}
-
-/// The quarantines in force in an environment, by app and sha; of one app, or of all.
-pub(crate) fn list_quarantined(
-    store: &dyn Store,
-    environment: &str,
-    app: Option<&str>,
-) -> Result<Vec<(String, Sha, Quarantine)>, RolloutError> {
-    let all = format!("quarantine/{environment}/");
-    let prefix = app.map_or(all.clone(), |app| format!("{all}{app}/"));
-    let mut found = Vec::new();
-    for object in store.list(&prefix)? {
-        let name = object.key.strip_prefix(&all);
-        let name = name.and_then(|name| name.strip_suffix(".json")?.split_once('/'));
-        let Some((app, sha)) = name.and_then(|(app, sha)| Some((app, Sha::parse(sha).ok()?)))
-        else {
-            continue;
-        };
-        if let GetOutcome::Object(object_found) = store.get(&object.key, None)? {
-            let quarantine: Quarantine = parse(&object.key, MAX_OBJECT, &object_found.body)?;
-            if quarantine.in_force {
-                found.push((app.to_owned(), sha, quarantine));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The slots that a node holds in an environment, by app and number; also those above the number in force, which nobody
-/// asks for.
-pub(crate) fn list_held_slots(
-    store: &dyn Store,
-    environment: &str,
-    node: &str,
-) -> Result<Vec<(String, u32)>, RolloutError> {
-    let all = format!("slots/{environment}/");
-    let mut held = Vec::new();
-    for object in store.list(&all)? {
-        let name = object.key.strip_prefix(&all);
-        let name = name.and_then(|name| name.strip_suffix(".json")?.split_once('/'));
-        let Some((app, number)) = name.and_then(|(app, number)| Some((app, number.parse().ok()?)))
-        else {
-            continue;
-        };
-        if let GetOutcome::Object(found) = store.get(&object.key, None)?
-            && let Ok(slot) = parse::<Slot>(&object.key, MAX_OBJECT, &found.body)
-            && slot.holder.is_some_and(|holder| holder.member.node == node)
-            && is_name(app)
-        {
-            held.push((app.to_owned(), number));
-        }
-    }
-    Ok(held)
 }

@@ -219,6 +219,12 @@ impl<S: RolloutStore> Operator<'_, S> {
         Err(self.busy(format!("the result of the step `{step}`")))
     }
 
+    /// A node does not come back: its failures are listed no more.
+    pub(crate) fn forget(&self, node: &str) -> Outcome {
+        self.swap(|register| register.unlist_node(node))?;
+        Ok(())
+    }
+
     /// Follows a manifest that is older than the register.
     pub(crate) fn reset(&self, wanted: &WantedShas) -> Outcome {
         self.update("reset", |register| register.reset(wanted))

@@ -44,6 +44,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
             if let Some(id) = current_id(register, self.sha).filter(|_| served) {
                 register.set_proven(&id);
             }
+            register.unlist_failure(self.sha, &self.member.node);
         })?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::identity::{EntryId, Nonce};
 use super::mutation::{Mutation, is_active};
 use super::object::{UnknownFields, VERSION};
 use super::once::OnceClaim;
-use crate::desired::Sha;
+use crate::desired::{Hold, Sha};
 
 /// Entries that a register keeps.
 const MAX_ENTRIES: usize = 20;
@@ -60,8 +60,28 @@ pub(crate) struct Act {
 pub(crate) struct WantedShas {
     /// 0: the manifest has none.
     pub generation: u64,
-    /// The sha of the entry and those of its overrides.
+    /// The sha that most hosts are to be at now, and those of the overrides; behind a hold also the sha of the entry.
     pub shas: Vec<Sha>,
+    /// The hold in force.
+    pub hold: Option<WantedHold>,
+}
+
+/// A hold of the manifest, as far as it concerns permission.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct WantedHold {
+    /// The one sha that hosts may still take.
+    pub sha: Option<Sha>,
+    /// `held by ana until …: reason`.
+    pub description: String,
+}
+
+impl WantedHold {
+    pub(crate) fn of(hold: &Hold) -> WantedHold {
+        WantedHold {
+            sha: hold.sha.clone(),
+            description: hold.description(),
+        }
+    }
 }
 
 /// Who opens an entry, and when by its clock.
@@ -218,6 +238,7 @@ impl Register {
         if let Some(entry) = entry.filter(|entry| !entry.ignored.iter().any(|known| known == node))
         {
             entry.ignored.push(node.to_owned());
+            entry.local_failures.retain(|listed| listed.node != node);
         }
     }
 

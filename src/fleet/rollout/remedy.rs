@@ -20,6 +20,8 @@ pub(crate) struct Remedy {
 pub(crate) enum Command {
     /// Publishes another sha.
     Publish,
+    /// Lifts the hold of the manifest, so that this sha goes on.
+    LiftHold(Sha),
     LiftQuarantine(Sha),
     Resume,
     SkipCanary,
@@ -44,6 +46,9 @@ impl fmt::Display for CommandLine<'_> {
         let (environment, app) = (self.environment, self.app);
         match self.command {
             Command::Publish => write!(f, "trueup publish {environment} {app}=SHA"),
+            Command::LiftHold(sha) => {
+                write!(f, "trueup publish {environment} {app}={sha} --lift-hold")
+            }
             Command::LiftQuarantine(sha) => {
                 write!(
                     f,
@@ -109,6 +114,7 @@ impl Obstacle {
             | Obstacle::Claimed { .. } => true,
             Obstacle::Quarantined { .. }
             | Obstacle::Halted(_)
+            | Obstacle::Held(_)
             | Obstacle::FailedHere(_)
             | Obstacle::StepFailed { .. } => false,
         }
@@ -127,6 +133,7 @@ impl Obstacle {
                 Some(Command::Publish),
             ),
             Obstacle::Halted(halt) => return halt.remedy(sha),
+            Obstacle::Held(hold) => (format!("it is {hold}"), Some(Command::LiftHold(sha.clone()))),
             Obstacle::Counting => ("waits until the hosts of the app are counted".into(), None),
             Obstacle::Canaries(nodes) => (
                 format!("waits for the {} {}", plural(nodes.len(), "canary", "canaries"), nodes.join(", ")),

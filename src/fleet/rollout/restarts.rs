@@ -10,6 +10,7 @@ use super::host_rollout::HostRollout;
 use super::journal::JournalStore;
 use super::object::RolloutError;
 use super::objects::StoreObjects;
+use crate::fleet::{record_key, records_prefix};
 use crate::ports::store::WriteCondition;
 
 /// How far a rolling restart is.
@@ -28,7 +29,8 @@ impl StoreObjects<'_> {
         format!("at/{}/{app}/restart-{second}/", context.environment)
     }
 
-    /// How far a restart is. `nodes`: those that are proven at the wanted sha. One request for every 1,000 nodes.
+    /// How far a restart is. `nodes`: those that are proven at the wanted sha. One request for every 1,000 nodes, and
+    /// another one while it is under way.
     pub(crate) fn restart_progress(
         &self,
         requested_at: Timestamp,
@@ -41,10 +43,17 @@ impl StoreObjects<'_> {
             .filter_map(|object| object.key.strip_prefix(&prefix));
         let marked: BTreeSet<&str> = marked.collect();
         // Whoever may write in the store may have written other keys there.
-        let (restarted, pending) = nodes
+        let (restarted, mut pending): (Vec<String>, Vec<String>) = nodes
             .iter()
             .cloned()
             .partition(|node| marked.contains(node.as_str()));
+        if !pending.is_empty() {
+            // Of a node that was forgotten only its marks are left.
+            let environment = self.context.environment;
+            let records = self.store.list(&records_prefix(environment))?;
+            let known: BTreeSet<&str> = records.iter().map(|object| &*object.key).collect();
+            pending.retain(|node| known.contains(&*record_key(environment, node)));
+        }
         Ok(RestartProgress {
             requested_at,
             restarted,

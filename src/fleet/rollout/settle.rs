@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::host_rollout::HostRollout;
 use super::journal::{FollowedLift, Journal, JournalStore, JournaledHealth};
+use super::local_failure::LocalFailure;
 use super::object::RolloutError;
 use super::operator::{Operator, OperatorError};
 use super::participant::{Participant, Permit};
@@ -55,6 +56,11 @@ impl HostRollout {
             }
             Ok(left)
         })
+    }
+
+    /// Says why this host does not take the wanted sha for reasons of its own; `None`: there is none, or no longer.
+    pub(crate) fn list_failure(&self, failure: Option<&LocalFailure>) -> Result<(), RolloutError> {
+        self.with(|participant| participant.list_failure(failure))
     }
 
     /// Why this host is to be at the sha that was wanted before, if it is.

@@ -5,11 +5,13 @@ use serde::Serialize;
 
 use super::decide::{self, Obstacle};
 use super::entry::{Canary, Entry, EntryState, HaltCause, HaltRecord, HostFailure};
+use super::local_failure::LocalFailure;
 use super::object::RolloutError;
 use super::once::OnceClaim;
 use super::outcome::end_if_done;
 use super::permission::unfinished_app;
 use super::register::{Act, Register};
+use super::remedy::{Command, CommandLine};
 use super::restarts::RestartProgress;
 use super::slot::SlotHolder;
 use super::store::RolloutStore;
@@ -37,6 +39,8 @@ pub(crate) struct RolloutView {
     pub holders: Vec<HeldSlot>,
     pub canaries: Vec<Canary>,
     pub failures: Vec<HostFailure>,
+    /// Hosts that cannot take the sha for reasons of their own, the first twenty that said so.
+    pub local_failures: Vec<LocalFailure>,
     pub halt: Option<HaltRecord>,
     pub claim: Option<OnceClaim>,
     /// The last rolling restart that the manifest asks for.
@@ -45,6 +49,10 @@ pub(crate) struct RolloutView {
     pub hold: Option<String>,
     /// What everybody waits for, and what mends it.
     pub waits_for: Option<String>,
+    /// When it last made progress, by the store's clock; `None`: its policy has no `progress_deadline`, or it is over.
+    pub last_progress: Option<Timestamp>,
+    /// It made no progress for longer than its `progress_deadline`, in words.
+    pub overdue: Option<String>,
     pub acts: Vec<Act>,
 }
 
@@ -72,6 +80,8 @@ pub(crate) struct AppRollout {
     pub hosts: Option<u32>,
     /// What everybody waits for, and what mends it.
     pub waits_for: Option<String>,
+    /// Hosts that cannot take the sha for reasons of their own.
+    pub local_failures: Vec<LocalFailure>,
 }
 
 /// A slot that is held.
@@ -92,6 +102,7 @@ impl AppRollout {
             proven: 0,
             hosts: None,
             waits_for: None,
+            local_failures: Vec::new(),
         }
     }
 
@@ -104,6 +115,7 @@ impl AppRollout {
             proven: rollout.proven.len(),
             hosts: rollout.hosts,
             waits_for: rollout.waits_for,
+            local_failures: rollout.local_failures,
         }
     }
 
@@ -118,6 +130,74 @@ impl AppRollout {
             return "none: each host takes a new sha by itself".to_owned();
         }
         headline(self.wanted.as_ref(), self.state, self.proven, self.hosts)
+    }
+}
+
+impl RolloutView {
+    /// The rollout of an app of which nothing is known.
+    #[cfg(test)]
+    pub(crate) fn empty(environment: &str, app: &str) -> RolloutView {
+        RolloutView {
+            environment: environment.to_owned(),
+            app: app.to_owned(),
+            wanted: None,
+            state: None,
+            outcome: Exit::Pending,
+            generation: None,
+            opened: None,
+            opened_by: None,
+            hosts: None,
+            proven: Vec::new(),
+            slots: 1,
+            holders: Vec::new(),
+            canaries: Vec::new(),
+            failures: Vec::new(),
+            local_failures: Vec::new(),
+            halt: None,
+            claim: None,
+            restart: None,
+            hold: None,
+            waits_for: None,
+            last_progress: None,
+            overdue: None,
+            acts: Vec::new(),
+        }
+    }
+
+    /// It makes no progress, for this reason: somebody has to look.
+    pub(crate) fn set_overdue(&mut self, why: String) {
+        self.overdue = Some(why);
+        self.outcome = Exit::Failed;
+        if self.waits_for.is_some() {
+            return;
+        }
+        let (environment, app) = (&self.environment, &self.app);
+        self.waits_for = Some(match self.holders.first() {
+            None => format!(
+                "waits for hosts that do not take it; `trueup fleet --env {environment} --app {app}` shows them"
+            ),
+            Some(held) => {
+                let slot = Command::BreakSlot(decide::HeldSlot {
+                    number: held.number,
+                    node: held.holder.member.node.clone(),
+                });
+                let command = CommandLine {
+                    command: &slot,
+                    environment,
+                    app,
+                };
+                let node = &held.holder.member.node;
+                format!("waits for {node}, which is out; `{command}`, if it does not come back")
+            }
+        });
+    }
+
+    /// Whether some hosts cannot take the sha, and no other one is at work: none is out, and no canary bakes.
+    pub(crate) fn is_stuck_in_local_failures(&self) -> bool {
+        let mut canaries = self.canaries.iter().filter(|canary| !canary.passed);
+        let bakes = canaries.any(|canary| self.proven.contains(&canary.node));
+        let is_busy = !self.holders.is_empty() || self.claim.is_some() || bakes;
+        self.halt.is_none() && !self.local_failures.is_empty() && !is_busy
     }
 }
 
@@ -139,6 +219,11 @@ pub(crate) fn rollout_view(
         let holder = store.slot(number)?.and_then(|found| found.object.holder);
         let held = holder.map(|holder| HeldSlot { number, holder });
         view.holders.extend(held);
+    }
+    if view.outcome == Exit::Pending && view.is_stuck_in_local_failures() {
+        view.outcome = Exit::Failed;
+        let why = describe_stuck(&view);
+        view.waits_for.get_or_insert(why);
     }
     Ok(view)
 }
@@ -186,6 +271,7 @@ pub(crate) fn rollout_summary(
         hosts: entry.and_then(|entry| entry.count).map(|count| count.hosts),
         canaries: entry.map_or_else(Vec::new, |entry| entry.canaries.clone()),
         failures: entry.map_or_else(Vec::new, |entry| entry.failures.clone()),
+        local_failures: entry.map_or_else(Vec::new, |entry| entry.local_failures.clone()),
         halt: entry.and_then(|entry| entry.halt.clone()),
         waits_for: wanted
             .as_ref()
@@ -195,6 +281,8 @@ pub(crate) fn rollout_summary(
         claim: register.claim,
         restart: None,
         hold: None,
+        last_progress: None,
+        overdue: None,
         acts: register.acts,
         wanted,
         proven,
@@ -215,6 +303,24 @@ pub(crate) fn headline(
         format!(", {proven} of {hosts} hosts")
     });
     format!("{sha}: {state}{hosts}")
+}
+
+/// What a rollout waits for in which nobody is at work but hosts that try again.
+fn describe_stuck(view: &RolloutView) -> String {
+    const SHOWN: usize = 3;
+    let nodes = view.local_failures.iter().map(|failure| &*failure.node);
+    let shown: Vec<&str> = nodes.take(SHOWN).collect();
+    let more = match view.local_failures.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (shown, publish) = (shown.join(", "), Command::Publish);
+    let command = CommandLine {
+        command: &publish,
+        environment: &view.environment,
+        app: &view.app,
+    };
+    format!("waits for {shown}{more} to try again; `{command}`, if it is the sha")
 }
 
 /// What all hosts but the ones at work wait for.

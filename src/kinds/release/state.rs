@@ -121,11 +121,14 @@ impl ReleaseState {
         {
             return Some(Withheld::OnHold(pin.describe()));
         }
-        if let Some(barred) = self.overrides.find_quarantined(self.target_sha(spec)?) {
+        let target = self.target_sha(spec)?;
+        if let Some(barred) = self.overrides.find_quarantined(target) {
             return Some(Withheld::Quarantined(barred.describe()));
         }
-        let hold = spec.hold.as_ref()?;
-        Some(Withheld::OnHold(hold.description()))
+        let hold = spec.hold.as_ref().filter(|hold| hold.blocks(target))?;
+        // The way back from a sha that failed is always open.
+        let is_way_back = self.active.is_some() && spec.instead.is_some();
+        (!is_way_back).then(|| Withheld::OnHold(hold.description()))
     }
 
     /// What to do while the wanted release may not be activated. A release that is known to be bad is left

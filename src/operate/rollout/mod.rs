@@ -1,47 +1,60 @@
 //! The rollouts of an app, for operators and CI.
 
-mod restart;
-mod target;
-
 use jiff::Timestamp;
-use serde::Serialize;
 
+use self::progress::add_progress;
 use super::CommandError;
-use crate::desired::{RolloutPolicy, Sha};
+use crate::desired::{Hold, RolloutPolicy, Sha};
 use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
 use crate::fleet::rollout::{
-    Nonce, Operator, OperatorError, Quarantine, RolloutError, RolloutStore, RolloutView,
-    StoreObjects, WantedShas, list_quarantined, rollout_summary, rollout_view,
+    Nonce, Operator, OperatorError, RolloutError, RolloutStore, RolloutView, StoreObjects,
+    WantedShas, rollout_summary, rollout_view,
 };
-use crate::ports::store::Store;
 use crate::problem::Problem;
 
-pub(crate) use restart::request_restart;
-pub(crate) use target::RolloutTarget;
-use target::check_app;
+mod forget;
+mod progress;
+mod quarantines;
+mod restart;
+mod target;
+
+pub(crate) use self::forget::NodeRelease;
+pub(crate) use self::quarantines::{QuarantinedApp, list_quarantines};
+pub(crate) use self::restart::request_restart;
+pub(crate) use self::target::RolloutTarget;
+use self::target::check_app;
 
 /// How many holders of slots are looked up for one answer.
 const MAX_SHOWN_HOLDERS: usize = 20;
 
-/// The rollout of the wanted sha now. A hold that is in force at this time, by the operator's clock, is a part of it.
+/// The rollout of the wanted sha now. A hold that is in force is a part of it; `now` is the operator's clock, for want of
+/// the store's.
 pub(crate) fn observe_rollout(
     target: &RolloutTarget<'_>,
     now: Timestamp,
 ) -> Result<RolloutView, CommandError> {
     let objects = target.objects();
     let manifest = objects.manifest()?;
+    let now = target.store.server_time().unwrap_or(now);
     let (hold, policy) = check_app(target, &manifest, now)?;
     let mut view = rollout_view(&objects, target.environment, target.app, &policy.after)?;
     restart::add_restart(&mut view, &objects, &manifest)?;
     if view.waits_for.is_none() && view.outcome == Exit::Pending {
         show_silent_holder(target, &mut view)?;
     }
-    if hold.is_some() && view.outcome == Exit::Pending {
+    let blocks = |hold: &Hold| view.wanted.as_ref().is_some_and(|sha| hold.blocks(sha));
+    if hold.as_ref().is_some_and(blocks) && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
+        let (app, environment) = (target.app, target.environment);
+        let why = "waits for the end of the hold";
+        view.waits_for = Some(format!(
+            "{why}; `trueup publish {environment} {app}=SHA --lift-hold`"
+        ));
     }
-    view.hold = hold;
+    view.hold = hold.as_ref().map(Hold::description);
+    add_progress(target, &policy, &mut view)?;
     Ok(view)
 }
 
@@ -237,32 +250,8 @@ fn explain(error: OperatorError) -> CommandError {
     }
 }
 
-/// A sha that no host of the environment activates.
-#[derive(Debug, Serialize)]
-pub(crate) struct QuarantinedApp {
-    pub app: String,
-    pub sha: Sha,
-    #[serde(flatten)]
-    pub quarantine: Quarantine,
-}
-
-/// The shas that are quarantined in an environment.
-pub(crate) fn list_quarantines(
-    store: &dyn Store,
-    environment: &str,
-    app: Option<&str>,
-) -> Result<Vec<QuarantinedApp>, CommandError> {
-    let found = list_quarantined(store, environment, app)?;
-    let found = found
-        .into_iter()
-        .map(|(app, sha, quarantine)| QuarantinedApp {
-            app,
-            sha,
-            quarantine,
-        });
-    Ok(found.collect())
-}
-
+#[cfg(test)]
+mod progress_tests;
 #[cfg(test)]
 mod restart_tests;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::target::{RolloutTarget, check_app};
-use crate::desired::{Manifest, PublishRequest};
+use crate::desired::{HoldRequest, Manifest, PublishRequest};
 use crate::exit::Exit;
 use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
 use crate::operate::{CommandError, publish};
@@ -29,6 +29,8 @@ pub(crate) fn request_restart(
         reference: None,
         by: None,
         at: now,
+        now,
+        hold: HoldRequest::Keep,
         create: false,
         restart: Some(target.app.to_owned()),
         above_fleet: None,

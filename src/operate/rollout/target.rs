@@ -33,6 +33,7 @@ impl RolloutTarget<'_> {
             },
             app: self.app,
             canary: None,
+            ignores_hold: false,
         }
     }
 }
@@ -43,7 +44,7 @@ pub(super) fn check_app(
     target: &RolloutTarget<'_>,
     manifest: &Manifest,
     now: Timestamp,
-) -> Result<(Option<String>, RolloutPolicy), CommandError> {
+) -> Result<(Option<Hold>, RolloutPolicy), CommandError> {
     let (app, name) = (target.app, target.environment);
     let environments = manifest.environments.keys().map(String::as_str);
     let environment = manifest.environments.get(name).ok_or_else(|| {
@@ -71,6 +72,6 @@ pub(super) fn check_app(
                 "`trueup fleet --env {name} --app {app}` shows where its hosts are"
             )),
         )),
-        Ok(policy) => Ok((entry.hold_at(now).map(Hold::description), policy)),
+        Ok(policy) => Ok((entry.hold_at(now).cloned(), policy)),
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::operate::fleet::{FleetWatch, ForgetRequest, forget};
+use crate::operate::fleet::FleetWatch;
 use crate::ports::store::double::StoreDouble;
-use crate::ports::store::{Etag, GetOutcome, MemoryStore, StoreError, WriteCondition};
+use crate::ports::store::{Etag, GetOutcome, MemoryStore, Store, StoreError, WriteCondition};
 use crate::settings::FleetSettings;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -79,7 +79,7 @@ fn register(more: &str) -> String {
     )
 }
 
-const KEY: &str = "rollouts/production/shop.json";
+pub(super) const KEY: &str = "rollouts/production/shop.json";
 
 #[test]
 fn rollout_that_nobody_will_ever_begin_is_an_error() {
@@ -105,6 +105,25 @@ fn held_rollout_is_waited_for_by_nobody() {
     let view = observe(&store(hold), "shop").unwrap();
     assert_eq!(view.outcome, Exit::Waiting);
     assert_eq!(view.hold.unwrap(), "held by ana until it is lifted: moving");
+    let why = view.waits_for.unwrap();
+    assert!(
+        why.contains("`trueup publish production shop=SHA --lift-hold`"),
+        "{why}"
+    );
+    // It is what all hosts are to take, and they do.
+    let hold = format!(
+        ", hold: {{sha: {}, reason: moving, by: ana}}",
+        "1".repeat(40)
+    );
+    let view = observe(&store(&hold), "shop").unwrap();
+    assert_eq!(view.outcome, Exit::Pending);
+    assert!(view.hold.unwrap().starts_with("held at 1111111 by ana"));
+    let hold = hold.replace("sha: 1", "sha: 2");
+    let view = observe(&store(&hold), "shop").unwrap();
+    assert!(
+        view.wanted.unwrap().as_str().starts_with("21"),
+        "the others wait behind it"
+    );
 }
 
 #[test]
@@ -229,35 +248,6 @@ fn status_names_the_command_for_a_slot_whose_host_is_silent() {
 }
 
 #[test]
-fn forgotten_node_is_reported_with_the_slots_that_it_holds() {
-    let store = store("");
-    for (number, node) in [(0, "web2"), (1, "web1"), (7, "web1")] {
-        let slot = format!(
-            r#"{{"version": 1, "nonce": "00000000000000c4", "holder": {{"node": "{node}", "machine": "m", "since": "2026-11-29T10:00:07Z"}}}}"#
-        );
-        put(
-            &store,
-            &format!("slots/production/shop/{number}.json"),
-            &slot,
-        );
-    }
-    put(&store, "slots/production/shop/2.json", "damaged");
-    put(&store, "slots/production/_probe", "");
-    put(&store, "nodes/production/web1.json", "{}");
-    let request = ForgetRequest {
-        environment: "production",
-        node: "web1",
-        heartbeat: FleetSettings::default().heartbeat(),
-        even_if_alive: true,
-    };
-    let forgotten = forget(&store, &request).unwrap();
-    assert_eq!(
-        forgotten.slots,
-        [("shop".to_owned(), 1), ("shop".to_owned(), 7)]
-    );
-}
-
-#[test]
 fn fleet_shows_what_a_rollout_waits_for_and_who_has_none() {
     let store = store("");
     let sha = "1".repeat(40);
@@ -293,4 +283,60 @@ fn fleet_shows_what_a_rollout_waits_for_and_who_has_none() {
         first_rollout(&store).0,
         "none: each host takes a new sha by itself"
     );
+}
+
+/// The listed failure of a host, as a part of an entry.
+const FAILED_BUILD: &str =
+    r#""local_failures": [{"node": "web3", "stage": "gems", "reason": "no \u001b[2Jspace"}]"#;
+
+/// An open entry that is counted. `more`: other fields of it.
+pub(super) fn open_register(more: &str) -> String {
+    let halt = "\"halt\": {\"cause\": \"environment\", \"by\": \"web1\", \"reason\": \"no \\u001b[2Jdatabase\"}";
+    let count = "\"count\": {\"hosts\": 4, \"serving\": 4}";
+    register("").replace(halt, &format!("{count}, {more}"))
+}
+
+#[test]
+fn hosts_that_cannot_build_end_the_rollout_unless_others_go_on() {
+    let store = store("");
+    put(&store, KEY, &open_register(FAILED_BUILD));
+    let view = observe(&store, "shop").unwrap();
+    assert_eq!(view.outcome, Exit::Failed);
+    assert_eq!(
+        view.local_failures[0].describe(),
+        r"gems failed: no \x1b[2Jspace"
+    );
+    let why = view.waits_for.unwrap();
+    assert_eq!(
+        why,
+        "waits for web3 to try again; `trueup publish production shop=SHA`, if it is the sha"
+    );
+    // A canary that bakes, and a host that is out.
+    let canary =
+        format!("\"canaries\": [{{\"node\": \"web1\", \"passed\": false}}], {FAILED_BUILD}");
+    put(&store, KEY, &open_register(&canary));
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Failed);
+    put(
+        &store,
+        &format!("at/production/shop/{}/web1", "1".repeat(40)),
+        "",
+    );
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Pending);
+    put(&store, KEY, &open_register(FAILED_BUILD));
+    let slot = r#"{"version": 1, "nonce": "00000000000000c4", "holder": {"node": "web1", "machine": "m", "since": "2026-11-29T10:00:07Z"}}"#;
+    put(&store, "slots/production/shop/0.json", slot);
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Pending);
+}
+
+#[test]
+fn halt_says_more_than_hosts_that_cannot_build() {
+    let store = store("");
+    put(
+        &store,
+        KEY,
+        &register("").replace("\"epoch\": 0", &format!("\"epoch\": 0, {FAILED_BUILD}")),
+    );
+    let view = observe(&store, "shop").unwrap();
+    assert!(!view.is_stuck_in_local_failures());
+    assert!(view.waits_for.unwrap().contains("`trueup rollout resume"));
 }

@@ -54,7 +54,7 @@ pub(crate) fn select_target(
     if let Some(hold) = spec
         .hold
         .as_ref()
-        .filter(|_| active.as_ref() != Some(&entry.name))
+        .filter(|hold| active.as_ref() != Some(&entry.name) && hold.blocks(&entry.sha))
     {
         return Err(SelectionError::Held {
             app: spec.app.clone(),

@@ -6,6 +6,7 @@ mod app_files;
 pub(super) mod disk;
 pub(super) mod drain;
 pub(super) mod entry;
+pub(super) mod failed_stage;
 pub(super) mod inventory;
 pub(super) mod log;
 pub(super) mod maintenance;

@@ -13,6 +13,7 @@ mod crash;
 mod disks;
 mod drain;
 mod filters;
+mod holds;
 mod hostile;
 mod http;
 mod killed;

@@ -1,7 +1,6 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::desired::Hold;
 use crate::resource::FieldValue;
 
 #[test]
@@ -148,6 +147,9 @@ fn failing_step_leaves_current_unchanged_and_names_the_log() {
         let log = format!("/var/log/trueup/releases/shop/{}.log", failed[0]);
         assert!(failure.hint.unwrap().contains(&log));
         assert!(bench.host_path(&log).exists());
+        let stage = failed_stage(&bad, &two, &bench.host()).unwrap();
+        assert_eq!(stage.name, "gems");
+        assert!(stage.why.starts_with("step `gems` (seq 30; exit 7)"));
         bad.resume_policy = ResumePolicy::FromScratch;
     }
     assert!(
@@ -165,37 +167,6 @@ fn step_that_exceeds_its_timeout_fails() {
     let failure = run_pass(&spec, &bench.host()).unwrap_err();
     assert!(failure.message.contains("timeout of 1 s"), "{failure}");
     assert_eq!(bench.active_name(), None);
-}
-
-#[test]
-fn held_app_waits_and_names_the_holder() {
-    let bench = Bench::new();
-    let sha = bench.commit(&[("a", "1")]);
-    let mut spec = bench.spec(&sha, "");
-    spec.hold = Some(Hold {
-        reason: "db maintenance".into(),
-        by: "ana".into(),
-        until: Some("2026-11-22T00:00:00Z".parse().unwrap()),
-    });
-    let held = "held by ana until 2026-11-22T00:00:00Z: db maintenance";
-    let before = snapshot(&bench.host_path(""));
-    assert_eq!(
-        run_pass(&spec, &bench.host()),
-        Ok(Some(ApplyOutcome::Waiting(held.into())))
-    );
-    assert_eq!(before, snapshot(&bench.host_path("")));
-    spec.hold = None;
-    deploy_ok(&spec, &bench.host());
-    spec.hold = Some(Hold {
-        reason: "r".into(),
-        by: "b".into(),
-        until: None,
-    });
-    assert_eq!(
-        run_pass(&spec, &bench.host()),
-        Ok(None),
-        "a hold of what is right already"
-    );
 }
 
 #[test]

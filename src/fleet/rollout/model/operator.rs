@@ -57,6 +57,7 @@ pub(super) fn run(
             Act::Reset => by_hand.reset(&WantedShas {
                 generation: operator.generation,
                 shas: vec![sha.clone()],
+                hold: None,
             }),
             Act::RepairEnvironment => Ok(()),
         }

@@ -156,7 +156,7 @@ fn carry_out(scenario: &Scenario, world: &mut World, command: &Command) {
         Command::BreakSlot(held) => (Act::BreakSlot(held.number), None),
         Command::RetryStep { sha, .. } => (Act::ResolveStep(OnceOutcome::Retry), Some(sha)),
         Command::Reset => (Act::Reset, None),
-        Command::SkipAfter => return,
+        Command::SkipAfter | Command::LiftHold(_) => return,
     };
     step::begin_act(world, act);
     if let Some(sha) = sha {

@@ -140,6 +140,7 @@ impl Scenario {
         let wanted = WantedShas {
             generation: 2,
             shas: vec![new_sha()],
+            hold: None,
         };
         let hosts = (0..self.hosts()).map(|number| {
             let serves = number < self.serving;

@@ -2,6 +2,7 @@
 
 use super::super::entry::HaltCause;
 use super::super::fit::fit;
+use super::super::local_failure::LocalFailure;
 use super::super::object::{MAX_REGISTER, encode};
 use super::super::register::Act;
 use super::*;
@@ -15,6 +16,7 @@ fn register_keeps_twenty_entries_and_drops_those_that_are_over_first() {
         let shas = WantedShas {
             generation,
             shas: vec![sha('1'), sha(digit)],
+            hold: None,
         };
         register.open(&sha(digit), &shas, OPENER);
     }
@@ -55,6 +57,10 @@ fn longest_texts_fit_into_a_register() {
             };
             register.record_failure(&id, 0, failure, 1000);
         }
+        let entry = register.entries.iter_mut().find(|entry| entry.id == id);
+        entry.unwrap().local_failures = (0..20)
+            .map(|_| LocalFailure::new(&"w".repeat(253), Some(&long(300)), &long(300), &long(300)))
+            .collect();
         register.halt(
             &id,
             HaltRecord::new(HaltCause::Environment, "web1", &long(1000)),

@@ -6,6 +6,7 @@ use super::super::identity::Nonce;
 use super::super::journal::FailedHere;
 use super::super::once::OnceClaim;
 use super::super::quarantine::Quarantine;
+use super::super::register::WantedHold;
 use super::*;
 
 /// The decision for a host that serves, but for some fields.
@@ -132,4 +133,21 @@ fn older_manifest_blocks() {
         decision!(register),
         Decision::Blocked(Obstacle::OldManifest)
     );
+}
+
+#[test]
+fn hold_blocks_every_sha_but_the_one_that_it_names() {
+    let (register, _) = rolling();
+    let hold = |named: Option<char>| WantedShas {
+        hold: Some(WantedHold {
+            sha: named.map(sha),
+            description: "held by ana: frozen".to_owned(),
+        }),
+        ..wanted(2, "12")
+    };
+    let held = Decision::Blocked(Obstacle::Held("held by ana: frozen".to_owned()));
+    let decide = |hold: &WantedShas| decision!(register, wanted = hold);
+    assert_eq!(decide(&hold(None)), held);
+    assert_eq!(decide(&hold(Some('2'))), held);
+    assert_eq!(decide(&hold(Some('1'))), Decision::NeedsSlot);
 }

@@ -23,6 +23,7 @@ fn wanted(generation: u64, digits: &str) -> WantedShas {
     WantedShas {
         generation,
         shas: digits.chars().map(sha).collect(),
+        hold: None,
     }
 }
 

@@ -42,6 +42,11 @@ fn obstacles_name_what_they_wait_for_and_a_command() {
         "trueup rollout skip-canary production shop --reason TEXT"
     );
 
+    let (waits_for, command) = lines(&Obstacle::Held("held by ana: frozen".to_owned()));
+    assert_eq!(waits_for, "it is held by ana: frozen");
+    let lift = format!("trueup publish production shop={} --lift-hold", sha('1'));
+    assert_eq!(command, lift);
+
     let step = HaltRecord::of_step("migrate", "web2");
     let (_, command) = lines(&Obstacle::Halted(step));
     assert_eq!(

@@ -1,6 +1,8 @@
 //! Hosts of a fleet with their disks, and a store in memory: what each may do, and what it owes after a pass.
 
 mod faults;
+mod holds;
+mod local_failures;
 mod restarts;
 
 use std::cell::{Cell, RefCell};
@@ -117,8 +119,10 @@ impl Fleet {
             wanted: WantedShas {
                 generation: 2,
                 shas: vec![sha(wanted)],
+                hold: None,
             },
             group: None,
+            ignores_hold: false,
             is_cut_off: false,
             looked_at: Cell::default(),
             denied: Cell::default(),
