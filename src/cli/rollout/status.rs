@@ -8,7 +8,7 @@ use super::wait::Waiting;
 use crate::cli::Output;
 use crate::cli::args::RolloutStatusArgs;
 use crate::cli::error::print_error;
-use crate::cli::format::format_age;
+use crate::cli::format::{format_age, format_duration};
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
 use crate::fleet::rollout::{self, RestartProgress, RolloutView};
@@ -181,12 +181,17 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
         ));
     }
     for canary in &view.canaries {
-        let passed = if canary.passed {
-            "passed"
-        } else {
-            "not passed"
+        let mut bakes = view.bakes.iter();
+        let bake = bakes.find(|bake| bake.node == canary.node);
+        let state = match (canary.passed, bake) {
+            (true, _) => "passed".to_owned(),
+            (false, None) => "not proven yet".to_owned(),
+            (false, Some(bake)) => {
+                let left = format_duration(bake.at_least_s.saturating_mul(1000));
+                format!("bakes for another {left} at least")
+            }
         };
-        rows.push(row("canary", format!("{}: {passed}", canary.node)));
+        rows.push(row("canary", format!("{}: {state}", canary.node)));
     }
     if let Some(claim) = &view.claim {
         let age = format_age(claim.since, now);

@@ -62,4 +62,4 @@ pub(crate) use register::{WantedHold, WantedShas};
 pub(crate) use restarts::RestartProgress;
 pub(crate) use settle::{AppPosition, Settled};
 pub(crate) use store::RolloutStore;
-pub(crate) use view::{AppRollout, RolloutView, headline, rollout_summary, rollout_view};
+pub(crate) use view::{AppRollout, Bake, RolloutView, headline, rollout_summary, rollout_view};

@@ -38,6 +38,8 @@ pub(crate) struct RolloutView {
     pub slots: u32,
     pub holders: Vec<HeldSlot>,
     pub canaries: Vec<Canary>,
+    /// Of the canaries that have not passed, those that are proven.
+    pub bakes: Vec<Bake>,
     pub failures: Vec<HostFailure>,
     /// Hosts that cannot take the sha for reasons of their own, the first twenty that said so.
     pub local_failures: Vec<LocalFailure>,
@@ -82,6 +84,14 @@ pub(crate) struct AppRollout {
     pub waits_for: Option<String>,
     /// Hosts that cannot take the sha for reasons of their own.
     pub local_failures: Vec<LocalFailure>,
+}
+
+/// A canary that has not passed, but is proven at the sha.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Bake {
+    pub node: String,
+    /// In seconds. It takes longer if the canary is unhealthy, or proves itself more rarely than once a minute.
+    pub at_least_s: u64,
 }
 
 /// A slot that is held.
@@ -151,6 +161,7 @@ impl RolloutView {
             slots: 1,
             holders: Vec::new(),
             canaries: Vec::new(),
+            bakes: Vec::new(),
             failures: Vec::new(),
             local_failures: Vec::new(),
             halt: None,
@@ -270,6 +281,7 @@ pub(crate) fn rollout_summary(
         opened_by: entry.map(|entry| entry.opened_by.clone()),
         hosts: entry.and_then(|entry| entry.count).map(|count| count.hosts),
         canaries: entry.map_or_else(Vec::new, |entry| entry.canaries.clone()),
+        bakes: Vec::new(),
         failures: entry.map_or_else(Vec::new, |entry| entry.failures.clone()),
         local_failures: entry.map_or_else(Vec::new, |entry| entry.local_failures.clone()),
         halt: entry.and_then(|entry| entry.halt.clone()),

@@ -14,6 +14,7 @@ use crate::fleet::rollout::{
 };
 use crate::problem::Problem;
 
+mod bake;
 mod forget;
 mod progress;
 mod quarantines;
@@ -40,10 +41,7 @@ pub(crate) fn observe_rollout(
     let now = target.store.server_time().unwrap_or(now);
     let (hold, policy) = check_app(target, &manifest, now)?;
     let mut view = rollout_view(&objects, target.environment, target.app, &policy.after)?;
-    restart::add_restart(&mut view, &objects, &manifest)?;
-    if view.waits_for.is_none() && view.outcome == Exit::Pending {
-        show_silent_holder(target, &mut view)?;
-    }
+    view.bakes = bake::bakes(target, &policy, &view)?;
     let blocks = |hold: &Hold| view.wanted.as_ref().is_some_and(|sha| hold.blocks(sha));
     if hold.as_ref().is_some_and(blocks) && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
@@ -54,6 +52,11 @@ pub(crate) fn observe_rollout(
         ));
     }
     view.hold = hold.as_ref().map(Hold::description);
+    // No hold keeps hosts from that.
+    restart::add_restart(&mut view, &objects, &manifest)?;
+    if view.waits_for.is_none() && view.outcome == Exit::Pending {
+        show_silent_holder(target, &mut view)?;
+    }
     add_progress(target, &policy, &mut view)?;
     Ok(view)
 }
@@ -250,6 +253,8 @@ fn explain(error: OperatorError) -> CommandError {
     }
 }
 
+#[cfg(test)]
+mod bake_tests;
 #[cfg(test)]
 mod progress_tests;
 #[cfg(test)]
