@@ -145,6 +145,7 @@ fn fuzz_publish() {
             hold: crate::desired::HoldRequest::Keep,
             create: true,
             above_fleet: None,
+            keeps_previous: Vec::new(),
         }
     });
     let law = |input: &[u8]| {

@@ -190,6 +190,7 @@ fn order(environment: usize, app: &str) -> PublishRequest {
         hold: HoldRequest::Keep,
         create: false,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     }
 }
 

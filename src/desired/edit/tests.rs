@@ -17,6 +17,7 @@ fn order(words: &str) -> PublishRequest {
         hold: HoldRequest::Keep,
         create: false,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     };
     let mut words = words.split(' ');
     while let Some(word) = words.next() {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::previous::ServedBefore;
 use crate::desired::edit::{ManifestEdit, PublishRequest};
 use crate::desired::environment::SETTINGS_KEY;
-use crate::desired::{CanaryHosts, MAX_LISTED};
+use crate::desired::{CanaryHosts, MAX_LISTED, Sha};
 use crate::ports::store::StoreError;
 use crate::problem::{Problem, nearest};
 use crate::yaml::{ParseLimits, parse};
@@ -35,6 +36,8 @@ pub(crate) trait FleetReports {
 
     /// Whether a rollout of the app was ever begun in the environment.
     fn has_rollouts(&mut self, app: &str) -> Result<bool, StoreError>;
+    /// Whether hosts served an app at this sha. The error is one line.
+    fn was_served(&mut self, app: &str, sha: &Sha) -> Result<ServedBefore, String>;
 }
 
 /// Checks that for each published app whose canaries are chosen by tags some host can be one. The hosts are read only

@@ -42,6 +42,7 @@ fn publish_to(
         hold: HoldRequest::Keep,
         create: false,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     };
     let published = publish(
         &store,
@@ -70,6 +71,10 @@ impl FleetReports for Reports {
 
     fn has_rollouts(&mut self, _: &str) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    fn was_served(&mut self, _: &str, _: &Sha) -> Result<ServedBefore, String> {
+        Ok(ServedBefore::Yes)
     }
 }
 

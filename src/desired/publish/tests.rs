@@ -18,6 +18,7 @@ fn order(app: &str, letter: &str) -> PublishRequest {
         hold: HoldRequest::Keep,
         create: true,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     }
 }
 
@@ -31,6 +32,10 @@ impl FleetReports for NoHosts {
 
     fn has_rollouts(&mut self, _: &str) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    fn was_served(&mut self, _: &str, _: &Sha) -> Result<ServedBefore, String> {
+        Ok(ServedBefore::Yes)
     }
 }
 
