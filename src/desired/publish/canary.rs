@@ -17,6 +17,8 @@ pub(crate) struct ReportedHost {
     pub tags: BTreeMap<String, String>,
     /// Whether it may write what rollouts need; `None`: its trueup knows none.
     pub may_take_part: Option<bool>,
+    /// The version of its trueup.
+    pub agent: String,
     /// The apps that it runs.
     pub apps: Vec<String>,
 }

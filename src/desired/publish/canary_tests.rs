@@ -11,6 +11,7 @@ fn host(text: &str) -> ReportedHost {
     ReportedHost {
         node: "web1".into(),
         may_take_part: Some(true),
+        agent: "0.1.0".into(),
         tags: tags.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         apps: apps.split(' ').map(str::to_owned).collect(),
     }

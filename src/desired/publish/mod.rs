@@ -9,12 +9,16 @@ use crate::problem::Problem;
 mod access;
 mod canary;
 mod previous;
+mod remembered;
+mod versions;
 
 use access::check_access;
 use canary::check_canaries;
 pub(crate) use canary::{FleetReports, ReportedHost, ReportedHosts};
 pub(crate) use previous::ServedBefore;
 use previous::keep_previous;
+use remembered::Remembered;
+use versions::outdated_hosts;
 
 /// Maximum number of attempts while other writers keep coming first.
 pub(crate) const MAX_ATTEMPTS: u32 = 10;
@@ -84,9 +88,14 @@ pub(crate) fn publish(
             warnings: edited.warnings,
         };
         if edited.body.is_some() {
-            let checked = check_canaries(&manifest, &mut edited, &request, fleet)
-                .and_then(|()| check_access(&edited, &request, fleet));
+            let mut fleet = Remembered::new(fleet);
+            let checked = check_canaries(&manifest, &mut edited, &request, &mut fleet)
+                .and_then(|()| check_access(&edited, &request, &mut fleet));
             checked.map_err(EditError::manifest)?;
+            // Only if the hosts are known anyway: a large fleet has many records.
+            let outdated = fleet.known_hosts();
+            let outdated = outdated.map(|hosts| outdated_hosts(&edited, &request, hosts));
+            edited.warnings.extend(outdated.unwrap_or_default());
         }
         let Some(body) = &edited.body else {
             return Ok(done(false, edited));

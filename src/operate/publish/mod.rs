@@ -127,6 +127,7 @@ fn reported_hosts(
         node: row.node.clone(),
         tags: row.record.tags.clone(),
         may_take_part: row.record.rollouts,
+        agent: row.record.agent.clone(),
         apps: row.record.apps.keys().cloned().collect(),
     };
     Ok(ReportedHosts {

@@ -167,6 +167,26 @@ fn unreadable_rollouts_are_a_warning_and_change_nothing() {
 }
 
 #[test]
+fn hosts_that_are_too_old_for_the_entry_are_named() {
+    let store = store_with_host("a");
+    let key = "nodes/production/web1.json";
+    let GetOutcome::Object(record) = store.get(key, None).unwrap() else {
+        panic!("it is gone");
+    };
+    let record = String::from_utf8(record.body).unwrap();
+    let old = record.replacen("\"node\"", "\"agent\": \"0.0.9\", \"node\"", 1);
+    put(&store, key, &old);
+    let warnings = publish_shop(&store).unwrap().warnings;
+    let warnings: Vec<String> = warnings.iter().map(Problem::to_string).collect();
+    assert!(
+        warnings[0].starts_with(
+            "web1 (0.0.9) would refuse the manifest: `rollout` of shop needs trueup 0.1.0"
+        ),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn canary_is_compared_with_the_records_of_its_environment() {
     let published = publish_shop(&store_with_host("a")).unwrap();
     assert!(published.written && published.warnings.is_empty());
