@@ -10,14 +10,14 @@ mod access;
 mod canary;
 mod previous;
 mod remembered;
+mod reports;
 mod versions;
 
 use access::check_access;
 use canary::check_canaries;
-pub(crate) use canary::{FleetReports, ReportedHost, ReportedHosts};
-pub(crate) use previous::ServedBefore;
 use previous::keep_previous;
 use remembered::Remembered;
+pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
 use versions::outdated_hosts;
 
 /// Maximum number of attempts while other writers keep coming first.

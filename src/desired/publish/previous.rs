@@ -1,20 +1,10 @@
 //! Whether the sha that was wanted before becomes `previous`: new hosts take that one, and hosts go back to it, so it has
 //! to be one that was served.
 
-use super::canary::FleetReports;
+use super::reports::{FleetReports, ServedBefore};
 use crate::desired::edit::{ManifestEdit, PublishRequest, ShaChange};
 use crate::desired::{Manifest, RolloutMode};
 use crate::problem::Problem;
-
-/// What is known of a sha in an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ServedBefore {
-    Yes,
-    /// It failed, and no host activates it.
-    Quarantined,
-    /// No host was ever proven at it.
-    Never,
-}
 
 /// The apps that keep the `previous` that they have, and what to say about it. `before`: the manifest before
 /// the edit.
@@ -50,6 +40,8 @@ pub(super) fn keep_previous(
         // The edit has put `from` in its place already.
         let entry = before.and_then(|before| before.own_entry(app)?.ok());
         let stays = match entry.and_then(|entry| entry.previous.as_ref()) {
+            // Somebody goes back to it.
+            Some(previous) if previous == to => continue,
             Some(previous) => format!("stays {}", previous.short()),
             None => "is not set".to_owned(),
         };

@@ -1,7 +1,6 @@
 //! What the fleet reports, asked at most once.
 
-use super::canary::{FleetReports, ReportedHosts};
-use super::previous::ServedBefore;
+use super::reports::{FleetReports, ReportedHosts, ServedBefore};
 use crate::desired::Sha;
 use crate::ports::store::StoreError;
 

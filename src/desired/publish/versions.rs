@@ -1,6 +1,6 @@
 //! Hosts whose trueup is older than a field of the published entry: they refuse the manifest and stay where they are.
 
-use super::canary::ReportedHosts;
+use super::reports::ReportedHosts;
 use crate::desired::edit::{ManifestEdit, PublishRequest};
 use crate::desired::{AppEntry, MAX_LISTED};
 use crate::problem::Problem;

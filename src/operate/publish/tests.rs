@@ -104,6 +104,18 @@ fn sha_that_was_never_proven_does_not_become_previous() {
         warnings,
         ["production/shop: `previous` stays ccccccc, because aaaaaaa was never proven on any host"]
     );
+    let back = store_with_register(&entry(""));
+    let text = format!(
+        "production:\n  shop: {{sha: {}, previous: {}}}\n",
+        "a".repeat(40),
+        "b".repeat(40)
+    );
+    put(&back, KEY, &text);
+    assert_eq!(
+        previous_after(&back),
+        ("b".to_owned(), Vec::new()),
+        "it goes back"
+    );
     let (previous, _) = previous_after(&store_with_register(""));
     assert_eq!(previous, "c", "nobody had begun it");
     for proven in [", \"proven\": true", ", \"was_done\": true"] {
