@@ -119,6 +119,9 @@ pub(super) fn run(
             let until = args.until.as_deref().unwrap_or("it is lifted");
             output.print_line(format!("held at these until {until}: {reason}"));
         }
+        if args.lift_hold {
+            output.print_line("no hold is in force any more");
+        }
         for warning in &published.warnings {
             output.print_line(format!("{}: {warning}", output.paint.changed("warning")));
         }
