@@ -58,7 +58,7 @@ impl Session {
         let message = of_release.and_then(|row| row.why.as_deref());
         // The record knows the stage, and a reason that stays the same while the release waits for its next attempt.
         let failed = message.and_then(|_| release::failed_stage(spec, &rollout.sha, &self.host));
-        let stage = failed.as_ref().map(|failed| &*failed.name);
+        let stage = failed.as_ref().map(|failed| failed.name);
         let reason = match &failed {
             Some(failed) => &failed.why,
             None => app.why.as_ref()?,

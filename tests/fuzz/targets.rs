@@ -146,6 +146,7 @@ fn fuzz_publish() {
             create: true,
             restart: None,
             above_fleet: None,
+            keeps_previous: Vec::new(),
         }
     });
     let law = |input: &[u8]| {

@@ -25,7 +25,7 @@ use crate::yaml::parse_end;
                   neither loses its change. Publishing a sha that is already set writes nothing.\n\n\
                   `--hold` freezes the apps at the shas that it publishes, for example after a rollback: hosts take these, and what is \
                   published later waits until the hold ends, by the store's clock, or `--lift-hold` ends it.\n\n\
-                  The sha before becomes `previous`. An app whose rollout policy no host could follow is refused: an `after` that \
+                  The sha before becomes `previous`, unless it is quarantined or no host ever served it. An app whose rollout policy no host could follow is refused: an `after` that \
                   names no app or goes in a circle, a canary whose tags no host has."
 )]
 pub struct PublishArgs {
@@ -119,6 +119,9 @@ pub(super) fn run(
             let until = args.until.as_deref().unwrap_or("it is lifted");
             output.print_line(format!("held at these until {until}: {reason}"));
         }
+        if args.lift_hold {
+            output.print_line("no hold is in force any more");
+        }
         for warning in &published.warnings {
             output.print_line(format!("{}: {warning}", output.paint.changed("warning")));
         }
@@ -190,6 +193,7 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
         create: args.create,
         restart: None,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     })
 }
 

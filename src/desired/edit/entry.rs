@@ -55,6 +55,7 @@ impl PublishRequest {
     /// The fields of the long form that the request sets.
     pub(super) fn long_form(&self, change: &ShaChange) -> Vec<(&'static str, Value)> {
         let previous = change.from.as_ref().filter(|from| **from != change.to);
+        let previous = previous.filter(|_| !self.keeps_previous.contains(&change.app));
         let at = whole_second(self.at);
         [
             ("sha", Some(change.to.as_str().to_owned())),

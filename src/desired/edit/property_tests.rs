@@ -191,6 +191,7 @@ fn order(environment: usize, app: &str) -> PublishRequest {
         create: false,
         restart: None,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     }
 }
 

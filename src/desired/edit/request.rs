@@ -18,6 +18,8 @@ pub(crate) struct PublishRequest {
     pub at: Timestamp,
     /// The time by which holds are judged: that of the store, if it is known.
     pub now: Timestamp,
+    /// The apps whose `previous` stays, because what they wanted before was never served.
+    pub keeps_previous: Vec<String>,
     /// What to do about the holds of these apps.
     pub hold: HoldRequest,
     /// Allows a new environment, a new app or a new manifest.

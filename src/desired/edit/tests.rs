@@ -18,6 +18,7 @@ fn order(words: &str) -> PublishRequest {
         create: false,
         restart: None,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     };
     let mut words = words.split(' ');
     while let Some(word) = words.next() {

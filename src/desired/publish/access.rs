@@ -1,6 +1,6 @@
 //! Whether the hosts of a published app may write what rollouts need.
 
-use super::canary::{FleetReports, ReportedHost};
+use super::reports::{FleetReports, ReportedHost};
 use crate::desired::MAX_LISTED;
 use crate::desired::edit::{ManifestEdit, PublishRequest};
 use crate::problem::Problem;

@@ -2,40 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::reports::{FleetReports, ReportedHost};
 use crate::desired::edit::{ManifestEdit, PublishRequest};
 use crate::desired::environment::SETTINGS_KEY;
 use crate::desired::{CanaryHosts, MAX_LISTED};
-use crate::ports::store::StoreError;
 use crate::problem::{Problem, nearest};
 use crate::yaml::{ParseLimits, parse};
-
-/// A host, as it reports itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ReportedHost {
-    pub node: String,
-    pub tags: BTreeMap<String, String>,
-    /// Whether it may write what rollouts need; `None`: its trueup knows none.
-    pub may_take_part: Option<bool>,
-    /// The apps that it runs.
-    pub apps: Vec<String>,
-}
-
-/// The hosts of an environment that are not gone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ReportedHosts {
-    pub hosts: Vec<ReportedHost>,
-    /// Not every report could be read.
-    pub is_incomplete: bool,
-}
-
-/// What `publish` asks the fleet.
-pub(crate) trait FleetReports {
-    /// The hosts of the environment. Reads a record for each, so it is asked only if that decides something.
-    fn hosts(&mut self) -> Result<ReportedHosts, StoreError>;
-
-    /// Whether a rollout of the app was ever begun in the environment.
-    fn has_rollouts(&mut self, app: &str) -> Result<bool, StoreError>;
-}
 
 /// Checks that for each published app whose canaries are chosen by tags some host can be one. The hosts are read only
 /// if there is such an app. Adds a warning if the hosts are not known: CI may publish without permission to read

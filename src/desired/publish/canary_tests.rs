@@ -11,6 +11,7 @@ fn host(text: &str) -> ReportedHost {
     ReportedHost {
         node: "web1".into(),
         may_take_part: Some(true),
+        agent: "0.1.0".into(),
         tags: tags.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         apps: apps.split(' ').map(str::to_owned).collect(),
     }
@@ -43,6 +44,7 @@ fn publish_to(
         create: false,
         restart: None,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     };
     let published = publish(
         &store,
@@ -71,6 +73,10 @@ impl FleetReports for Reports {
 
     fn has_rollouts(&mut self, _: &str) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    fn was_served(&mut self, _: &str, _: &Sha) -> Result<ServedBefore, String> {
+        Ok(ServedBefore::Yes)
     }
 }
 

@@ -1,16 +1,24 @@
 //! Publishes shas: reads the manifest, edits it, and writes it back if nobody else wrote in between; retries
 //! otherwise.
 
+use super::Manifest;
 use super::edit::{EditError, ManifestEdit, PublishRequest, ShaChange, edit_manifest};
 use crate::ports::store::{GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
 use crate::problem::Problem;
 
 mod access;
 mod canary;
+mod previous;
+mod remembered;
+mod reports;
+mod versions;
 
 use access::check_access;
 use canary::check_canaries;
-pub(crate) use canary::{FleetReports, ReportedHost, ReportedHosts};
+use previous::keep_previous;
+use remembered::Remembered;
+pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
+use versions::outdated_hosts;
 
 /// Maximum number of attempts while other writers keep coming first.
 pub(crate) const MAX_ATTEMPTS: u32 = 10;
@@ -58,11 +66,20 @@ pub(crate) fn publish(
             GetOutcome::Missing | GetOutcome::Unchanged => None,
         };
         let body = found.as_ref().map(|object| object.body.as_slice());
-        let request = &PublishRequest {
+        let mut request = PublishRequest {
             now: store.server_time().unwrap_or(request.now),
             ..request.clone()
         };
-        let mut edited = edit_manifest(&manifest, body, request)?;
+        let mut edited = edit_manifest(&manifest, body, &request)?;
+        if edited.body.is_some() {
+            let before = body.and_then(|body| Manifest::parse(&manifest, body).ok());
+            let (kept, warnings) = keep_previous(before.as_ref(), &edited, &request, fleet);
+            if !kept.is_empty() {
+                request.keeps_previous = kept;
+                edited = edit_manifest(&manifest, body, &request)?;
+            }
+            edited.warnings.extend(warnings);
+        }
         let done = |written: bool, edited: ManifestEdit| PublishSummary {
             manifest: manifest.clone(),
             written,
@@ -71,9 +88,14 @@ pub(crate) fn publish(
             warnings: edited.warnings,
         };
         if edited.body.is_some() {
-            let checked = check_canaries(&manifest, &mut edited, request, fleet)
-                .and_then(|()| check_access(&edited, request, fleet));
+            let mut fleet = Remembered::new(fleet);
+            let checked = check_canaries(&manifest, &mut edited, &request, &mut fleet)
+                .and_then(|()| check_access(&edited, &request, &mut fleet));
             checked.map_err(EditError::manifest)?;
+            // Only if the hosts are known anyway: a large fleet has many records.
+            let outdated = fleet.known_hosts();
+            let outdated = outdated.map(|hosts| outdated_hosts(&edited, &request, hosts));
+            edited.warnings.extend(outdated.unwrap_or_default());
         }
         let Some(body) = &edited.body else {
             return Ok(done(false, edited));

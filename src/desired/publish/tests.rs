@@ -19,6 +19,7 @@ fn order(app: &str, letter: &str) -> PublishRequest {
         create: true,
         restart: None,
         above_fleet: None,
+        keeps_previous: Vec::new(),
     }
 }
 
@@ -32,6 +33,10 @@ impl FleetReports for NoHosts {
 
     fn has_rollouts(&mut self, _: &str) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    fn was_served(&mut self, _: &str, _: &Sha) -> Result<ServedBefore, String> {
+        Ok(ServedBefore::Yes)
     }
 }
 

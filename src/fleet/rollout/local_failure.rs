@@ -13,7 +13,7 @@ const MAX_LOG_TAIL: usize = 1 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct LocalFailure {
     pub node: String,
-    /// The step or stage that failed; `None`: none had begun.
+    /// The stage that failed; `None`: none had begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,
     /// One line.

@@ -332,7 +332,7 @@ fn describe_stuck(view: &RolloutView) -> String {
         environment: &view.environment,
         app: &view.app,
     };
-    format!("waits for {shown}{more} to try again; `{command}`, if it is the sha")
+    format!("waits for {shown}{more} to try again; if the sha is at fault, `{command}`")
 }
 
 /// What all hosts but the ones at work wait for.

@@ -32,6 +32,7 @@ pub(crate) fn request_restart(
         now,
         hold: HoldRequest::Keep,
         create: false,
+        keeps_previous: Vec::new(),
         restart: Some(target.app.to_owned()),
         above_fleet: None,
     };

@@ -309,7 +309,7 @@ fn hosts_that_cannot_build_end_the_rollout_unless_others_go_on() {
     let why = view.waits_for.unwrap();
     assert_eq!(
         why,
-        "waits for web3 to try again; `trueup publish production shop=SHA`, if it is the sha"
+        "waits for web3 to try again; if the sha is at fault, `trueup publish production shop=SHA`"
     );
     // A canary that bakes, and a host that is out.
     let canary =

@@ -9,8 +9,7 @@ use crate::release::app::spec::ReleaseSpec;
 /// The stage of a release that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FailedStage {
-    /// The name of the stage, or of the step of the stage `build`.
-    pub name: String,
+    pub name: &'static str,
     /// One line.
     pub why: String,
 }
@@ -27,9 +26,8 @@ pub(crate) fn failed_stage(spec: &ReleaseSpec, sha: &Sha, host: &Host) -> Option
         .rev()
         .find(|stage| has_failed(stage.status))?;
     let why = entry.why.clone().or_else(|| stage.why.clone())?;
-    let name = match &stage.step {
-        Some(step) => step.clone(),
-        None => stage.stage.as_str().to_owned(),
-    };
-    Some(FailedStage { name, why })
+    Some(FailedStage {
+        name: stage.stage.as_str(),
+        why,
+    })
 }

@@ -148,7 +148,7 @@ fn failing_step_leaves_current_unchanged_and_names_the_log() {
         assert!(failure.hint.unwrap().contains(&log));
         assert!(bench.host_path(&log).exists());
         let stage = failed_stage(&bad, &two, &bench.host()).unwrap();
-        assert_eq!(stage.name, "gems");
+        assert_eq!(stage.name, "build");
         assert!(stage.why.starts_with("step `gems` (seq 30; exit 7)"));
         bad.resume_policy = ResumePolicy::FromScratch;
     }

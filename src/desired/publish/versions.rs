@@ -1,0 +1,103 @@
+//! Hosts whose trueup is older than a field of the published entry: they refuse the manifest and stay where they are.
+
+use super::reports::ReportedHosts;
+use crate::desired::edit::{ManifestEdit, PublishRequest};
+use crate::desired::{AppEntry, MAX_LISTED};
+use crate::problem::Problem;
+
+/// Major, minor and patch.
+type Version = [u64; 3];
+
+/// A field of an entry that an older trueup does not know.
+struct Field {
+    name: &'static str,
+    is_used: fn(&AppEntry) -> bool,
+    since: Version,
+}
+
+const FIELDS: [Field; 3] = [
+    Field {
+        name: "previous",
+        is_used: |entry| entry.previous.is_some(),
+        since: [0, 1, 0],
+    },
+    Field {
+        name: "rollout",
+        is_used: |entry| entry.rollout.is_some(),
+        since: [0, 1, 0],
+    },
+    Field {
+        name: "hold.sha",
+        is_used: |entry| entry.hold.as_ref().is_some_and(|hold| hold.sha.is_some()),
+        since: [0, 1, 0],
+    },
+];
+
+/// A warning for each published app that some of its hosts would refuse.
+pub(super) fn outdated_hosts(
+    edit: &ManifestEdit,
+    order: &PublishRequest,
+    reported: &ReportedHosts,
+) -> Vec<Problem> {
+    let environment = edit.manifest.environments.get(&order.environment);
+    let entry = |app: &str| environment.and_then(|known| known.own_entry(app)?.ok());
+    let apps = order.shas.iter();
+    apps.filter_map(|(app, _)| warning(app, entry(app)?, reported))
+        .collect()
+}
+
+fn warning(app: &str, entry: &AppEntry, reported: &ReportedHosts) -> Option<Problem> {
+    let fields = FIELDS.iter().filter(|field| (field.is_used)(entry));
+    let newest = fields.max_by_key(|field| field.since)?;
+    let hosts = reported.hosts.iter();
+    let hosts = hosts.filter(|host| host.apps.iter().any(|own| own == app));
+    // One that does not say its version may be of any.
+    let is_older = |agent: &str| parse(agent).is_some_and(|version| version < newest.since);
+    let hosts = hosts.filter(|host| is_older(&host.agent));
+    let names = hosts.map(|host| format!("{} ({})", host.node, host.agent));
+    let names: Vec<String> = names.collect();
+    let shown = names.get(..MAX_LISTED).unwrap_or(&names).join(", ");
+    let more = match names.len().saturating_sub(MAX_LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let [major, minor, patch] = newest.since;
+    let field = newest.name;
+    (!names.is_empty()).then(|| {
+        Problem::new(format!(
+            "{shown}{more} would refuse the manifest: `{field}` of {app} needs trueup {major}.{minor}.{patch}"
+        ))
+        .hint("upgrade trueup there; until then these hosts stay at their last good manifest")
+    })
+}
+
+/// `0.1.0`, whatever follows the patch.
+fn parse(agent: &str) -> Option<Version> {
+    let numbers = agent.split(['-', '+']).next()?;
+    let mut numbers = numbers.split('.').map(|number| number.parse().ok());
+    let version = [numbers.next()??, numbers.next()??, numbers.next()??];
+    numbers.next().is_none().then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers_and_unknown_ones_are_none() {
+        assert!(parse("0.9.0") < parse("0.10.0") && parse("0.10.0") < parse("1.0.0"));
+        assert_eq!(parse("1.2.3-rc.1+abc"), Some([1, 2, 3]));
+        for unknown in [
+            "",
+            "1",
+            "1.2",
+            "1.2.3.4",
+            "a.b.c",
+            "-1.2.3",
+            "\u{1b}",
+            "99999999999999999999.0.0",
+        ] {
+            assert_eq!(parse(unknown), None, "{unknown:?}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Publishes wanted shas, counted from what the hosts report where the request asks for it.
+
+use std::time::Duration;
+
+use crate::desired::{
+    self, FleetReports, PublishError, PublishRequest, PublishSummary, ReportedHost, ReportedHosts,
+    ServedBefore, Sha,
+};
+use crate::fleet::rollout::{
+    RolloutContext, RolloutError, RolloutStore, StoreObjects, register_key,
+};
+use crate::fleet::{self, RecordCache};
+use crate::ports::backoff;
+use crate::ports::store::{GetOutcome, Store, StoreError};
+use crate::problem::Problem;
+use crate::settings::FleetSettings;
+
+/// Applies the request to the manifest `key`. With `above_fleet`, the generation exceeds those that hosts report; a
+/// warning names the hosts whose record is unreadable. A host whose record is older than `gone_after` does not count.
+pub(crate) fn publish(
+    store: &dyn Store,
+    key: &str,
+    mut request: PublishRequest,
+    above_fleet: bool,
+    gone_after: Duration,
+) -> Result<PublishSummary, PublishError> {
+    let mut unread = None;
+    if above_fleet {
+        let (generations, unread_records) = fleet::node_generations(store, gone_after)?;
+        request.above_fleet = Some(generations);
+        unread = unread_records;
+    }
+    let mut published = desired::publish(
+        store,
+        key,
+        &request,
+        &mut StoreReports {
+            store,
+            manifest_key: key,
+            environment: &request.environment,
+            gone_after,
+        },
+        &mut backoff::wait_before_retry,
+    )?;
+    published.warnings.extend(unread.map(|unread| {
+        Problem::new(format!(
+            "{unread}: the generations of these hosts do not count"
+        ))
+    }));
+    Ok(published)
+}
+
+/// What the store holds of the fleet.
+struct StoreReports<'a> {
+    store: &'a dyn Store,
+    manifest_key: &'a str,
+    environment: &'a str,
+    gone_after: Duration,
+}
+
+impl FleetReports for StoreReports<'_> {
+    fn hosts(&mut self) -> Result<ReportedHosts, StoreError> {
+        reported_hosts(self.store, self.environment, self.gone_after)
+    }
+
+    fn has_rollouts(&mut self, app: &str) -> Result<bool, StoreError> {
+        // Hosts on one machine ask nobody.
+        if self.store.address().starts_with("dir:") {
+            return Ok(true);
+        }
+        let key = register_key(self.environment, app);
+        Ok(self.store.get(&key, None)? != GetOutcome::Missing)
+    }
+
+    fn was_served(&mut self, app: &str, sha: &Sha) -> Result<ServedBefore, String> {
+        // Hosts on one machine ask nobody.
+        if self.store.address().starts_with("dir:") {
+            return Ok(ServedBefore::Yes);
+        }
+        let fleet = FleetSettings::default();
+        let objects = StoreObjects {
+            store: self.store,
+            context: RolloutContext {
+                root: None,
+                environment: self.environment,
+                store_name: self.store.address(),
+                manifest_key: self.manifest_key,
+                fleet: &fleet,
+            },
+            app,
+            canary: None,
+            ignores_hold: false,
+        };
+        was_served(&objects, sha).map_err(|error| error.to_string())
+    }
+}
+
+fn was_served(objects: &impl RolloutStore, sha: &Sha) -> Result<ServedBefore, RolloutError> {
+    let Some(register) = objects.register()?.map(|found| found.object) else {
+        // Nobody has asked for permission yet, so what hosts served is not on record.
+        return Ok(ServedBefore::Yes);
+    };
+    let quarantine = objects.quarantine(sha)?;
+    if quarantine.is_some_and(|found| found.object.in_force) {
+        return Ok(ServedBefore::Quarantined);
+    }
+    let mut entries = register.entries.iter().filter(|entry| entry.id.sha == *sha);
+    let was_proven = entries.any(|entry| entry.proven || entry.was_done);
+    // The entry of a sha may be gone; the marks of its hosts are not.
+    Ok(match was_proven || !objects.marks(sha)?.is_empty() {
+        true => ServedBefore::Yes,
+        false => ServedBefore::Never,
+    })
+}
+
+/// The hosts of an environment that are not gone, from their records.
+fn reported_hosts(
+    store: &dyn Store,
+    environment: &str,
+    gone_after: Duration,
+) -> Result<ReportedHosts, StoreError> {
+    let mut cache = RecordCache::empty(store.address(), environment);
+    let snapshot = fleet::take_snapshot(store, environment, gone_after, &mut cache)?;
+    let live = snapshot.rows.iter();
+    let live = live.filter(|row| row.silent_for(snapshot.now) <= gone_after);
+    let host = |row: &fleet::NodeRow| ReportedHost {
+        node: row.node.clone(),
+        tags: row.record.tags.clone(),
+        may_take_part: row.record.rollouts,
+        agent: row.record.agent.clone(),
+        apps: row.record.apps.keys().cloned().collect(),
+    };
+    Ok(ReportedHosts {
+        hosts: live.map(host).collect(),
+        is_incomplete: snapshot.unread.is_some() || snapshot.invalid > 0,
+    })
+}
+
+#[cfg(test)]
+mod tests;

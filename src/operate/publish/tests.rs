@@ -1,0 +1,220 @@
+use super::*;
+use crate::desired::HoldRequest;
+use crate::ports::store::{MemoryStore, WriteCondition};
+
+const KEY: &str = "sha_number.yml";
+
+/// A store with the manifest of `shop`, whose canary is in zone `a`, and a host that runs it in this zone.
+fn store_with_host(zone: &str) -> MemoryStore {
+    let store = MemoryStore::new();
+    let put = |key: &str, body: &str| {
+        store
+            .put(key, body.as_bytes(), WriteCondition::Always)
+            .unwrap();
+    };
+    let sha = "a".repeat(40);
+    put(
+        KEY,
+        &format!(
+            "production:\n  shop:\n    sha: {sha}\n    rollout: {{canary: {{match: {{zone: a}}}}}}\n"
+        ),
+    );
+    put(
+        "nodes/production/web1.json",
+        &format!(
+            r#"{{"version": 1, "node": "web1", "environment": "production", "rollouts": true, "tags": {{"zone": "{zone}"}},
+            "apps": {{"shop": {{"wanted": null, "actual": null, "state": "absent"}}}},
+            "last_pass": {{"at": "2026-11-21T03:00:12Z", "outcome": "converged"}}}}"#
+        ),
+    );
+    // Of another environment: it does not count.
+    put(
+        "nodes/staging/web1.json",
+        r#"{"version": 1, "node": "web1", "environment": "staging", "tags": {"zone": "a"},
+        "apps": {"shop": {"wanted": null, "actual": null, "state": "absent"}},
+        "last_pass": {"at": "2026-11-21T03:00:12Z", "outcome": "converged"}}"#,
+    );
+    store
+}
+
+fn publish_shop(store: &dyn Store) -> Result<PublishSummary, String> {
+    let request = PublishRequest {
+        environment: "production".into(),
+        shas: vec![("shop".into(), Sha::parse(&"b".repeat(40)).unwrap())],
+        reference: None,
+        by: None,
+        at: "2026-11-21T04:43:01Z".parse().unwrap(),
+        now: "2026-11-21T04:43:01Z".parse().unwrap(),
+        hold: HoldRequest::Keep,
+        create: false,
+        restart: None,
+        above_fleet: None,
+        keeps_previous: Vec::new(),
+    };
+    let hour = Duration::from_secs(3600);
+    publish(store, KEY, request, false, hour).map_err(|error| error.to_string())
+}
+
+fn put(store: &MemoryStore, key: &str, body: &str) {
+    let body = body.as_bytes();
+    store.put(key, body, WriteCondition::Always).unwrap();
+}
+
+/// A store whose app wants `a`, and wanted `c` before; with this entry of `a` in the register, if any.
+fn store_with_register(entry: &str) -> MemoryStore {
+    let store = store_with_host("a");
+    let (a, c) = ("a".repeat(40), "c".repeat(40));
+    let text = format!("generation: 1\nproduction:\n  shop: {{sha: {a}, previous: {c}}}\n");
+    put(&store, KEY, &text);
+    let register = format!(
+        r#"{{"version": 1, "environment": "production", "app": "shop", "nonce": "00000000000000c3", "slots": 1, "entries": [
+        {{"sha": "{c}", "generation": 0, "opened": "2026-11-29T10:00:07Z", "opened_by": "web1", "was_done": true}}{entry}]}}"#
+    );
+    put(&store, REGISTER, &register);
+    store
+}
+
+const REGISTER: &str = "rollouts/production/shop.json";
+
+/// An entry of the sha `a`.
+fn entry(more: &str) -> String {
+    let a = "a".repeat(40);
+    format!(
+        r#", {{"sha": "{a}", "generation": 1, "opened": "2026-11-29T10:00:07Z", "opened_by": "web1"{more}}}"#
+    )
+}
+
+/// The first letter of `previous` after a publication, and the warnings.
+fn previous_after(store: &MemoryStore) -> (String, Vec<String>) {
+    let published = publish_shop(store).unwrap();
+    let GetOutcome::Object(object) = store.get(KEY, None).unwrap() else {
+        panic!("it is gone");
+    };
+    let text = String::from_utf8(object.body).unwrap();
+    let previous = text.split("previous: ").nth(1);
+    let previous = previous.map_or("", |rest| &rest[..1]);
+    let warnings = published.warnings.iter().map(Problem::to_string);
+    (previous.to_owned(), warnings.collect())
+}
+
+#[test]
+fn sha_that_was_never_proven_does_not_become_previous() {
+    let (previous, warnings) = previous_after(&store_with_register(&entry("")));
+    assert_eq!(previous, "c");
+    assert_eq!(
+        warnings,
+        ["production/shop: `previous` stays ccccccc, because aaaaaaa was never proven on any host"]
+    );
+    let back = store_with_register(&entry(""));
+    let text = format!(
+        "production:\n  shop: {{sha: {}, previous: {}}}\n",
+        "a".repeat(40),
+        "b".repeat(40)
+    );
+    put(&back, KEY, &text);
+    assert_eq!(
+        previous_after(&back),
+        ("b".to_owned(), Vec::new()),
+        "it goes back"
+    );
+    let (previous, _) = previous_after(&store_with_register(""));
+    assert_eq!(previous, "c", "nobody had begun it");
+    for proven in [", \"proven\": true", ", \"was_done\": true"] {
+        let (previous, warnings) = previous_after(&store_with_register(&entry(proven)));
+        assert_eq!((previous.as_str(), warnings.len()), ("a", 0), "{proven}");
+    }
+    // The register was begun again; the marks are still there.
+    let store = store_with_register("");
+    put(
+        &store,
+        &format!("at/production/shop/{}/web1", "a".repeat(40)),
+        "",
+    );
+    assert_eq!(previous_after(&store).0, "a");
+}
+
+#[test]
+fn quarantined_sha_does_not_become_previous_until_it_is_lifted() {
+    let key = format!("quarantine/production/shop/{}.json", "a".repeat(40));
+    for (in_force, expected) in [(true, "c"), (false, "a")] {
+        let store = store_with_register(&entry(", \"proven\": true"));
+        let quarantine = format!(
+            r#"{{"version": 1, "nonce": "00000000000000c3", "epoch": 0, "in_force": {in_force}, "by": "web1",
+            "at": "2026-11-29T10:00:07Z", "reason": "500"}}"#
+        );
+        put(&store, &key, &quarantine);
+        let (previous, warnings) = previous_after(&store);
+        assert_eq!(
+            (previous.as_str(), warnings.len()),
+            (expected, usize::from(in_force))
+        );
+    }
+}
+
+#[test]
+fn app_without_rollouts_keeps_the_sha_before_as_previous() {
+    let store = store_with_register("");
+    store.delete(REGISTER).unwrap();
+    assert_eq!(previous_after(&store).0, "a");
+    let store = store_with_register("");
+    let a = "a".repeat(40);
+    put(
+        &store,
+        KEY,
+        &format!("production:\n  shop: {{sha: {a}, rollout: none}}\n"),
+    );
+    assert_eq!(previous_after(&store), ("a".to_owned(), Vec::new()));
+}
+
+#[test]
+fn unreadable_rollouts_are_a_warning_and_change_nothing() {
+    let store = store_with_register("");
+    put(&store, REGISTER, "{\u{1b}");
+    let (previous, warnings) = previous_after(&store);
+    assert_eq!((previous.as_str(), warnings.len()), ("a", 1));
+    assert!(
+        warnings[0].contains("it becomes `previous`: rollouts/production/shop.json cannot be used"),
+        "{warnings:?}"
+    );
+    assert!(!warnings[0].contains('\u{1b}'));
+}
+
+#[test]
+fn hosts_that_are_too_old_for_the_entry_are_named() {
+    let store = store_with_host("a");
+    let key = "nodes/production/web1.json";
+    let GetOutcome::Object(record) = store.get(key, None).unwrap() else {
+        panic!("it is gone");
+    };
+    let record = String::from_utf8(record.body).unwrap();
+    let old = record.replacen("\"node\"", "\"agent\": \"0.0.9\", \"node\"", 1);
+    put(&store, key, &old);
+    let warnings = publish_shop(&store).unwrap().warnings;
+    let warnings: Vec<String> = warnings.iter().map(Problem::to_string).collect();
+    assert!(
+        warnings[0].starts_with(
+            "web1 (0.0.9) would refuse the manifest: `rollout` of shop needs trueup 0.1.0"
+        ),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn canary_is_compared_with_the_records_of_its_environment() {
+    let published = publish_shop(&store_with_host("a")).unwrap();
+    assert!(published.written && published.warnings.is_empty());
+    let error = publish_shop(&store_with_host("b")).unwrap_err();
+    assert!(
+        error.contains("no host that runs shop has the tags zone=a"),
+        "{error}"
+    );
+    assert!(error.ends_with("hint: their `zone` is b"), "{error}");
+    // A record that cannot be read may be of the canary.
+    let store = store_with_host("b");
+    store
+        .put("nodes/production/web2.json", b"{", WriteCondition::Always)
+        .unwrap();
+    let published = publish_shop(&store).unwrap();
+    assert!(published.written);
+    assert_eq!(published.warnings.len(), 1, "{:?}", published.warnings);
+}
