@@ -202,6 +202,7 @@ pub(crate) fn intervene(
             even_if_alive,
             step,
         } => {
+            recount(target, &operator, &sha)?;
             let holder = break_slot(target, &operator, *number, *even_if_alive, *step)?;
             (Ok(()), format!("slot {number} of {holder} is free"))
         }
@@ -247,6 +248,23 @@ fn reset(
         target.store.delete(&key).map_err(RolloutError::from)?;
     }
     operator.reset(wanted)
+}
+
+/// Counts the hosts again, as far as that is possible: a slot is not to stay held for that.
+fn recount(
+    target: &RolloutTarget<'_>,
+    operator: &Operator<'_, StoreObjects<'_>>,
+    sha: &Sha,
+) -> Result<(), CommandError> {
+    let manifest = target.objects().manifest()?;
+    let environment = manifest.environments.get(target.environment);
+    let mode = environment.map(|environment| environment.rollout(target.app));
+    if let Some(RolloutMode::Coordinated(policy)) = mode
+        && let Err(error) = operator.recount(sha, &policy)
+    {
+        tracing::warn!("the hosts of {} are not counted again: {error}", target.app);
+    }
+    Ok(())
 }
 
 /// Frees a slot, unless its holder was heard of lately. Returns the holder.
