@@ -9,6 +9,7 @@
 #   timers HOST…          runs of the timer on these hosts, one after the other, until stop_timers; what they say is in $SCRATCH/HOST.runs
 #   says HOST TEXT        such a run said that, since new_runs
 #   set_flag NAME HOST…   make the file /srv/NAME there, which a migration or an app waits for; clear_flag NAME HOST…: remove it
+#   lose_store HOST       it reaches the store no more, until return_store HOST; nothing else of this machine is lost to it
 #   others HOST           the hosts but this one
 #   rollout COMMAND [OPTION…]    `trueup rollout` for the app, from this machine
 #   holder                the hosts that hold a slot; has_holder: there are some
@@ -73,6 +74,9 @@ says() { grep -q "$2" "$SCRATCH/$1.runs"; }
 new_runs() { local each; for each in "${hosts[@]}"; do : >"$SCRATCH/$each.runs"; done; }
 set_flag() { local each; for each in "${@:2}"; do on "$each" touch "/srv/$1"; done; }
 clear_flag() { local each; for each in "${@:2}"; do on "$each" rm -f "/srv/$1"; done; }
+# shellcheck disable=SC2154  # lib.sh and give_s3 set them
+lose_store() { on "$1" ip rule add pref 1 to "$outer" ipproto 6 dport "${endpoint##*:}" unreachable; }
+return_store() { on "$1" ip rule del pref 1; }
 others() { local each; for each in "${hosts[@]}"; do [ "$each" = "$1" ] || echo "$each"; done | xargs; }
 rollout() { "$TRUEUP" --config "$SCRATCH/node.yml" rollout "$1" production shop "${@:2}"; }
 holder() { { rollout status --output json ||:; } | json '" ".join(held["node"] for held in d["holders"])'; }

@@ -13,7 +13,7 @@ use super::quarantine::Quarantine;
 use super::register::{Act, Register, WantedShas};
 use super::slot::{Slot, SlotHolder};
 use super::store::{RolloutStore, Swap, Versioned};
-use crate::desired::Sha;
+use crate::desired::{RolloutPolicy, Sha};
 use crate::fleet::sanitize_line;
 
 /// An operator at the rollouts of one app.
@@ -89,6 +89,22 @@ impl<S: RolloutStore> Operator<'_, S> {
         }
         let act = format!("break-slot {number} of {}", holder.member.node);
         self.update(&act, |_| {})
+    }
+
+    /// Counts the hosts of an open rollout again, as they do at each heartbeat. To be called before a slot is broken:
+    /// with the number of slots of a larger fleet, the hosts that are left would all be out at a time.
+    pub(crate) fn recount(&self, sha: &Sha, policy: &RolloutPolicy) -> Outcome {
+        let register = self.store.register()?.map(|found| found.object);
+        let current = register.as_ref().and_then(|register| register.current(sha));
+        // The first count chooses the canaries, which only hosts do.
+        let counted = current.filter(|entry| entry.is_open() && entry.count.is_some());
+        let Some(entry) = counted else {
+            return Ok(());
+        };
+        let hosts = self.store.hosts()?;
+        let counted = super::count::count(&hosts, sha, policy, false, &entry.canaries);
+        self.swap(|register| register.count(&entry.id, &counted, self.name))?;
+        Ok(())
     }
 
     /// Lifts the quarantine of a sha, and clears the failures that led to it. Hosts on which it failed try again.

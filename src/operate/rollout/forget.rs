@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::explain;
-use super::target::RolloutTarget;
+use super::target::{RolloutTarget, recount};
 use crate::fleet::rollout::{
     OnceOutcome, Operator, OperatorError, RolloutError, RolloutStore, StoreObjects,
 };
@@ -109,6 +109,15 @@ impl NodeRelease<'_> {
             reason: REASON,
             now: self.now,
         };
+        if let Ok(wanted) = objects.wanted() {
+            for sha in &wanted.shas {
+                if let Err(error) = recount(&target, &operator, sha) {
+                    released
+                        .warnings
+                        .push(format!("{app}: {}", error.summary()));
+                }
+            }
+        }
         match objects.slots_of(self.node, slots) {
             Ok(found) => {
                 released.warnings.extend(found.unread);

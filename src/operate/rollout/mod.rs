@@ -25,7 +25,7 @@ pub(crate) use self::forget::NodeRelease;
 pub(crate) use self::quarantines::{QuarantinedApp, list_quarantines};
 pub(crate) use self::restart::request_restart;
 pub(crate) use self::target::RolloutTarget;
-use self::target::check_app;
+use self::target::{check_app, recount};
 
 /// How many holders of slots are looked up for one answer.
 const MAX_SHOWN_HOLDERS: usize = 20;
@@ -160,6 +160,7 @@ pub(crate) fn intervene(
             even_if_alive,
             step,
         } => {
+            recount(target, &operator, &sha)?;
             let holder = break_slot(target, &operator, *number, *even_if_alive, *step)?;
             (Ok(()), format!("slot {number} of {holder} is free"))
         }

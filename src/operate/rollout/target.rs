@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::desired::{Hold, Manifest, RolloutMode, RolloutPolicy};
-use crate::fleet::rollout::{RolloutContext, StoreObjects};
+use crate::desired::{Hold, Manifest, RolloutMode, RolloutPolicy, Sha};
+use crate::fleet::rollout::{Operator, RolloutContext, StoreObjects};
 use crate::operate::CommandError;
 use crate::ports::store::Store;
 use crate::problem::Problem;
@@ -74,4 +74,21 @@ pub(super) fn check_app(
         )),
         Ok(policy) => Ok((entry.hold_at(now).cloned(), policy)),
     }
+}
+
+/// Counts the hosts again, as far as that is possible: a slot is not to stay held for that.
+pub(super) fn recount(
+    target: &RolloutTarget<'_>,
+    operator: &Operator<'_, StoreObjects<'_>>,
+    sha: &Sha,
+) -> Result<(), CommandError> {
+    let manifest = target.objects().manifest()?;
+    let environment = manifest.environments.get(target.environment);
+    let mode = environment.map(|environment| environment.rollout(target.app));
+    if let Some(RolloutMode::Coordinated(policy)) = mode
+        && let Err(error) = operator.recount(sha, &policy)
+    {
+        tracing::warn!("the hosts of {} are not counted again: {error}", target.app);
+    }
+    Ok(())
 }

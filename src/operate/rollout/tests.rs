@@ -79,6 +79,17 @@ fn register(more: &str) -> String {
     )
 }
 
+/// The record of a host that serves.
+fn record_of_web1() -> String {
+    let sha = "1".repeat(40);
+    format!(
+        r#"{{"version": 1, "node": "web1", "environment": "production", "machine_id": "{:032x}", "agent": "0.1.0",
+        "apps": {{"shop": {{"wanted": "{sha}", "state": "serving"}}}},
+        "last_pass": {{"at": "2026-11-29T10:00:07Z", "outcome": "converged"}}}}"#,
+        7
+    )
+}
+
 pub(super) const KEY: &str = "rollouts/production/shop.json";
 
 #[test]
@@ -248,16 +259,32 @@ fn status_names_the_command_for_a_slot_whose_host_is_silent() {
 }
 
 #[test]
+fn hosts_are_counted_again_before_a_slot_is_broken() {
+    let store = store("");
+    let open = register("").replace("\"halt\"", "\"was_halted\"");
+    let count = r#""count": {"hosts": 12, "serving": 12}, "epoch""#;
+    let counted = open
+        .replace("\"epoch\"", count)
+        .replace("\"slots\": 1", "\"slots\": 3");
+    put(&store, KEY, &counted);
+    put(&store, "nodes/production/web1.json", &record_of_web1());
+    let slot = r#"{"version": 1, "nonce": "00000000000000c4", "holder": {"node": "web9", "machine": "m", "since": "2026-11-29T10:00:07Z"}}"#;
+    put(&store, "slots/production/shop/2.json", slot);
+    let break_slot = Intervention::BreakSlot {
+        number: 2,
+        even_if_alive: false,
+        step: None,
+    };
+    act(&store, &break_slot).unwrap();
+    let view = observe(&store, "shop").unwrap();
+    assert_eq!((view.slots, view.hosts), (1, Some(1)));
+}
+
+#[test]
 fn fleet_shows_what_a_rollout_waits_for_and_who_has_none() {
     let store = store("");
     let sha = "1".repeat(40);
-    let record = format!(
-        r#"{{"version": 1, "node": "web1", "environment": "production", "machine_id": "{:032x}", "agent": "0.1.0",
-        "apps": {{"shop": {{"wanted": "{sha}", "state": "serving"}}}},
-        "last_pass": {{"at": "2026-11-29T10:00:07Z", "outcome": "converged"}}}}"#,
-        7
-    );
-    put(&store, "nodes/production/web1.json", &record);
+    put(&store, "nodes/production/web1.json", &record_of_web1());
     let settings = FleetSettings::default();
     let rollouts = |store: &MemoryStore| {
         let mut watch = FleetWatch::new(store, "production", "sha_number.yml", &settings);

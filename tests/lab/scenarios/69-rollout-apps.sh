@@ -103,7 +103,7 @@ wait_for 30 "the others wait for it" waits_for_canary
 is_free() { ! has_holder; }
 wait_for 10 "it gives its slot back" is_free
 check "a rollback on one of them goes at once" on app2 trueup rollback shop --reason "carts are empty"
-same "to the version before" "${sha[third]}" "$(at app2)"
+differs "to a version before" "${sha[fourth]}" "$(at app2)"
 check "and one on the canary" on app1 trueup rollback shop --reason "carts are empty"
 same "to the version before" "${sha[fourth]}" "$(at app1)"
 code "the rollout waits for its canary" 2 rollout status
@@ -113,3 +113,11 @@ check "an operator lets it go on without" rollout skip-canary --reason "app1 is 
 begin app3; ends "the third host takes it" 0
 code "the rollout is done without those that are pinned" 0 rollout status --wait --timeout 20s
 same "no slot is held" 0 "$(rollout status --output json | json 'len(d["holders"])')"
+
+# While the store does not answer.
+lose_store app3
+check "a rollback needs no answer of the store" on app3 trueup rollback shop --reason "carts are empty"
+same "and goes to the version before" "${sha[fourth]}" "$(at app3)"
+return_store app3
+check "the operator ends the pin" on app3 trueup rollback shop --unpin
+same "and the host takes what is wanted" "${sha[fifth]}" "$(at app3)"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # 69-rollout-store: single hosts lose the store at each phase of a rollout; one is suspended, and its slot is broken meanwhile
 # timeout: 300
+# long timeout: 360
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/lab/versions.sh
@@ -25,9 +26,6 @@ give_versions
 # The migration comes after the slot, and before the switch.
 give_fleet 'migrate: {run: "while [ -e /srv/hold ]; do sleep 0.2; done", once: host, when_changed: null}'
 
-# Of the addresses on this machine, only the port of the store.
-lose_store() { on "$1" ip rule add pref 1 to "$outer" ipproto 6 dport "${endpoint##*:}" unreachable; }
-return_store() { on "$1" ip rule del pref 1; }
 is_at() { [ "$(at "$1")" = "${sha[$2]}" ]; }
 
 check "v1 is published" publish "${sha[v1]}" --create
