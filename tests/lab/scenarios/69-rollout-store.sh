@@ -9,7 +9,7 @@
 # shellcheck source=tests/lab/fleet.sh
 . "$(dirname "$0")/../fleet.sh"
 
-suspended=15
+suspended=8
 [ -z "${LONG:-}" ] || suspended=60
 
 # Boots slowly enough to be seen, and not at all while /srv/cold is there; is not built while /srv/hold-build is there.
@@ -74,7 +74,7 @@ lose_store "$first"
 clear_flag cold "${hosts[@]}"
 serves() { curl -sf -o /dev/null --max-time 2 "http://$(address "$1")/health"; }
 wait_for 30 "without the store its release comes up" serves "$first"
-sleep 8
+sleep 5
 same "it keeps its slot" "$first" "$(holder)"
 same "and what it has" "${sha[fourth]}" "$(at "$first")"
 for each in $(others "$first"); do same "$each waits" "${sha[third]}" "$(at "$each")"; done
