@@ -118,6 +118,13 @@ impl App {
         sha
     }
 
+    /// Commits another page of the app, and returns the sha.
+    pub fn commit_page(&self, page: &str) -> String {
+        std::fs::write(self.repo.join("page"), page).unwrap();
+        self.git(&["commit", "-q", "-a", "-m", page]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
     pub fn publish(&self, sha: &str) {
         self.sandbox
             .manifest(format!("production: {{shop: {sha}}}\n"));

@@ -135,7 +135,16 @@ fn help_lists_every_command_and_explains_every_option() {
         ("facts", &[]),
         (
             "publish",
-            &["--ref", "--by", "--create", "--store", "--manifest"],
+            &[
+                "--ref",
+                "--by",
+                "--create",
+                "--hold",
+                "--until",
+                "--lift-hold",
+                "--store",
+                "--manifest",
+            ],
         ),
         (
             "fleet",
@@ -145,6 +154,7 @@ fn help_lists_every_command_and_explains_every_option() {
                 "--watch",
                 "--forget",
                 "--yes",
+                "--step",
                 "--store",
                 "--region",
                 "--endpoint",

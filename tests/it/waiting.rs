@@ -156,6 +156,45 @@ fn hold_lasts_until_it_expires_and_only_force_overrides_it() {
 }
 
 #[test]
+fn rollback_is_published_and_held_and_a_later_sha_waits() {
+    let app = App::new(ROLE);
+    let one = app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    let two = app.publish_commit(GOOD, "200", "page two");
+    app.converge(0);
+    let publish = |sha: &str, more: &[&str]| {
+        let sha = format!("shop={sha}");
+        let published = app
+            .sandbox
+            .run(&[&["publish", "production", &sha], more].concat());
+        assert_eq!(published.code, 0, "{published}");
+        published.to_string()
+    };
+    publish(&one, &["--hold", "two loses orders", "--by", "eva"]);
+    app.converge(0);
+    assert_eq!(app.running(), one);
+    let three = app.commit_page("page three");
+    let published = publish(&three, &[]);
+    assert!(
+        published.contains("no host deploys the new sha"),
+        "{published}"
+    );
+    for command in ["converge", "status"] {
+        let ran = app.sandbox.run(&[command]);
+        let held = format!(
+            "held at {} by eva until it is lifted: two loses orders",
+            &one[..7]
+        );
+        assert!(ran.code == 0 && ran.to_string().contains(&held), "{ran}");
+    }
+    assert_eq!(app.running(), one);
+    publish(&three, &["--lift-hold"]);
+    app.converge(0);
+    assert_eq!(app.running(), three);
+    assert_ne!(three, two);
+}
+
+#[test]
 fn stopped_pass_is_not_reported_as_failed() {
     let slow = "      steps: [{run: 'cd ../../shared; while [ -e hold ]; do touch begun; sleep .02; done'}]\n      hooks:";
     let app = App::new(&ROLE.replacen("      hooks:", slow, 1));

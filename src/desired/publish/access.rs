@@ -42,19 +42,74 @@ pub(super) fn check_access(
 }
 
 fn refusal(app: &str, environment: &str, hosts: &[&ReportedHost]) -> Problem {
-    let shown = hosts.iter().take(MAX_LISTED);
-    let shown: Vec<&str> = shown.map(|host| host.node.as_str()).collect();
-    let more = match hosts.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
-        Some(more) => format!(" and {more} more"),
-        None => String::new(),
-    };
+    let (old, refused): (Vec<&ReportedHost>, Vec<&ReportedHost>) =
+        hosts.iter().partition(|host| host.may_take_part.is_none());
+    let mut remedies = Vec::new();
+    if !refused.is_empty() {
+        remedies.push(format!(
+            "let {} read, write and list `rollouts/{environment}/*`, `slots/{environment}/*`, `quarantine/{environment}/*`, \
+             `once/{environment}/*` and `at/{environment}/*` (the policy for the bucket: \"Sid\": \"Rollouts\" in docs/fleet.md)",
+            list(&refused)
+        ));
+    }
+    if !old.is_empty() {
+        remedies.push(format!("upgrade trueup on {}", list(&old)));
+    }
     Problem::new(format!(
-        "{app} would go nowhere: {}{more} cannot take part in rollouts",
-        shown.join(", ")
+        "{app} would go nowhere: {} cannot take part in rollouts",
+        list(hosts)
     ))
     .hint(format!(
-        "let the hosts read, write and list `rollouts/{environment}/*`, `slots/{environment}/*`, \
-         `quarantine/{environment}/*`, `once/{environment}/*` and `at/{environment}/*` (docs/fleet.md has the policy), and \
-         upgrade trueup where it is older; or say `rollout: none`: each host for itself, all at once"
+        "{}; or say `rollout: none`: each host for itself, all at once",
+        remedies.join(", and ")
     ))
+}
+
+/// `web1, web2 and 7 more`.
+fn list(hosts: &[&ReportedHost]) -> String {
+    let shown = hosts.iter().take(MAX_LISTED);
+    let shown: Vec<&str> = shown.map(|host| host.node.as_str()).collect();
+    match hosts.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
+        None => shown.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_without_permission_and_too_old_ones_get_their_own_remedy() {
+        let host = |number: usize, may_take_part| ReportedHost {
+            node: format!("web{number}"),
+            tags: Default::default(),
+            may_take_part,
+            agent: "0.1.0".into(),
+            apps: vec!["shop".into()],
+        };
+        let hosts: Vec<ReportedHost> = (0..12).map(|n| host(n, Some(false))).collect();
+        let mut hosts: Vec<&ReportedHost> = hosts.iter().collect();
+        let old = host(99, None);
+        let problem = refusal("shop", "staging", &[&old]).to_string();
+        assert!(
+            problem.contains("upgrade trueup on web99; or say"),
+            "{problem}"
+        );
+        assert!(!problem.contains("slots/"), "{problem}");
+        hosts.push(&old);
+        let problem = refusal("shop", "staging", &hosts).to_string();
+        assert!(
+            problem.contains("web9 and 3 more cannot take part"),
+            "{problem}"
+        );
+        assert!(
+            problem.contains("web9 and 2 more read, write and list `rollouts/staging/*`"),
+            "{problem}"
+        );
+        assert!(
+            problem.contains("docs/fleet.md), and upgrade trueup on web99"),
+            "{problem}"
+        );
+    }
 }
