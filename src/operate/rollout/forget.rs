@@ -111,7 +111,7 @@ impl NodeRelease<'_> {
         };
         if let Ok(wanted) = objects.wanted() {
             for sha in &wanted.shas {
-                if let Err(error) = recount(&target, &operator, sha) {
+                if let Err(error) = recount(&target, &operator, sha, Some(self.node)) {
                     released
                         .warnings
                         .push(format!("{app}: {}", error.summary()));

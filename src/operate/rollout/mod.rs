@@ -160,7 +160,7 @@ pub(crate) fn intervene(
             even_if_alive,
             step,
         } => {
-            recount(target, &operator, &sha)?;
+            recount(target, &operator, &sha, None)?;
             let holder = break_slot(target, &operator, *number, *even_if_alive, *step)?;
             (Ok(()), format!("slot {number} of {holder} is free"))
         }

@@ -76,17 +76,18 @@ pub(super) fn check_app(
     }
 }
 
-/// Counts the hosts again, as far as that is possible: a slot is not to stay held for that.
+/// Counts the hosts again but for a node that is gone, as far as that is possible: a slot is not to stay held for that.
 pub(super) fn recount(
     target: &RolloutTarget<'_>,
     operator: &Operator<'_, StoreObjects<'_>>,
     sha: &Sha,
+    gone: Option<&str>,
 ) -> Result<(), CommandError> {
     let manifest = target.objects().manifest()?;
     let environment = manifest.environments.get(target.environment);
     let mode = environment.map(|environment| environment.rollout(target.app));
     if let Some(RolloutMode::Coordinated(policy)) = mode
-        && let Err(error) = operator.recount(sha, &policy)
+        && let Err(error) = operator.recount(sha, &policy, gone)
     {
         tracing::warn!("the hosts of {} are not counted again: {error}", target.app);
     }
