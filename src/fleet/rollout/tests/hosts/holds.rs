@@ -71,3 +71,31 @@ fn hold_at_the_wanted_sha_stops_nobody() {
     };
     assert_eq!(request(&forced), PermitDecision::Granted);
 }
+
+#[test]
+fn app_that_comes_later_waits_for_no_sha_of_a_hold_that_is_over() {
+    for (until, goes) in [
+        ("2020-01-01T00:00:00Z", true),
+        ("2999-01-01T00:00:00Z", false),
+    ] {
+        let fleet = fleet(one_slot());
+        deploy(&fleet.host(1));
+        let text = format!(
+            "generation: 2\n{ENV}:\n  shop: {{sha: {}, hold: {{sha: {}, reason: r, by: ana, until: {until}}}}}\n  cart: {}\n",
+            sha('1'),
+            sha('0'),
+            sha('5')
+        );
+        let body = text.as_bytes();
+        fleet
+            .store
+            .inner
+            .put(KEY, body, WriteCondition::Always)
+            .unwrap();
+        let sandbox = Sandbox::empty();
+        let mut cart = fleet.rollout_of("cart", '5', "web1".into(), &sandbox);
+        cart.policy.after = vec!["shop".into()];
+        let is_granted = request(&cart) == PermitDecision::Granted;
+        assert_eq!(is_granted, goes, "{until}");
+    }
+}
