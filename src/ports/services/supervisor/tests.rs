@@ -157,8 +157,11 @@ fn a_changed_section_restarts_its_own_group_and_no_other() {
     let after = pids(&bench, &names);
     assert!(after[0] != before[0] && after[1] != before[1]);
     assert_eq!(after[2], before[2]);
-    let environment = std::fs::read(format!("/proc/{}/environ", after[1])).unwrap();
-    assert!(String::from_utf8_lossy(&environment).contains("N=2"));
+    // Until it has executed the program, a new process has the environment of its parent.
+    wait_for("the process has its new environment", || {
+        let environment = std::fs::read(format!("/proc/{}/environ", after[1]));
+        environment.is_ok_and(|found| String::from_utf8_lossy(&found).contains("N=2"))
+    });
     assert!(bench.services.status("other").unwrap().stale_definition);
     // If nothing changed, one process of a group is restarted alone.
     bench.services.restart("shop:worker").unwrap();
