@@ -59,21 +59,21 @@ code "the rollout is done" 0 rollout status --wait --timeout 10s
 rollout status
 
 # A rolling restart: each host once, one at a time.
-main_pids() { for each in "${hosts[@]}"; do on "$each" systemctl show -P MainPID puma-shop; done; }
-before=$(main_pids)
+runs() { for each in "${hosts[@]}"; do on "$each" systemctl show -P InvocationID puma-shop; done; }
+before=$(runs)
 under_load lb
 check "an operator asks for a restart" rollout restart --reason "it leaks"
 code "which is under way" 2 rollout status
 has "on no host yet" "0 of 3 hosts" "$(rollout status || :)"
 check "three hosts restart" passes 0 0 0
 end_load
-after=$(main_pids)
+after=$(runs)
 same "each has restarted" 6 "$(sort -u <<<"$before"$'\n'"$after" | wc -l)"
 has "because of it" "because of a rolling restart of shop" "$(cat "$SCRATCH"/app?.pass)"
 code "the restart is done" 0 rollout status --wait --timeout 10s
 has "and in the history" ": it leaks" "$(rollout status)"
 check "another pass restarts nothing" passes 0 0 0
-same "the processes are the same" "$after" "$(main_pids)"
+same "the services run on" "$after" "$(runs)"
 
 # A sha that works on two hosts and fails on the third: the two go back.
 policy '{on_failure: rollback}'
