@@ -35,6 +35,12 @@ mod quarantine;
 mod register;
 mod remedy;
 mod settle;
+#[cfg_attr(
+    not(feature = "simulation"),
+    allow(unreachable_pub, reason = "only `benches/fleet.rs` reaches it")
+)]
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) mod simulation;
 mod slot;
 mod slots;
 mod store;

@@ -160,7 +160,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         Ok(quarantine.is_none_or(|found| !found.object.in_force))
     }
 
-    fn settle(
+    pub(super) fn settle(
         &self,
         position: AppPosition,
         is_healthy: &dyn Fn() -> bool,
@@ -276,7 +276,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
 
     /// Counts the hosts again now and then, while the entry is open: some may be gone, and nobody else may be left to end
     /// the rollout.
-    fn keep_count(&self, heartbeat: Duration) -> Result<(), RolloutError> {
+    pub(super) fn keep_count(&self, heartbeat: Duration) -> Result<(), RolloutError> {
         let mut journal = self.journals.load()?;
         let is_due = journal.tried_to_finish.is_none_or(|last| {
             // A clock that was set back must not end that for ever.
