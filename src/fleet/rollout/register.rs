@@ -113,6 +113,11 @@ impl Register {
         of_sha.filter(|entry| !entry.is_superseded())
     }
 
+    /// The hosts when they were last counted, for any entry.
+    pub(super) fn newest_count(&self) -> Option<HostCount> {
+        self.entries.iter().rev().find_map(|entry| entry.count)
+    }
+
     /// Opens an entry for a wanted sha that has none, and ends those of the shas that nobody wants any more.
     pub(crate) fn open(&mut self, sha: &Sha, wanted: &WantedShas, opener: Opener<'_>) {
         // The caller may have read a register that another host has moved on since: a manifest that is older than the
