@@ -25,7 +25,7 @@ use crate::problem::Problem;
 
 pub(crate) use cache::CachedManifest;
 pub(crate) use edit::{EditError, PublishRequest, ShaChange};
-pub(crate) use entry::{DesiredApp, Hold};
+pub(crate) use entry::{AppEntry, DesiredApp, Hold};
 pub(crate) use environment::Environment;
 pub(crate) use generation::NodeGeneration;
 pub(crate) use manifest::Manifest;

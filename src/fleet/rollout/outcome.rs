@@ -1,5 +1,7 @@
 //! How an activation ended here: proven, failed, and the end of the rollout.
 
+use std::collections::BTreeSet;
+
 use super::decide::Obstacle;
 use super::entry::{HaltCause, HaltRecord};
 use super::identity::EntryId;
@@ -229,23 +231,12 @@ pub(crate) fn end_if_done<S: RolloutStore>(
         return Ok(false);
     }
     let marks = store.marks(sha)?;
-    let expected = entry.count.map_or(1, |count| count.hosts as usize);
-    // Reading the records of all hosts costs much. A host that is gone or ignored has no mark, so some may be
-    // missing; those that are gone for long are no longer counted.
-    if marks.len() * 2 < expected {
+    if marks.is_empty() {
         return Ok(false);
     }
-    let is_missing = |node: &String| !marks.contains(node) && !entry.ignored.contains(node);
-    let hosts = store.hosts()?;
-    let mut expected = hosts
-        .iter()
-        .filter(|host| host.is_live && host.wanted.as_ref() == Some(sha))
-        .peekable();
-    // Of a sha that nobody is to have any more, no host is missing.
-    let is_wanted = expected.peek().is_some();
-    if !is_wanted
-        || expected.any(|host| is_missing(&host.node)) && !is_active(Mutation::DoneWithoutMarks)
-    {
+    let mut known: BTreeSet<String> = marks.into_iter().collect();
+    known.extend(entry.ignored.iter().cloned());
+    if !is_active(Mutation::DoneWithoutMarks) && !store.are_all_hosts(sha, &known)? {
         return Ok(false);
     }
     let id = entry.id.clone();

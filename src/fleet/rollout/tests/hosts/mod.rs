@@ -1,6 +1,7 @@
 //! Hosts of a fleet with their disks, and a store in memory: what each may do, and what it owes after a pass.
 
 mod faults;
+mod several_shas;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
