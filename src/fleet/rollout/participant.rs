@@ -8,6 +8,7 @@ use super::fit::fit;
 use super::identity::Member;
 use super::journal::JournalStore;
 use super::object::RolloutError;
+use super::polling::Polling;
 use super::register::{Opener, Register, WantedShas};
 use super::store::{RolloutStore, Swap};
 use crate::desired::{RolloutPolicy, Sha};
@@ -31,8 +32,7 @@ pub(crate) struct Participant<'a, S, J> {
     pub group: Option<&'a str>,
     /// By the host's own clock, for people.
     pub now: Timestamp,
-    /// Where the search for a free slot begins.
-    pub first_slot: u32,
+    pub polling: &'a Polling,
 }
 
 /// The answer to a request.

@@ -152,6 +152,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     ) -> Result<Assessment, RolloutError> {
         let found = self.store.register()?;
         let mut register = found.map_or_else(|| self.new_register(), |found| found.object);
+        self.polling.notice(&register);
         if purpose != Purpose::Deploy {
             return Ok(Assessment {
                 decision: match serves {

@@ -13,6 +13,7 @@ use crate::fleet::rollout::object::RolloutError;
 use crate::fleet::rollout::once::OnceOutcome;
 use crate::fleet::rollout::once_step::StepPermit;
 use crate::fleet::rollout::participant::{Participant, Permit};
+use crate::fleet::rollout::polling::Polling;
 use crate::ports::permission::Purpose;
 
 /// The name of the one step that one host runs for all.
@@ -31,6 +32,7 @@ pub(super) fn run(
         node: scenario.node_name(number),
         machine: number.to_string(),
     };
+    let polling = Polling::at(u32::try_from(number).unwrap_or(0));
     replay(&host.process, &host.begin, fresh, |client| {
         let participant = Participant {
             store: client,
@@ -43,7 +45,7 @@ pub(super) fn run(
             wanted: &host.wanted,
             group: scenario.group_of(number),
             now: Timestamp::UNIX_EPOCH,
-            first_slot: u32::try_from(number).unwrap_or(0),
+            polling: &polling,
         };
         // A store that does not answer ends the pass.
         run_stage(scenario, host.stage, client, &participant).unwrap_or(None)

@@ -16,6 +16,7 @@ use crate::fleet::rollout::journal::{Journal, JournalStore};
 use crate::fleet::rollout::object::RolloutError;
 use crate::fleet::rollout::objects::{RolloutContext, StoreObjects};
 use crate::fleet::rollout::participant::{Participant, Permit};
+use crate::fleet::rollout::polling::Polling;
 use crate::fleet::rollout::register::WantedShas;
 use crate::fleet::rollout::settle::{AppPosition, Settled};
 use crate::fleet::{NodeRecord, ServingState, record_key};
@@ -35,13 +36,13 @@ pub(super) const GATE: (Duration, Duration) = (Duration::from_secs(7), Duration:
 pub(super) const OUTAGE: Duration = Duration::from_secs(20);
 
 /// As in the waiting of a pass.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const PROOF_INTERVAL: Duration = Duration::from_secs(3);
 const PASS_INTERVAL: Duration = Duration::from_secs(15);
 const MAX_WAIT: Duration = Duration::from_secs(600);
 const LOOK_IS_GOOD_FOR: Duration = Duration::from_secs(5);
 const COUNTING_ATTEMPTS: u32 = 10;
 const COUNTING_INTERVAL: Duration = Duration::from_millis(500);
+const LONGEST_COUNTING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is on the disk of a host.
 struct Disk(RefCell<Journal>);
@@ -81,6 +82,7 @@ pub(super) struct Host<'a> {
     waits_for: RefCell<Option<String>>,
     is_proving: Cell<bool>,
     looked_at: Cell<Duration>,
+    polling: Polling,
 }
 
 /// A request that was denied, or a store that does not answer: the pass is over.
@@ -111,6 +113,7 @@ impl<'a> Host<'a> {
             waits_for: RefCell::default(),
             is_proving: Cell::new(false),
             looked_at: Cell::default(),
+            polling: Polling::at(number.wrapping_mul(2_654_435_761)),
             member,
             fleet: fleet.clone(),
         }
@@ -229,7 +232,7 @@ impl<'a> Host<'a> {
             wanted: &wanted,
             group: None,
             now: fleet.clock.now(),
-            first_slot: (self.random().number() >> 40) as u32,
+            polling: &self.polling,
         })
     }
 
@@ -242,7 +245,7 @@ impl<'a> Host<'a> {
             self.looked_at.set(self.now());
             let permit = self.with(|participant| participant.request(Purpose::Deploy, true));
             let is_counting = matches!(permit, Ok(Permit::Denied(Obstacle::Counting)));
-            if !is_counting {
+            if !is_counting || self.polling.interval() > LONGEST_COUNTING_INTERVAL {
                 return self.answer(permit);
             }
             self.sleep(COUNTING_INTERVAL);
@@ -368,7 +371,7 @@ impl<'a> Host<'a> {
         loop {
             let interval = match is_proving {
                 true => PROOF_INTERVAL,
-                false => POLL_INTERVAL,
+                false => self.polling.interval(),
             };
             self.sleep(self.random().within(interval / 2, interval * 3 / 2));
             if is_proving
