@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::count::COUNT_TIMEOUT;
 use super::decide::Obstacle;
 use super::identity::Member;
 use super::journal::JournalStore;
@@ -93,6 +94,7 @@ impl HostRollout {
             group: self.group.as_deref(),
             now: self.clock.now(),
             polling: &self.polling,
+            count_timeout: COUNT_TIMEOUT,
         })
     }
 

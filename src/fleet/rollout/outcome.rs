@@ -19,8 +19,8 @@ use crate::fleet::sanitize_line;
 const MAX_LOG_TAIL: usize = 2 << 10;
 
 impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
-    /// The sha is active here and proven; `served`: this host served a release before.
-    pub(crate) fn proven(&self, served: bool) -> Result<(), RolloutError> {
+    /// The sha is active here and proven; `served`: this host served a release before. Returns the register.
+    pub(crate) fn proven(&self, served: bool) -> Result<Register, RolloutError> {
         let mut journal = self.journals.load()?;
         if journal.mark.as_ref() != Some(self.sha) {
             // Of a sha that this host got without permission. First, so that no mark is forgotten.
@@ -46,8 +46,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
             if let Some(id) = current_id(register, self.sha).filter(|_| served) {
                 register.set_proven(&id);
             }
-        })?;
-        Ok(())
+        })
     }
 
     /// Gives the slot back after a proof, or after the way back from a failure.

@@ -1,6 +1,8 @@
 //! One host in the rollouts of one app. What it asks and tells is in the modules beside this one: permission, slots,
 //! steps that one host runs for all, and how it ended.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::decide::Obstacle;
@@ -33,6 +35,8 @@ pub(crate) struct Participant<'a, S, J> {
     /// By the host's own clock, for people.
     pub now: Timestamp,
     pub polling: &'a Polling,
+    /// How long another host may take to count the hosts.
+    pub count_timeout: Duration,
 }
 
 /// The answer to a request.

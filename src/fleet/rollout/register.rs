@@ -6,7 +6,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Canary, Entry, EntryEnd, HaltCause, HaltRecord, HostCount, HostFailure};
+use super::entry::{
+    Canary, Counter, Entry, EntryEnd, HaltCause, HaltRecord, HostCount, HostFailure,
+};
 use super::identity::{EntryId, Nonce};
 use super::mutation::{Mutation, is_active};
 use super::object::{UnknownFields, VERSION};
@@ -168,6 +170,17 @@ impl Register {
                 entry.end = Some(EntryEnd::Superseded);
                 entry.shrink();
             }
+        }
+    }
+
+    /// Lets a host count the hosts, as the successor of the counter with this number: one of all that want to.
+    pub(crate) fn begin_count(&mut self, id: &EntryId, before: u32, node: &str) {
+        let entry = self.entry_mut(id).filter(|entry| entry.is_open());
+        if let Some(entry) = entry.filter(|entry| entry.counters() == before) {
+            entry.counter = Some(Counter {
+                node: node.to_owned(),
+                number: before.saturating_add(1),
+            });
         }
     }
 

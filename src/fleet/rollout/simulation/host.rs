@@ -10,6 +10,7 @@ use super::random::Random;
 use super::timeline::Sleep;
 use crate::desired::{Manifest, Sha};
 use crate::exit::Exit;
+use crate::fleet::rollout::count::COUNT_TIMEOUT;
 use crate::fleet::rollout::decide::Obstacle;
 use crate::fleet::rollout::identity::Member;
 use crate::fleet::rollout::journal::{Journal, JournalStore};
@@ -171,7 +172,7 @@ impl<'a> Host<'a> {
         let settled = self.with(|participant| {
             let left = participant.settle(position, &|| true, heartbeat)?;
             if self.denied.get() {
-                participant.keep_count(heartbeat)?;
+                participant.keep_count_while_waiting(heartbeat)?;
             }
             Ok(left)
         });
@@ -233,6 +234,7 @@ impl<'a> Host<'a> {
             group: None,
             now: fleet.clock.now(),
             polling: &self.polling,
+            count_timeout: COUNT_TIMEOUT,
         })
     }
 
