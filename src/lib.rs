@@ -89,6 +89,12 @@ mod report;
 mod resource;
 mod role;
 mod settings;
+/// For `benches/fleet.rs`.
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation {
+    pub use crate::fleet::rollout::simulation::{Outcome, Scenario, Usage, simulate};
+}
 #[cfg(test)]
 mod testing;
 mod yaml;

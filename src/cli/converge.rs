@@ -1,5 +1,6 @@
 //! `trueup converge`: runs one pass; for the timer, more of them while the fleet does not permit what this one needs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Output;
@@ -25,7 +26,7 @@ pub(super) fn run(
     paths: &Paths,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let options = PassOptions {
+    let mut options = PassOptions {
         force: args.force,
         by_hand: is_started_by_hand(),
         ignore_holds: args.force,
@@ -33,6 +34,7 @@ pub(super) fn run(
         only: args.only.clone(),
         accept_shrink: args.accept_shrink,
         lift_quarantine: parse_lift(args.lift_quarantine.as_deref())?,
+        next_slots: BTreeMap::new(),
     };
     let mut started = None;
     loop {
@@ -42,6 +44,7 @@ pub(super) fn run(
         if options.by_hand || waited >= MAX_WAIT || !session.wait_for_rollouts() {
             return Ok(report.outcome);
         }
+        options.next_slots = session.next_slots();
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) use peer_source::{LoadedPeers, PeerQueryError, PeerSource};
 pub(crate) use publisher::{PublishOutcome, RecordPublisher, machine_id};
 pub(crate) use record::{AppRecord, LastPass, NodeRecord, ServingState, VERSION, is_plain_value};
 pub(crate) use registry::{forget_node, node_generations, node_silence};
-pub(crate) use snapshot::{NodeRow, Snapshot, take_snapshot};
+pub(crate) use snapshot::{NodeRow, Snapshot, any_record_besides, take_snapshot};
 pub(crate) use view::{AppView, FleetView, NodeView, fleet_view};
 
 /// The key prefix of an environment's records.

@@ -1,6 +1,6 @@
 //! The records of an environment at one moment: one list request, and one read per changed record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +87,10 @@ impl NodeRow {
 /// Maximum number of nodes in an environment; a longer list is refused whole.
 pub(super) const MAX_NODES: usize = 30_000;
 
+/// Records that [`any_record_besides`] reads at a time: few at first, because one of them usually decides.
+const FIRST_READS: usize = 4;
+const MAX_READS: usize = 256;
+
 /// Maximum size of all records of an environment in the store, in bytes.
 const MAX_STORED_BYTES: u64 = 64 << 20;
 
@@ -117,14 +121,7 @@ pub(crate) fn take_snapshot(
 ) -> Result<Snapshot, StoreError> {
     let listed = store.list(&records_prefix(environment))?;
     check_limits(store, environment, &listed)?;
-    let mut snapshot = Snapshot {
-        rows: Vec::new(),
-        now: store_time(store, listed.iter()),
-        problems: Vec::new(),
-        reads: 0,
-        invalid: 0,
-        unread: None,
-    };
+    let mut snapshot = Snapshot::at(store_time(store, listed.iter()));
     let objects = snapshot.objects_by_node(environment, listed, gone_after);
     cache.records.retain(|node, _| objects.contains_key(node));
     snapshot.read_changed(store, environment, &objects, cache)?;
@@ -135,6 +132,48 @@ pub(crate) fn take_snapshot(
     }
     snapshot.report_duplicate_machine_ids(gone_after);
     Ok(snapshot)
+}
+
+/// Whether a record of a node that is not among these has a property, which also gets the store's time. Reads some at a
+/// time, up to the first. `None`: none of these nodes has a record itself, so records say nothing here.
+pub(crate) fn any_record_besides(
+    store: &dyn Store,
+    environment: &str,
+    gone_after: Duration,
+    nodes: &BTreeSet<String>,
+    has_it: &dyn Fn(&NodeRow, Timestamp) -> bool,
+) -> Result<Option<bool>, StoreError> {
+    let listed = store.list(&records_prefix(environment))?;
+    check_limits(store, environment, &listed)?;
+    let mut snapshot = Snapshot::at(store_time(store, listed.iter()));
+    let objects = snapshot.objects_by_node(environment, listed, gone_after);
+    let (known, mut others): (Vec<_>, Vec<(String, ObjectMeta)>) = objects
+        .into_iter()
+        .partition(|(node, _)| nodes.contains(node));
+    if known.is_empty() {
+        return Ok(None);
+    }
+    let mut reads = FIRST_READS;
+    while !others.is_empty() {
+        let some = others.split_off(others.len().saturating_sub(reads));
+        reads = (reads * 4).min(MAX_READS);
+        let some: BTreeMap<String, ObjectMeta> = some.into_iter().collect();
+        let mut cache = RecordCache::empty("", environment);
+        snapshot.read_changed(store, environment, &some, &mut cache)?;
+        if let Some(unread) = snapshot.unread {
+            return Err(unread.first);
+        }
+        snapshot.rows.clear();
+        for (node, object) in some {
+            if let Some(cached) = cache.records.get(&node) {
+                snapshot.add_row(environment, node, object.modified, cached);
+            }
+        }
+        if snapshot.rows.iter().any(|row| has_it(row, snapshot.now)) {
+            return Ok(Some(true));
+        }
+    }
+    Ok(Some(false))
 }
 
 fn check_limits(
@@ -185,6 +224,17 @@ fn record_memory(cache: &RecordCache, node: &str) -> usize {
 }
 
 impl Snapshot {
+    fn at(now: Timestamp) -> Snapshot {
+        Snapshot {
+            rows: Vec::new(),
+            now,
+            problems: Vec::new(),
+            reads: 0,
+            invalid: 0,
+            unread: None,
+        }
+    }
+
     /// The objects with the name of a record, by node; reports the others.
     fn objects_by_node(
         &mut self,

@@ -77,6 +77,8 @@ pub(crate) struct PassOptions {
     pub only: Option<String>,
     /// Lift the quarantine of the wanted shas and retry them.
     pub lift_quarantine: Option<QuarantineLift>,
+    /// Where to begin to look for a free slot, by app: this process has just looked.
+    pub next_slots: BTreeMap<String, u32>,
     /// Accept the current peer lists even if they shrank (overrides the shrink guard).
     pub accept_shrink: bool,
 }
@@ -260,7 +262,7 @@ impl Session {
             save_last_good: true,
         };
         let (mut catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
-        self.join_rollouts(&mut catalog, &desired);
+        self.join_rollouts(&mut catalog, &desired, &options.next_slots);
         let selection = selection::select(&catalog, options.only.as_deref())?;
         let mut notes = apply::recover_interrupted(&catalog, &self.host)?;
         notes.extend(

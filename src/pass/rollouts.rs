@@ -1,6 +1,7 @@
 //! The part that this host takes in the rollouts of its apps.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,14 +12,11 @@ use crate::apply;
 use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
 use crate::fleet::rollout::{
-    AppPosition, HostRollout, Member, Settled, WantedHold, WantedShas, may_take_part,
+    AppPosition, HostRollout, Member, Polling, Settled, WantedHold, WantedShas, may_take_part,
 };
 use crate::ports::backoff;
 use crate::release::{self, InsteadOfWanted, ReleaseSpec, ReleaseStatus};
 use crate::role::Catalog;
-
-/// How often a host that waits looks whether it may go on.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often a host that others wait for proves itself.
 const PROOF_INTERVAL: Duration = Duration::from_secs(3);
@@ -28,8 +26,13 @@ const PASS_INTERVAL: Duration = Duration::from_secs(15);
 
 impl Session {
     /// Lets the apps whose hosts take up a new sha by permission ask for it. A host by itself needs none.
-    pub(super) fn join_rollouts(&self, catalog: &mut Catalog, desired: &DesiredState) {
-        let rollouts = self.find_rollouts(catalog, desired);
+    pub(super) fn join_rollouts(
+        &self,
+        catalog: &mut Catalog,
+        desired: &DesiredState,
+        next_slots: &BTreeMap<String, u32>,
+    ) {
+        let rollouts = self.find_rollouts(catalog, desired, next_slots);
         for joined in &rollouts.0 {
             let rollout = &joined.rollout;
             self.host.permissions.set(&rollout.app, rollout.clone());
@@ -61,7 +64,12 @@ impl Session {
         self.rollouts.replace(rollouts);
     }
 
-    fn find_rollouts(&self, catalog: &Catalog, desired: &DesiredState) -> Rollouts {
+    fn find_rollouts(
+        &self,
+        catalog: &Catalog,
+        desired: &DesiredState,
+        next_slots: &BTreeMap<String, u32>,
+    ) -> Rollouts {
         let mut rollouts = Rollouts::default();
         if self.settings.store.is_local() {
             return rollouts;
@@ -81,6 +89,7 @@ impl Session {
                 continue;
             };
             let group = policy.per.as_ref();
+            let next_slot = next_slots.get(name).copied();
             let rollout = Rc::new(HostRollout {
                 root: self.host.root.clone(),
                 clock: self.host.clock.clone(),
@@ -105,6 +114,7 @@ impl Session {
                 policy: policy.clone(),
                 looked_at: Cell::new(Duration::ZERO),
                 denied: Cell::new(None),
+                polling: next_slot.map_or_else(Polling::anywhere, Polling::at),
                 is_cut_off,
             });
             rollouts.0.push(JoinedRollout {
@@ -222,11 +232,12 @@ impl Session {
             return false;
         }
         let started = self.host.clock.monotonic_now();
-        let interval = match self.is_proving.get() {
-            true => PROOF_INTERVAL,
-            false => POLL_INTERVAL,
-        };
         loop {
+            let polls = waiting.iter().map(|rollout| rollout.polling.interval());
+            let interval = match self.is_proving.get() {
+                true => PROOF_INTERVAL,
+                false => polls.max().unwrap_or(PASS_INTERVAL),
+            };
             backoff::sleep_jittered(interval);
             if self.host.stop.is_set() {
                 return false;
@@ -236,11 +247,22 @@ impl Session {
                 .clock
                 .monotonic_now()
                 .saturating_duration_since(started);
-            let ends_wait = waiting.iter().any(|rollout| rollout.ends_wait());
-            if self.is_proving.get() || ends_wait || waited >= PASS_INTERVAL {
+            // A pass that is due anyway asks as well.
+            let is_due = self.is_proving.get() || waited >= PASS_INTERVAL;
+            if is_due || waiting.iter().any(|rollout| rollout.ends_wait()) {
                 return true;
             }
         }
+    }
+
+    /// Where this host goes on to look for a free slot, by app.
+    pub(crate) fn next_slots(&self) -> BTreeMap<String, u32> {
+        let rollouts = self.rollouts.borrow();
+        let slots = rollouts.0.iter().map(|joined| {
+            let rollout = &joined.rollout;
+            (rollout.app.clone(), rollout.polling.next_slot())
+        });
+        slots.collect()
     }
 
     /// Where an app is, in comparison with the wanted sha.

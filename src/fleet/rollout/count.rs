@@ -1,10 +1,129 @@
-//! The hosts of an app: how many slots they get, and which of them are canaries.
+//! The hosts of an app: who counts them and when, how many slots they get, and which of them are canaries.
+//!
+//! Whoever counts reads the records of all hosts. So one host does it for all: the one that opened the entry, and then
+//! whoever is entered first as its successor.
 
-use super::entry::{self, HostCount};
-use super::object::MAX_SLOTS;
-use super::register::Counted;
-use super::store::AppHost;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::entry::{self, Entry, HostCount};
+use super::identity::EntryId;
+use super::journal::{Journal, JournalStore, SeenCounter};
+use super::mutation::{Mutation, is_active};
+use super::object::{MAX_SLOTS, RolloutError};
+use super::participant::Participant;
+use super::register::{Counted, Register};
+use super::store::{AppHost, RolloutStore};
 use crate::desired::{Canary, CanaryHosts, RolloutPolicy, Sha};
+
+/// How long a host may take to count the hosts. The largest fleet takes a minute, and two that count do no harm.
+pub(super) const COUNT_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
+    /// Counts the hosts of the app for an entry.
+    pub(super) fn count(&self, id: &EntryId) -> Result<Register, RolloutError> {
+        let hosts = self.store.hosts()?;
+        self.update_register(|register| {
+            let needs_canaries = !register.was_done(&id.sha);
+            let waiting = register.entry(id).map_or(&[][..], |entry| &entry.canaries);
+            let counted = count(&hosts, &id.sha, self.policy, needs_canaries, waiting);
+            register.count(id, &counted, &self.member.node);
+        })
+    }
+
+    /// Counts the hosts of an entry that nobody has counted for a while: whoever began may have died, and those that need
+    /// the canaries would wait for ever.
+    pub(super) fn count_if_forgotten(
+        &self,
+        journal: &mut Journal,
+        register: Register,
+    ) -> Result<Register, RolloutError> {
+        let current = register.current(self.sha);
+        let uncounted = current.filter(|entry| entry.is_open() && entry.count.is_none());
+        match uncounted {
+            Some(entry)
+                if !is_active(Mutation::OnlyOpenerCounts)
+                    && self.begins_count(journal, entry, self.count_timeout)? =>
+            {
+                self.count(&entry.id.clone())
+            }
+            _ => Ok(register),
+        }
+    }
+
+    /// Counts the hosts again, a heartbeat after the last time, while the entry is open: some may be gone, and with them
+    /// slots or canaries.
+    pub(super) fn keep_count(
+        &self,
+        register: &Register,
+        heartbeat: Duration,
+    ) -> Result<(), RolloutError> {
+        let current = register.current(self.sha);
+        let Some(entry) = current.filter(|entry| entry.is_open()) else {
+            return Ok(());
+        };
+        let timeout = match entry.count {
+            Some(_) => heartbeat,
+            None => self.count_timeout,
+        };
+        if self.begins_count(&mut self.journals.load()?, entry, timeout)? {
+            self.count(&entry.id)?;
+        }
+        Ok(())
+    }
+
+    /// Whether this host is to count the hosts now, instead of the one that began last, so long ago.
+    fn begins_count(
+        &self,
+        journal: &mut Journal,
+        entry: &Entry,
+        timeout: Duration,
+    ) -> Result<bool, RolloutError> {
+        let (node, number) = (&self.member.node, entry.counters());
+        // Whatever ended it, it has ended.
+        let is_own = entry.count.is_none() && entry.is_counted_by(node);
+        let is_same = |seen: &&SeenCounter| seen.entry == entry.id && seen.number == number;
+        let since = journal
+            .counter
+            .as_ref()
+            .filter(is_same)
+            .map(|seen| seen.since);
+        if since.is_none() {
+            journal.counter = Some(SeenCounter {
+                entry: entry.id.clone(),
+                number,
+                since: self.now,
+            });
+            self.journals.save(journal)?;
+        }
+        if !is_own && !since.is_some_and(|since| has_passed(timeout, since, self.now)) {
+            return Ok(false);
+        }
+        let id = &entry.id;
+        let register = self.update_register(|register| register.begin_count(id, number, node))?;
+        let entry = register.entry(id);
+        Ok(entry.is_some_and(|entry| entry.counters() == number + 1 && entry.is_counted_by(node)))
+    }
+
+    /// Counts the hosts again.
+    #[cfg(test)]
+    pub(super) fn recount(&self) -> Result<(), RolloutError> {
+        let register = self.store.register()?.map(|found| found.object);
+        let current = register
+            .as_ref()
+            .and_then(|register| register.current(self.sha));
+        if let Some(entry) = current.filter(|entry| entry.is_open()) {
+            self.count(&entry.id)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether so much time has passed. A clock that was set back must not keep that for ever.
+pub(super) fn has_passed(time: Duration, since: Timestamp, now: Timestamp) -> bool {
+    now < since || Duration::try_from(now.duration_since(since)).is_ok_and(|passed| passed >= time)
+}
 
 /// Counts the live hosts for an entry of a sha. `needs_canaries`: the sha has never been everywhere. `canaries`: those that the
 /// entry has already.

@@ -58,6 +58,9 @@ pub(crate) struct Entry {
     /// The hosts of the app when they were counted; `None`: not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<HostCount>,
+    /// Who began last to count them, for all hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<Counter>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub canaries: Vec<Canary>,
     /// A host that served before is proven at the sha.
@@ -101,6 +104,14 @@ pub(crate) struct HostCount {
     pub hosts: u32,
     /// All that served a release.
     pub serving: u32,
+}
+
+/// A host that counts the hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Counter {
+    pub node: String,
+    /// The first is 1.
+    pub number: u32,
 }
 
 /// A host that goes first.
@@ -167,6 +178,10 @@ impl Entry {
             opened_by: opened_by.to_owned(),
             published_by: None,
             count: None,
+            counter: Some(Counter {
+                node: opened_by.to_owned(),
+                number: 1,
+            }),
             canaries: Vec::new(),
             proven: false,
             epoch: 0,
@@ -202,6 +217,17 @@ impl Entry {
     /// The manifest wants another sha.
     pub(crate) fn is_superseded(&self) -> bool {
         self.end == Some(EntryEnd::Superseded)
+    }
+
+    /// How often a host has begun to count the hosts.
+    pub(super) fn counters(&self) -> u32 {
+        self.counter.as_ref().map_or(0, |counter| counter.number)
+    }
+
+    /// Whether this host began last to count the hosts.
+    pub(super) fn is_counted_by(&self, node: &str) -> bool {
+        let counter = self.counter.as_ref();
+        counter.is_some_and(|counter| counter.node == node)
     }
 
     pub(crate) fn canaries_passed(&self) -> bool {
@@ -245,6 +271,7 @@ impl Entry {
 
     /// Leaves only what an ended entry is still asked for.
     pub(super) fn shrink(&mut self) {
+        self.counter = None;
         self.canaries.clear();
         self.failures.clear();
         self.unlisted_failures = 0;

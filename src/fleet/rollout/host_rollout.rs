@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::access::forget_access;
+use super::count::COUNT_TIMEOUT;
 use super::decide::Obstacle;
 use super::identity::Member;
 use super::journal::JournalStore;
@@ -14,13 +15,13 @@ use super::objects::{RolloutContext, StoreObjects, is_refusal};
 use super::once::OnceOutcome;
 use super::once_step::StepPermit;
 use super::participant::{Participant, Permit};
+use super::polling::Polling;
 use super::register::WantedShas;
 use super::store::RolloutStore;
 use crate::desired::{RolloutPolicy, Sha};
 use crate::ports::backoff;
 use crate::ports::clock::{self, Clock};
 use crate::ports::permission::{Permission, PermitDecision, Purpose, StepDecision};
-use crate::ports::random::random_u64;
 use crate::ports::root::Root;
 use crate::ports::store::Store;
 use crate::settings::FleetSettings;
@@ -50,11 +51,16 @@ pub(crate) struct HostRollout {
     pub looked_at: Cell<Duration>,
     /// The last request, if it was denied for now: what for, and whether this host serves.
     pub denied: Cell<Option<(Purpose, bool)>>,
+    pub polling: Polling,
 }
 
 /// How often, and with which pauses, a request is repeated while another host counts.
 const COUNTING_ATTEMPTS: u32 = 10;
 const COUNTING_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The hosts of a fleet that waits for longer between two requests would ask too much in this way, and it takes longer to
+/// count them.
+const LONGEST_COUNTING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How old an answer may be at a step after which there is no way back but a rollback.
 const LOOK_IS_GOOD_FOR: Duration = Duration::from_secs(5);
@@ -91,8 +97,8 @@ impl HostRollout {
             wanted: &self.wanted,
             group: self.group.as_deref(),
             now: self.clock.now(),
-            // Any slot will do, and hosts that begin with different ones get in each other's way less.
-            first_slot: u32::try_from(random_u64() >> 40).unwrap_or(0),
+            polling: &self.polling,
+            count_timeout: COUNT_TIMEOUT,
         })
     }
 
@@ -193,6 +199,9 @@ impl Permission for HostRollout {
         let mut permit = ask();
         for _ in 1..COUNTING_ATTEMPTS {
             if !matches!(permit, Ok(Permit::Denied(Obstacle::Counting))) {
+                break;
+            }
+            if self.polling.interval() > LONGEST_COUNTING_INTERVAL {
                 break;
             }
             // Another host counts, which takes moments: no reason for this pass to end without the sha.

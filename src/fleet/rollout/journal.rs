@@ -41,8 +41,8 @@ pub(crate) struct Journal {
     pub failed_here: Option<FailedHere>,
     /// The last lift of a quarantine that this host has followed.
     pub lift: Option<FollowedLift>,
-    /// An entry whose hosts nobody had counted when this host last asked.
-    pub uncounted: Option<EntryId>,
+    /// Who counted the hosts when this host last looked, and since when it is so.
+    pub counter: Option<SeenCounter>,
     /// Numbers the deployments of this host that failed.
     pub attempts: u64,
     /// What this host knows the end of, so that it asks no more.
@@ -104,6 +104,15 @@ pub(crate) struct FailedHere {
 pub(crate) struct FollowedLift {
     pub sha: Sha,
     pub epoch: u32,
+}
+
+/// A counter of the hosts. A successor goes by how long it has seen no other one, because clocks of hosts differ.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct SeenCounter {
+    pub entry: EntryId,
+    pub number: u32,
+    /// By this host's own clock.
+    pub since: Timestamp,
 }
 
 /// A rollout that is over.

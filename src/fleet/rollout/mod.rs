@@ -34,12 +34,19 @@ mod others;
 mod outcome;
 mod participant;
 mod permission;
+mod polling;
 mod quarantine;
 mod quarantines;
 mod register;
 mod remedy;
 mod restarts;
 mod settle;
+#[cfg(any(test, feature = "simulation"))]
+#[cfg_attr(
+    not(feature = "simulation"),
+    allow(unreachable_pub, reason = "only `benches/fleet.rs` reaches it")
+)]
+pub(crate) mod simulation;
 mod slot;
 mod slots;
 mod store;
@@ -56,6 +63,7 @@ pub(crate) use object::RolloutError;
 pub(crate) use objects::{RolloutContext, StoreObjects, marks_prefix, register_key};
 pub(crate) use once::OnceOutcome;
 pub(crate) use operator::{Operator, OperatorError};
+pub(crate) use polling::Polling;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use quarantines::list_quarantined;
 pub(crate) use register::{WantedHold, WantedShas};

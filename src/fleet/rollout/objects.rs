@@ -1,6 +1,6 @@
 //! The objects of an app's rollouts in a store: keys, sizes, and what is asked of other objects of the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,8 +15,10 @@ use super::quarantine::Quarantine;
 use super::register::{Register, WantedHold, WantedShas};
 use super::slot::Slot;
 use super::store::{AppHost, Read, RolloutStore, Swap, Versioned};
-use crate::desired::{Canary, Manifest, Sha};
-use crate::fleet::{RecordCache, ServingState, sanitize_line, take_snapshot};
+use crate::desired::{AppEntry, Canary, Manifest, Sha};
+use crate::fleet::{
+    NodeRow, RecordCache, ServingState, any_record_besides, sanitize_line, take_snapshot,
+};
 use crate::ports::random::random_u64;
 use crate::ports::root::Root;
 use crate::ports::store::{Etag, GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
@@ -184,6 +186,32 @@ impl StoreObjects<'_> {
         }
     }
 
+    fn entry_in<'m>(&self, manifest: &'m Manifest) -> Option<&'m AppEntry> {
+        let environment = manifest.environments.get(self.context.environment);
+        environment.and_then(|environment| environment.entry(self.app)?.ok())
+    }
+
+    /// The host that a record describes, if it has the app.
+    fn app_host(&self, row: &NodeRow, now: Timestamp, entry: Option<&AppEntry>) -> Option<AppHost> {
+        let app = row.record.apps.get(self.app)?;
+        let heartbeat = row.record.heartbeat().unwrap_or(Duration::from_secs(300));
+        // The rollout waits for no host that could not tell it how it ended.
+        let takes_part = row.record.rollouts != Some(false);
+        let is_serving = app.state == ServingState::Serving;
+        Some(AppHost {
+            node: row.node.clone(),
+            is_live: row.silent_for(now) <= heartbeat.max(SHORTEST_HEARTBEAT) * LIVE_HEARTBEATS,
+            serves: is_serving || (app.state == ServingState::OnTrial && app.served),
+            matches_canary: takes_part
+                && self
+                    .canary
+                    .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
+            wanted: entry
+                .filter(|_| takes_part && !app.pinned)
+                .map(|entry| entry.sha_for(&row.record.tags, now).clone()),
+        })
+    }
+
     fn wanted_in(
         &self,
         manifest: &Manifest,
@@ -313,29 +341,31 @@ impl RolloutStore for StoreObjects<'_> {
             return Err(unread.first.into());
         }
         let manifest = self.manifest()?;
-        let environment = manifest.environments.get(environment);
-        let entry = environment.and_then(|environment| environment.entry(self.app)?.ok());
-        let rows = snapshot.rows.iter().filter_map(|row| {
-            let app = row.record.apps.get(self.app)?;
-            let heartbeat = row.record.heartbeat().unwrap_or(Duration::from_secs(300));
-            // The rollout waits for no host that could not tell it how it ended.
-            let takes_part = row.record.rollouts != Some(false);
-            let is_serving = app.state == ServingState::Serving;
-            Some(AppHost {
-                node: row.node.clone(),
-                is_live: row.silent_for(snapshot.now)
-                    <= heartbeat.max(SHORTEST_HEARTBEAT) * LIVE_HEARTBEATS,
-                serves: is_serving || (app.state == ServingState::OnTrial && app.served),
-                matches_canary: takes_part
-                    && self
-                        .canary
-                        .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
-                wanted: entry
-                    .filter(|_| takes_part && !app.pinned)
-                    .map(|entry| entry.sha_for(&row.record.tags, snapshot.now).clone()),
-            })
-        });
-        Ok(rows.collect())
+        let entry = self.entry_in(&manifest);
+        let rows = snapshot.rows.iter();
+        let hosts = rows.filter_map(|row| self.app_host(row, snapshot.now, entry));
+        Ok(hosts.collect())
+    }
+
+    fn are_all_hosts(&self, sha: &Sha, nodes: &BTreeSet<String>) -> Result<bool, RolloutError> {
+        let RolloutContext {
+            environment, fleet, ..
+        } = self.context;
+        let manifest = self.manifest()?;
+        let entry = self.entry_in(&manifest);
+        let is_wanted = |entry: &AppEntry| {
+            entry.wanted_shas().contains(sha) && entry.over_sha(self.now()) != Some(sha)
+        };
+        if !entry.is_some_and(is_wanted) {
+            return Ok(false);
+        }
+        let is_missing = |row: &NodeRow, now| {
+            let host = self.app_host(row, now, entry);
+            host.is_some_and(|host| host.is_live && host.wanted.as_ref() == Some(sha))
+        };
+        let gone_after = fleet.gone_after();
+        let some = any_record_besides(self.store, environment, gone_after, nodes, &is_missing)?;
+        Ok(some == Some(false))
     }
 
     fn wanted(&self) -> Result<WantedShas, RolloutError> {

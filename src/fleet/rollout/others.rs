@@ -12,12 +12,12 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         let Some(register) = register else {
             return Ok(None);
         };
-        let counted = register
-            .current(self.sha)
-            .and_then(|entry| entry.count.as_ref());
-        // Spares a large fleet the records of all hosts.
-        if counted.is_some_and(|count| count.serving > register.slots) {
-            return Ok(Some(true));
+        // Spares a large fleet the records of all hosts. Those of a new entry are still being counted when the first ones
+        // go out.
+        match register.newest_count() {
+            Some(count) if count.serving > register.slots => return Ok(Some(true)),
+            Some(count) if count.hosts <= register.slots => return Ok(Some(false)),
+            _ => {}
         }
         // The count is as old as the entry, and that of the first one is of hosts that served nothing yet.
         let hosts = self.store.hosts()?;

@@ -1,5 +1,7 @@
 //! How an activation ended here: proven, failed, and the end of the rollout.
 
+use std::collections::BTreeSet;
+
 use super::decide::Obstacle;
 use super::entry::{HaltCause, HaltRecord};
 use super::identity::EntryId;
@@ -17,8 +19,8 @@ use crate::fleet::sanitize_line;
 const MAX_LOG_TAIL: usize = 2 << 10;
 
 impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
-    /// The sha is active here and proven; `served`: this host served a release before.
-    pub(crate) fn proven(&self, served: bool) -> Result<(), RolloutError> {
+    /// The sha is active here and proven; `served`: this host served a release before. Returns the register.
+    pub(crate) fn proven(&self, served: bool) -> Result<Register, RolloutError> {
         let mut journal = self.journals.load()?;
         if journal.mark.as_ref() != Some(self.sha) {
             // Of a sha that this host got without permission. First, so that no mark is forgotten.
@@ -45,8 +47,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
                 register.set_proven(&id);
             }
             register.unlist_failure(self.sha, &self.member.node);
-        })?;
-        Ok(())
+        })
     }
 
     /// Gives the slot back after a proof, or after the way back from a failure.
@@ -230,23 +231,12 @@ pub(crate) fn end_if_done<S: RolloutStore>(
         return Ok(false);
     }
     let marks = store.marks(sha)?;
-    let expected = entry.count.map_or(1, |count| count.hosts as usize);
-    // Reading the records of all hosts costs much. A host that is gone has no mark, so some may be missing; those that are
-    // gone for long are no longer counted.
-    if (marks.len() + entry.ignored.len()) * 2 < expected {
+    if marks.is_empty() {
         return Ok(false);
     }
-    let is_missing = |node: &String| !marks.contains(node) && !entry.ignored.contains(node);
-    let hosts = store.hosts()?;
-    let mut expected = hosts
-        .iter()
-        .filter(|host| host.is_live && host.wanted.as_ref() == Some(sha))
-        .peekable();
-    // Of a sha that nobody is to have any more, no host is missing.
-    let is_wanted = expected.peek().is_some();
-    if !is_wanted
-        || expected.any(|host| is_missing(&host.node)) && !is_active(Mutation::DoneWithoutMarks)
-    {
+    let mut known: BTreeSet<String> = marks.into_iter().collect();
+    known.extend(entry.ignored.iter().cloned());
+    if !is_active(Mutation::DoneWithoutMarks) && !store.are_all_hosts(sha, &known)? {
         return Ok(false);
     }
     let id = entry.id.clone();

@@ -1,6 +1,8 @@
 //! One host in the rollouts of one app. What it asks and tells is in the modules beside this one: permission, slots,
 //! steps that one host runs for all, and how it ended.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::decide::Obstacle;
@@ -8,6 +10,7 @@ use super::fit::fit;
 use super::identity::Member;
 use super::journal::JournalStore;
 use super::object::RolloutError;
+use super::polling::Polling;
 use super::register::{Opener, Register, WantedShas};
 use super::store::{RolloutStore, Swap};
 use crate::desired::{RolloutPolicy, Sha};
@@ -31,8 +34,9 @@ pub(crate) struct Participant<'a, S, J> {
     pub group: Option<&'a str>,
     /// By the host's own clock, for people.
     pub now: Timestamp,
-    /// Where the search for a free slot begins.
-    pub first_slot: u32,
+    pub polling: &'a Polling,
+    /// How long another host may take to count the hosts.
+    pub count_timeout: Duration,
 }
 
 /// The answer to a request.

@@ -49,10 +49,12 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         self.reassess(&mut journal, purpose, serves)
     }
 
-    /// Whether a request would be granted now, as far as one can see without taking a slot.
+    /// Whether a request would be granted now, as far as one can see without taking a slot. Leaves the journal alone: a
+    /// host that waits asks without the lock, and an operator's pass may be writing it.
     pub(crate) fn peek(&self, purpose: Purpose, serves: bool) -> Result<Permit, RolloutError> {
-        let mut journal = self.journals.load()?;
-        let found = self.assess(&mut journal, purpose, serves, self.wanted)?;
+        let journal = self.journals.load()?;
+        let register = self.find_register(purpose, self.wanted)?;
+        let found = self.decide(&journal, register, purpose, serves, self.wanted)?;
         Ok(match found.decision {
             Decision::Blocked(obstacle) => Permit::Denied(obstacle),
             Decision::NeedsSlot if journal.slot.is_none() => {
@@ -150,8 +152,36 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         serves: bool,
         wanted: &WantedShas,
     ) -> Result<Assessment, RolloutError> {
+        let mut register = self.find_register(purpose, wanted)?;
+        if purpose == Purpose::Deploy {
+            register = self.count_if_forgotten(journal, register)?;
+        }
+        self.decide(journal, register, purpose, serves, wanted)
+    }
+
+    /// The register, with an entry of the wanted sha.
+    fn find_register(
+        &self,
+        purpose: Purpose,
+        wanted: &WantedShas,
+    ) -> Result<Register, RolloutError> {
         let found = self.store.register()?;
         let mut register = found.map_or_else(|| self.new_register(), |found| found.object);
+        if purpose == Purpose::Deploy && register.lacks(self.sha, wanted) {
+            register = self.open(wanted)?;
+        }
+        self.polling.notice(&register);
+        Ok(register)
+    }
+
+    fn decide(
+        &self,
+        journal: &Journal,
+        mut register: Register,
+        purpose: Purpose,
+        serves: bool,
+        wanted: &WantedShas,
+    ) -> Result<Assessment, RolloutError> {
         if purpose != Purpose::Deploy {
             return Ok(Assessment {
                 decision: match serves {
@@ -163,10 +193,6 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
                 epoch: 0,
             });
         }
-        if register.lacks(self.sha, wanted) {
-            register = self.open(wanted)?;
-        }
-        register = self.count_if_forgotten(journal, register)?;
         let quarantine = self.store.quarantine(self.sha)?;
         let quarantine = quarantine.map(|found| found.object);
         let epoch = quarantine.as_ref().map_or(0, |found| found.epoch);
@@ -205,59 +231,16 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         let opened =
             self.update_register(|register| register.open(self.sha, wanted, self.opener()))?;
         match opened.current(self.sha) {
-            Some(entry) if entry.is_open() && entry.count.is_none() => {
+            // Others that found no entry either leave it to the one that opened it: each would read all records.
+            Some(entry)
+                if entry.is_open()
+                    && entry.count.is_none()
+                    && entry.is_counted_by(&self.member.node) =>
+            {
                 self.count(&entry.id.clone())
             }
             _ => Ok(opened),
         }
-    }
-
-    /// Counts the hosts of an entry that was not counted when this host last asked either: the host that opened it may
-    /// have died between the two, and those that need the canaries would wait for ever.
-    fn count_if_forgotten(
-        &self,
-        journal: &mut Journal,
-        register: Register,
-    ) -> Result<Register, RolloutError> {
-        let current = register.current(self.sha);
-        let uncounted = current.filter(|entry| entry.is_open() && entry.count.is_none());
-        let Some(id) = uncounted.map(|entry| entry.id.clone()) else {
-            return Ok(register);
-        };
-        if is_active(Mutation::OnlyOpenerCounts) {
-            return Ok(register);
-        }
-        if journal.uncounted.as_ref() == Some(&id) {
-            return self.count(&id);
-        }
-        journal.uncounted = Some(id);
-        self.journals.save(journal)?;
-        Ok(register)
-    }
-
-    /// Counts the hosts of the app for an entry.
-    pub(super) fn count(&self, id: &EntryId) -> Result<Register, RolloutError> {
-        let hosts = self.store.hosts()?;
-        self.update_register(|register| {
-            let needs_canaries = !register.was_done(&id.sha);
-            let waiting = register.entry(id).map_or(&[][..], |entry| &entry.canaries);
-            let counted =
-                super::count::count(&hosts, &id.sha, self.policy, needs_canaries, waiting);
-            register.count(id, &counted, &self.member.node);
-        })
-    }
-
-    /// Counts the hosts again: some may be gone, and with them slots or canaries. To be called once a heartbeat while
-    /// the entry is open.
-    pub(crate) fn recount(&self) -> Result<(), RolloutError> {
-        let register = self.store.register()?.map(|found| found.object);
-        let current = register
-            .as_ref()
-            .and_then(|register| register.current(self.sha));
-        if let Some(entry) = current.filter(|entry| entry.is_open()) {
-            self.count(&entry.id)?;
-        }
-        Ok(())
     }
 }
 

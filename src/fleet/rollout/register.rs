@@ -6,7 +6,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Canary, Entry, EntryEnd, HaltCause, HaltRecord, HostCount, HostFailure};
+use super::entry::{
+    Canary, Counter, Entry, EntryEnd, HaltCause, HaltRecord, HostCount, HostFailure,
+};
 use super::identity::{EntryId, Nonce};
 use super::mutation::{Mutation, is_active};
 use super::object::{UnknownFields, VERSION};
@@ -133,6 +135,11 @@ impl Register {
         of_sha.filter(|entry| !entry.is_superseded())
     }
 
+    /// The hosts when they were last counted, for any entry.
+    pub(super) fn newest_count(&self) -> Option<HostCount> {
+        self.entries.iter().rev().find_map(|entry| entry.count)
+    }
+
     /// Opens an entry for a wanted sha that has none, and ends those of the shas that nobody wants any more.
     pub(crate) fn open(&mut self, sha: &Sha, wanted: &WantedShas, opener: Opener<'_>) {
         // The caller may have read a register that another host has moved on since: a manifest that is older than the
@@ -183,6 +190,17 @@ impl Register {
                 entry.end = Some(EntryEnd::Superseded);
                 entry.shrink();
             }
+        }
+    }
+
+    /// Lets a host count the hosts, as the successor of the counter with this number: one of all that want to.
+    pub(crate) fn begin_count(&mut self, id: &EntryId, before: u32, node: &str) {
+        let entry = self.entry_mut(id).filter(|entry| entry.is_open());
+        if let Some(entry) = entry.filter(|entry| entry.counters() == before) {
+            entry.counter = Some(Counter {
+                node: node.to_owned(),
+                number: before.saturating_add(1),
+            });
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::count::has_passed;
+use super::entry::Entry;
 use super::host_rollout::HostRollout;
 use super::journal::{FollowedLift, Journal, JournalStore, JournaledHealth};
 use super::local_failure::LocalFailure;
@@ -30,6 +32,11 @@ pub(crate) enum AppPosition {
     Absent,
 }
 
+/// Above so many hosts, only some of them try to end an entry, because who tries lists all hosts: so many at a time, in
+/// the mean.
+const LARGE_FLEET: u64 = 500;
+const FINISHERS: u64 = 50;
+
 /// What is left to do soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
@@ -52,7 +59,7 @@ impl HostRollout {
         self.with(|participant| {
             let left = participant.settle(position, is_healthy, heartbeat)?;
             if self.is_waiting() {
-                participant.keep_count(heartbeat)?;
+                participant.keep_count_while_waiting(heartbeat)?;
             }
             Ok(left)
         })
@@ -166,7 +173,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         Ok(quarantine.is_none_or(|found| !found.object.in_force))
     }
 
-    fn settle(
+    pub(super) fn settle(
         &self,
         position: AppPosition,
         is_healthy: &dyn Fn() -> bool,
@@ -224,7 +231,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
             true => self.count_health(&mut journal)?,
             false => Duration::ZERO,
         };
-        self.proven(journal.grant.as_ref().is_none_or(|grant| grant.served))?;
+        let register = self.proven(journal.grant.as_ref().is_none_or(|grant| grant.served))?;
         let mut left = Settled::Nothing;
         if journal.slot.is_some() {
             match healthy >= self.policy.min_ready {
@@ -232,11 +239,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
                 false => left = Settled::Proving,
             }
         }
-        let register = self.store.register()?.map(|found| found.object);
-        let entry = register
-            .as_ref()
-            .and_then(|register| register.current(self.sha));
-        let Some(entry) = entry else {
+        let Some(entry) = register.current(self.sha) else {
             return Ok(left);
         };
         if !entry.is_open() {
@@ -253,11 +256,10 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         }
         match is_first && left == Settled::Nothing {
             // The one who gives its slot back tries at once, the others now and then.
-            true => {
-                self.finish()?;
-            }
-            false => self.keep_count(heartbeat)?,
+            true => self.finish_for_all(entry)?,
+            false => self.keep_finishing(entry, heartbeat)?,
         }
+        self.keep_count(&register, heartbeat)?;
         Ok(left)
     }
 
@@ -280,23 +282,41 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         Ok(healthy)
     }
 
-    /// Counts the hosts again now and then, while the entry is open: some may be gone, and nobody else may be left to end
-    /// the rollout.
-    fn keep_count(&self, heartbeat: Duration) -> Result<(), RolloutError> {
+    /// Tries to end the entry now and then, while it is open: nobody else may be left to do it.
+    fn keep_finishing(&self, entry: &Entry, heartbeat: Duration) -> Result<(), RolloutError> {
         let mut journal = self.journals.load()?;
-        let is_due = journal.tried_to_finish.is_none_or(|last| {
-            // A clock that was set back must not end that for ever.
-            Duration::try_from(self.now.duration_since(last)).is_ok_and(|since| since >= heartbeat)
-                || self.now < last
-        });
-        if is_due {
-            journal.tried_to_finish = Some(self.now);
-            self.journals.save(&journal)?;
-            self.recount()?;
+        let last = journal.tried_to_finish;
+        let is_due = last.is_none_or(|last| has_passed(heartbeat, last, self.now));
+        if !is_due && !is_large(entry) {
+            return Ok(());
+        }
+        journal.tried_to_finish = Some(self.now);
+        self.journals.save(&journal)?;
+        self.finish_for_all(entry)
+    }
+
+    /// Tries to end the entry. In a large fleet some hosts do it for all, in each pass: all hosts together about once a
+    /// second.
+    fn finish_for_all(&self, entry: &Entry) -> Result<(), RolloutError> {
+        if !is_large(entry) || self.store.nonce().0 % hosts(entry) < FINISHERS {
             self.finish()?;
         }
         Ok(())
     }
+
+    /// As [`Participant::keep_count`], of a host that waits, and has read the register just now.
+    pub(super) fn keep_count_while_waiting(&self, heartbeat: Duration) -> Result<(), RolloutError> {
+        let register = self.polling.register();
+        register.map_or(Ok(()), |register| self.keep_count(&register, heartbeat))
+    }
+}
+
+fn hosts(entry: &Entry) -> u64 {
+    entry.count.map_or(1, |count| u64::from(count.hosts))
+}
+
+fn is_large(entry: &Entry) -> bool {
+    hosts(entry) > LARGE_FLEET
 }
 
 /// The time between two proofs, as far as it counts. A clock that was set proves nothing either.

@@ -11,9 +11,6 @@ use super::register::Register;
 use super::slot::{Slot, SlotHolder};
 use super::store::{RolloutStore, Swap, Versioned};
 
-/// Slots that are looked at for one request.
-const MAX_PROBES: u32 = 8;
-
 impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     /// Whether this host holds the slot of its journal. By the nonce: the name would also be that of a machine that
     /// this one replaced. Settles a write whose answer was lost.
@@ -86,19 +83,13 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         Slot::held(own.nonce, holder)
     }
 
-    /// The slots to look at for one request.
-    fn probes(&self, register: &Register) -> impl Iterator<Item = u32> {
-        let (first, slots) = (self.first_slot, register.slots.max(1));
-        (0..slots.min(MAX_PROBES)).map(move |probe| first.wrapping_add(probe) % slots)
-    }
-
-    /// The slots that are held; `None`: one is free.
+    /// The slots that are held of those that this host looks at; `None`: one is free.
     pub(super) fn held_slots(
         &self,
         register: &Register,
     ) -> Result<Option<Vec<HeldSlot>>, RolloutError> {
         let mut held = Vec::new();
-        for number in self.probes(register) {
+        for number in self.polling.probes(register.slots) {
             let holder = self
                 .store
                 .slot(number)?
@@ -108,9 +99,14 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
                     number,
                     node: holder.member.node,
                 }),
-                None => return Ok(None),
+                None => {
+                    // The request that follows takes this one: among many slots it would not find it again.
+                    self.polling.begin_at(number);
+                    return Ok(None);
+                }
             }
         }
+        self.begin_behind(&held);
         Ok(Some(held))
     }
 
@@ -121,7 +117,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         found: &Assessment,
     ) -> Result<Option<Vec<HeldSlot>>, RolloutError> {
         let mut held = Vec::new();
-        for number in self.probes(&found.register) {
+        for number in self.polling.probes(found.register.slots) {
             let current = self.store.slot(number)?;
             let holder = current
                 .as_ref()
@@ -154,7 +150,15 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
             journal.slot = None;
             self.journals.save(journal)?;
         }
+        self.begin_behind(&held);
         Ok(Some(held))
+    }
+
+    /// Looks at other slots the next time, so that a host comes to each in turn.
+    fn begin_behind(&self, held: &[HeldSlot]) {
+        if let Some(last) = held.last() {
+            self.polling.begin_at(last.number + 1);
+        }
     }
 
     /// The lowest slot that a host of another group holds, and what that means for this one.

@@ -1,6 +1,8 @@
 //! What a rollout needs of the store. One implementation reads and writes the objects of a bucket, the other is the
 //! store of the model, which interrupts a host at each of these calls.
 
+use std::collections::BTreeSet;
+
 use super::identity::Nonce;
 use super::object::RolloutError;
 use super::once::OnceResult;
@@ -89,6 +91,10 @@ pub(crate) trait RolloutStore {
 
     /// The hosts of the app. Reads the records of all hosts, so it is asked rarely.
     fn hosts(&self) -> Result<Vec<AppHost>, RolloutError>;
+
+    /// Whether all live hosts that are to have a sha are among these nodes; `false` as well of a sha that the manifest does
+    /// not want, so that no host is to have it. Reads the records of few others: the first that is missing decides.
+    fn are_all_hosts(&self, sha: &Sha, nodes: &BTreeSet<String>) -> Result<bool, RolloutError>;
 
     /// What the manifest wants of the app now.
     fn wanted(&self) -> Result<WantedShas, RolloutError>;

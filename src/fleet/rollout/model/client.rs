@@ -1,6 +1,7 @@
 //! The store as the code under test sees it: answers from a log, and an interruption at the first call that has none.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::call::{Call, Reply, Write};
@@ -203,6 +204,13 @@ impl RolloutStore for Client<'_> {
 
     fn hosts(&self) -> Result<Vec<AppHost>, RolloutError> {
         read!(self, Call::Hosts, Reply::Hosts)
+    }
+
+    fn are_all_hosts(&self, sha: &Sha, nodes: &BTreeSet<String>) -> Result<bool, RolloutError> {
+        let mut hosts = self.hosts()?;
+        hosts.retain(|host| host.wanted.as_ref() == Some(sha));
+        let is_missing = |host: &AppHost| host.is_live && !nodes.contains(&host.node);
+        Ok(!hosts.is_empty() && !hosts.iter().any(is_missing))
     }
 
     fn wanted(&self) -> Result<WantedShas, RolloutError> {

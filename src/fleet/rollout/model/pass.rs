@@ -1,5 +1,7 @@
 //! A host's pass: what a real one does around the protocol.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::call::{Call, LocalStep, Reply};
@@ -13,6 +15,7 @@ use crate::fleet::rollout::object::RolloutError;
 use crate::fleet::rollout::once::OnceOutcome;
 use crate::fleet::rollout::once_step::StepPermit;
 use crate::fleet::rollout::participant::{Participant, Permit};
+use crate::fleet::rollout::polling::Polling;
 use crate::ports::permission::Purpose;
 
 /// The name of the one step that one host runs for all.
@@ -31,6 +34,7 @@ pub(super) fn run(
         node: scenario.node_name(number),
         machine: number.to_string(),
     };
+    let polling = Polling::at(u32::try_from(number).unwrap_or(0));
     replay(&host.process, &host.begin, fresh, |client| {
         let participant = Participant {
             store: client,
@@ -43,7 +47,9 @@ pub(super) fn run(
             wanted: &host.wanted,
             group: scenario.group_of(number),
             now: Timestamp::UNIX_EPOCH,
-            first_slot: u32::try_from(number).unwrap_or(0),
+            polling: &polling,
+            // The model has no clock: any time may have passed between two looks.
+            count_timeout: Duration::ZERO,
         };
         // A store that does not answer ends the pass.
         run_stage(scenario, host.stage, client, &participant).unwrap_or(None)

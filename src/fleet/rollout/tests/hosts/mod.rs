@@ -4,6 +4,7 @@ mod faults;
 mod holds;
 mod local_failures;
 mod restarts;
+mod several_shas;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use super::sha;
 use crate::desired::{Amount, Canary, CanaryHosts, OnFailure, RolloutPolicy};
 use crate::fleet::rollout::host_rollout::HostRollout;
 use crate::fleet::rollout::identity::Member;
+use crate::fleet::rollout::polling::Polling;
 use crate::fleet::rollout::register::{Register, WantedShas};
 use crate::fleet::rollout::settle::{AppPosition, Settled};
 use crate::fleet::tests::{ENV, put, record};
@@ -126,6 +128,7 @@ impl Fleet {
             is_cut_off: false,
             looked_at: Cell::default(),
             denied: Cell::default(),
+            polling: Polling::at(0),
         }
     }
 
