@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::counted::Counted;
 use super::entry::{self, Entry, HostCount};
 use super::identity::EntryId;
-use super::journal::{Journal, JournalStore, SeenCounter};
+use super::journal::{Journal, JournalStore, KnownCounter};
 use super::mutation::{Mutation, is_active};
 use super::object::{MAX_SLOTS, RolloutError};
 use super::participant::Participant;
-use super::register::{Counted, Register};
+use super::register::Register;
 use super::store::{AppHost, RolloutStore};
 use crate::desired::{Canary, CanaryHosts, RolloutPolicy, Sha};
 
@@ -83,14 +84,14 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         let (node, number) = (&self.member.node, entry.counters());
         // Whatever ended it, it has ended.
         let is_own = entry.count.is_none() && entry.is_counted_by(node);
-        let is_same = |seen: &&SeenCounter| seen.entry == entry.id && seen.number == number;
+        let is_same = |known: &&KnownCounter| known.entry == entry.id && known.number == number;
         let since = journal
             .counter
             .as_ref()
             .filter(is_same)
-            .map(|seen| seen.since);
+            .map(|known| known.since);
         if since.is_none() {
-            journal.counter = Some(SeenCounter {
+            journal.counter = Some(KnownCounter {
                 entry: entry.id.clone(),
                 number,
                 since: self.now,

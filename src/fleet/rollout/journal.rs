@@ -42,7 +42,7 @@ pub(crate) struct Journal {
     /// The last lift of a quarantine that this host has followed.
     pub lift: Option<FollowedLift>,
     /// Who counted the hosts when this host last looked, and since when it is so.
-    pub counter: Option<SeenCounter>,
+    pub counter: Option<KnownCounter>,
     /// Numbers the deployments of this host that failed.
     pub attempts: u64,
     /// What this host knows the end of, so that it asks no more.
@@ -106,9 +106,9 @@ pub(crate) struct FollowedLift {
     pub epoch: u32,
 }
 
-/// A counter of the hosts. A successor goes by how long it has seen no other one, because clocks of hosts differ.
+/// A counter of the hosts. A successor goes by how long it has known no other one, because clocks of hosts differ.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct SeenCounter {
+pub(crate) struct KnownCounter {
     pub entry: EntryId,
     pub number: u32,
     /// By this host's own clock.

@@ -11,7 +11,9 @@
 //! What each host may do follows from the objects in the store alone; `docs/fleet.md` describes the protocol and what
 //! the model of it (`model`) has shown.
 mod access;
+mod app_host;
 mod count;
+mod counted;
 mod decide;
 mod entry;
 mod fit;

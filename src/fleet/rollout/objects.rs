@@ -1,7 +1,6 @@
 //! The objects of an app's rollouts in a store: keys, sizes, and what is asked of other objects of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,19 +15,11 @@ use super::register::{Register, WantedHold, WantedShas};
 use super::slot::Slot;
 use super::store::{AppHost, Read, RolloutStore, Swap, Versioned};
 use crate::desired::{AppEntry, Canary, Manifest, Sha};
-use crate::fleet::{
-    NodeRow, RecordCache, ServingState, any_record_besides, sanitize_line, take_snapshot,
-};
+use crate::fleet::{NodeRow, RecordCache, any_record_besides, sanitize_line, take_snapshot};
 use crate::ports::random::random_u64;
 use crate::ports::root::Root;
 use crate::ports::store::{Etag, GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
 use crate::settings::{FleetSettings, is_name};
-
-/// A host counts as live within so many of its heartbeats.
-const LIVE_HEARTBEATS: u32 = 3;
-
-/// No host writes its record more often than it runs passes, whatever its settings say.
-const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(20);
 
 /// Where rollouts happen.
 #[derive(Clone, Copy)]
@@ -184,32 +175,6 @@ impl StoreObjects<'_> {
                 Err(refuse("there is no manifest".into()))
             }
         }
-    }
-
-    fn entry_in<'m>(&self, manifest: &'m Manifest) -> Option<&'m AppEntry> {
-        let environment = manifest.environments.get(self.context.environment);
-        environment.and_then(|environment| environment.entry(self.app)?.ok())
-    }
-
-    /// The host that a record describes, if it has the app.
-    fn app_host(&self, row: &NodeRow, now: Timestamp, entry: Option<&AppEntry>) -> Option<AppHost> {
-        let app = row.record.apps.get(self.app)?;
-        let heartbeat = row.record.heartbeat().unwrap_or(Duration::from_secs(300));
-        // The rollout waits for no host that could not tell it how it ended.
-        let takes_part = row.record.rollouts != Some(false);
-        let is_serving = app.state == ServingState::Serving;
-        Some(AppHost {
-            node: row.node.clone(),
-            is_live: row.silent_for(now) <= heartbeat.max(SHORTEST_HEARTBEAT) * LIVE_HEARTBEATS,
-            serves: is_serving || (app.state == ServingState::OnTrial && app.served),
-            matches_canary: takes_part
-                && self
-                    .canary
-                    .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
-            wanted: entry
-                .filter(|_| takes_part && !app.pinned)
-                .map(|entry| entry.sha_for(&row.record.tags, now).clone()),
-        })
     }
 
     fn wanted_in(

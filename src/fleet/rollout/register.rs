@@ -6,9 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{
-    Canary, Counter, Entry, EntryEnd, HaltCause, HaltRecord, HostCount, HostFailure,
-};
+use super::entry::{Entry, EntryEnd, HaltCause, HaltRecord, HostFailure};
 use super::identity::{EntryId, Nonce};
 use super::mutation::{Mutation, is_active};
 use super::object::{UnknownFields, VERSION};
@@ -93,18 +91,6 @@ pub(crate) struct Opener<'a> {
     pub at: Timestamp,
 }
 
-/// The hosts of the app, counted for an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Counted {
-    pub count: HostCount,
-    /// Slots that the policy gives to so many hosts.
-    pub slots: u32,
-    /// `Err`: the policy wants canaries, and this is why there are none.
-    pub canaries: Result<Vec<String>, String>,
-    /// Canaries of the entry that have not passed and are gone.
-    pub gone_canaries: Vec<String>,
-}
-
 impl Register {
     pub(crate) fn new(environment: &str, app: &str) -> Register {
         Register {
@@ -125,7 +111,7 @@ impl Register {
         self.entries.iter().find(|entry| entry.id == *id)
     }
 
-    fn entry_mut(&mut self, id: &EntryId) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, id: &EntryId) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|entry| entry.id == *id)
     }
 
@@ -133,11 +119,6 @@ impl Register {
     pub(crate) fn current(&self, sha: &Sha) -> Option<&Entry> {
         let of_sha = self.entries.iter().rev().find(|entry| entry.id.sha == *sha);
         of_sha.filter(|entry| !entry.is_superseded())
-    }
-
-    /// The hosts when they were last counted, for any entry.
-    pub(super) fn newest_count(&self) -> Option<HostCount> {
-        self.entries.iter().rev().find_map(|entry| entry.count)
     }
 
     /// Opens an entry for a wanted sha that has none, and ends those of the shas that nobody wants any more.
@@ -191,47 +172,6 @@ impl Register {
                 entry.shrink();
             }
         }
-    }
-
-    /// Lets a host count the hosts, as the successor of the counter with this number: one of all that want to.
-    pub(crate) fn begin_count(&mut self, id: &EntryId, before: u32, node: &str) {
-        let entry = self.entry_mut(id).filter(|entry| entry.is_open());
-        if let Some(entry) = entry.filter(|entry| entry.counters() == before) {
-            entry.counter = Some(Counter {
-                node: node.to_owned(),
-                number: before.saturating_add(1),
-            });
-        }
-    }
-
-    /// Records how many hosts there are, and fixes the canaries. When an entry is counted again, the canaries stay; if
-    /// none is left of those that have not passed, nobody goes on.
-    pub(crate) fn count(&mut self, id: &EntryId, counted: &Counted, by: &str) {
-        let Some(entry) = self.entry_mut(id).filter(|entry| entry.is_open()) else {
-            return;
-        };
-        let mut count = counted.count;
-        // Who served when the entry was opened. Newcomers that have taken the sha serve by now, and if they counted, the
-        // next newcomer would wait for a host that served before and has proven it, where there is none.
-        let before = entry.count.map_or(u32::MAX, |before| before.serving);
-        count.serving = count.serving.min(before);
-        let is_first = entry.count.replace(count).is_none();
-        let mut waiting = entry
-            .canaries
-            .iter()
-            .filter(|canary| !canary.passed)
-            .peekable();
-        let are_gone = waiting.peek().is_some()
-            && waiting.all(|canary| counted.gone_canaries.contains(&canary.node));
-        if are_gone && !entry.skips_canary {
-            let why = "all canaries that have not passed are gone";
-            let halt = HaltRecord::new(HaltCause::NoCanary, by, why);
-            entry.halt.get_or_insert(halt);
-        }
-        if is_first {
-            entry.choose_canaries(counted, by);
-        }
-        self.slots = counted.slots.max(1);
     }
 
     /// Nobody needs to wait for canaries any more.
@@ -390,27 +330,5 @@ impl Register {
         self.acts.push(act);
         let old = self.acts.len().saturating_sub(MAX_ACTS);
         self.acts.drain(..old);
-    }
-}
-
-impl Entry {
-    fn choose_canaries(&mut self, counted: &Counted, by: &str) {
-        // Where nobody serves, nobody can be taken out.
-        if counted.count.serving == 0 {
-            return;
-        }
-        match &counted.canaries {
-            Ok(nodes) => {
-                let canaries = nodes.iter().map(|node| Canary {
-                    node: node.clone(),
-                    passed: false,
-                });
-                self.canaries = canaries.collect();
-            }
-            Err(why) if !self.skips_canary && !is_active(Mutation::EmptyCanaryPasses) => {
-                self.halt = Some(HaltRecord::new(HaltCause::NoCanary, by, why));
-            }
-            Err(_) => {}
-        }
     }
 }

@@ -108,7 +108,7 @@ impl Bucket {
     }
 
     /// Writes an object without a request. Returns its version.
-    pub(super) fn place(&self, key: &str, body: &[u8]) -> Etag {
+    pub(super) fn put_object(&self, key: &str, body: &[u8]) -> Etag {
         // Not of the content, as S3's: nothing here relies on equal versions of equal contents.
         self.version.set(self.version.get() + 1);
         let etag = Etag(format!("{:032x}", self.version.get()));
@@ -190,9 +190,9 @@ impl Client<'_> {
                 return Ok(answer);
             }
             self.bucket.meter.borrow_mut().total.throttled += 1;
-            let pause = FIRST_PAUSE * 2_u32.pow(attempt);
+            let delay = FIRST_PAUSE * 2_u32.pow(attempt);
             self.sleep
-                .sleep(half + self.random.within(Duration::ZERO, pause));
+                .sleep(half + self.random.within(Duration::ZERO, delay));
         }
         Err(StoreError::Unreachable {
             store: self.address().to_owned(),
@@ -234,7 +234,7 @@ impl Client<'_> {
                 return Some(PutOutcome::Conflict);
             }
             self.add_bytes(body.len());
-            Some(PutOutcome::Written(self.bucket.place(key, body)))
+            Some(PutOutcome::Written(self.bucket.put_object(key, body)))
         });
         self.bucket.end_write(key);
         done
@@ -312,8 +312,8 @@ impl Store for Client<'_> {
     fn get_many(&self, keys: &[String], _limit: usize, take: &mut dyn FnMut(usize, GetResult)) {
         for (number, key) in keys.iter().enumerate() {
             // So many are under way at a time.
-            let pause = self.random.latency(GET_LATENCY) / CONCURRENT_READS;
-            self.sleep.sleep(pause);
+            let delay = self.random.latency(GET_LATENCY) / CONCURRENT_READS;
+            self.sleep.sleep(delay);
             while !self.bucket.admits(Request::Get, key) {
                 self.bucket.meter.borrow_mut().total.throttled += 1;
                 self.sleep.sleep(FIRST_PAUSE / CONCURRENT_READS);

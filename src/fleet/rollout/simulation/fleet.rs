@@ -9,12 +9,13 @@ use super::bucket::Bucket;
 use super::timeline::VirtualClock;
 use crate::desired::{RolloutPolicy, Sha};
 use crate::exit::Exit;
+use crate::fleet::rollout::counted::Counted;
 use crate::fleet::rollout::entry::HostCount;
 use crate::fleet::rollout::identity::{Member, Nonce};
 use crate::fleet::rollout::journal::{Ended, Journal};
 use crate::fleet::rollout::object::encode;
 use crate::fleet::rollout::objects::register_key;
-use crate::fleet::rollout::register::{Counted, Opener, Register, WantedShas};
+use crate::fleet::rollout::register::{Opener, Register, WantedShas};
 use crate::fleet::rollout::slot::Slot;
 use crate::fleet::{self, AppRecord, LastPass, NodeRecord, ServingState, record_key};
 use crate::ports::root::Root;
@@ -72,14 +73,16 @@ impl Fleet {
         for number in 0..hosts {
             let node = fleet.member(number).node;
             let record = fleet.record(&node).to_json();
-            fleet.bucket.place(&record_key(ENVIRONMENT, &node), &record);
+            fleet
+                .bucket
+                .put_object(&record_key(ENVIRONMENT, &node), &record);
             let mark = format!("at/{ENVIRONMENT}/{APP}/{}/{node}", fleet.old);
-            fleet.bucket.place(&mark, b"");
+            fleet.bucket.put_object(&mark, b"");
         }
         let register = encode(&fleet.first_register());
         fleet
             .bucket
-            .place(&register_key(ENVIRONMENT, APP), &register);
+            .put_object(&register_key(ENVIRONMENT, APP), &register);
         fleet
     }
 
@@ -90,7 +93,7 @@ impl Fleet {
 
     pub(super) fn publish(&self, generation: u64, sha: &Sha) {
         let text = format!("generation: {generation}\n{ENVIRONMENT}:\n  {APP}: {sha}\n");
-        self.bucket.place(MANIFEST, text.as_bytes());
+        self.bucket.put_object(MANIFEST, text.as_bytes());
     }
 
     pub(super) fn wanted_before(&self) -> WantedShas {

@@ -125,7 +125,7 @@ impl<'a> Host<'a> {
         // Hosts booted at different times, and sent their last heartbeats then.
         let heartbeat = self.settings.heartbeat();
         self.published.borrow_mut().due = self.random().within(TICK, heartbeat);
-        self.pause(self.random().within(Duration::ZERO, TICK));
+        self.sleep_for(self.random().within(Duration::ZERO, TICK));
         loop {
             let started = self.now();
             loop {
@@ -134,7 +134,7 @@ impl<'a> Host<'a> {
                     break;
                 }
             }
-            self.pause(TICK);
+            self.sleep_for(TICK);
         }
     }
 
@@ -146,7 +146,7 @@ impl<'a> Host<'a> {
         &self.client.random
     }
 
-    fn pause(&self, length: Duration) {
+    fn sleep_for(&self, length: Duration) {
         self.client.sleep.sleep(length);
     }
 
@@ -158,7 +158,7 @@ impl<'a> Host<'a> {
             self.fleet.count_error();
             return;
         }
-        self.pause(PASS);
+        self.sleep_for(PASS);
         let sha = self.wanted().shas[0].clone();
         if *self.active.borrow() != sha && self.deploy(&sha).is_err() && !self.denied.get() {
             self.fleet.count_error();
@@ -252,7 +252,7 @@ impl<'a> Host<'a> {
             if !is_counting || self.polling.interval() > LONGEST_COUNTING_INTERVAL {
                 return self.answer(permit);
             }
-            self.pause(COUNTING_INTERVAL);
+            self.sleep_for(COUNTING_INTERVAL);
         }
         self.denied.set(true);
         Err(PassOver)
@@ -288,7 +288,7 @@ impl<'a> Host<'a> {
             self.peek()?;
         } else {
             self.publish_progress(Exit::Pending, ServingState::Serving);
-            self.pause(self.random().within(BUILD.0, BUILD.1));
+            self.sleep_for(self.random().within(BUILD.0, BUILD.1));
             self.built.replace(Some(sha.clone()));
         }
         self.request()?;
@@ -298,13 +298,13 @@ impl<'a> Host<'a> {
             self.fleet.count_error();
         }
         self.fleet.take_out();
-        self.pause(DRAIN);
+        self.sleep_for(DRAIN);
         if let Err(over) = self.confirm() {
             self.fleet.bring_back();
             return Err(over);
         }
         self.publish_progress(Exit::Pending, ServingState::OnTrial);
-        self.pause(self.random().within(GATE.0, GATE.1));
+        self.sleep_for(self.random().within(GATE.0, GATE.1));
         self.active.replace(sha.clone());
         self.fleet.bring_back();
         self.fleet.count_switched();
@@ -377,7 +377,7 @@ impl<'a> Host<'a> {
                 true => PROOF_INTERVAL,
                 false => self.polling.interval(),
             };
-            self.pause(self.random().within(interval / 2, interval * 3 / 2));
+            self.sleep_for(self.random().within(interval / 2, interval * 3 / 2));
             if is_proving
                 || self.now() - started >= PASS_INTERVAL
                 || self.peek().is_ok()

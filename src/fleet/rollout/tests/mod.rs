@@ -9,9 +9,10 @@ mod remedy;
 
 use jiff::Timestamp;
 
+use super::counted::Counted;
 use super::entry::{HaltRecord, HostCount, HostFailure};
 use super::identity::{EntryId, Member};
-use super::register::{Counted, Opener, Register, WantedShas};
+use super::register::{Opener, Register, WantedShas};
 use crate::desired::Sha;
 
 /// A sha that consists of one digit.
