@@ -11,7 +11,8 @@ use crate::role::{Catalog, Resource, restart_cause};
 pub(crate) fn has_restarted(catalog: &Catalog, app: &str, host: &Host) -> bool {
     let cause = restart_cause(app);
     let requests = catalog.restart_requests();
-    let Some(request) = requests.get(&cause) else {
+    let request = requests.get(&cause);
+    let Some(request) = request.filter(|request| !request.fingerprint.is_empty()) else {
         return true;
     };
     let records = RecordStore::new(&host.root);

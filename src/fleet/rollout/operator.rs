@@ -94,12 +94,7 @@ impl<S: RolloutStore> Operator<'_, S> {
     /// Counts the hosts of an open rollout again, as they do at each heartbeat. To be called before a slot is broken:
     /// with the number of slots of a larger fleet, the hosts that are left would all be out at a time. `gone`: a node that
     /// does not count any more.
-    pub(crate) fn recount(
-        &self,
-        sha: &Sha,
-        policy: &RolloutPolicy,
-        gone: Option<&str>,
-    ) -> Outcome {
+    pub(crate) fn recount(&self, sha: &Sha, policy: &RolloutPolicy, gone: Option<&str>) -> Outcome {
         let register = self.store.register()?.map(|found| found.object);
         let current = register.as_ref().and_then(|register| register.current(sha));
         // The first count chooses the canaries, which only hosts do.
