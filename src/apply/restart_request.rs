@@ -28,9 +28,9 @@ pub(crate) fn has_restarted(catalog: &Catalog, app: &str, host: &Host) -> bool {
     })
 }
 
+/// One whose state is unknown may run.
 fn is_running(resource: &Resource, host: &Host) -> bool {
     let service = resource.body.service();
-    let summary = service.map(|service| service.summary(host));
-    summary
-        .is_none_or(|summary| summary.is_ok_and(|summary| summary.active == ActiveState::Running))
+    let summary = service.and_then(|service| service.summary(host).ok());
+    summary.is_none_or(|summary| summary.active == ActiveState::Running)
 }
