@@ -324,7 +324,9 @@ impl RolloutStore for StoreObjects<'_> {
             Some(AppHost {
                 node: row.node.clone(),
                 is_live: row.silent_for(snapshot.now)
-                    <= heartbeat.max(SHORTEST_HEARTBEAT) * LIVE_HEARTBEATS,
+                    <= heartbeat
+                        .max(SHORTEST_HEARTBEAT)
+                        .saturating_mul(LIVE_HEARTBEATS),
                 serves: is_serving || (app.state == ServingState::OnTrial && app.served),
                 matches_canary: takes_part
                     && self
