@@ -89,12 +89,9 @@ mod report;
 mod resource;
 mod role;
 mod settings;
-/// For `benches/fleet.rs`.
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
-pub mod simulation {
-    pub use crate::fleet::rollout::simulation::{Outcome, Scenario, Usage, simulate};
-}
+pub mod simulation;
 #[cfg(test)]
 mod testing;
 mod yaml;

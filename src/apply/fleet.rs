@@ -39,11 +39,13 @@ impl<'a> Applier<'a> {
             return None;
         }
         let on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
-        let release = on
+        let mut releases = on
             .filter_map(|id| catalog.find(id))
-            .find(|other| other.body.release().is_some())?;
+            .filter(|other| other.body.release().is_some());
+        // Of several releases that of the app whose deployment restarts it.
+        let release = releases.find(|release| resource.restarts_with(&release.id))?;
         let spec = release.body.release()?;
-        if !resource.restarts_with(&release.id) || self.view.trial(release).is_some() {
+        if self.view.trial(release).is_some() {
             return None;
         }
         let permission = self.host.permissions.of(&spec.app);

@@ -11,7 +11,8 @@ use crate::role::{Catalog, Resource, restart_cause};
 pub(crate) fn has_restarted(catalog: &Catalog, app: &str, host: &Host) -> bool {
     let cause = restart_cause(app);
     let requests = catalog.restart_requests();
-    let Some(request) = requests.get(&cause) else {
+    let request = requests.get(&cause);
+    let Some(request) = request.filter(|request| !request.fingerprint.is_empty()) else {
         return true;
     };
     let records = RecordStore::new(&host.root);
@@ -27,9 +28,9 @@ pub(crate) fn has_restarted(catalog: &Catalog, app: &str, host: &Host) -> bool {
     })
 }
 
+/// One whose state is unknown may run.
 fn is_running(resource: &Resource, host: &Host) -> bool {
     let service = resource.body.service();
-    let summary = service.map(|service| service.summary(host));
-    summary
-        .is_none_or(|summary| summary.is_ok_and(|summary| summary.active == ActiveState::Running))
+    let summary = service.and_then(|service| service.summary(host).ok());
+    summary.is_none_or(|summary| summary.active == ActiveState::Running)
 }

@@ -27,6 +27,9 @@ pub(crate) const MAX_RECORD: usize = 16 << 10;
 /// Maximum number of roles, tags, addresses, ports or apps, each.
 const MAX_ITEMS: usize = 200;
 
+/// Maximum interval of heartbeats, in seconds: that of the settings. Whoever multiplies a longer one may overflow.
+const MAX_HEARTBEAT_S: u64 = 999_999 * 3600;
+
 /// What a node publishes about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRecord {
@@ -201,6 +204,9 @@ impl NodeRecord {
         }
         if self.ports.values().any(|port| *port == 0) {
             return Err("0 is not a port".into());
+        }
+        if let Some(seconds) = self.heartbeat_s.filter(|s| *s > MAX_HEARTBEAT_S) {
+            return Err(format!("{seconds} s is no interval of heartbeats"));
         }
         let counts = [self.roles.len(), self.tags.len(), self.addresses.len()];
         let counts = counts

@@ -31,7 +31,9 @@ impl Liveness {
         let is_busy = row.record.last_pass.outcome == Exit::Pending;
         match silent {
             _ if silent > gone_after => Liveness::Gone,
-            _ if silent > 2 * heartbeat && !is_busy => Liveness::Silent(silent.as_secs() / 60),
+            _ if silent > heartbeat.saturating_mul(2) && !is_busy => {
+                Liveness::Silent(silent.as_secs() / 60)
+            }
             _ => Liveness::Alive,
         }
     }

@@ -115,6 +115,7 @@ impl Kind for Directory {
                 access.owner, access.group, access.mode
             ),
             changed_at: None,
+            is_request: false,
         };
         Ok(DirectoryState::Directory {
             access,

@@ -200,6 +200,7 @@ impl FileState {
             } => Some(Stamp {
                 fingerprint: digest(body),
                 changed_at: Some(*changed),
+                is_request: false,
             }),
             _ => None,
         }

@@ -185,6 +185,7 @@ impl Kind for Symlink {
             } => Some(Stamp {
                 fingerprint: format!("link {}", to.display()),
                 changed_at: Some(*changed),
+                is_request: false,
             }),
             _ => None,
         }

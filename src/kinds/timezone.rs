@@ -85,6 +85,7 @@ impl Kind for Timezone {
         Some(Stamp {
             fingerprint,
             changed_at: None,
+            is_request: false,
         })
     }
 }

@@ -114,6 +114,7 @@ impl Kind for Watch {
         Some(Stamp {
             fingerprint: state.fingerprint.clone(),
             changed_at: state.changed_at,
+            is_request: false,
         })
     }
 }

@@ -11,6 +11,8 @@
 
 mod record_store;
 #[cfg(test)]
+mod request_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -132,6 +134,12 @@ fn is_due(
 ) -> bool {
     let on_disk = stamp.map_or("", |stamp| stamp.fingerprint.as_str());
     let recorded = record.and_then(|record| record.fingerprints.get(&duty)?.get(id));
+    if stamp.is_some_and(|stamp| stamp.is_request) {
+        // A run that an earlier trueup recorded, which knew no requests, began before this one was seen.
+        let is_older_run = || is_same_run(record, run);
+        return !on_disk.is_empty()
+            && recorded.map_or_else(is_older_run, |recorded| recorded != on_disk);
+    }
     let Some(run) = run else {
         // A command is due if it never ran with this stamp, unless there is nothing on disk to run it for.
         return match recorded {
@@ -139,7 +147,7 @@ fn is_due(
             None => stamp.is_some(),
         };
     };
-    let same_run = record.is_some_and(|record| record.run.as_deref() == Some(run.id.as_str()));
+    let same_run = is_same_run(record, Some(run));
     // A supervisor may forget when it last reloaded (systemd does at its own reload). Then no load since that
     // one is known.
     let same_load =
@@ -161,6 +169,11 @@ fn is_due(
         // Without times the recorded fingerprint decides; a service without one counts as up to date.
         _ => recorded.is_some_and(|recorded| recorded != on_disk),
     }
+}
+
+fn is_same_run(record: Option<&RunRecord>, run: Option<&ServiceRun>) -> bool {
+    let recorded = record.and_then(|record| record.run.as_deref());
+    recorded.is_some() && recorded == run.map(|run| run.id.as_str())
 }
 
 /// The record after `fulfilled`: open obligations keep their old fingerprints, all else gets the one on disk
@@ -197,16 +210,14 @@ pub(crate) fn updated_record(
     for trigger in triggers {
         let with = settled.fingerprints.entry(trigger.duty).or_default();
         for id in &trigger.on {
-            let fingerprint = if open(trigger.duty, id) {
-                record
-                    .and_then(|record| record.fingerprints.get(&trigger.duty)?.get(id))
-                    .cloned()
-            } else {
-                Some(
-                    stamps
-                        .get(id)
-                        .map_or(String::new(), |stamp| stamp.fingerprint.clone()),
-                )
+            let recorded = || Some(record?.fingerprints.get(&trigger.duty)?.get(id)?.to_owned());
+            let fingerprint = match stamps.get(id) {
+                _ if open(trigger.duty, id) => recorded(),
+                // A manifest that lost its request, and has it again later, asks for nothing new.
+                Some(stamp) if stamp.is_request && stamp.fingerprint.is_empty() => {
+                    Some(recorded().unwrap_or_default())
+                }
+                stamp => Some(stamp.map_or(String::new(), |stamp| stamp.fingerprint.clone())),
             };
             with.extend(fingerprint.map(|fingerprint| (id.clone(), fingerprint)));
         }

@@ -11,6 +11,7 @@ fn stamp(fingerprint: &str, changed: i64) -> Stamp {
     Stamp {
         fingerprint: fingerprint.into(),
         changed_at: Some(at(changed)),
+        is_request: false,
     }
 }
 

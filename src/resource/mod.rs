@@ -117,6 +117,8 @@ pub(crate) struct Stamp {
     pub fingerprint: String,
     /// Time of the last change by the host's clock; `None` if unknown.
     pub changed_at: Option<Timestamp>,
+    /// An operator's request, which is on no disk. An empty fingerprint requests nothing.
+    pub is_request: bool,
 }
 
 /// One run of a service, no matter who started it.

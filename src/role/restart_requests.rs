@@ -29,14 +29,17 @@ impl Catalog {
         }
     }
 
-    /// The stamps of the requests. They have no time: no clock of an operator decides about a restart.
+    /// The stamps of the requests, also of apps for which the manifest has none, or none any more. They have no time: no
+    /// clock of an operator decides about a restart.
     pub(crate) fn restart_requests(&self) -> BTreeMap<String, Stamp> {
-        let requests = self.releases().filter_map(|(_, spec)| {
+        let requests = self.releases().map(|(_, spec)| {
+            let requested_at = spec.restart_requested_at.map(|at| at.to_string());
             let stamp = Stamp {
-                fingerprint: spec.restart_requested_at?.to_string(),
+                fingerprint: requested_at.unwrap_or_default(),
                 changed_at: None,
+                is_request: true,
             };
-            Some((restart_cause(&spec.app), stamp))
+            (restart_cause(&spec.app), stamp)
         });
         requests.collect()
     }

@@ -94,3 +94,13 @@ fn endless_reason_is_refused_and_nothing_is_written() {
         "m.yml:10:15: shop.hold.reason: it is 5000 characters long",
     )]);
 }
+
+#[test]
+fn hold_that_is_over_already_is_refused() {
+    let before = "generation: 1\nproduction:\n  shop: A\n";
+    assert_refused(&[(
+        before,
+        "shop=B --hold bad --until 2026-11-21T04:43:01Z",
+        "a hold until 2026-11-21T04:43:01Z is over already",
+    )]);
+}

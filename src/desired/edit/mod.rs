@@ -49,6 +49,16 @@ pub(crate) fn edit_manifest(
                 .hint("add --create for the first manifest of a store; else check the store and --manifest"),
         ));
     }
+    if let HoldRequest::Set {
+        until: Some(until), ..
+    } = order.hold
+        && until <= order.now
+    {
+        return Err(EditError::request(
+            Problem::new(format!("a hold until {until} is over already"))
+                .hint(format!("the store's time is {:.0}", order.now)),
+        ));
+    }
     let manifest = Manifest::parse(name, body.unwrap_or(EMPTY_MANIFEST));
     let manifest = manifest.map_err(EditError::manifest)?;
     if order.restart.is_some() {

@@ -140,6 +140,11 @@ fn restart_request_changes_one_field_of_its_app() {
             "--restart shop",
             "generation: 1\nproduction:\n  shop:\n    sha: A\n    restart_requested_at: 2027-01-01T00:01:00Z # first\n",
         ),
+        (
+            "generation: 1\nproduction:\n  shop:\n    sha: A\n    restart_requested_at: null\n",
+            "--restart shop",
+            "generation: 2\nproduction:\n  shop:\n    sha: A\n    restart_requested_at: 2026-11-21T04:43:01Z\n",
+        ),
         // A later publish keeps it.
         (
             "generation: 1\nproduction: {shop: {sha: A, restart_requested_at: 2026-11-21T04:43:01Z}}\n",

@@ -81,10 +81,10 @@ impl<'a> ManifestWriter<'a> {
         let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
         let value = Value::from(at.to_string());
         let node = self.tree.get(path[0]).and_then(|apps| apps.get(app));
+        // Also an empty one.
+        let has_field = node.is_some_and(|node| node.get(KEY).is_some());
         match node.map(|node| &node.kind) {
-            Some(NodeKind::Map(_)) if last.is_some() => {
-                self.draft.set(&[path[0], app, KEY], &value)
-            }
+            Some(NodeKind::Map(_)) if has_field => self.draft.set(&[path[0], app, KEY], &value),
             Some(NodeKind::Map(_)) => {
                 let position = InsertPosition::After("sha");
                 self.draft.insert_entry(&path, position, KEY, &value)

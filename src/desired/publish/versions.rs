@@ -15,7 +15,7 @@ struct Field {
     since: Version,
 }
 
-const FIELDS: [Field; 3] = [
+const FIELDS: [Field; 4] = [
     Field {
         name: "previous",
         is_used: |entry| entry.previous.is_some(),
@@ -24,6 +24,11 @@ const FIELDS: [Field; 3] = [
     Field {
         name: "rollout",
         is_used: |entry| entry.rollout.is_some(),
+        since: [0, 1, 0],
+    },
+    Field {
+        name: "restart_requested_at",
+        is_used: |entry| entry.restart_requested_at.is_some(),
         since: [0, 1, 0],
     },
     Field {

@@ -35,7 +35,10 @@ impl StoreObjects<'_> {
         let is_serving = app.state == ServingState::Serving;
         Some(AppHost {
             node: row.node.clone(),
-            is_live: row.silent_for(now) <= heartbeat.max(SHORTEST_HEARTBEAT) * LIVE_HEARTBEATS,
+            is_live: row.silent_for(now)
+                <= heartbeat
+                    .max(SHORTEST_HEARTBEAT)
+                    .saturating_mul(LIVE_HEARTBEATS),
             serves: is_serving || (app.state == ServingState::OnTrial && app.served),
             matches_canary: takes_part
                 && self

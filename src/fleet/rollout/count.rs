@@ -137,14 +137,18 @@ pub(super) fn count(
 ) -> Counted {
     let live: Vec<&AppHost> = hosts.iter().filter(|host| host.is_live).collect();
     let serving = live.iter().filter(|host| host.serves).count();
-    let expected = live
-        .iter()
-        .filter(|host| host.wanted.as_ref() == Some(sha))
-        .count();
+    let takes_it = |host: &&AppHost| host.wanted.as_ref() == Some(sha);
+    let expected: Vec<&AppHost> = live.iter().copied().filter(takes_it).collect();
+    // If the manifest has changed since the entry was opened: that is no want of canaries, which would halt it.
+    let candidates = if expected.is_empty() {
+        &live
+    } else {
+        &expected
+    };
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Counted {
         count: HostCount {
-            hosts: number(expected),
+            hosts: number(expected.len()),
             serving: number(serving),
         },
         slots: number(policy.max_unavailable.of(live.len()).min(live.len().max(1))).min(MAX_SLOTS),
@@ -154,7 +158,7 @@ pub(super) fn count(
             .map(|canary| canary.node.clone())
             .collect(),
         canaries: match needs_canaries {
-            true => choose_canaries(&live, policy),
+            true => choose_canaries(candidates, policy),
             false => Ok(Vec::new()),
         },
     }

@@ -75,16 +75,15 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     /// it asks the store only if something has changed, or the list had no room.
     pub(super) fn list_failure(&self, failure: Option<&LocalFailure>) -> Result<(), RolloutError> {
         let mut journal = self.journals.load()?;
+        // Hosts with other tags may still take the sha that this one was to get before.
+        let is_over = |listed: &ListedFailure| failure.is_none() || listed.sha != *self.sha;
+        if let Some(listed) = journal.listed.take_if(|listed| is_over(listed)) {
+            let node = &self.member.node;
+            self.update_register(|register| register.unlist_failure(&listed.sha, node))?;
+            self.journals.save(&journal)?;
+        }
         let Some(failure) = failure else {
-            let Some(listed) = journal.listed.take() else {
-                return Ok(());
-            };
-            // The end of an entry removes its list.
-            if listed.sha == *self.sha {
-                let node = &self.member.node;
-                self.update_register(|register| register.unlist_failure(self.sha, node))?;
-            }
-            return self.journals.save(&journal);
+            return Ok(());
         };
         let new = ListedFailure {
             sha: self.sha.clone(),

@@ -74,10 +74,10 @@ impl<S: RolloutStore, N: JournalStore> Participant<'_, S, N> {
         }
         let before = self.store.once(self.sha, step)?;
         let before = before.map_or(0, |found| found.object.attempt);
-        journal.step_runs += 1;
+        journal.step_runs = journal.step_runs.saturating_add(1);
         self.journals.save(&journal)?;
         Ok(StepPermit::Run {
-            attempt: before + journal.step_runs,
+            attempt: before.saturating_add(journal.step_runs),
         })
     }
 
@@ -209,7 +209,9 @@ impl<S: RolloutStore, N: JournalStore> Participant<'_, S, N> {
                 version: VERSION,
                 nonce: self.store.nonce(),
                 outcome: end.outcome,
-                attempt: before.map_or(0, |before| before.attempt) + runs,
+                attempt: before
+                    .map_or(0, |before| before.attempt)
+                    .saturating_add(runs),
                 by: self.member.node.clone(),
                 at: self.now,
                 log_tail: end.log_tail.clone(),

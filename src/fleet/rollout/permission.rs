@@ -114,6 +114,10 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         if purpose == Purpose::Repeat {
             return Ok(Permit::Granted);
         }
+        if purpose == Purpose::Restart && journal.health.take().is_some() {
+            // The restarted services have to prove themselves for as long as new ones.
+            self.journals.save(journal)?;
+        }
         // Before anything happens to the release: while this host was on trial with the next sha, the old one was wanted
         // again, and was done by a mark that this host no longer deserved.
         if let Some(old) = journal.mark.clone().filter(|mark| mark != self.sha)

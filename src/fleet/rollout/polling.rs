@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_fleet_asks_500_times_a_second_and_looks_at_each_slot() {
+    fn large_fleet_asks_500_times_a_second_and_reaches_each_slot() {
         for (hosts, slots, seconds, probes) in [
             (4, 1, 1, 1),
             (100, 25, 1, 2),

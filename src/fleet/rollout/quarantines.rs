@@ -3,7 +3,7 @@
 use super::object::{MAX_OBJECT, RolloutError, parse};
 use super::quarantine::Quarantine;
 use crate::desired::Sha;
-use crate::ports::store::{GetOutcome, Store};
+use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::settings::is_name;
 
 /// The quarantines of an environment.
@@ -32,10 +32,14 @@ pub(crate) fn list_quarantined(
         let Some((app, sha)) = name.filter(|(app, _)| is_name(app)) else {
             continue;
         };
-        let GetOutcome::Object(found) = store.get(&object.key, None)? else {
-            continue;
+        let parsed = match store.get(&object.key, None) {
+            Ok(GetOutcome::Object(found)) => parse(&object.key, MAX_OBJECT, &found.body),
+            Ok(GetOutcome::Missing | GetOutcome::Unchanged) => continue,
+            Err(error @ StoreError::TooLarge { .. }) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         };
-        match parse::<Quarantine>(&object.key, MAX_OBJECT, &found.body) {
+        let parsed: Result<Quarantine, RolloutError> = parsed;
+        match parsed {
             Ok(quarantine) if quarantine.in_force => {
                 list.in_force.push((app.to_owned(), sha, quarantine));
             }

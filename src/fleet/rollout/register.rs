@@ -139,7 +139,7 @@ impl Register {
             sha: sha.clone(),
             // A manifest without generations, or one that was not increased.
             generation: newest.map_or(wanted.generation, |newest| {
-                wanted.generation.max(newest + 1)
+                wanted.generation.max(newest.saturating_add(1))
             }),
         };
         self.entries.push(Entry::new(id, opener.at, opener.node));

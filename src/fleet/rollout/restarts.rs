@@ -1,7 +1,8 @@
 //! Rolling restarts: which hosts have carried out the last one that an operator asked for in the manifest. The restarts
 //! themselves are permitted by slots, like those for a changed configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,6 +21,10 @@ pub(crate) struct RestartProgress {
     /// The nodes that have carried it out.
     pub restarted: Vec<String>,
     pub pending: Vec<String>,
+    /// Those of `pending` that were not heard of for two heartbeats.
+    pub silent: Vec<String>,
+    /// When the last node carried it out, by the store's clock.
+    pub last_restart: Option<Timestamp>,
 }
 
 impl StoreObjects<'_> {
@@ -47,17 +52,27 @@ impl StoreObjects<'_> {
             .iter()
             .cloned()
             .partition(|node| marked.contains(node.as_str()));
+        let mut silent = Vec::new();
         if !pending.is_empty() {
             // Of a node that was forgotten only its marks are left.
             let environment = self.context.environment;
             let records = self.store.list(&records_prefix(environment))?;
-            let known: BTreeSet<&str> = records.iter().map(|object| &*object.key).collect();
-            pending.retain(|node| known.contains(&*record_key(environment, node)));
+            let records = records.iter().map(|object| (&*object.key, object.modified));
+            let heard_at: BTreeMap<&str, Timestamp> = records.collect();
+            let heard_of = |node: &String| heard_at.get(&*record_key(environment, node)).copied();
+            pending.retain(|node| heard_of(node).is_some());
+            let (now, limit) = (self.store.server_time(), self.context.fleet.heartbeat() * 2);
+            let silence =
+                |node: &String| Duration::try_from(now?.duration_since(heard_of(node)?)).ok();
+            let is_silent = |node: &&String| silence(node).is_some_and(|silence| silence >= limit);
+            silent = pending.iter().filter(is_silent).cloned().collect();
         }
         Ok(RestartProgress {
             requested_at,
             restarted,
             pending,
+            silent,
+            last_restart: listed.iter().map(|object| object.modified).max(),
         })
     }
 }

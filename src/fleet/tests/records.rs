@@ -106,6 +106,16 @@ fn hostile_record_is_refused_and_reported_in_one_sanitized_line() {
 }
 
 #[test]
+fn interval_of_heartbeats_that_would_overflow_is_refused() {
+    let mut endless = record("web1", 1);
+    endless.heartbeat_s = Some(u64::MAX);
+    NodeRecord::parse("web1", ENV, &endless.to_json()).unwrap_err();
+    endless.heartbeat_s = Some(999_999 * 3600);
+    let read = NodeRecord::parse("web1", ENV, &endless.to_json()).unwrap();
+    assert!(read.heartbeat().unwrap() * 3 > Duration::ZERO);
+}
+
+#[test]
 fn malformed_or_oversized_record_is_refused() {
     let deep = "[".repeat(100_000);
     for body in ["", "{", "null", "[]", "\u{0}", &deep] {

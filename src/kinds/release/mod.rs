@@ -256,6 +256,7 @@ impl Kind for Release {
         Some(Stamp {
             fingerprint,
             changed_at: Some(changed_at),
+            is_request: false,
         })
     }
 

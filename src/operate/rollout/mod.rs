@@ -56,6 +56,7 @@ pub(crate) fn observe_rollout(
     restart::add_restart(&mut view, &objects, &manifest)?;
     if view.waits_for.is_none() && view.outcome == Exit::Pending {
         show_silent_holder(target, &mut view)?;
+        restart::show_silent_host(&mut view);
     }
     add_progress(target, &policy, &mut view)?;
     Ok(view)

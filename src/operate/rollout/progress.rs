@@ -53,7 +53,7 @@ fn expected_silence(policy: &RolloutPolicy, view: &RolloutView) -> Duration {
 }
 
 /// When the register of the app last changed, or a host was proven at the sha; of the apps that come first as well. Before
-/// the first host begins, when the manifest was written.
+/// the first host begins, and of a rolling restart, when the manifest was written; and when a host restarted.
 fn last_progress(
     target: &RolloutTarget<'_>,
     policy: &RolloutPolicy,
@@ -66,10 +66,13 @@ fn last_progress(
             GetOutcome::Missing | GetOutcome::Unchanged => None,
         })
     };
+    let restart = view.restart.as_ref();
+    let restart = restart.filter(|restart| !restart.pending.is_empty());
     let mut last = match view.state {
-        Some(_) => None,
-        None => modified(target.manifest_key)?,
+        Some(_) if restart.is_none() => None,
+        _ => modified(target.manifest_key)?,
     };
+    last = last.max(restart.and_then(|restart| restart.last_restart));
     let waits_for_others = view.proven.is_empty();
     let others = policy.after.iter().filter(|_| waits_for_others);
     for app in others.map(String::as_str).chain([target.app]) {

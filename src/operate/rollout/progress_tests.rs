@@ -73,6 +73,28 @@ fn rollout_that_nobody_begins_is_overdue_since_its_manifest() {
 }
 
 #[test]
+fn restart_makes_progress_with_its_request_and_each_host() {
+    let store = rollout("", "\"end\": \"done\"");
+    for node in ["web1", "web2"] {
+        mark(&store, "shop", node);
+    }
+    set_minute(&store, 600);
+    for node in ["web1", "web2"] {
+        put(&store, &format!("nodes/production/{node}.json"), "{}");
+    }
+    let sha = "1".repeat(40);
+    let text = format!(
+        "production:\n  shop: {{sha: {sha}, restart_requested_at: 1970-01-01T00:00:00Z, rollout: {{progress_deadline: 30m}}}}\n"
+    );
+    put(&store, "sha_number.yml", &text);
+    assert_eq!(at(&store, 629), PENDING);
+    assert_eq!(at(&store, 630).0, Exit::Failed);
+    put(&store, "at/production/shop/restart-0/web1", "");
+    assert_eq!(at(&store, 659), PENDING);
+    assert_eq!(at(&store, 660).0, Exit::Failed);
+}
+
+#[test]
 fn bake_and_min_ready_are_no_lack_of_progress() {
     let canary = "\"canaries\": [{\"node\": \"web1\", \"passed\": false}]";
     let store = rollout(", canary: {hosts: 1, bake: 1h}", canary);

@@ -35,7 +35,8 @@ pub(crate) fn list_quarantines(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::store::{MemoryStore, WriteCondition};
+    use crate::ports::store::double::StoreDouble;
+    use crate::ports::store::{Etag, GetOutcome, MemoryStore, StoreError, WriteCondition};
 
     fn store(objects: &[(&str, &str)]) -> MemoryStore {
         let store = MemoryStore::new();
@@ -85,5 +86,39 @@ mod tests {
         assert_eq!((found.len(), damaged.len()), (1, 0));
         store.set_unreachable(true);
         assert!(list_quarantines(&store, "production", None).is_err());
+    }
+
+    /// A store that reads no object of more than a few bytes.
+    struct BoundedStore(MemoryStore);
+
+    impl StoreDouble for BoundedStore {
+        fn inner(&self) -> &dyn Store {
+            &self.0
+        }
+
+        fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+            match self.0.get(key, known)? {
+                GetOutcome::Object(found) if found.body.len() > 1000 => Err(StoreError::TooLarge {
+                    store: "memory:".into(),
+                    key: key.into(),
+                    limit: 1000,
+                }),
+                found => Ok(found),
+            }
+        }
+    }
+
+    #[test]
+    fn quarantine_that_the_store_does_not_read_hides_no_other_one() {
+        let large = format!("quarantine/production/cart/{}.json", "1".repeat(40));
+        let good = format!("quarantine/production/shop/{}.json", "5".repeat(40));
+        let objects = [
+            (&*large, &*" ".repeat(2000)),
+            (&*good, &*quarantine(true, "500")),
+        ];
+        let store = BoundedStore(store(&objects));
+        let (found, damaged) = list_quarantines(&store, "production", None).unwrap();
+        assert_eq!((found.len(), damaged.len()), (1, 1));
+        assert!(damaged[0].contains(&large), "{damaged:?}");
     }
 }

@@ -1,6 +1,7 @@
 use super::tests::{observe, put, store, with_target};
 use super::*;
 use crate::exit::Exit;
+use crate::ports::store::Store;
 
 fn restart(store: &crate::ports::store::MemoryStore, app: &str) -> Result<u64, String> {
     let requested = with_target(store, app, |target| {
@@ -45,6 +46,13 @@ fn restart_is_under_way_until_every_proven_host_has_marked_it() {
     assert_eq!(
         (progress.restarted, progress.pending),
         (vec!["web2".into()], vec!["web1".to_owned()])
+    );
+    let now = store.server_time().unwrap();
+    store.set_server_time(now + jiff::SignedDuration::from_hours(1));
+    let why = observe(&store, "shop").unwrap().waits_for.unwrap();
+    assert!(
+        why.contains("waits for the restart of web1") && why.contains("--forget web1"),
+        "{why}"
     );
     put(&store, "at/production/shop/restart-0/web1", "");
     assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Converged);

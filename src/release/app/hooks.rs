@@ -114,15 +114,22 @@ impl Hooks {
                 });
             }
         }
-        if let Some((name, _)) = self.0.iter().find(|(_, steps)| {
-            let conditional =
-                |step: &Step| step.when_changed.is_some() || !step.outputs.paths().is_empty();
-            steps.0.iter().any(conditional)
-        }) {
-            return Err(Problem::new(format!(
-                "a hook always runs: `{name}` takes no `when_changed` and no `outputs`"
-            ))
-            .field("hooks"));
+        let conditional =
+            |step: &&Step| step.when_changed.is_some() || !step.outputs.paths().is_empty();
+        for (hook, steps) in &self.0 {
+            let Some(step) = steps.0.iter().find(conditional) else {
+                continue;
+            };
+            // It may be written as a build step.
+            let what = match step.once {
+                Once::Fleet => {
+                    let name = step.name.as_deref().unwrap_or(hook);
+                    format!("a step with `once: fleet` runs for each sha: `{name}`")
+                }
+                Once::Host => format!("a hook always runs: `{hook}`"),
+            };
+            let what = format!("{what} takes no `when_changed` and no `outputs`");
+            return Err(Problem::new(what).field("hooks"));
         }
         self.validate_once()
     }
@@ -154,6 +161,11 @@ mod tests {
         let error = refused("before_migrate: [{name: ../../x, run: x, once: fleet}]");
         assert!(error.starts_with("`../../x` is no name for"), "{error}");
         assert_eq!(refused("after_gate: [{run: curl, once: host}]"), "");
+        let upload = "{name: upload, run: x, once: fleet, when_changed: [a]}";
+        assert_eq!(
+            refused(&format!("before_migrate: [{upload}]")),
+            "a step with `once: fleet` runs for each sha: `upload` takes no `when_changed` and no `outputs`"
+        );
     }
 
     #[test]

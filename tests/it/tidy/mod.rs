@@ -143,8 +143,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("lib", &[]),
     ("main", &[]),
-    // What tests measure.
+    // What tests and benchmarks measure.
     ("testing", &[]),
+    ("simulation", &["fleet"]),
 ];
 
 /// Backends, each known only in the folder of its port.

@@ -121,18 +121,36 @@ fn rollout_ends_without_hosts_that_may_not_write_or_are_pinned() {
 }
 
 #[test]
-fn host_that_may_not_write_is_no_canary() {
-    let fleet = fleet(RolloutPolicy {
-        canary: Some(Canary {
-            hosts: CanaryHosts::First(1),
-            bake: Duration::ZERO,
-        }),
-        ..one_slot()
-    });
-    let mut web1 = record("web1", 1);
-    web1.rollouts = Some(false);
-    put(&fleet.store.inner, &web1);
-    assert_eq!(request(&fleet.host(2)), PermitDecision::Granted);
+fn host_that_will_never_take_the_sha_is_no_canary() {
+    let changes: [fn(&mut NodeRecord); 3] = [
+        |record| record.rollouts = Some(false),
+        |record| record.apps.get_mut("shop").unwrap().pinned = true,
+        |record| drop(record.tags.insert("zone".into(), "other".into())),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let fleet = fleet(RolloutPolicy {
+            canary: Some(Canary {
+                hosts: CanaryHosts::First(1),
+                bake: Duration::ZERO,
+            }),
+            ..one_slot()
+        });
+        let manifest = format!(
+            "generation: 2\n{ENV}:\n  shop: {{sha: {}, overrides: [{{match: {{zone: other}}, sha: {}}}]}}\n",
+            sha('1'),
+            sha('0')
+        );
+        let body = manifest.as_bytes();
+        fleet
+            .store
+            .inner
+            .put(KEY, body, WriteCondition::Always)
+            .unwrap();
+        let mut web1 = record("web1", 1);
+        change(&mut web1);
+        put(&fleet.store.inner, &web1);
+        assert_eq!(request(&fleet.host(2)), PermitDecision::Granted, "{number}");
+    }
 }
 
 #[test]

@@ -160,3 +160,26 @@ fn hostile_and_endless_texts_are_escaped_and_cut() {
     web1.list_failure(Some(&empty)).unwrap();
     assert_eq!(empty.describe(), "it failed: ");
 }
+
+#[test]
+fn host_that_is_to_get_another_sha_is_listed_at_none_of_others() {
+    for then_fails in [false, true] {
+        let fleet = fleet(one_slot());
+        let web1 = fleet.host(1);
+        fail_build(&fleet, &web1, "no space");
+        let retagged = HostRollout {
+            sha: sha('2'),
+            wanted: WantedShas {
+                generation: 2,
+                shas: vec![sha('1'), sha('2')],
+                hold: None,
+            },
+            root: web1.root.clone(),
+            ..fleet.rollout_of("shop", '2', "web1".into(), &fleet.hosts.borrow()[0])
+        };
+        let failure = build_failure(&retagged, "no space");
+        let failure = Some(&failure).filter(|_| then_fails);
+        retagged.list_failure(failure).unwrap();
+        assert_eq!(listed(&fleet), [""; 0]);
+    }
+}
