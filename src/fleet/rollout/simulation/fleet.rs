@@ -1,6 +1,6 @@
 //! The fleet that is simulated: its size and policy, what is in its bucket at the beginning, and what is watched.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -42,6 +42,7 @@ pub(super) struct Fleet {
     pub switched: Cell<u32>,
     pub last_switched: Cell<Duration>,
     pub errors: Cell<u64>,
+    pub last_error: RefCell<String>,
     pub is_over: Cell<bool>,
 }
 
@@ -67,6 +68,7 @@ impl Fleet {
             switched: Cell::default(),
             last_switched: Cell::default(),
             errors: Cell::default(),
+            last_error: RefCell::default(),
             is_over: Cell::default(),
         };
         fleet.publish(1, &fleet.old);
@@ -218,7 +220,8 @@ impl Fleet {
         self.last_switched.set(self.clock.elapsed());
     }
 
-    pub(super) fn count_error(&self) {
+    pub(super) fn count_error(&self, what: impl std::fmt::Display) {
         self.errors.set(self.errors.get() + 1);
+        self.last_error.replace(what.to_string());
     }
 }

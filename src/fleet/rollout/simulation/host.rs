@@ -155,13 +155,14 @@ impl<'a> Host<'a> {
         self.waits_for.replace(None);
         self.is_proving.set(false);
         if self.read_manifest().is_none() {
-            self.fleet.count_error();
+            self.fleet.count_error("the manifest cannot be read");
             return;
         }
         self.sleep_for(PASS);
         let sha = self.wanted().shas[0].clone();
         if *self.active.borrow() != sha && self.deploy(&sha).is_err() && !self.denied.get() {
-            self.fleet.count_error();
+            let why = self.waits_for.borrow().clone();
+            self.fleet.count_error(why.unwrap_or_default());
         }
         self.publish(self.describe());
         let position = match *self.active.borrow() == sha {
@@ -179,7 +180,7 @@ impl<'a> Host<'a> {
         match settled {
             Ok(Settled::Proving) => self.is_proving.set(true),
             Ok(_) => {}
-            Err(_) => self.fleet.count_error(),
+            Err(error) => self.fleet.count_error(error),
         }
     }
 
@@ -278,7 +279,10 @@ impl<'a> Host<'a> {
                 self.waits_for
                     .replace(Some(obstacle.remedy(&sha).waits_for));
             }
-            Err(_) => self.denied.set(false),
+            Err(error) => {
+                self.denied.set(false);
+                self.waits_for.replace(Some(error.to_string()));
+            }
         }
         Err(PassOver)
     }
@@ -294,8 +298,8 @@ impl<'a> Host<'a> {
         self.request()?;
         self.confirm()?;
         let others_serve = self.with(|participant| participant.others_serve());
-        if others_serve.is_err() {
-            self.fleet.count_error();
+        if let Err(error) = others_serve {
+            self.fleet.count_error(error);
         }
         self.fleet.take_out();
         self.sleep_for(DRAIN);
@@ -361,7 +365,8 @@ impl<'a> Host<'a> {
                 let due = self.now() + self.settings.heartbeat();
                 self.published.replace(Published { record, etag, due });
             }
-            _ => self.fleet.count_error(),
+            Ok(PutOutcome::Conflict) => self.fleet.count_error("somebody else wrote the record"),
+            Err(error) => self.fleet.count_error(error),
         }
     }
 

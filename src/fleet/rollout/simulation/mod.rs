@@ -70,6 +70,7 @@ pub struct Outcome {
     pub held_slots: usize,
     /// Passes that lacked an answer.
     pub errors: u64,
+    pub last_error: String,
     /// While the rollout ran, and until each host knew of its end.
     pub rolling: Usage,
     /// Of [`Outcome::idle_time`] afterwards.
@@ -118,6 +119,7 @@ pub fn simulate(scenario: &Scenario<'_>) -> Outcome {
     outcome.switched_after = last.saturating_sub(PUBLISHED);
     outcome.held_slots = fleet.held_slots();
     outcome.errors = fleet.errors.get();
+    outcome.last_error.clone_from(&fleet.last_error.borrow());
     let meter = fleet.bucket.meter.borrow();
     outcome.peak_reads = meter.peak_reads;
     outcome.peak_writes.clone_from(&meter.peak_writes);

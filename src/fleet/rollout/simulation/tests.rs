@@ -16,6 +16,6 @@ fn hundred_hosts_take_the_sha_within_their_slots() {
         assert_eq!(outcome.switched, 100);
         assert!(outcome.most_out <= slots, "{}", outcome.most_out);
         assert_eq!(outcome.held_slots, 0);
-        assert_eq!(outcome.errors, 0);
+        assert_eq!(outcome.errors, 0, "{}", outcome.last_error);
     }
 }
