@@ -19,8 +19,9 @@ use trueup::simulation::{Outcome, Scenario, Usage, simulate};
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 const BETWEEN: Duration = Duration::from_secs(3600);
 
-/// A rollout that takes longer is watched for so long; the rest would be the same.
-const LIMIT: Duration = Duration::from_secs(3600);
+/// A rollout that takes longer is watched for so long, and a larger fleet for less; the rest would be the same.
+const LONGEST: Duration = Duration::from_secs(3600);
+const SHORTEST: Duration = Duration::from_secs(900);
 
 fn main() {
     let args: Vec<String> = std::env::args()
@@ -46,7 +47,7 @@ fn measure(hosts: u32, max_unavailable: &str) {
     let outcome = simulate(&Scenario {
         hosts,
         max_unavailable,
-        limit: LIMIT,
+        limit: (LONGEST * 2500 / hosts).clamp(SHORTEST, LONGEST),
         folder: folder.path(),
     });
     assert!(outcome.most_out <= outcome.slots, "{outcome:?}");

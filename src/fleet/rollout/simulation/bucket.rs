@@ -76,8 +76,6 @@ pub(super) struct Bucket {
     reads: RefCell<Throttle>,
     writes: RefCell<Throttle>,
     key_writes: RefCell<HashMap<String, Throttle>>,
-    /// Conditional writes that are under way, by key.
-    under_way: RefCell<HashMap<String, u32>>,
 }
 
 impl Bucket {
@@ -90,7 +88,6 @@ impl Bucket {
             reads: RefCell::new(Throttle::new(MAX_READS)),
             writes: RefCell::new(Throttle::new(MAX_WRITES)),
             key_writes: RefCell::default(),
-            under_way: RefCell::default(),
         }
     }
 
@@ -108,7 +105,7 @@ impl Bucket {
     }
 
     /// Writes an object without a request. Returns its version.
-    pub(super) fn put_object(&self, key: &str, body: &[u8]) -> Etag {
+    pub(super) fn insert(&self, key: &str, body: &[u8]) -> Etag {
         // Not of the content, as S3's: nothing here relies on equal versions of equal contents.
         self.version.set(self.version.get() + 1);
         let etag = Etag(format!("{:032x}", self.version.get()));
@@ -134,23 +131,6 @@ impl Bucket {
             throttle.admits(now)
         };
         of_key && of_bucket.borrow_mut().admits(now)
-    }
-
-    fn begin_write(&self, key: &str) -> u32 {
-        let mut under_way = self.under_way.borrow_mut();
-        let count = under_way.entry(key.to_owned()).or_default();
-        *count += 1;
-        *count
-    }
-
-    fn end_write(&self, key: &str) {
-        let mut under_way = self.under_way.borrow_mut();
-        if let Some(count) = under_way.get_mut(key) {
-            *count -= 1;
-            if *count == 0 {
-                under_way.remove(key);
-            }
-        }
     }
 
     fn holds(&self, key: &str, when: WriteCondition<'_>) -> bool {
@@ -190,9 +170,9 @@ impl Client<'_> {
                 return Ok(answer);
             }
             self.bucket.meter.borrow_mut().total.throttled += 1;
-            let delay = FIRST_PAUSE * 2_u32.pow(attempt);
+            let pause = FIRST_PAUSE * 2_u32.pow(attempt);
             self.sleep
-                .sleep(half + self.random.within(Duration::ZERO, delay));
+                .sleep(half + self.random.within(Duration::ZERO, pause));
         }
         Err(StoreError::Unreachable {
             store: self.address().to_owned(),
@@ -216,7 +196,7 @@ impl Client<'_> {
         }
     }
 
-    /// One attempt at a write. `None`: another conditional write to the key is under way (409).
+    /// A write. `None`: it is conditional, and the key was written while it was under way (409).
     fn write(
         &self,
         key: &str,
@@ -224,9 +204,9 @@ impl Client<'_> {
         when: WriteCondition<'_>,
     ) -> Result<Option<PutOutcome>, StoreError> {
         let is_conditional = when != WriteCondition::Always;
-        let is_alone = self.bucket.begin_write(key) == 1;
-        let done = self.exchange(Request::Put, key, || {
-            if is_conditional && !is_alone {
+        let before = self.version(key);
+        self.exchange(Request::Put, key, || {
+            if is_conditional && self.version(key) != before {
                 return None;
             }
             if !self.bucket.holds(key, when) {
@@ -234,10 +214,13 @@ impl Client<'_> {
                 return Some(PutOutcome::Conflict);
             }
             self.add_bytes(body.len());
-            Some(PutOutcome::Written(self.bucket.put_object(key, body)))
-        });
-        self.bucket.end_write(key);
-        done
+            Some(PutOutcome::Written(self.bucket.insert(key, body)))
+        })
+    }
+
+    fn version(&self, key: &str) -> Option<Etag> {
+        let objects = self.bucket.objects.borrow();
+        objects.get(key).map(|object| object.etag.clone())
     }
 
     fn page(&self, prefix: &str, after: &str) -> Vec<ObjectMeta> {
@@ -312,8 +295,8 @@ impl Store for Client<'_> {
     fn get_many(&self, keys: &[String], _limit: usize, take: &mut dyn FnMut(usize, GetResult)) {
         for (number, key) in keys.iter().enumerate() {
             // So many are under way at a time.
-            let delay = self.random.latency(GET_LATENCY) / CONCURRENT_READS;
-            self.sleep.sleep(delay);
+            let pause = self.random.latency(GET_LATENCY) / CONCURRENT_READS;
+            self.sleep.sleep(pause);
             while !self.bucket.admits(Request::Get, key) {
                 self.bucket.meter.borrow_mut().total.throttled += 1;
                 self.sleep.sleep(FIRST_PAUSE / CONCURRENT_READS);

@@ -77,14 +77,14 @@ impl Fleet {
             let record = fleet.record(&node).to_json();
             fleet
                 .bucket
-                .put_object(&record_key(ENVIRONMENT, &node), &record);
+                .insert(&record_key(ENVIRONMENT, &node), &record);
             let mark = format!("at/{ENVIRONMENT}/{APP}/{}/{node}", fleet.old);
-            fleet.bucket.put_object(&mark, b"");
+            fleet.bucket.insert(&mark, b"");
         }
         let register = encode(&fleet.first_register());
         fleet
             .bucket
-            .put_object(&register_key(ENVIRONMENT, APP), &register);
+            .insert(&register_key(ENVIRONMENT, APP), &register);
         fleet
     }
 
@@ -95,7 +95,7 @@ impl Fleet {
 
     pub(super) fn publish(&self, generation: u64, sha: &Sha) {
         let text = format!("generation: {generation}\n{ENVIRONMENT}:\n  {APP}: {sha}\n");
-        self.bucket.put_object(MANIFEST, text.as_bytes());
+        self.bucket.insert(MANIFEST, text.as_bytes());
     }
 
     pub(super) fn wanted_before(&self) -> WantedShas {
