@@ -197,6 +197,10 @@ impl Session {
                 }
                 Err(error) => lines.push(format!("{}: its rollout: {error}", rollout.app)),
             }
+            let serves_and_waits = rollout.is_waiting() && position == AppPosition::Other;
+            rollout
+                .polling
+                .set_broken(serves_and_waits && !is_healthy());
             let has_restarted = || apply::has_restarted(catalog, &rollout.app, &self.host);
             if let Some(requested_at) = app.spec.restart_requested_at
                 && let Err(error) = rollout.mark_restart(requested_at, &has_restarted)

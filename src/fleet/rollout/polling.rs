@@ -12,6 +12,9 @@ const ASKS_PER_SECOND: u32 = 500;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same of a host whose app is broken: the sha that it waits for may be the fix, so it should get a slot before others.
+const SHORTEST_BROKEN_INTERVAL: Duration = Duration::from_millis(250);
+
 /// The size that a fleet is taken to have which nobody has ever counted.
 const UNCOUNTED_HOSTS: u32 = 1000;
 
@@ -25,6 +28,7 @@ const MIN_PROBES: u32 = 2;
 pub(crate) struct Polling {
     register: RefCell<Option<Register>>,
     next_slot: Cell<u32>,
+    is_broken: Cell<bool>,
 }
 
 impl Polling {
@@ -33,6 +37,7 @@ impl Polling {
         Polling {
             register: RefCell::default(),
             next_slot: Cell::new(slot),
+            is_broken: Cell::new(false),
         }
     }
 
@@ -50,11 +55,17 @@ impl Polling {
         self.register.borrow().clone()
     }
 
+    /// Whether the app of this host is broken while it waits.
+    pub(crate) fn set_broken(&self, is_broken: bool) {
+        self.is_broken.set(is_broken);
+    }
+
     /// How long to wait until the next request, in the mean.
     pub(crate) fn interval(&self) -> Duration {
         let register = self.register.borrow();
         let count = register.as_ref().and_then(Register::newest_count);
-        interval(count.map_or(UNCOUNTED_HOSTS, |count| count.hosts))
+        let hosts = count.map_or(UNCOUNTED_HOSTS, |count| count.hosts);
+        interval(hosts, self.is_broken.get())
     }
 
     /// The slots to look at for one request: so many that all hosts together look at each slot about once a second.
@@ -75,9 +86,12 @@ impl Polling {
     }
 }
 
-fn interval(hosts: u32) -> Duration {
-    let interval = Duration::from_secs(hosts.into()) / ASKS_PER_SECOND;
-    interval.max(SHORTEST_INTERVAL)
+fn interval(hosts: u32, is_broken: bool) -> Duration {
+    let shortest = match is_broken {
+        true => SHORTEST_BROKEN_INTERVAL,
+        false => SHORTEST_INTERVAL,
+    };
+    shortest.max(Duration::from_secs(hosts.into()) / ASKS_PER_SECOND)
 }
 
 #[cfg(test)]
@@ -93,8 +107,21 @@ mod tests {
             (10_000, 500, 20, 2),
             (10_000, 2500, 20, 7),
         ] {
-            assert_eq!(interval(hosts), Duration::from_secs(seconds), "{hosts}");
+            assert_eq!(
+                interval(hosts, false),
+                Duration::from_secs(seconds),
+                "{hosts}"
+            );
             assert_eq!(Polling::at(0).probes(slots).count(), probes, "{slots}");
+        }
+    }
+
+    #[test]
+    fn broken_host_asks_more_often_but_no_large_fleet_does() {
+        assert_eq!(interval(3, true), Duration::from_millis(250));
+        assert_eq!(interval(250, true), Duration::from_millis(500));
+        for hosts in [500, 10_000] {
+            assert_eq!(interval(hosts, true), interval(hosts, false));
         }
     }
 
