@@ -237,19 +237,28 @@ impl NodeRecord {
             + reason(&self.last_pass.why)
     }
 
-    /// Compares everything but the time of the last pass and the numbers in reasons.
+    /// Compares everything but the time of the last pass, the numbers in reasons, and who has the slots that a host waits
+    /// for: every waiting host would write its record whenever a slot changes hands.
     pub(crate) fn same_content(&self, other: &NodeRecord) -> bool {
         let comparable = |record: &NodeRecord| {
             let mut record = record.clone();
             record.last_pass.at = self.last_pass.at;
             let whys = record.apps.values_mut().map(|app| &mut app.why);
             for why in whys.chain([&mut record.last_pass.why]) {
-                *why = why.as_deref().map(without_numbers);
+                *why = why.as_deref().map(without_holders).map(without_numbers);
             }
             record
         };
         *self == *other || comparable(self) == comparable(other)
     }
+}
+
+/// How the reason of a host that waits for a slot begins; who has them follows.
+pub(crate) const WAITS_FOR_SLOT: &str = "waits for a slot";
+
+fn without_holders(why: &str) -> &str {
+    let end = why.find(WAITS_FOR_SLOT);
+    end.map_or(why, |at| &why[..at + WAITS_FOR_SLOT.len()])
 }
 
 /// Size of a short string, in bytes: the `String` itself and the allocator's minimum.

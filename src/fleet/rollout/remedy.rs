@@ -5,6 +5,7 @@ use std::fmt;
 use super::decide::{HeldSlot, Obstacle};
 use super::entry::{HaltCause, HaltRecord};
 use crate::desired::Sha;
+use crate::fleet::WAITS_FOR_SLOT;
 
 /// How an obstacle goes away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,11 +154,11 @@ impl Obstacle {
             ),
             // Another host came first, between this host's look at a free slot and its write.
             Obstacle::Slots(held) if held.is_empty() => {
-                ("waits for a slot: another host has just taken it".into(), None)
+                (format!("{WAITS_FOR_SLOT}: another host has just taken it"), None)
             }
             Obstacle::Slots(held) => (
                 format!(
-                    "waits for a slot: {}",
+                    "{WAITS_FOR_SLOT}: {}",
                     held.iter()
                         .map(|held| format!("{} has slot {}", held.node, held.number))
                         .collect::<Vec<_>>()

@@ -14,6 +14,18 @@ fn record_survives_a_write_and_read() {
     );
 }
 
+#[test]
+fn record_of_a_waiting_host_is_the_same_whoever_has_the_slots() {
+    let waiting = |why: &str| {
+        let mut record = record("web1", 1);
+        record.last_pass.why = Some(why.into());
+        record
+    };
+    let first = waiting("shop: waits for a slot: i-0abc has slot 0");
+    assert!(first.same_content(&waiting("shop: waits for a slot: i-9fed has slot 7")));
+    assert!(!first.same_content(&waiting("shop: waits for the canary i-0abc")));
+}
+
 /// Every version ever written must stay readable for as long as a host may still run it.
 #[test]
 fn first_record_version_is_still_parsed() {
