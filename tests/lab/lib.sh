@@ -238,17 +238,26 @@ page() { curl -sS --fail --max-time 5 "${visitor_headers[@]/#/-H}" "http://$(add
 page_has() { [[ "$(page "$1")" == *"$2"* ]]; }
 page_line() { page "$1" | sed -n "s/^$2 //p"; }         # page_line HOST version|pid|asset
 
-# under_load HOST: visitors request its page without pause until end_load, which checks that no request failed.
+# under_load HOST...: visitors request their pages without pause until end_load, which checks that no request failed. What
+# those of the first one met is in $SCRATCH/load.
 under_load() {
+  local each
   rm -f "$SCRATCH/stop"
-  nice -n 19 "$tests/lab/load" "http://$(address "$1")/" 2 "$SCRATCH/stop" "${visitor_headers[@]}" >"$SCRATCH/load" &
-  visitors=$!
+  visitors=() loads=()
+  for each in "$@"; do
+    loads+=("$SCRATCH/load${loads:+-$each}")
+    nice -n 19 "$tests/lab/load" "http://$(address "$each")/" 2 "$SCRATCH/stop" "${visitor_headers[@]}" >"${loads[-1]}" &
+    visitors+=($!)
+  done
 }
 end_load() {
-  touch "$SCRATCH/stop"; wait "$visitors"
-  output=$(cat "$SCRATCH/load")
-  echo "  $output"
-  has "no request failed" " failed 0 " "$output"
+  local each
+  touch "$SCRATCH/stop"; wait "${visitors[@]}"
+  for each in "${loads[@]}"; do
+    output=$(cat "$each")
+    echo "  $output"
+    has "no request failed" " failed 0 " "$output"
+  done
 }
 
 # bad_version_is_refused HOST BAD VERSION WORDS: the version BAD, once published, is refused with these words, visitors get

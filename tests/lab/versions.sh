@@ -119,7 +119,7 @@ deploy_many() {
         done
         same "it is taken back" 4 "$exit"
         has "with the reason" "${words[$kind]}" "$output"
-        touch "$SCRATCH/stop"; wait "$visitors"
+        touch "$SCRATCH/stop"; wait "${visitors[@]}"
         failed=$(sed -n 's/.* failed \([0-9]*\) .*/\1/p' "$SCRATCH/load")
         under_load web;;
       *)

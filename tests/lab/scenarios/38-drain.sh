@@ -96,7 +96,7 @@ for n in 1 2 3; do
   check "version $n is published" publish "${sha[n$n]}"
   each_converges
 done
-touch "$SCRATCH/stop"; wait "$visitors"
+touch "$SCRATCH/stop"; wait "${visitors[@]}"
 echo "  without a drain: $(head -n 1 "$SCRATCH/load")"
 lost=$(sed -n 's/.* failed \([0-9]*\) .*/\1/p' "$SCRATCH/load" | head -n 1)
 check "restarts lose requests" [ "$lost" -gt 0 ]

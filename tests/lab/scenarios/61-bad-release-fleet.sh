@@ -48,7 +48,7 @@ for kind in "${kinds[@]}"; do
   started=$SECONDS
   check "without a preflight, a version with this fault is published: $kind" publish "${sha[$kind-again]}"
   check "all three take it back" passes 4 4 4
-  touch "$SCRATCH/stop"; wait "$visitors"
+  touch "$SCRATCH/stop"; wait "${visitors[@]}"
   row "$kind" no
   check "within 20 s" [ $((SECONDS - started)) -lt 20 ]
   # haproxy may still take a host for down that has just come back.

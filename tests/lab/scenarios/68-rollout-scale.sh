@@ -1,7 +1,6 @@
 #!/bin/bash
 # 68-rollout-scale: shas in a row behind haproxy: no request fails; then 3, 6 and 2 hosts within one rollout: the slots follow
-# timeout: 240
-# long timeout: 300
+# timeout: 330
 # packages: haproxy
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -13,8 +12,7 @@
 # shellcheck disable=SC2119  # the app of this repository
 give_git_server
 clone_versions
-shas=5
-[ -z "${LONG:-}" ] || shas=10
+shas=10
 for ((n = 1; n <= shas; n++)); do commit "$n" good; done
 commit growing good
 give_versions
@@ -24,14 +22,17 @@ give_fleet "$settings"
 # A host is gone for its rollouts after three heartbeats, and its hosts are counted again at each.
 heartbeat='fleet: {heartbeat: 20s}'
 for each in "${hosts[@]}"; do write "$each:/etc/trueup/node.d/heartbeat.yml" <<<"$heartbeat"; done
-give_balancer lb
+balancers=(lb lb2)
+for each in "${balancers[@]}"; do give_balancer "$each"; done
 
 check "v1 is published" publish "${sha[v1]}" --create
 check "three hosts converge" passes 0 0 0
-check "the balancer converges" on lb trueup converge
-wait_for 10 "visitors get v1" page_has lb "version v1"
+for each in "${balancers[@]}"; do
+  check "$each converges" on "$each" trueup converge
+  wait_for 10 "its visitors get v1" page_has "$each" "version v1"
+done
 
-under_load lb
+under_load "${balancers[@]}"
 started=$(now)
 for ((n = 1; n <= shas; n++)); do
   publish "${sha[$n]}" >"$SCRATCH/publish" 2>&1 || fail "version $n is published" "$(cat "$SCRATCH/publish")"
@@ -39,7 +40,7 @@ for ((n = 1; n <= shas; n++)); do
   check "version $n is done" finished "${sha[$n]}" "${hosts[@]}"
 done
 echo "  $shas shas in $(since "$started") s"
-wait_for 5 "visitors get the last one" page_has lb "version $shas"
+for each in "${balancers[@]}"; do wait_for 5 "visitors of $each get the last one" page_has "$each" "version $shas"; done
 end_load
 
 # One slot for three hosts.
@@ -56,7 +57,7 @@ wait_for 30 "a host has a slot" has_holder
 same "of three hosts one may be out" 1 "$(slots)"
 
 # Three more, while the rollout stands still. They take what served before.
-under_load lb
+under_load "${balancers[@]}"
 for each in app4 app5 app6; do
   (fleet_host "$each" "$settings"; set_flag hold "$each"; write "$each:/etc/trueup/node.d/heartbeat.yml" <<<"$heartbeat") & new+=($!)
 done
@@ -64,7 +65,7 @@ wait "${new[@]}"
 timers app4 app5 app6
 is_at() { [ "$(at "$1")" = "$2" ]; }
 for each in app4 app5 app6; do wait_for 40 "$each takes the version before" is_at "$each" "${sha[$shas]}"; done
-check "the balancer converges" on lb trueup converge
+for each in "${balancers[@]}"; do check "$each converges" on "$each" trueup converge; done
 wait_for 50 "of six hosts three may be out" slots_are 3
 wait_for 30 "and so many take a slot" holders_are 3
 end_load
