@@ -63,7 +63,7 @@ has "with the reason" "new disks" "$output"
 has "doctor knows it" "in maintenance by" "$(on web trueup doctor 2>&1 ||:)"
 check "it ends" on web trueup maintenance shop off
 same "and at once a visitor gets the app" 200 "$(visit shop)"
-touch "$SCRATCH/stop"; wait "$visitors"
+touch "$SCRATCH/stop"; wait "${visitors[@]}"
 same "nobody got anything else" "200 503" "$(sort -u "$load" | xargs)"
 same "nginx was not reloaded" "$workers" "$(nginx_workers)"
 same "the app was not restarted" "$pid" "$(on web systemctl show puma-shop --property=MainPID --value)"
