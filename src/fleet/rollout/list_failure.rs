@@ -116,21 +116,6 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         Ok(())
     }
 
-    /// Opens the entry of the wanted sha. Only the host that did counts the others, which costs a read for each: all of
-    /// them may be here in the same moment.
-    fn open_alone(&self) -> Result<(), RolloutError> {
-        let opened =
-            self.update_register(|register| register.open(self.sha, self.wanted, self.opener()))?;
-        let entry = opened.current(self.sha);
-        let own = entry.filter(|entry| {
-            entry.is_open() && entry.count.is_none() && entry.opened_by == self.member.node
-        });
-        if let Some(entry) = own {
-            self.count(&entry.id)?;
-        }
-        Ok(())
-    }
-
     /// Returns whether the register lists it.
     fn write_failure(&self, failure: &LocalFailure) -> Result<bool, RolloutError> {
         for _ in 0..ATTEMPTS {
@@ -139,7 +124,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
             let mut register = found.map_or_else(|| self.new_register(), |found| found.object);
             // Where the build fails on every host, none ever asks for permission.
             if register.lacks(self.sha, self.wanted) {
-                self.open_alone()?;
+                self.open(self.wanted)?;
                 continue;
             }
             let Some(entry) = register.current(self.sha) else {

@@ -231,7 +231,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     }
 
     /// Opens the entry of the wanted sha, and counts the hosts.
-    fn open(&self, wanted: &WantedShas) -> Result<Register, RolloutError> {
+    pub(super) fn open(&self, wanted: &WantedShas) -> Result<Register, RolloutError> {
         let opened =
             self.update_register(|register| register.open(self.sha, wanted, self.opener()))?;
         match opened.current(self.sha) {
