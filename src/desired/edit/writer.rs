@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::entry::new_entries;
-use super::hold::{hold_fields, new_hold};
+use super::hold::{hold_fields, new_hold, whole_second};
 use super::request::{PublishRequest, ShaChange};
 use crate::desired::Manifest;
 use crate::problem::Problem;
@@ -78,8 +77,7 @@ impl<'a> ManifestWriter<'a> {
         // Another request, also within a second or by a clock that is behind.
         let next = last.and_then(|last| last.checked_add(Duration::from_secs(1)).ok());
         let at = next.map_or(self.request.at, |next| next.max(self.request.at));
-        let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
-        let value = Value::from(at.to_string());
+        let value = Value::from(whole_second(at).to_string());
         let node = self.tree.get(path[0]).and_then(|apps| apps.get(app));
         // Also an empty one.
         let has_field = node.is_some_and(|node| node.get(KEY).is_some());

@@ -104,7 +104,9 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         let id = &entry.id;
         let register = self.update_register(|register| register.begin_count(id, number, node))?;
         let entry = register.entry(id);
-        Ok(entry.is_some_and(|entry| entry.counters() == number + 1 && entry.is_counted_by(node)))
+        Ok(entry.is_some_and(|entry| {
+            entry.counters() == number.saturating_add(1) && entry.is_counted_by(node)
+        }))
     }
 
     /// Counts the hosts again.

@@ -15,6 +15,9 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// The same of a host whose app is broken: the sha that it waits for may be the fix, so it should get a slot before others.
 const SHORTEST_BROKEN_INTERVAL: Duration = Duration::from_millis(250);
 
+/// As many as an environment may have records. A register that claims more would let a host wait for months, and converge nothing meanwhile.
+const MAX_HOSTS: u32 = 30_000;
+
 /// The size that a fleet is taken to have which nobody has ever counted.
 const UNCOUNTED_HOSTS: u32 = 1000;
 
@@ -91,6 +94,7 @@ fn interval(hosts: u32, is_broken: bool) -> Duration {
         true => SHORTEST_BROKEN_INTERVAL,
         false => SHORTEST_INTERVAL,
     };
+    let hosts = hosts.min(MAX_HOSTS);
     shortest.max(Duration::from_secs(hosts.into()) / ASKS_PER_SECOND)
 }
 
@@ -114,6 +118,11 @@ mod tests {
             );
             assert_eq!(Polling::at(0).probes(slots).count(), probes, "{slots}");
         }
+    }
+
+    #[test]
+    fn absurd_count_lets_no_host_wait_for_more_than_a_minute() {
+        assert_eq!(interval(u32::MAX, false), Duration::from_secs(60));
     }
 
     #[test]
