@@ -14,6 +14,8 @@ pub(crate) struct JoinedRollout {
     pub rollout: Rc<HostRollout>,
     /// Where the app is, as long as this pass has changed nothing: so a quiet pass looks once.
     pub position: Cell<Option<AppPosition>>,
+    /// The rollout is over, and this host owes it nothing: so a quiet pass looks no further.
+    pub is_over: Cell<bool>,
 }
 
 impl Rollouts {

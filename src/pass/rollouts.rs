@@ -120,6 +120,7 @@ impl Session {
             rollouts.0.push(JoinedRollout {
                 rollout,
                 position: Cell::new(None),
+                is_over: Cell::new(false),
             });
         }
         rollouts
@@ -182,7 +183,12 @@ impl Session {
             let is_healthy = || release::check_active(app.spec, &self.host, &runs_as).is_ok();
             let known = joined.position.get();
             let position = known.unwrap_or_else(|| self.position(app.spec, &rollout.sha));
+            let mut restarted = None;
             match rollout.settle(position, &is_healthy) {
+                Ok(Settled::Over { restarted: last }) => {
+                    joined.is_over.set(true);
+                    restarted = last;
+                }
                 Ok(Settled::Proving) => is_proving = true,
                 Ok(Settled::Nothing) => {}
                 Ok(Settled::Environment) => {
@@ -202,7 +208,11 @@ impl Session {
                 .polling
                 .set_broken(serves_and_waits && !is_healthy());
             let has_restarted = || apply::has_restarted(catalog, &rollout.app, &self.host);
-            if let Some(requested_at) = app.spec.restart_requested_at
+            let requested = app
+                .spec
+                .restart_requested_at
+                .filter(|at| restarted != Some(*at));
+            if let Some(requested_at) = requested
                 && let Err(error) = rollout.mark_restart(requested_at, &has_restarted)
             {
                 lines.push(format!("{}: its restart: {error}", rollout.app));

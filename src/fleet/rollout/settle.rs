@@ -42,6 +42,11 @@ const FINISHERS: u64 = 50;
 pub(crate) enum Settled {
     /// Nothing, or nothing that anybody waits for.
     Nothing,
+    /// Nothing at all: the rollout is over, and the register says nothing of this host.
+    Over {
+        /// The last rolling restart that this host has marked as carried out.
+        restarted: Option<Timestamp>,
+    },
     /// Others wait until this host has proven itself for longer.
     Proving,
     /// The release of before is not proven either: it is not the sha, which is not quarantined on this host either.
@@ -217,7 +222,12 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         heartbeat: Duration,
     ) -> Result<Settled, RolloutError> {
         if self.knows_end(&journal) && journal.is_marked && journal.slot.is_none() {
-            return Ok(Settled::Nothing);
+            return Ok(match journal.listed {
+                None => Settled::Over {
+                    restarted: journal.restarted,
+                },
+                Some(_) => Settled::Nothing,
+            });
         }
         let is_first = journal.mark.as_ref() != Some(self.sha);
         // Nobody waits for its health but those who wait for its slot or its bake; and the gate has just proven it.

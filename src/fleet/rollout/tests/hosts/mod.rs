@@ -196,7 +196,7 @@ fn quiet_host_asks_the_store_nothing_once_the_rollout_is_over() {
     let never = || panic!("nobody waits for its health");
     assert_eq!(
         web1.settle(AppPosition::Wanted, &never).unwrap(),
-        Settled::Nothing
+        Settled::Over { restarted: None }
     );
     assert_eq!(web1.instead(AppPosition::Wanted, &sha('0')).unwrap(), None);
     assert_eq!(fleet.store.calls.get(), before);
