@@ -136,17 +136,11 @@ fn fuzz_publish() {
     let new = Sha::parse(&"fedcba9876".repeat(4)).unwrap();
     let orders = [("shop", None), ("shop", Some("v1")), ("new", None)].map(|(app, reference)| {
         PublishRequest {
-            environment: "production".into(),
             shas: vec![(app.into(), new.clone())],
             reference: reference.map(str::to_owned),
-            by: None,
-            at: "2026-11-21T04:43:01Z".parse().unwrap(),
-            now: "2026-11-21T04:43:01Z".parse().unwrap(),
             hold: crate::desired::HoldRequest::Keep,
             create: true,
-            restart: None,
-            above_fleet: None,
-            keeps_previous: Vec::new(),
+            ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
         }
     });
     let law = |input: &[u8]| {

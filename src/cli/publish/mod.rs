@@ -183,17 +183,12 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
         );
     }
     Ok(PublishRequest {
-        environment: args.environment.clone(),
         shas,
         reference: parse_one_line("--ref", args.reference.as_deref())?,
         by: Some(parse_one_line("--by", args.by.as_deref())?.unwrap_or_else(current_user)),
-        at: SystemClock.now(),
-        now: SystemClock.now(),
         hold: parse_hold(args)?,
         create: args.create,
-        restart: None,
-        above_fleet: None,
-        keeps_previous: Vec::new(),
+        ..PublishRequest::new(&args.environment, SystemClock.now())
     })
 }
 

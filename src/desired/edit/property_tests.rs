@@ -181,17 +181,11 @@ fn is_kept(old: &str, new: &str) -> bool {
 
 fn order(environment: usize, app: &str) -> PublishRequest {
     PublishRequest {
-        environment: format!("env-{environment}"),
         shas: vec![(app.into(), Sha::parse(NEW).unwrap())],
-        reference: None,
-        by: None,
-        at: "2026-11-21T04:43:01Z".parse().unwrap(),
-        now: "2026-11-21T04:43:01Z".parse().unwrap(),
-        hold: HoldRequest::Keep,
-        create: false,
-        restart: None,
-        above_fleet: None,
-        keeps_previous: Vec::new(),
+        ..PublishRequest::new(
+            &format!("env-{environment}"),
+            "2026-11-21T04:43:01Z".parse().unwrap(),
+        )
     }
 }
 

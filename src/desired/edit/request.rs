@@ -31,6 +31,25 @@ pub(crate) struct PublishRequest {
     pub above_fleet: Option<Vec<NodeGeneration>>,
 }
 
+impl PublishRequest {
+    /// A request that changes nothing yet, made at this time.
+    pub(crate) fn new(environment: &str, at: Timestamp) -> PublishRequest {
+        PublishRequest {
+            environment: environment.to_owned(),
+            shas: Vec::new(),
+            reference: None,
+            by: None,
+            at,
+            now: at,
+            keeps_previous: Vec::new(),
+            hold: HoldRequest::Keep,
+            create: false,
+            restart: None,
+            above_fleet: None,
+        }
+    }
+}
+
 /// What a request does about the holds of its apps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum HoldRequest {

@@ -8,17 +8,8 @@ const C: &str = "cccccccccccccccccccccccccccccccccccccccc";
 /// Parses `shop=B --ref master --create`, as on the command line; always in `production`, by ana.
 fn order(words: &str) -> PublishRequest {
     let mut order = PublishRequest {
-        environment: "production".into(),
-        shas: Vec::new(),
-        reference: None,
         by: Some("ana".into()),
-        at: "2026-11-21T04:43:01.5Z".parse().unwrap(),
-        now: "2026-11-21T04:43:01.5Z".parse().unwrap(),
-        hold: HoldRequest::Keep,
-        create: false,
-        restart: None,
-        above_fleet: None,
-        keeps_previous: Vec::new(),
+        ..PublishRequest::new("production", "2026-11-21T04:43:01.5Z".parse().unwrap())
     };
     let mut words = words.split(' ');
     while let Some(word) = words.next() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{HoldRequest, Sha};
+use crate::desired::Sha;
 use crate::ports::store::MemoryStore;
 
 const KEY: &str = "sha_number.yml";
@@ -34,17 +34,8 @@ fn publish_to(
         .put(KEY, text.as_bytes(), WriteCondition::Always)
         .unwrap();
     let request = PublishRequest {
-        environment: "production".into(),
         shas: vec![("shop".into(), sha("b"))],
-        reference: None,
-        by: None,
-        at: "2026-11-21T04:43:01Z".parse().unwrap(),
-        now: "2026-11-21T04:43:01Z".parse().unwrap(),
-        hold: HoldRequest::Keep,
-        create: false,
-        restart: None,
-        above_fleet: None,
-        keeps_previous: Vec::new(),
+        ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
     };
     let published = publish(
         &store,

@@ -2,24 +2,16 @@ use std::cell::Cell;
 use std::sync::Barrier;
 
 use super::*;
-use crate::desired::{HoldRequest, Manifest, Sha};
+use crate::desired::{Manifest, Sha};
 use crate::ports::store::{DirStore, MemoryStore, double};
 
 const KEY: &str = "sha_number.yml";
 
 fn order(app: &str, letter: &str) -> PublishRequest {
     PublishRequest {
-        environment: "production".into(),
         shas: vec![(app.into(), Sha::parse(&letter.repeat(40)).unwrap())],
-        reference: None,
-        by: None,
-        at: "2026-11-21T04:43:01Z".parse().unwrap(),
-        now: "2026-11-21T04:43:01Z".parse().unwrap(),
-        hold: HoldRequest::Keep,
         create: true,
-        restart: None,
-        above_fleet: None,
-        keeps_previous: Vec::new(),
+        ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
     }
 }
 

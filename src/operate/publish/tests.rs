@@ -1,5 +1,4 @@
 use super::*;
-use crate::desired::HoldRequest;
 use crate::ports::store::{MemoryStore, WriteCondition};
 
 const KEY: &str = "sha_number.yml";
@@ -39,17 +38,8 @@ fn store_with_host(zone: &str) -> MemoryStore {
 
 fn publish_shop(store: &dyn Store) -> Result<PublishSummary, String> {
     let request = PublishRequest {
-        environment: "production".into(),
         shas: vec![("shop".into(), Sha::parse(&"b".repeat(40)).unwrap())],
-        reference: None,
-        by: None,
-        at: "2026-11-21T04:43:01Z".parse().unwrap(),
-        now: "2026-11-21T04:43:01Z".parse().unwrap(),
-        hold: HoldRequest::Keep,
-        create: false,
-        restart: None,
-        above_fleet: None,
-        keeps_previous: Vec::new(),
+        ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
     };
     let hour = Duration::from_secs(3600);
     publish(store, KEY, request, false, hour).map_err(|error| error.to_string())

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::target::{RolloutTarget, check_app};
-use crate::desired::{HoldRequest, Manifest, PublishRequest};
+use crate::desired::{Manifest, PublishRequest};
 use crate::exit::Exit;
 use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
 use crate::operate::{CommandError, publish};
@@ -24,17 +24,8 @@ pub(crate) fn request_restart(
     let objects = target.objects();
     check_app(target, &objects.manifest()?, now)?;
     let request = PublishRequest {
-        environment: target.environment.to_owned(),
-        shas: Vec::new(),
-        reference: None,
-        by: None,
-        at: now,
-        now,
-        hold: HoldRequest::Keep,
-        create: false,
-        keeps_previous: Vec::new(),
         restart: Some(target.app.to_owned()),
-        above_fleet: None,
+        ..PublishRequest::new(target.environment, now)
     };
     let gone_after = target.fleet.gone_after();
     let published = publish::publish(
