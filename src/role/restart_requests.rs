@@ -65,3 +65,34 @@ impl Resource {
 pub(crate) fn restart_cause(app: &str) -> String {
     format!("a rolling restart of {app}")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::resource::Duty;
+    use crate::role::tests::catalog;
+
+    #[test]
+    fn request_restarts_what_a_release_restarts_and_no_shared_service() {
+        let role = "
+resources:
+  - release: {id: code, app: shop, repo: \"https://git/shop\", deploy_to: /srv/www/shop}
+  - file: {id: conf, path: /etc/x, content: x}
+  - service: {name: worker, restart_on: [code, conf]}
+  - service: {name: puma, reload_on: [code], serves: /srv/www/shop/current}
+  - service: {name: nginx, reload_on: [code], restart_on: [conf]}
+";
+        let catalog = catalog(role, "", &[]).unwrap();
+        let restarts_on = |service: &str| {
+            let service = catalog.find(service).unwrap();
+            let mut triggers = service.triggers.iter();
+            let trigger = triggers.find(|trigger| trigger.duty == Duty::Restart);
+            trigger.map_or_else(Vec::new, |trigger| trigger.on.clone())
+        };
+        let cause = super::restart_cause("shop");
+        assert_eq!(restarts_on("service:worker"), ["code", "conf", &*cause]);
+        assert_eq!(restarts_on("service:puma"), [&*cause]);
+        assert_eq!(restarts_on("service:nginx"), ["conf"]);
+        let requests = catalog.restart_requests();
+        assert!(requests[&cause].is_request && requests[&cause].fingerprint.is_empty());
+    }
+}
