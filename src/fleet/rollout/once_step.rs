@@ -6,9 +6,9 @@ use super::journal::{Grant, Journal, JournalStore, JournaledClaim, StepEnd};
 use super::mutation::{Mutation, is_active};
 use super::object::{RolloutError, UnknownFields, VERSION};
 use super::once::{OnceClaim, OnceOutcome, OnceResult};
-use super::participant::{MAX_ATTEMPTS, Participant};
+use super::participant::Participant;
 use super::register::Register;
-use super::store::{RolloutStore, Swap};
+use super::store::{MAX_ATTEMPTS, RolloutStore, Swap};
 
 /// The answer to a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -8,11 +8,11 @@ use super::identity::Nonce;
 use super::mutation::{Mutation, is_active};
 use super::object::{RolloutError, UnknownFields, VERSION};
 use super::once::{OnceClaim, OnceOutcome, OnceResult};
-use super::participant::{MAX_ATTEMPTS, swap_register};
+use super::participant::swap_register;
 use super::quarantine::Quarantine;
 use super::register::{Act, Register, WantedShas};
 use super::slot::{Slot, SlotHolder};
-use super::store::{RolloutStore, Swap, Versioned};
+use super::store::{MAX_ATTEMPTS, RolloutStore, Swap, Versioned};
 use crate::desired::{RolloutPolicy, Sha};
 use crate::fleet::sanitize_line;
 

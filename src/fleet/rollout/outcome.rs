@@ -8,10 +8,10 @@ use super::identity::EntryId;
 use super::journal::{Ended, FailedHere, Journal, JournalStore, JournaledFailure};
 use super::mutation::{Mutation, is_active};
 use super::object::RolloutError;
-use super::participant::{MAX_ATTEMPTS, Participant, swap_register};
+use super::participant::{Participant, swap_register};
 use super::quarantine::Quarantine;
 use super::register::Register;
-use super::store::{RolloutStore, Swap};
+use super::store::{MAX_ATTEMPTS, RolloutStore, Swap};
 use crate::desired::Sha;
 use crate::fleet::sanitize_line;
 
@@ -54,10 +54,10 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     pub(crate) fn leave(&self) -> Result<(), RolloutError> {
         let mut journal = self.journals.load()?;
         if is_active(Mutation::SlotFreedBeforeFailure) {
-            self.give_back(&mut journal)?;
+            self.slots().give_back(&mut journal)?;
         }
         self.settle_failure(&mut journal)?;
-        self.give_back(&mut journal)
+        self.slots().give_back(&mut journal)
     }
 
     /// This host is a canary that has been healthy for as long as the policy wants.

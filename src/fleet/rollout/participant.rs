@@ -12,11 +12,9 @@ use super::journal::JournalStore;
 use super::object::RolloutError;
 use super::polling::Polling;
 use super::register::{Opener, Register, WantedShas};
-use super::store::{RolloutStore, Swap};
+use super::slots::HostSlots;
+use super::store::{MAX_ATTEMPTS, RolloutStore, Swap};
 use crate::desired::{RolloutPolicy, Sha};
-
-/// Attempts at a change while others keep coming first.
-pub(super) const MAX_ATTEMPTS: u32 = 10;
 
 /// One host and one app.
 pub(crate) struct Participant<'a, S, J> {
@@ -47,6 +45,19 @@ pub(crate) enum Permit {
 }
 
 impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
+    pub(super) fn slots(&self) -> HostSlots<'_, S, J> {
+        HostSlots {
+            store: self.store,
+            journals: self.journals,
+            member: self.member,
+            environment: self.environment,
+            app: self.app,
+            group: self.group,
+            now: self.now,
+            polling: self.polling,
+        }
+    }
+
     pub(super) fn new_register(&self) -> Register {
         Register::new(self.environment, self.app)
     }

@@ -31,13 +31,15 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         let first = self.assess(&mut journal, purpose, serves, self.wanted)?;
         match &first.decision {
             Decision::Blocked(obstacle) => return self.deny(&mut journal, obstacle.clone()),
-            Decision::Free => self.give_back(&mut journal)?,
+            Decision::Free => self.slots().give_back(&mut journal)?,
             Decision::NeedsSlot => {
-                if !self.holds_slot(&mut journal)? {
-                    if let Some((_, other)) = self.other_group(&journal, &first.register)? {
+                let (slots, number) = (self.slots(), first.register.slots);
+                if !slots.holds_slot(&mut journal)? {
+                    if let Some((_, other)) = slots.other_group(&journal, number)? {
                         return self.deny(&mut journal, other);
                     }
-                    if let Some(held) = self.take_slot(&mut journal, &first)? {
+                    let entry = first.entry.as_ref();
+                    if let Some(held) = slots.take_slot(&mut journal, number, entry)? {
                         return self.deny(&mut journal, Obstacle::Slots(held));
                     }
                 }
@@ -58,7 +60,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         Ok(match found.decision {
             Decision::Blocked(obstacle) => Permit::Denied(obstacle),
             Decision::NeedsSlot if journal.slot.is_none() => {
-                match self.held_slots(&found.register)? {
+                match self.slots().held_slots(found.register.slots)? {
                     Some(held) => Permit::Denied(Obstacle::Slots(held)),
                     None => Permit::Granted,
                 }
@@ -71,7 +73,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     /// if the answer is another one now.
     pub(crate) fn confirm(&self, purpose: Purpose, serves: bool) -> Result<Permit, RolloutError> {
         let mut journal = self.journals.load()?;
-        if serves && !self.holds_slot(&mut journal)? {
+        if serves && !self.slots().holds_slot(&mut journal)? {
             return self.deny(&mut journal, Obstacle::SlotBroken);
         }
         self.reassess(&mut journal, purpose, serves)
@@ -86,7 +88,8 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         let wanted = self.store.wanted()?;
         let mut second = self.assess(journal, purpose, serves, &wanted)?;
         if second.decision == Decision::NeedsSlot
-            && let Some((number, other)) = self.other_group(journal, &second.register)?
+            && let Some((number, other)) =
+                self.slots().other_group(journal, second.register.slots)?
         {
             // Two hosts that win slots at once and find each other would give both back, and again, for ever. So the
             // lower slot is kept: the holder of the higher one has either not asked yet, and gives it back when it
@@ -145,7 +148,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     /// A host that may not go on holds nothing that others wait for, neither a slot nor a claim.
     fn deny(&self, journal: &mut Journal, obstacle: Obstacle) -> Result<Permit, RolloutError> {
         self.interrupt_step(journal)?;
-        self.give_back(journal)?;
+        self.slots().give_back(journal)?;
         Ok(Permit::Denied(obstacle))
     }
 

@@ -1,17 +1,31 @@
 //! Taking slots and giving them back. A slot is this host's if it has the nonce of its journal.
 
+use jiff::Timestamp;
+
 use super::decide::{HeldSlot, Obstacle};
-use super::identity::Nonce;
+use super::identity::{EntryId, Member, Nonce};
 use super::journal::{Journal, JournalStore, JournaledSlot};
 use super::mutation::{Mutation, is_active};
 use super::object::RolloutError;
-use super::participant::{MAX_ATTEMPTS, Participant};
-use super::permission::Assessment;
-use super::register::Register;
+use super::polling::Polling;
 use super::slot::{Slot, SlotHolder};
-use super::store::{RolloutStore, Swap, Versioned};
+use super::store::{MAX_ATTEMPTS, RolloutStore, Swap, Versioned};
 
-impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
+/// The slots of one app, or of one service, as one host takes them.
+pub(super) struct HostSlots<'a, S, J> {
+    pub store: &'a S,
+    pub journals: &'a J,
+    pub member: &'a Member,
+    pub environment: &'a str,
+    pub app: &'a str,
+    /// This host's value of the tag of `per`.
+    pub group: Option<&'a str>,
+    /// By the host's own clock, for people.
+    pub now: Timestamp,
+    pub polling: &'a Polling,
+}
+
+impl<S: RolloutStore, J: JournalStore> HostSlots<'_, S, J> {
     /// Whether this host holds the slot of its journal. By the nonce: the name would also be that of a machine that
     /// this one replaced. Settles a write whose answer was lost.
     pub(super) fn holds_slot(&self, journal: &mut Journal) -> Result<bool, RolloutError> {
@@ -84,12 +98,9 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     }
 
     /// The slots that are held of those that this host looks at; `None`: one is free.
-    pub(super) fn held_slots(
-        &self,
-        register: &Register,
-    ) -> Result<Option<Vec<HeldSlot>>, RolloutError> {
+    pub(super) fn held_slots(&self, slots: u32) -> Result<Option<Vec<HeldSlot>>, RolloutError> {
         let mut held = Vec::new();
-        for number in self.polling.probes(register.slots) {
+        for number in self.polling.probes(slots) {
             let holder = self
                 .store
                 .slot(number)?
@@ -110,14 +121,15 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
         Ok(Some(held))
     }
 
-    /// Takes a free slot. Returns the slots that are held if none is free.
+    /// Takes one of these slots that is free, for an entry. Returns the slots that are held if none is free.
     pub(super) fn take_slot(
         &self,
         journal: &mut Journal,
-        found: &Assessment,
+        slots: u32,
+        entry: Option<&EntryId>,
     ) -> Result<Option<Vec<HeldSlot>>, RolloutError> {
         let mut held = Vec::new();
-        for number in self.polling.probes(found.register.slots) {
+        for number in self.polling.probes(slots) {
             let current = self.store.slot(number)?;
             let holder = current
                 .as_ref()
@@ -133,7 +145,7 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
                 number,
                 nonce: self.store.nonce(),
                 replaces: current.map(|found| found.etag),
-                entry: found.entry.clone(),
+                entry: entry.cloned(),
                 since: self.now,
                 is_leaving: false,
             };
@@ -165,13 +177,13 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     pub(super) fn other_group(
         &self,
         journal: &Journal,
-        register: &Register,
+        slots: u32,
     ) -> Result<Option<(u32, Obstacle)>, RolloutError> {
         let Some(group) = self.group else {
             return Ok(None);
         };
         let own = journal.slot.as_ref().map(|own| own.number);
-        for number in (0..register.slots).filter(|number| Some(*number) != own) {
+        for number in (0..slots).filter(|number| Some(*number) != own) {
             let holder = self.store.slot(number)?;
             let Some(holder) = holder.and_then(|found| found.object.holder) else {
                 continue;

@@ -22,6 +22,9 @@ pub(crate) struct Versioned<T> {
 /// The result of a read; `None` if there is no such object.
 pub(crate) type Read<T> = Result<Option<Versioned<T>>, RolloutError>;
 
+/// Attempts at a change while others keep coming first.
+pub(super) const MAX_ATTEMPTS: u32 = 10;
+
 /// The result of a compare-and-swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Swap {
