@@ -4,7 +4,7 @@ use super::{Applier, Event, ResourceResult};
 use crate::owed::{self, FulfilledObligation, Obligation};
 use crate::plan::without_redundant_reloads;
 use crate::ports::root::RootError;
-use crate::resource::{Duty, DutyOutcome, Failure};
+use crate::resource::{Duty, DutyOutcome, Failure, FailureKind};
 use crate::role::Resource;
 
 impl<'a> Applier<'a> {
@@ -88,6 +88,7 @@ impl<'a> Applier<'a> {
         }
         match self.perform_recorded(resource, obligation) {
             Ok(done) => done,
+            Err(failure) if failure.is(FailureKind::Deferred) => Vec::new(),
             Err(failure) => {
                 let entry = self.result_mut(resource);
                 entry.duty_failure = Some(failure.clone());

@@ -5,7 +5,7 @@ use super::conditional_writes::{self, Probe, check_conditional_writes};
 use super::peer_records::check_peer_records;
 use super::{ABOUT_ROLLOUTS, ABOUT_WRITES, Check, Verdict, bad, host, note, passes, sshd};
 use crate::fleet;
-use crate::fleet::rollout::{may_take_part, rollout_folders};
+use crate::fleet::rollout::{may_take_part, may_take_slots, rollout_folders};
 use crate::pass::{PassError, Session};
 use crate::ports::lock::{self, Holder};
 use crate::ports::store::{self, Store, StoreError};
@@ -46,9 +46,11 @@ pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
         apps.collect::<Vec<String>>()
     });
     let apps = apps.unwrap_or_default();
+    let services = catalog.as_ref().map(coordinated_services);
+    let services = services.unwrap_or_default();
     let running = lock::read_holder(&session.host.root);
     let mut checks: Vec<CheckFn<'_>> = vec![Box::new(|announce| {
-        check_store_and_writes(session, &apps, announce);
+        check_store_and_writes(session, &apps, &services, announce);
     })];
     if let Some(catalog) = &catalog {
         checks.extend(catalog_checks(session, catalog, running.as_ref()));
@@ -111,7 +113,22 @@ fn catalog_checks<'l>(
     ]
 }
 
-fn check_store_and_writes(session: &Session, apps: &[String], announce: &mut dyn FnMut(Check)) {
+/// The services of which one host at a time is restarted or reloaded.
+fn coordinated_services(catalog: &Catalog) -> Vec<String> {
+    let services = catalog.resources.iter();
+    let services = services.filter_map(|resource| resource.body.service());
+    let coordinated = services.filter(|service| service.slots().is_some());
+    coordinated
+        .map(|service| service.name().to_owned())
+        .collect()
+}
+
+fn check_store_and_writes(
+    session: &Session,
+    apps: &[String],
+    services: &[String],
+    announce: &mut dyn FnMut(Check),
+) {
     let settings = &session.settings;
     let clock = &session.host.clock;
     let store = match store::open(&settings.store) {
@@ -144,8 +161,14 @@ fn check_store_and_writes(session: &Session, apps: &[String], announce: &mut dyn
         announce(note(ABOUT_WRITES, message));
     } else if is_answered {
         check_writes(session, store.as_ref(), announce);
-        if !apps.is_empty() && !store.address().starts_with("dir:") {
+        if store.address().starts_with("dir:") {
+            return;
+        }
+        if !apps.is_empty() {
             announce(check_rollout_writes(session, store.as_ref()));
+        }
+        if !services.is_empty() {
+            announce(check_slot_writes(session, store.as_ref(), services));
         }
     }
 }
@@ -161,6 +184,27 @@ fn check_rollout_writes(session: &Session, store: &dyn Store) -> Check {
             format!(
                 "let it read, write and list {} (docs/fleet.md has the policy)",
                 rollout_folders(environment)
+            ),
+        ),
+        Err(error) => super::bad_store(ABOUT_ROLLOUTS, &error),
+    }
+}
+
+/// Whether this host may take the slots of its services.
+fn check_slot_writes(session: &Session, store: &dyn Store, services: &[String]) -> Check {
+    let (environment, services) = (&session.settings.environment, services.join(", "));
+    match may_take_slots(&session.host.root, store, environment) {
+        Ok(true) => {
+            let message = format!("{services}: one host at a time restarts or reloads it");
+            Check::good(ABOUT_ROLLOUTS, message)
+        }
+        Ok(false) => bad(
+            ABOUT_ROLLOUTS,
+            format!(
+                "this host may take no slots, so it restarts and reloads {services} at the same time as other hosts"
+            ),
+            format!(
+                "let it read and write `slots/{environment}/*`, in a store that honours conditional writes"
             ),
         ),
         Err(error) => super::bad_store(ABOUT_ROLLOUTS, &error),

@@ -157,6 +157,9 @@ pub(crate) trait ServiceProcesses {
     /// Its name in the service manager.
     fn name(&self) -> &str;
 
+    /// The name of the slots of which it takes one before it is restarted or reloaded, if hosts take turns with it.
+    fn slots(&self) -> Option<String>;
+
     /// The path of an app that it runs from.
     fn serves(&self) -> Option<&Path>;
 

@@ -3,11 +3,21 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::fleet::rollout::{AppPosition, HostRollout};
+use crate::fleet::rollout::{AppPosition, HostRollout, ServiceSlot};
 
-/// The rollouts that this host takes part in.
+/// The rollouts that this host takes part in, and the services for which it takes turns with other hosts.
 #[derive(Default)]
-pub(crate) struct Rollouts(pub Vec<JoinedRollout>);
+pub(crate) struct Rollouts {
+    pub apps: Vec<JoinedRollout>,
+    pub services: Vec<CoordinatedService>,
+}
+
+/// A service of which one host at a time is restarted or reloaded.
+pub(crate) struct CoordinatedService {
+    /// The id of its resource.
+    pub id: String,
+    pub slot: Rc<ServiceSlot>,
+}
 
 /// The rollout of one app.
 pub(crate) struct JoinedRollout {
@@ -21,11 +31,14 @@ pub(crate) struct JoinedRollout {
 impl Rollouts {
     /// Those in which this host can ask and answer now.
     pub(super) fn connected(&self) -> impl Iterator<Item = &JoinedRollout> {
-        self.0.iter().filter(|joined| !joined.rollout.is_cut_off)
+        self.apps
+            .iter()
+            .filter(|joined| !joined.rollout.host.is_cut_off)
     }
 
     /// The pass is about to change the host.
     pub(super) fn forget_positions(&self) {
-        self.0.iter().for_each(|joined| joined.position.set(None));
+        let joined = self.apps.iter();
+        joined.for_each(|joined| joined.position.set(None));
     }
 }

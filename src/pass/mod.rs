@@ -221,6 +221,8 @@ impl Session {
         // The record is there: without it the rollout of the only host would not end.
         report.warnings.extend(self.settle_rollouts(&catalog));
         if is_whole {
+            let warnings = self.give_service_slots_back(&report);
+            report.warnings.extend(warnings);
             self.list_local_failures(&catalog, &report);
         }
         if let Some(why) = published.publish_error {
@@ -262,7 +264,7 @@ impl Session {
             save_last_good: true,
         };
         let (mut catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
-        self.join_rollouts(&mut catalog, &desired, &options.next_slots);
+        self.join_rollouts(&mut catalog, &desired, options);
         let selection = selection::select(&catalog, options.only.as_deref())?;
         let mut notes = apply::recover_interrupted(&catalog, &self.host)?;
         notes.extend(

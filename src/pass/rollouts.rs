@@ -6,16 +6,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::apps::deployed_apps;
-use super::joined::{JoinedRollout, Rollouts};
-use super::{QuarantineLift, Session};
+use super::joined::{CoordinatedService, JoinedRollout, Rollouts};
+use super::{PassOptions, QuarantineLift, Session};
 use crate::apply;
 use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
 use crate::fleet::rollout::{
-    AppPosition, HostRollout, Member, Polling, Settled, WantedHold, WantedShas, may_take_part,
+    AppPosition, FleetHost, HostRollout, Member, Polling, ServiceSlot, Settled, WantedHold,
+    WantedShas, may_take_part,
 };
 use crate::ports::backoff;
 use crate::release::{self, InsteadOfWanted, ReleaseSpec, ReleaseStatus};
+use crate::report::{Report, ResourceStatus};
 use crate::role::Catalog;
 
 /// How often a host that others wait for proves itself.
@@ -30,10 +32,16 @@ impl Session {
         &self,
         catalog: &mut Catalog,
         desired: &DesiredState,
-        next_slots: &BTreeMap<String, u32>,
+        options: &PassOptions,
     ) {
-        let rollouts = self.find_rollouts(catalog, desired, next_slots);
-        for joined in &rollouts.0 {
+        let rollouts = self.find_rollouts(catalog, desired, options);
+        for service in &rollouts.services {
+            let slot = &service.slot;
+            self.host
+                .permissions
+                .set_for_service(&slot.name, slot.clone());
+        }
+        for joined in &rollouts.apps {
             let rollout = &joined.rollout;
             self.host.permissions.set(&rollout.app, rollout.clone());
         }
@@ -68,7 +76,7 @@ impl Session {
         &self,
         catalog: &Catalog,
         desired: &DesiredState,
-        next_slots: &BTreeMap<String, u32>,
+        options: &PassOptions,
     ) -> Rollouts {
         let mut rollouts = Rollouts::default();
         if self.settings.store.is_local() {
@@ -77,7 +85,32 @@ impl Session {
         let Ok(store) = self.shared_store() else {
             return rollouts;
         };
-        let is_cut_off = matches!(desired.freshness, Freshness::Stale { .. });
+        let host = Rc::new(FleetHost {
+            root: self.host.root.clone(),
+            clock: self.host.clock.clone(),
+            store: store.clone(),
+            store_name: self.settings.store.url.clone(),
+            manifest_key: self.settings.manifest.clone(),
+            fleet: self.settings.fleet.clone(),
+            environment: self.settings.environment.clone(),
+            member: Member {
+                node: self.node().to_owned(),
+                machine: machine_id(&self.host).unwrap_or_default(),
+            },
+            is_cut_off: matches!(desired.freshness, Freshness::Stale { .. }),
+        });
+        let services = catalog.resources.iter().filter_map(|resource| {
+            let slot = ServiceSlot {
+                name: resource.body.service()?.slots()?,
+                host: host.clone(),
+                by_hand: options.by_hand,
+            };
+            Some(CoordinatedService {
+                id: resource.id.clone(),
+                slot: Rc::new(slot),
+            })
+        });
+        rollouts.services.extend(services);
         for app in deployed_apps(catalog) {
             let name = &app.spec.app;
             let wanted = desired.apps.get(name);
@@ -89,20 +122,10 @@ impl Session {
                 continue;
             };
             let group = policy.per.as_ref();
-            let next_slot = next_slots.get(name).copied();
+            let next_slot = options.next_slots.get(name).copied();
             let rollout = Rc::new(HostRollout {
-                root: self.host.root.clone(),
-                clock: self.host.clock.clone(),
-                store: store.clone(),
-                store_name: self.settings.store.url.clone(),
-                manifest_key: self.settings.manifest.clone(),
-                fleet: self.settings.fleet.clone(),
-                environment: self.settings.environment.clone(),
+                host: host.clone(),
                 app: name.clone(),
-                member: Member {
-                    node: self.node().to_owned(),
-                    machine: machine_id(&self.host).unwrap_or_default(),
-                },
                 sha: wanted.sha.clone(),
                 wanted: WantedShas {
                     generation: desired.generation.unwrap_or(0),
@@ -115,9 +138,8 @@ impl Session {
                 looked_at: Cell::new(Duration::ZERO),
                 denied: Cell::new(None),
                 polling: next_slot.map_or_else(Polling::anywhere, Polling::at),
-                is_cut_off,
             });
-            rollouts.0.push(JoinedRollout {
+            rollouts.apps.push(JoinedRollout {
                 rollout,
                 position: Cell::new(None),
                 is_over: Cell::new(false),
@@ -133,7 +155,7 @@ impl Session {
         lift: &QuarantineLift,
     ) -> Option<String> {
         let rollouts = self.rollouts.borrow();
-        let mut joined = rollouts.0.iter();
+        let mut joined = rollouts.apps.iter();
         let rollout = &joined.find(|joined| joined.rollout.app == app)?.rollout;
         match rollout.lift_quarantine(&lift.by, &lift.reason) {
             Ok(false) => None,
@@ -222,6 +244,28 @@ impl Session {
         lines
     }
 
+    /// Gives the slots of services back whose restarts and reloads are over, and succeeded: one that does not work is not
+    /// to be repeated on other hosts.
+    pub(super) fn give_service_slots_back(&self, report: &Report) -> Vec<String> {
+        let is_right = |id: &str| {
+            let mut rows = report.resources.iter();
+            rows.find(|row| row.id == id).is_none_or(|row| {
+                let is_right =
+                    matches!(row.status, ResourceStatus::Right | ResourceStatus::Changed);
+                row.owed.is_empty() && is_right
+            })
+        };
+        let rollouts = self.rollouts.borrow();
+        let services = rollouts.services.iter();
+        let errors = services
+            .filter(|service| is_right(&service.id))
+            .filter_map(|service| {
+                let error = service.slot.give_back().err()?;
+                Some(format!("{}: its slot: {error}", service.slot.name))
+            });
+        errors.collect()
+    }
+
     /// Whether this host may write what rollouts need. `None`: it needs no permission of others.
     pub(super) fn may_take_part_in_rollouts(&self, catalog: &Catalog) -> Option<bool> {
         if self.settings.store.is_local() || catalog.releases().next().is_none() {
@@ -237,7 +281,7 @@ impl Session {
     pub(crate) fn wait_for_rollouts(&self) -> bool {
         let rollouts = self.rollouts.borrow();
         let waiting: Vec<&Rc<HostRollout>> = rollouts
-            .0
+            .apps
             .iter()
             .map(|joined| &joined.rollout)
             .filter(|rollout| rollout.is_waiting())
@@ -272,7 +316,7 @@ impl Session {
     /// Where this host goes on to look for a free slot, by app.
     pub(crate) fn next_slots(&self) -> BTreeMap<String, u32> {
         let rollouts = self.rollouts.borrow();
-        let slots = rollouts.0.iter().map(|joined| {
+        let slots = rollouts.apps.iter().map(|joined| {
             let rollout = &joined.rollout;
             (rollout.app.clone(), rollout.polling.next_slot())
         });

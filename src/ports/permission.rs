@@ -66,20 +66,42 @@ pub(crate) enum StepDecision {
     Failed(String),
 }
 
-/// The permissions of the apps of this host.
+/// Asks the fleet on behalf of a service that belongs to no app, such as a load balancer.
+pub(crate) trait ServicePermission {
+    /// Asks whether it may be restarted or reloaded now. `Err`: not yet, for this reason.
+    fn request(&self) -> Result<(), String>;
+}
+
+/// The permissions of the apps and services of this host.
 #[derive(Default)]
-pub(crate) struct Permissions(RefCell<BTreeMap<String, Rc<dyn Permission>>>);
+pub(crate) struct Permissions {
+    apps: RefCell<BTreeMap<String, Rc<dyn Permission>>>,
+    services: RefCell<BTreeMap<String, Rc<dyn ServicePermission>>>,
+}
 
 impl Permissions {
     /// The permission of an app.
     pub(crate) fn of(&self, app: &str) -> Rc<dyn Permission> {
-        let known = self.0.borrow().get(app).cloned();
+        let known = self.apps.borrow().get(app).cloned();
         known.unwrap_or_else(|| Rc::new(Always))
     }
 
     /// Lets an app ask here.
     pub(crate) fn set(&self, app: &str, permission: Rc<dyn Permission>) {
-        self.0.borrow_mut().insert(app.to_owned(), permission);
+        self.apps.borrow_mut().insert(app.to_owned(), permission);
+    }
+
+    /// Asks on behalf of a service, by the name of its slots. One whose hosts do not ask each other needs no permission.
+    pub(crate) fn request_for_service(&self, slots: &str) -> Result<(), String> {
+        let known = self.services.borrow().get(slots).cloned();
+        known.map_or(Ok(()), |permission| permission.request())
+    }
+
+    /// Lets a service ask here, by the name of its slots.
+    pub(crate) fn set_for_service(&self, slots: &str, permission: Rc<dyn ServicePermission>) {
+        self.services
+            .borrow_mut()
+            .insert(slots.to_owned(), permission);
     }
 }
 

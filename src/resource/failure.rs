@@ -40,6 +40,8 @@ pub(crate) enum FailureKind {
     Degraded,
     /// Another program on the host is in the way, so it says nothing about the release on trial.
     Conflict,
+    /// Not an error: other hosts go first. A duty stays owed, and a later pass asks again.
+    Deferred,
 }
 
 impl Failure {
@@ -74,6 +76,10 @@ impl Failure {
     }
 
     /// trueup was asked to stop.
+    pub(crate) fn deferred(why: impl Into<String>) -> Failure {
+        Failure::of_kind(FailureKind::Deferred, why)
+    }
+
     pub(crate) fn stopped() -> Failure {
         let message = "stopped on request; the next pass continues";
         Failure::of_kind(FailureKind::Stopped, message)

@@ -134,6 +134,14 @@ fn progress(restart: &RestartProgress) -> (usize, usize) {
 }
 
 fn headline(view: &RolloutView) -> String {
+    if let Some(service) = view.app.strip_prefix('_') {
+        let holder = view.holders.first();
+        let holder = holder.map(|held| &*held.holder.member.node);
+        return match holder {
+            Some(node) => format!("{node} restarts or reloads {service}"),
+            None => format!("no host restarts or reloads {service}"),
+        };
+    }
     let proven = view.proven.len();
     rollout::headline(view.wanted.as_ref(), view.state, proven, view.hosts)
 }

@@ -52,6 +52,18 @@ pub(crate) fn may_take_part(
     })
 }
 
+/// Whether this host may take slots, in a store where that keeps others from it.
+pub(crate) fn may_take_slots(
+    root: &Root,
+    store: &dyn Store,
+    environment: &str,
+) -> Result<bool, StoreError> {
+    match honours_conditions(Some(root), store, environment) {
+        Err(StoreError::Refused { .. }) => Ok(false),
+        other => other,
+    }
+}
+
 /// A write was refused, so the next probe finds out what this host may do now.
 pub(super) fn forget_access(root: &Root) {
     let path = result_path("access");

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::access::forget_access;
 use super::count::COUNT_TIMEOUT;
 use super::decide::Obstacle;
-use super::identity::Member;
+use super::fleet_host::FleetHost;
 use super::journal::JournalStore;
 use super::journal_file::JournalFile;
 use super::object::RolloutError;
-use super::objects::{RolloutContext, StoreObjects, is_refusal};
+use super::objects::{StoreObjects, is_refusal};
 use super::once::OnceOutcome;
 use super::once_step::StepPermit;
 use super::participant::{Participant, Permit};
@@ -20,23 +20,13 @@ use super::register::WantedShas;
 use super::store::RolloutStore;
 use crate::desired::{RolloutPolicy, Sha};
 use crate::ports::backoff;
-use crate::ports::clock::{self, Clock};
+use crate::ports::clock;
 use crate::ports::permission::{Permission, PermitDecision, Purpose, StepDecision};
-use crate::ports::root::Root;
-use crate::ports::store::Store;
-use crate::settings::FleetSettings;
 
 /// The part that this host takes in the rollouts of one app.
 pub(crate) struct HostRollout {
-    pub root: Rc<Root>,
-    pub clock: Rc<dyn Clock>,
-    pub store: Rc<dyn Store>,
-    pub store_name: String,
-    pub manifest_key: String,
-    pub fleet: FleetSettings,
-    pub environment: String,
+    pub host: Rc<FleetHost>,
     pub app: String,
-    pub member: Member,
     pub policy: RolloutPolicy,
     /// The sha that the manifest wants of this host.
     pub sha: Sha,
@@ -45,8 +35,6 @@ pub(crate) struct HostRollout {
     pub group: Option<String>,
     /// An operator on this host goes over the holds of the manifest in this pass.
     pub ignores_hold: bool,
-    /// The store does not answer in this pass: another request would only cost another timeout.
-    pub is_cut_off: bool,
     /// When this host last asked, since its boot.
     pub looked_at: Cell<Duration>,
     /// The last request, if it was denied for now: what for, and whether this host serves.
@@ -73,30 +61,20 @@ impl HostRollout {
         &self,
         act: impl FnOnce(&HostParticipant<'_>) -> Result<T, RolloutError>,
     ) -> Result<T, RolloutError> {
-        let objects = StoreObjects {
-            store: &*self.store,
-            context: RolloutContext {
-                root: Some(&self.root),
-                environment: &self.environment,
-                store_name: &self.store_name,
-                manifest_key: &self.manifest_key,
-                fleet: &self.fleet,
-            },
-            app: &self.app,
-            canary: self.policy.canary.as_ref(),
-            ignores_hold: self.ignores_hold,
-        };
+        let host = &*self.host;
+        let canary = self.policy.canary.as_ref();
+        let objects = host.objects(&self.app, canary, self.ignores_hold);
         act(&Participant {
             store: &objects,
-            journals: &JournalFile::new(&self.root, &self.app),
-            member: &self.member,
-            environment: &self.environment,
+            journals: &JournalFile::new(&host.root, &self.app),
+            member: &host.member,
+            environment: &host.environment,
             app: &self.app,
             policy: &self.policy,
             sha: &self.sha,
             wanted: &self.wanted,
             group: self.group.as_deref(),
-            now: self.clock.now(),
+            now: host.clock.now(),
             polling: &self.polling,
             count_timeout: COUNT_TIMEOUT,
         })
@@ -120,7 +98,7 @@ impl HostRollout {
             }
             Ok(Permit::Denied(obstacle)) => PermitDecision::Wait(self.describe(&obstacle)),
             Err(error) if is_refusal(&error) => {
-                forget_access(&self.root);
+                forget_access(&self.host.root);
                 match self.is_done() {
                     // It cannot say how it ends, so it goes when that decides nothing any more.
                     true => PermitDecision::Granted,
@@ -159,7 +137,7 @@ impl HostRollout {
         let remedy = obstacle.remedy(&self.sha);
         match obstacle.passes_by_itself() {
             true => remedy.waits_for,
-            false => remedy.describe(&self.environment, &self.app),
+            false => remedy.describe(&self.host.environment, &self.app),
         }
     }
 
@@ -181,7 +159,7 @@ impl HostRollout {
 
 impl Permission for HostRollout {
     fn peek(&self, purpose: Purpose, serves: bool) -> PermitDecision {
-        if self.is_cut_off {
+        if self.host.is_cut_off {
             return without_store(purpose);
         }
         let permit = self.with(|participant| participant.peek(purpose, serves));
@@ -189,7 +167,7 @@ impl Permission for HostRollout {
     }
 
     fn request(&self, purpose: Purpose, serves: bool) -> PermitDecision {
-        if self.is_cut_off {
+        if self.host.is_cut_off {
             return without_store(purpose);
         }
         let ask = || {
@@ -212,7 +190,7 @@ impl Permission for HostRollout {
     }
 
     fn confirm(&self, purpose: Purpose, serves: bool) -> PermitDecision {
-        if self.is_cut_off {
+        if self.host.is_cut_off {
             return without_store(purpose);
         }
         let now = clock::boot_time();

@@ -17,6 +17,7 @@ mod counted;
 mod decide;
 mod entry;
 mod fit;
+mod fleet_host;
 mod host_rollout;
 mod identity;
 mod journal;
@@ -42,6 +43,7 @@ mod quarantines;
 mod register;
 mod remedy;
 mod restarts;
+mod service_slot;
 mod settle;
 #[cfg(any(test, feature = "simulation"))]
 #[cfg_attr(
@@ -56,8 +58,9 @@ mod store;
 mod tests;
 mod view;
 
-pub(crate) use access::{may_take_part, rollout_folders};
+pub(crate) use access::{may_take_part, may_take_slots, rollout_folders};
 pub(crate) use entry::EntryState;
+pub(crate) use fleet_host::FleetHost;
 pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};
 pub(crate) use local_failure::LocalFailure;
@@ -70,6 +73,9 @@ pub(crate) use quarantine::Quarantine;
 pub(crate) use quarantines::list_quarantined;
 pub(crate) use register::{WantedHold, WantedShas};
 pub(crate) use restarts::RestartProgress;
+pub(crate) use service_slot::ServiceSlot;
 pub(crate) use settle::{AppPosition, Settled};
 pub(crate) use store::RolloutStore;
-pub(crate) use view::{AppRollout, Bake, RolloutView, headline, rollout_summary, rollout_view};
+pub(crate) use view::{
+    AppRollout, Bake, RolloutView, headline, rollout_summary, rollout_view, service_view,
+};

@@ -86,6 +86,21 @@ impl fmt::Display for CommandLine<'_> {
 }
 
 impl Remedy {
+    /// Of a host that waits until one of these slots is free.
+    pub(super) fn of_slots(held: &[HeldSlot]) -> Remedy {
+        let holders = held.iter();
+        let holders = holders.map(|held| format!("{} has slot {}", held.node, held.number));
+        let mut why = holders.collect::<Vec<_>>().join(", ");
+        if held.is_empty() {
+            // Between this host's look at a free slot and its write.
+            why = "another host has just taken it".into();
+        }
+        Remedy {
+            waits_for: format!("{WAITS_FOR_SLOT}: {why}"),
+            command: held.first().cloned().map(Command::BreakSlot),
+        }
+    }
+
     /// In one line, for people.
     pub(crate) fn describe(&self, environment: &str, app: &str) -> String {
         let command = self.command.as_ref().map(|command| CommandLine {
@@ -152,20 +167,7 @@ impl Obstacle {
                 format!("failed here: {reason}"),
                 Some(Command::LiftQuarantine(sha.clone())),
             ),
-            // Another host came first, between this host's look at a free slot and its write.
-            Obstacle::Slots(held) if held.is_empty() => {
-                (format!("{WAITS_FOR_SLOT}: another host has just taken it"), None)
-            }
-            Obstacle::Slots(held) => (
-                format!(
-                    "{WAITS_FOR_SLOT}: {}",
-                    held.iter()
-                        .map(|held| format!("{} has slot {}", held.node, held.number))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
-                held.first().cloned().map(Command::BreakSlot),
-            ),
+            Obstacle::Slots(held) => return Remedy::of_slots(held),
             Obstacle::SlotBroken => ("its slot was broken; it asks for another one".into(), None),
             Obstacle::OtherGroup { group, held } => (
                 format!("waits for {}, of the group {group}", held.node),

@@ -92,7 +92,7 @@ impl HostRollout {
                 return Ok(());
             }
             let objects = participant.store;
-            let key = |at| format!("{}{}", objects.restart_prefix(at), self.member.node);
+            let key = |at| format!("{}{}", objects.restart_prefix(at), self.host.member.node);
             if let Some(old) = journal.restarted {
                 objects.store.delete(&key(old))?;
             }

@@ -60,7 +60,7 @@ impl HostRollout {
         position: AppPosition,
         is_healthy: &dyn Fn() -> bool,
     ) -> Result<Settled, RolloutError> {
-        let heartbeat = self.fleet.heartbeat();
+        let heartbeat = self.host.fleet.heartbeat();
         self.with(|participant| {
             let left = participant.settle(position, is_healthy, heartbeat)?;
             if self.is_waiting() {
@@ -128,11 +128,11 @@ impl HostRollout {
             if is_quarantined {
                 let operator = Operator {
                     store: participant.store,
-                    environment: &self.environment,
+                    environment: &self.host.environment,
                     app: &self.app,
                     name: by,
                     reason,
-                    now: self.clock.now(),
+                    now: self.host.clock.now(),
                 };
                 // Nothing but the store keeps it from that.
                 if let Err(OperatorError::Rollout(error)) = operator.lift_quarantine(&self.sha) {

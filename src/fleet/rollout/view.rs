@@ -11,7 +11,7 @@ use super::once::OnceClaim;
 use super::outcome::end_if_done;
 use super::permission::unfinished_app;
 use super::register::{Act, Register};
-use super::remedy::{Command, CommandLine};
+use super::remedy::{Command, CommandLine, Remedy};
 use super::restarts::RestartProgress;
 use super::slot::SlotHolder;
 use super::store::RolloutStore;
@@ -61,10 +61,8 @@ pub(crate) struct RolloutView {
 impl RolloutView {
     /// Nobody has heard lately of the host that holds a slot, and no host gives it back by itself.
     pub(crate) fn wait_for_slot(&mut self, number: u32, node: String) {
-        let obstacle = Obstacle::Slots(vec![decide::HeldSlot { number, node }]);
-        let (environment, app) = (&self.environment, &self.app);
-        let describe = |sha| obstacle.remedy(sha).describe(environment, app);
-        self.waits_for = self.wanted.as_ref().map(describe);
+        let remedy = Remedy::of_slots(&[decide::HeldSlot { number, node }]);
+        self.waits_for = Some(remedy.describe(&self.environment, &self.app));
     }
 }
 
@@ -145,7 +143,6 @@ impl AppRollout {
 
 impl RolloutView {
     /// The rollout of an app of which nothing is known.
-    #[cfg(test)]
     pub(crate) fn empty(environment: &str, app: &str) -> RolloutView {
         RolloutView {
             environment: environment.to_owned(),
@@ -235,6 +232,25 @@ pub(crate) fn rollout_view(
         view.outcome = Exit::Failed;
         let why = describe_stuck(&view);
         view.waits_for.get_or_insert(why);
+    }
+    Ok(view)
+}
+
+/// Reads the slot of a service, and what operators did to it.
+pub(crate) fn service_view(
+    store: &impl RolloutStore,
+    environment: &str,
+    name: &str,
+) -> Result<RolloutView, RolloutError> {
+    let mut view = RolloutView::empty(environment, name);
+    let holder = store.slot(0)?.and_then(|found| found.object.holder);
+    let held = holder.map(|holder| HeldSlot { number: 0, holder });
+    view.holders.extend(held);
+    if view.holders.is_empty() {
+        view.outcome = Exit::Converged;
+    }
+    if let Some(register) = store.register()? {
+        view.acts = register.object.acts;
     }
     Ok(view)
 }

@@ -8,7 +8,9 @@ mod running_release;
 mod spec;
 mod state;
 
-use crate::kind::{self, Condition, Diff, Kind, ServiceCondition, Triggered};
+use crate::kind::{
+    self, Condition, Diff, Kind, ServiceCondition, ServiceProcesses as _, Triggered,
+};
 use crate::ports::Host;
 use crate::ports::services::{ActiveState, EnabledState, ServiceStatus};
 use crate::problem::Problem;
@@ -61,6 +63,9 @@ impl Kind for Service {
             return Err(problem
                 .field("proves")
                 .hint("say it of the service that the socket starts"));
+        }
+        if spec.coordinated {
+            spec.validate_coordinated()?;
         }
         spec.runtime.validate()
     }
@@ -200,6 +205,11 @@ impl Triggered for ServiceSpec {
                 Err(why) => tracing::info!("{}: a reload is necessary: {why}", self.name),
             }
         }
+        if let Some(slots) = self.slots()
+            && let Err(why) = host.permissions.request_for_service(&slots)
+        {
+            return Err(Failure::deferred(why));
+        }
         if let Some(haproxy) = &haproxy {
             haproxy.maintain();
         }
@@ -255,6 +265,7 @@ mod conformance {
                 Probe::not_set("process", "it is a name for operators"),
                 Probe::not_set("proves", "it says what a check looks for"),
                 Probe::not_set("runtime", "it says how a reload is spared"),
+                Probe::not_set("coordinated", "it says whom a duty waits for"),
                 Probe::not_set("restart_on", owed),
                 Probe::not_set("reload_on", owed),
             ]

@@ -17,6 +17,11 @@ impl ServiceProcesses for ServiceSpec {
         &self.name
     }
 
+    fn slots(&self) -> Option<String> {
+        // Names of apps begin with no underscore.
+        self.coordinated.then(|| format!("_{}", self.name))
+    }
+
     fn serves(&self) -> Option<&Path> {
         self.serves.as_deref()
     }

@@ -43,6 +43,10 @@ pub(crate) struct ServiceSpec {
     /// What a running process can take over, so that it is not reloaded.
     #[serde(default)]
     pub runtime: RuntimeUpdates,
+    /// Whether the hosts of the environment take turns: one at a time restarts or reloads it, by the slot `_NAME` of the
+    /// [fleet](fleet.md#services-of-several-hosts). Not for services of an app, for which its rollout policy stands.
+    #[serde(default)]
+    pub coordinated: bool,
     /// Resources (ids) whose change requires a restart.
     #[serde(default)]
     pub restart_on: Vec<String>,
@@ -83,6 +87,29 @@ impl RuntimeUpdates {
 }
 
 impl ServiceSpec {
+    pub(super) fn validate_coordinated(&self) -> Result<(), Problem> {
+        if self.serves.is_some() {
+            let problem = Problem::new(
+                "a service of an app takes a slot of the app, and a host never waits for a slot while it has another",
+            );
+            return Err(problem
+                .field("coordinated")
+                .hint("leave it out: the rollout policy of the app stands for its services"));
+        }
+        // It becomes a part of a key in the store.
+        let mut characters = self.name.chars();
+        let is_plain = characters.next().is_some_and(|c| c.is_ascii_alphanumeric())
+            && characters.all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if !is_plain || self.name.len() > 64 {
+            let problem = Problem::new(format!(
+                "`{}` cannot be coordinated: expected a name of letters, digits, `-`, `_` and `.`, at most 64",
+                self.name
+            ));
+            return Err(problem.field("name"));
+        }
+        Ok(())
+    }
+
     /// The haproxy that it runs, if that is one whose servers can be changed.
     pub(super) fn haproxy<'a>(&'a self, host: &'a Host) -> Option<Haproxy<'a>> {
         let spec = self.runtime.haproxy.as_ref()?;

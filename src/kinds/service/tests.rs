@@ -16,6 +16,7 @@ fn demo(running: Option<bool>) -> ServiceSpec {
         after_gate: false,
         process: None,
         proves: Proofs::default(),
+        coordinated: false,
         runtime: RuntimeUpdates::default(),
         restart_on: Vec::new(),
         reload_on: Vec::new(),
@@ -125,6 +126,7 @@ fn environment_file_replaceable_by_others_is_reported() {
             after_gate: false,
             process: None,
             proves: Proofs::default(),
+            coordinated: false,
             runtime: RuntimeUpdates::default(),
             restart_on: Vec::new(),
             reload_on: Vec::new(),
@@ -196,4 +198,54 @@ fn crashing_service_is_restarted_by_its_new_definition() {
         !status.stale_definition && status.restarts == 0,
         "{status:?}"
     );
+}
+
+/// Other hosts are in the way.
+struct OthersFirst;
+
+impl crate::ports::permission::ServicePermission for OthersFirst {
+    fn request(&self) -> Result<(), String> {
+        Err("lb1 goes first".into())
+    }
+}
+
+#[test]
+fn coordinated_service_is_not_restarted_before_its_turn() {
+    let sandbox = Sandbox::with_base_system();
+    sandbox.services.define("demo");
+    sandbox.services.start("demo").unwrap();
+    let before = sandbox.services.calls();
+    let spec = |coordinated| ServiceSpec {
+        coordinated,
+        ..demo(Some(true))
+    };
+    let permissions = &sandbox.host.permissions;
+    permissions.set_for_service("_demo", std::rc::Rc::new(OthersFirst));
+    for duty in [Duty::Restart, Duty::Reload] {
+        let deferred = spec(true).fulfill(duty, &[], &sandbox.host).unwrap_err();
+        assert!(deferred.is(crate::resource::FailureKind::Deferred));
+        assert_eq!(deferred.message, "lb1 goes first");
+    }
+    assert_eq!(sandbox.services.calls(), before);
+    spec(false)
+        .fulfill(Duty::Restart, &[], &sandbox.host)
+        .unwrap();
+    assert_ne!(sandbox.services.calls(), before);
+}
+
+#[test]
+fn service_of_an_app_or_without_a_plain_name_is_not_coordinated() {
+    let spec = |name: &str, serves: Option<&str>| ServiceSpec {
+        name: name.into(),
+        serves: serves.map(Into::into),
+        coordinated: true,
+        ..demo(None)
+    };
+    spec("haproxy", None).validate_coordinated().unwrap();
+    let error = spec("web", Some("/srv/www/shop/current")).validate_coordinated();
+    assert_eq!(error.unwrap_err().field.as_deref(), Some("coordinated"));
+    for name in ["shop:*", "../x", ""] {
+        let error = spec(name, None).validate_coordinated().unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("name"), "{name}");
+    }
 }

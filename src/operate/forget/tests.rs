@@ -109,6 +109,17 @@ fn forgotten_node_gives_up_its_slots_in_all_apps_and_no_other_node_does() {
 }
 
 #[test]
+fn forgotten_balancer_gives_up_its_turn_with_a_service() {
+    let store = fleet("");
+    put(&store, "slots/production/_haproxy/0.json", &slot("web3", 4));
+    put(&store, "slots/production/_-x/0.json", &slot("web3", 5));
+    let done = forget_web3(&store, None).unwrap();
+    let freed = "slot 0 of _haproxy is free";
+    assert!(done.released.contains(&freed.to_owned()), "{done:?}");
+    assert!(!get(&store, "slots/production/_haproxy/0.json").contains("holder"));
+}
+
+#[test]
 fn node_without_a_record_still_gives_up_its_slots() {
     let store = fleet("");
     store.delete("nodes/production/web3.json").unwrap();

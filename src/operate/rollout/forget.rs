@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::explain;
+use super::service::is_service;
 use super::target::{RolloutTarget, recount};
 use crate::fleet::rollout::{
     OnceOutcome, Operator, OperatorError, RolloutError, RolloutStore, StoreObjects,
@@ -53,6 +54,7 @@ impl NodeRelease<'_> {
         for app in &apps {
             let target = self.target(app);
             match target.objects().register() {
+                Ok(None) if is_service(app) => known.push((app, 1)),
                 Ok(None) => {}
                 Ok(Some(found)) => {
                     let claim = found.object.claim.as_ref();
@@ -93,9 +95,21 @@ impl NodeRelease<'_> {
             name.strip_suffix(".json")
         });
         apps.extend(names.filter(|name| is_name(name)).map(str::to_owned));
+        apps.extend(self.services());
         apps.sort();
         apps.dedup();
         apps
+    }
+
+    /// The services of which a host has ever taken a slot.
+    fn services(&self) -> Vec<String> {
+        let folder = format!("slots/{}/", self.environment);
+        let listed = self.store.list(&format!("{folder}_")).unwrap_or_default();
+        let names = listed.iter().filter_map(|object| {
+            let (name, _) = object.key.strip_prefix(&folder)?.split_once('/')?;
+            is_name(name.strip_prefix('_')?).then(|| name.to_owned())
+        });
+        names.collect()
     }
 
     fn release(&self, app: &str, slots: u32, released: &mut ReleasedNode) {

@@ -19,16 +19,17 @@ mod forget;
 mod progress;
 mod quarantines;
 mod restart;
+mod service;
+mod silence;
 mod target;
 
 pub(crate) use self::forget::NodeRelease;
 pub(crate) use self::quarantines::{QuarantinedApp, list_quarantines};
 pub(crate) use self::restart::request_restart;
+use self::service::{is_service, observe_service};
+use self::silence::show_silent_holder;
 pub(crate) use self::target::RolloutTarget;
 use self::target::{check_app, recount};
-
-/// How many holders of slots are looked up for one answer.
-const MAX_SHOWN_HOLDERS: usize = 20;
 
 /// The rollout of the wanted sha now. A hold that is in force is a part of it; `now` is the operator's clock, for want of
 /// the store's.
@@ -36,6 +37,9 @@ pub(crate) fn observe_rollout(
     target: &RolloutTarget<'_>,
     now: Timestamp,
 ) -> Result<RolloutView, CommandError> {
+    if is_service(target.app) {
+        return observe_service(target);
+    }
     let objects = target.objects();
     let manifest = objects.manifest()?;
     let now = target.store.server_time().unwrap_or(now);
@@ -60,24 +64,6 @@ pub(crate) fn observe_rollout(
     }
     add_progress(target, &policy, &mut view)?;
     Ok(view)
-}
-
-/// Names the command for a slot whose host was not heard of lately: nobody else would ever free it.
-fn show_silent_holder(
-    target: &RolloutTarget<'_>,
-    view: &mut RolloutView,
-) -> Result<(), CommandError> {
-    let limit = target.fleet.heartbeat() * 2;
-    for held in view.holders.iter().take(MAX_SHOWN_HOLDERS) {
-        let (number, node) = (held.number, held.holder.member.node.clone());
-        let silence = fleet::node_silence(target.store, target.environment, &node);
-        let silence = silence.map_err(crate::pass::PassError::Store)?;
-        if silence.is_none_or(|silence| silence >= limit) {
-            view.wait_for_slot(number, node);
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// The rollout of an app without its slots, which has this policy.
@@ -124,6 +110,9 @@ pub(crate) fn intervene(
     what: &Intervention,
     (name, reason, now): (String, String, Timestamp),
 ) -> Result<String, CommandError> {
+    if is_service(target.app) {
+        return free_service(target, what, (name, reason, now));
+    }
     let objects = target.objects();
     let wanted = objects.wanted()?;
     let sha = sha
@@ -188,6 +177,36 @@ pub(crate) fn intervene(
     };
     result.map_err(explain)?;
     Ok(done)
+}
+
+/// Frees the slot of a service, which has nothing else of a rollout.
+fn free_service(
+    target: &RolloutTarget<'_>,
+    what: &Intervention,
+    (name, reason, now): (String, String, Timestamp),
+) -> Result<String, CommandError> {
+    let Intervention::BreakSlot {
+        number,
+        even_if_alive,
+        step,
+    } = what
+    else {
+        let problem = Problem::new(format!(
+            "`{}` is a service of the hosts, and only its slot can be broken",
+            target.app
+        ));
+        return Err(CommandError::Usage(problem));
+    };
+    let operator = Operator {
+        store: &target.objects(),
+        environment: target.environment,
+        app: target.app,
+        name: &name,
+        reason: &reason,
+        now,
+    };
+    let holder = break_slot(target, &operator, *number, *even_if_alive, *step)?;
+    Ok(format!("slot {number} of {holder} is free"))
 }
 
 /// The claim to run a step for all that is unresolved now.

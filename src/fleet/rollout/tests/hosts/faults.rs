@@ -60,9 +60,14 @@ fn host_that_may_not_write_goes_once_all_others_have_the_sha() {
 #[test]
 fn host_without_its_store_goes_nowhere_but_back_and_waits_for_no_timeout() {
     let fleet = fleet(one_slot());
-    let web1 = HostRollout {
+    let web1 = fleet.host(1);
+    let host = FleetHost {
         is_cut_off: true,
-        ..fleet.host(1)
+        ..fleet.fleet_host("web1".into(), &fleet.hosts.borrow()[0])
+    };
+    let web1 = HostRollout {
+        host: Rc::new(host),
+        ..web1
     };
     let before = fleet.store.calls.get();
     for decision in [
@@ -157,7 +162,7 @@ fn host_that_will_never_take_the_sha_is_no_canary() {
 fn host_that_lost_its_permission_finds_out_without_a_reboot() {
     let fleet = fleet(one_slot());
     let web1 = fleet.host(1);
-    let may_take_part = || may_take_part(&web1.root, &fleet.store, ENV).unwrap();
+    let may_take_part = || may_take_part(&web1.host.root, &fleet.store, ENV).unwrap();
     assert!(may_take_part());
     fleet.store.is_read_only.set(true);
     assert!(matches!(request(&web1), PermitDecision::Wait(_)));

@@ -4,7 +4,12 @@ use super::*;
 use crate::fleet::rollout::local_failure::LocalFailure;
 
 fn build_failure(host: &HostRollout, reason: &str) -> LocalFailure {
-    LocalFailure::new(&host.member.node, Some("build"), reason, "line 1\nline 2\n")
+    LocalFailure::new(
+        &host.host.member.node,
+        Some("build"),
+        reason,
+        "line 1\nline 2\n",
+    )
 }
 
 /// A pass of a host whose build fails. Returns how often it asked the store.
@@ -103,7 +108,6 @@ fn list_ends_with_its_entry_and_begins_again_with_the_next() {
             shas: vec![sha(digit)],
             hold: None,
         },
-        root: web1.root.clone(),
         ..fleet.rollout_of("shop", digit, "web1".into(), &fleet.hosts.borrow()[0])
     };
     later(3, '2').list_failure(None).unwrap();
@@ -174,7 +178,6 @@ fn host_that_is_to_get_another_sha_is_listed_at_none_of_others() {
                 shas: vec![sha('1'), sha('2')],
                 hold: None,
             },
-            root: web1.root.clone(),
             ..fleet.rollout_of("shop", '2', "web1".into(), &fleet.hosts.borrow()[0])
         };
         let failure = build_failure(&retagged, "no space");

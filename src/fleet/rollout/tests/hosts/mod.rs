@@ -4,6 +4,7 @@ mod faults;
 mod holds;
 mod local_failures;
 mod restarts;
+mod services;
 mod several_shas;
 
 use std::cell::{Cell, RefCell};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use super::sha;
 use crate::desired::{Amount, Canary, CanaryHosts, OnFailure, RolloutPolicy};
+use crate::fleet::rollout::fleet_host::FleetHost;
 use crate::fleet::rollout::host_rollout::HostRollout;
 use crate::fleet::rollout::identity::Member;
 use crate::fleet::rollout::polling::Polling;
@@ -102,8 +104,8 @@ impl Fleet {
         host
     }
 
-    fn rollout_of(&self, app: &str, wanted: char, node: String, on: &Sandbox) -> HostRollout {
-        HostRollout {
+    fn fleet_host(&self, node: String, on: &Sandbox) -> FleetHost {
+        FleetHost {
             root: on.host.root.clone(),
             clock: on.host.clock.clone(),
             store: Rc::new(self.store.clone()),
@@ -111,11 +113,18 @@ impl Fleet {
             manifest_key: KEY.into(),
             fleet: FleetSettings::default(),
             environment: ENV.into(),
-            app: app.into(),
             member: Member {
                 machine: node.clone(),
                 node,
             },
+            is_cut_off: false,
+        }
+    }
+
+    fn rollout_of(&self, app: &str, wanted: char, node: String, on: &Sandbox) -> HostRollout {
+        HostRollout {
+            host: Rc::new(self.fleet_host(node, on)),
+            app: app.into(),
             policy: self.policy.clone(),
             sha: sha(wanted),
             wanted: WantedShas {
@@ -125,7 +134,6 @@ impl Fleet {
             },
             group: None,
             ignores_hold: false,
-            is_cut_off: false,
             looked_at: Cell::default(),
             denied: Cell::default(),
             polling: Polling::at(0),
