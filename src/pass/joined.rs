@@ -24,6 +24,11 @@ impl Rollouts {
         self.0.iter().filter(|joined| !joined.rollout.is_cut_off)
     }
 
+    /// Those of them in which this host may write.
+    pub(super) fn writable(&self) -> impl Iterator<Item = &JoinedRollout> {
+        self.connected().filter(|joined| joined.rollout.may_write())
+    }
+
     /// The pass is about to change the host.
     pub(super) fn forget_positions(&self) {
         self.0.iter().for_each(|joined| joined.position.set(None));

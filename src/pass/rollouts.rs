@@ -12,7 +12,8 @@ use crate::apply;
 use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
 use crate::fleet::rollout::{
-    AppPosition, HostRollout, Member, Polling, Settled, WantedHold, WantedShas, may_take_part,
+    AppPosition, HostRollout, Member, Polling, Settled, WantedHold, WantedShas,
+    may_take_part_lately,
 };
 use crate::ports::backoff;
 use crate::release::{self, InsteadOfWanted, ReleaseSpec, ReleaseStatus};
@@ -173,7 +174,7 @@ impl Session {
         let mut lines = Vec::new();
         let mut is_proving = false;
         let rollouts = self.rollouts.borrow();
-        for joined in rollouts.connected() {
+        for joined in rollouts.writable() {
             let rollout = &joined.rollout;
             let app = deployed_apps(catalog).find(|app| app.spec.app == rollout.app);
             let Some(app) = app else {
@@ -228,7 +229,8 @@ impl Session {
             return None;
         }
         let store = self.shared_store().ok()?;
-        may_take_part(&self.host.root, &**store, &self.settings.environment).ok()
+        let times = (self.host.clock.now(), self.settings.fleet.heartbeat());
+        may_take_part_lately(&self.host.root, &**store, &self.settings.environment, times).ok()
     }
 
     /// Waits for permission that the last pass lacked, or until others wait for this host no longer. Holds no lock

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::access::forget_access;
+use super::access::{forget_access, forget_refusal, may_take_part_lately};
 use super::count::COUNT_TIMEOUT;
 use super::decide::Obstacle;
 use super::identity::Member;
@@ -131,6 +131,14 @@ impl HostRollout {
         }
     }
 
+    /// Whether this host may write what it owes to the rollout, as far as it is known: refused writes of each pass would
+    /// cost as much as those that work.
+    pub(crate) fn may_write(&self) -> bool {
+        let times = (self.clock.now(), self.fleet.heartbeat());
+        let known = may_take_part_lately(&self.root, &*self.store, &self.environment, times);
+        known.unwrap_or(true)
+    }
+
     /// Whether all other hosts have the wanted sha.
     fn is_done(&self) -> bool {
         let found = self.with(|participant| participant.store.register());
@@ -207,6 +215,9 @@ impl Permission for HostRollout {
             // Another host counts, which takes moments: no reason for this pass to end without the sha.
             backoff::sleep(COUNTING_INTERVAL);
             permit = ask();
+        }
+        if matches!(permit, Ok(Permit::Granted)) {
+            forget_refusal(&self.root);
         }
         self.answer((purpose, serves), permit)
     }

@@ -56,7 +56,7 @@ mod store;
 mod tests;
 mod view;
 
-pub(crate) use access::{may_take_part, rollout_folders};
+pub(crate) use access::{may_take_part, may_take_part_lately, rollout_folders};
 pub(crate) use entry::EntryState;
 pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};

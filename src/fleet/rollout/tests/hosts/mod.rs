@@ -31,6 +31,7 @@ const KEY: &str = "sha_number.yml";
 struct CountingStore {
     inner: MemoryStore,
     calls: Rc<Cell<usize>>,
+    writes: Rc<Cell<usize>>,
     is_read_only: Rc<Cell<bool>>,
     is_unconditional: Rc<Cell<bool>>,
 }
@@ -47,6 +48,7 @@ impl StoreDouble for CountingStore {
         body: &[u8],
         when: WriteCondition<'_>,
     ) -> Result<PutOutcome, StoreError> {
+        self.writes.set(self.writes.get() + 1);
         match self.is_read_only.get() {
             true => Err(StoreError::Refused {
                 store: "memory:".into(),
