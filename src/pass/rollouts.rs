@@ -16,6 +16,7 @@ use crate::fleet::rollout::{
     may_take_part_lately,
 };
 use crate::ports::backoff;
+use crate::ports::permission::Independent;
 use crate::release::{self, InsteadOfWanted, ReleaseSpec, ReleaseStatus};
 use crate::role::Catalog;
 
@@ -34,6 +35,14 @@ impl Session {
         next_slots: &BTreeMap<String, u32>,
     ) {
         let rollouts = self.find_rollouts(catalog, desired, next_slots);
+        if !self.settings.store.is_local() {
+            for app in deployed_apps(catalog) {
+                // The hosts find a change in the same tick.
+                let others_serve = Some(false);
+                let permission = Rc::new(Independent { others_serve });
+                self.host.permissions.set(&app.spec.app, permission);
+            }
+        }
         for joined in &rollouts.0 {
             let rollout = &joined.rollout;
             self.host.permissions.set(&rollout.app, rollout.clone());
