@@ -307,6 +307,19 @@ fn new_host_takes_what_served_before_unless_that_is_quarantined() {
 }
 
 #[test]
+fn new_host_without_a_sha_from_before_waits_for_a_proof() {
+    let fleet = fleet(one_slot());
+    let (web1, new) = (fleet.host(1), fleet.host(2));
+    assert_eq!(request(&web1), PermitDecision::Granted);
+    let ask = || new.request(Purpose::Deploy, false);
+    let why = "waits until a host that serves has shown that the sha works";
+    assert_eq!(ask(), wait(why));
+    assert!(new.is_waiting());
+    settle(&web1, AppPosition::Wanted);
+    assert_eq!(ask(), PermitDecision::Granted);
+}
+
+#[test]
 fn proven_hosts_go_back_if_the_policy_says_so() {
     for (on_failure, goes_back) in [(OnFailure::Rollback, true), (OnFailure::Halt, false)] {
         let fleet = fleet(RolloutPolicy {
