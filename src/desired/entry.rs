@@ -53,7 +53,7 @@ pub(crate) struct AppEntry {
     #[serde(default, deserialize_with = "printable::deserialize_optional_line")]
     pub by: Option<String>,
     /// When it was published.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::deserialize_optional_time")]
     pub at: Option<Timestamp>,
     #[serde(default)]
     pub next: Option<Sha>,
@@ -65,7 +65,7 @@ pub(crate) struct AppEntry {
     /// When an operator last asked for a rolling restart, by `trueup rollout restart`, and by that machine's clock. Like
     /// `restartedAt` of Kubernetes it only tells requests apart: a host owes the restart while its services were
     /// started with another one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "yaml::deserialize_optional_time")]
     pub restart_requested_at: Option<Timestamp>,
     #[serde(default)]
     pub overrides: Vec<Override>,

@@ -315,3 +315,28 @@ fn first_generation_is_limited() {
         );
     }
 }
+
+#[test]
+fn times_of_an_entry_say_what_is_expected_of_them() {
+    const EXPECTED: &str = "hint: expected such as `2026-11-29T18:00:00Z`";
+    for (field, value, problem) in [
+        ("restart_requested_at", "yesterday", "is not a time"),
+        ("restart_requested_at", "2026-11-29", "is not a time"),
+        ("at", "soon", "is not a time"),
+        ("at", "2026-11-29T18:00:00", "has no time zone"),
+        ("hold.until", "tomorrow", "is not a time"),
+    ] {
+        let entry = match field.split_once('.') {
+            None => format!("{field}: {value}"),
+            Some((map, key)) => format!("{map}: {{by: ana, reason: r, {key}: {value}}}"),
+        };
+        let text = format!("production:\n  shop:\n    sha: {SHA}\n    {entry}\n");
+        let message = parse_and_select(&text, &tags(&[]), &["shop"]).unwrap_err();
+        let expected = format!("shop.{field}: `{value}` {problem}");
+        assert!(message.contains(&expected), "{message}");
+        assert!(message.starts_with("m.yml:4:"), "{message}");
+        let has_hint =
+            message.contains(EXPECTED) || message.contains("write `2026-11-29T18:00:00Z`");
+        assert!(has_hint, "{message}");
+    }
+}

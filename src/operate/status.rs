@@ -74,6 +74,7 @@ struct AppDocument<'a> {
 struct AppDetails<'a> {
     release: Option<&'a str>,
     running: Option<&'a crate::release::RunningStep>,
+    coordinated: Option<bool>,
     pin: Option<&'a crate::release::Pin>,
     quarantine: &'a [crate::release::QuarantinedSha],
     serving: Option<&'a crate::pass::ServingStatus>,
@@ -353,6 +354,7 @@ impl StatusReport {
         let details = self.app_status(&row.app).map(|status| AppDetails {
             release: status.release.as_deref(),
             running: status.running.as_ref(),
+            coordinated: status.coordinated,
             pin: status.pin.as_ref(),
             quarantine: &status.quarantine,
             serving: status.serving.as_ref(),

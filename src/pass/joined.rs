@@ -36,6 +36,11 @@ impl Rollouts {
             .filter(|joined| !joined.rollout.host.is_cut_off)
     }
 
+    /// Those of them in which this host may write.
+    pub(super) fn writable(&self) -> impl Iterator<Item = &JoinedRollout> {
+        self.connected().filter(|joined| joined.rollout.may_write())
+    }
+
     /// The pass is about to change the host.
     pub(super) fn forget_positions(&self) {
         let joined = self.apps.iter();

@@ -12,7 +12,7 @@ impl Session {
     /// Lists the failures of this host in the registers of its apps, and removes those that are over.
     pub(super) fn list_local_failures(&self, catalog: &Catalog, report: &Report) {
         let rollouts = self.rollouts.borrow();
-        for joined in rollouts.connected().filter(|joined| !joined.is_over.get()) {
+        for joined in rollouts.writable().filter(|joined| !joined.is_over.get()) {
             let rollout = &joined.rollout;
             let app = deployed_apps(catalog).find(|app| app.spec.app == rollout.app);
             let Some(app) = app else {

@@ -13,9 +13,10 @@ use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
 use crate::fleet::rollout::{
     AppPosition, FleetHost, HostRollout, Member, Polling, ServiceSlot, Settled, WantedHold,
-    WantedShas, may_take_part,
+    WantedShas, may_take_part_lately,
 };
 use crate::ports::backoff;
+use crate::ports::permission::Independent;
 use crate::release::{self, InsteadOfWanted, ReleaseSpec, ReleaseStatus};
 use crate::report::{Report, ResourceStatus};
 use crate::role::Catalog;
@@ -40,6 +41,14 @@ impl Session {
             self.host
                 .permissions
                 .set_for_service(&slot.name, slot.clone());
+        }
+        if !self.settings.store.is_local() {
+            for app in deployed_apps(catalog) {
+                // The hosts find a change in the same tick.
+                let others_serve = Some(false);
+                let permission = Rc::new(Independent { others_serve });
+                self.host.permissions.set(&app.spec.app, permission);
+            }
         }
         for joined in &rollouts.apps {
             let rollout = &joined.rollout;
@@ -195,7 +204,7 @@ impl Session {
         let mut lines = Vec::new();
         let mut is_proving = false;
         let rollouts = self.rollouts.borrow();
-        for joined in rollouts.connected() {
+        for joined in rollouts.writable() {
             let rollout = &joined.rollout;
             let app = deployed_apps(catalog).find(|app| app.spec.app == rollout.app);
             let Some(app) = app else {
@@ -272,7 +281,8 @@ impl Session {
             return None;
         }
         let store = self.shared_store().ok()?;
-        may_take_part(&self.host.root, &**store, &self.settings.environment).ok()
+        let times = (self.host.clock.now(), self.settings.fleet.heartbeat());
+        may_take_part_lately(&self.host.root, &**store, &self.settings.environment, times).ok()
     }
 
     /// Waits for permission that the last pass lacked, or until others wait for this host no longer. Holds no lock

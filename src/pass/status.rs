@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::cron::{CronStatus, cron_jobs};
 use super::preview::HiddenSteps;
 use super::{ManifestSource, PassError, PassOptions, Selection, Session, apply, plan};
-use crate::desired::Sha;
+use crate::desired::{DesiredState, Sha};
 use crate::ports::lock;
 use crate::release::{self, Overrides, Pin, QuarantinedSha, ReleaseSpec, RunningStep};
 use crate::report::Report;
@@ -40,6 +40,9 @@ pub(crate) struct AppStatus {
     /// Its sha.
     #[serde(skip)]
     sha: Option<String>,
+    /// `false`: each host takes up a new sha for itself (`rollout: none`); `null`: the app is not in the manifest, or
+    /// the store is a folder, where there is nobody to ask.
+    pub coordinated: Option<bool>,
     pub pin: Option<Pin>,
     pub quarantine: Vec<QuarantinedSha>,
     pub cron: Vec<CronStatus>,
@@ -96,7 +99,10 @@ impl Session {
         let hidden = HiddenSteps::take(&mut plan);
         notes.extend(hidden.note("status"));
         let apps = catalog.releases();
-        let apps = apps.map(|(resource, spec)| self.app_status(resource, spec, &catalog));
+        let apps = apps.map(|(resource, spec)| AppStatus {
+            coordinated: self.is_coordinated(&desired, &spec.app),
+            ..self.app_status(resource, spec, &catalog)
+        });
         let apps: Vec<AppStatus> = apps.collect();
         // The plan has no sha for a release whose rendered files this user may not read; take it from the
         // active release.
@@ -111,6 +117,12 @@ impl Session {
             report.mark_unpublished(why);
         }
         Ok(HostStatus { report, apps })
+    }
+
+    /// Whether the hosts of an app ask each other before they take up a new sha.
+    fn is_coordinated(&self, desired: &DesiredState, app: &str) -> Option<bool> {
+        let app = desired.apps.get(app)?;
+        (!self.settings.store.is_local()).then(|| app.rollout.policy().is_some())
     }
 
     fn app_status(&self, resource: &Resource, spec: &ReleaseSpec, catalog: &Catalog) -> AppStatus {
@@ -138,6 +150,7 @@ impl Session {
         let holder = lock::read_holder(&self.host.root);
         AppStatus {
             running: holder.and_then(|pass| release::running_step(&self.host, &layout, pass.since)),
+            coordinated: None,
             drained: release::describe_drain(&self.host.root, &spec.app),
             app: spec.app.clone(),
             sha: active

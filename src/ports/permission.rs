@@ -83,7 +83,7 @@ impl Permissions {
     /// The permission of an app.
     pub(crate) fn of(&self, app: &str) -> Rc<dyn Permission> {
         let known = self.apps.borrow().get(app).cloned();
-        known.unwrap_or_else(|| Rc::new(Always))
+        known.unwrap_or_else(|| Rc::new(Independent { others_serve: None }))
     }
 
     /// Lets an app ask here.
@@ -106,9 +106,12 @@ impl Permissions {
 }
 
 /// For an app whose hosts do not ask each other.
-struct Always;
+pub(crate) struct Independent {
+    /// `Some(false)`: all of them may be out at once.
+    pub others_serve: Option<bool>,
+}
 
-impl Permission for Always {
+impl Permission for Independent {
     fn peek(&self, _: Purpose, _: bool) -> PermitDecision {
         PermitDecision::Granted
     }
@@ -122,7 +125,7 @@ impl Permission for Always {
     }
 
     fn others_serve(&self) -> Option<bool> {
-        None
+        self.others_serve
     }
 
     fn claim_step(&self, _: &str) -> StepDecision {

@@ -7,7 +7,6 @@
 
 mod decode;
 mod edit;
-mod end_time;
 mod hints;
 mod node;
 mod offsets;
@@ -17,13 +16,14 @@ mod serialize;
 mod size;
 #[cfg(test)]
 mod tests;
+mod time;
 mod write;
 
 pub(crate) use decode::decode;
 pub(crate) use edit::{InsertPosition, YamlEditor};
-pub(crate) use end_time::{deserialize_optional_end, parse_end};
 pub(crate) use node::{Entry, Node, NodeKind, Style};
 pub(crate) use parse::{ParseLimits, parse};
 pub(crate) use seconds::{Seconds, SecondsOrZero};
 pub(crate) use serialize::serialize;
 pub(crate) use size::Size;
+pub(crate) use time::{deserialize_optional_end, deserialize_optional_time, parse_end};

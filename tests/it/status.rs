@@ -192,6 +192,26 @@ fn status_reports_an_unreachable_store_and_a_running_pass() {
 }
 
 #[test]
+fn status_says_that_hosts_take_a_sha_each_for_itself() {
+    let app = App::new(ROLE);
+    let sha = app.publish_commit(GOOD, "200", "page one");
+    app.sandbox.manifest(format!(
+        "production: {{shop: {{sha: {sha}, rollout: none}}}}\n"
+    ));
+    app.converge(0);
+    assert_eq!(
+        json(&app, 0)["apps"][0]["coordinated"],
+        serde_json::Value::Null
+    );
+    // Only the last good manifest is read.
+    let settings = crate::sandbox::NODE.replace("dir:@STORE@", "s3://bucket");
+    app.sandbox.write("/etc/trueup/node.yml", &settings);
+    assert_eq!(json(&app, 0)["apps"][0]["coordinated"], false);
+    let text = app.sandbox.run(&["status"]);
+    assert!(text.out.contains("rollout: none: each host"), "{text}");
+}
+
+#[test]
 fn motd_shows_problems_only() {
     let host = Sandbox::of("  - file: {path: /srv/missing/a, content: x}\n");
     let motd = || host.read("/run/motd.d/trueup");

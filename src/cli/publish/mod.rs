@@ -25,7 +25,8 @@ use crate::yaml::parse_end;
                   neither loses its change. Publishing a sha that is already set writes nothing.\n\n\
                   `--hold` freezes the apps at the shas that it publishes, for example after a rollback: hosts take these, and what is \
                   published later waits until the hold ends, by the store's clock, or `--lift-hold` ends it.\n\n\
-                  The sha before becomes `previous`, unless it is quarantined or no host ever served it. An app whose rollout policy no host could follow is refused: an `after` that \
+                  The sha before becomes `previous`, unless it is quarantined, no host ever served it, or the published sha is \
+                  `previous` itself: a way back. An app whose rollout policy no host could follow is refused: an `after` that \
                   names no app or goes in a circle, a canary whose tags no host has."
 )]
 pub struct PublishArgs {

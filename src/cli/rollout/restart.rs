@@ -12,6 +12,7 @@ use crate::operate::rollout::{RolloutTarget, request_restart};
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store;
+use crate::problem::Problem;
 
 /// The document of `rollout restart --output`.
 #[derive(Debug, Serialize)]
@@ -22,6 +23,7 @@ struct Document<'a> {
     app: &'a str,
     /// The generation of the manifest that asks for it.
     generation: Option<u64>,
+    warnings: &'a [Problem],
 }
 
 pub(super) fn run(
@@ -53,6 +55,7 @@ pub(super) fn run(
             environment: env,
             app,
             generation: requested.generation,
+            warnings: &requested.warnings,
         });
         return Ok(Exit::Converged);
     }
@@ -60,6 +63,9 @@ pub(super) fn run(
     output.print_line(format!(
         "the hosts of {app} in {env} restart its services, by slots (generation {generation})"
     ));
+    for warning in &requested.warnings {
+        output.print_line(format!("{}: {warning}", output.paint.changed("warning")));
+    }
     output.print_line(format!(
         "hint: `trueup rollout status {env} {app} --wait` ends when all have"
     ));

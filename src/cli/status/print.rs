@@ -100,6 +100,9 @@ fn app_rows(status: &StatusReport, app: &AppReport, paint: Paint) -> Vec<Vec<Str
         let text = cron_text(job, status.now, paint);
         add(format!("cron {}: {text}", job.name));
     }
+    if details.coordinated == Some(false) {
+        add("rollout: none: each host takes a new sha by itself".to_owned());
+    }
     if let Some(held) = &app.held {
         add(paint.changed(held));
     }

@@ -71,8 +71,8 @@ pub(crate) fn publish(
             ..request.clone()
         };
         let mut edited = edit_manifest(&manifest, body, &request)?;
+        let before = body.and_then(|body| Manifest::parse(&manifest, body).ok());
         if edited.body.is_some() {
-            let before = body.and_then(|body| Manifest::parse(&manifest, body).ok());
             let (kept, warnings) = keep_previous(before.as_ref(), &edited, &request, fleet);
             if !kept.is_empty() {
                 request.keeps_previous = kept;
@@ -92,10 +92,8 @@ pub(crate) fn publish(
             let checked = check_canaries(&manifest, &mut edited, &request, &mut fleet)
                 .and_then(|()| check_access(&edited, &request, &mut fleet));
             checked.map_err(EditError::manifest)?;
-            // Only if the hosts are known anyway: a large fleet has many records.
-            let outdated = fleet.known_hosts();
-            let outdated = outdated.map(|hosts| outdated_hosts(&edited, &request, hosts));
-            edited.warnings.extend(outdated.unwrap_or_default());
+            let outdated = outdated_hosts(before.as_ref(), &edited, &request, &mut fleet);
+            edited.warnings.extend(outdated);
         }
         let Some(body) = &edited.body else {
             return Ok(done(false, edited));

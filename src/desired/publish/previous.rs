@@ -3,7 +3,7 @@
 
 use super::reports::{FleetReports, ServedBefore};
 use crate::desired::edit::{ManifestEdit, PublishRequest, ShaChange};
-use crate::desired::{Manifest, RolloutMode};
+use crate::desired::{Manifest, RolloutMode, Sha};
 use crate::problem::Problem;
 
 /// The apps that keep the `previous` that they have, and what to say about it. `before`: the manifest before
@@ -23,8 +23,20 @@ pub(super) fn keep_previous(
         let Some(from) = from.as_ref().filter(|from| *from != to) else {
             continue;
         };
+        let entry = before.and_then(|before| before.own_entry(app)?.ok());
+        let previous = entry.and_then(|entry| entry.previous.as_ref());
+        let is_coordinated = environment.rollout(app) != RolloutMode::Independent;
+        // Somebody goes back. What is left for that is not the last good one, whoever served it; and a `previous` that is
+        // wanted says nothing.
+        if previous == Some(to) {
+            kept.push(app.clone());
+            if is_coordinated {
+                warnings.push(way_back(&order.environment, app, from, to));
+            }
+            continue;
+        }
         // Hosts that go each for itself leave no trace of what they served.
-        if environment.rollout(app) == RolloutMode::Independent {
+        if !is_coordinated {
             continue;
         }
         let why = match fleet.was_served(app, from) {
@@ -37,11 +49,7 @@ pub(super) fn keep_previous(
             }
         };
         kept.push(app.clone());
-        // The edit has put `from` in its place already.
-        let entry = before.and_then(|before| before.own_entry(app)?.ok());
-        let stays = match entry.and_then(|entry| entry.previous.as_ref()) {
-            // Somebody goes back to it.
-            Some(previous) if previous == to => continue,
+        let stays = match previous {
             Some(previous) => format!("stays {}", previous.short()),
             None => "is not set".to_owned(),
         };
@@ -58,4 +66,12 @@ pub(super) fn keep_previous(
         .hint("let the publisher read `quarantine/*`, `rollouts/*` and list `at/*` (docs/fleet.md has the policy)")
     }));
     (kept, warnings)
+}
+
+fn way_back(environment: &str, app: &str, from: &Sha, to: &Sha) -> Problem {
+    let (from, to) = (from.short(), to.short());
+    Problem::new(format!(
+        "{environment}/{app} goes back to {to}, so {from} does not become `previous`: new hosts wait until a host that serves is \
+         proven at {to}, and if {to} fails there is nothing to go back to"
+    ))
 }

@@ -1,8 +1,9 @@
 //! Hosts whose trueup is older than a field of the published entry: they refuse the manifest and stay where they are.
 
-use super::reports::ReportedHosts;
+use super::remembered::Remembered;
+use super::reports::{FleetReports, ReportedHosts};
 use crate::desired::edit::{ManifestEdit, PublishRequest};
-use crate::desired::{AppEntry, MAX_LISTED};
+use crate::desired::{AppEntry, MAX_LISTED, Manifest};
 use crate::problem::Problem;
 
 /// Major, minor and patch.
@@ -38,16 +39,35 @@ const FIELDS: [Field; 4] = [
     },
 ];
 
-/// A warning for each published app that some of its hosts would refuse.
+/// A warning for each app of the request whose entry some of its hosts would refuse. `before`: the manifest before the
+/// edit.
 pub(super) fn outdated_hosts(
+    before: Option<&Manifest>,
     edit: &ManifestEdit,
     order: &PublishRequest,
-    reported: &ReportedHosts,
+    fleet: &mut Remembered<'_>,
 ) -> Vec<Problem> {
-    let environment = edit.manifest.environments.get(&order.environment);
-    let entry = |app: &str| environment.and_then(|known| known.own_entry(app)?.ok());
-    let apps = order.shas.iter();
-    apps.filter_map(|(app, _)| warning(app, entry(app)?, reported))
+    let entry_of = |manifest: &Manifest, app: &str| -> Option<AppEntry> {
+        let environment = manifest.environments.get(&order.environment)?;
+        environment.own_entry(app)?.ok().cloned()
+    };
+    // A large fleet has many records: they are read only for a field that is new, which nothing but a restart brings without
+    // a policy that needs the hosts anyway.
+    let restart = order.restart.as_deref();
+    let is_first_restart = restart.is_some_and(|app| {
+        let before = before.and_then(|before| entry_of(before, app));
+        before.is_none_or(|entry| entry.restart_requested_at.is_none())
+    });
+    let hosts = match is_first_restart {
+        true => fleet.hosts().ok(),
+        false => fleet.known_hosts().cloned(),
+    };
+    let Some(hosts) = hosts else {
+        return Vec::new();
+    };
+    let apps = order.shas.iter().map(|(app, _)| app.as_str());
+    apps.chain(restart)
+        .filter_map(|app| warning(app, &entry_of(&edit.manifest, app)?, &hosts))
         .collect()
 }
 

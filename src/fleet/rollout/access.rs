@@ -2,9 +2,12 @@
 //! that was made for an earlier trueup may allow a host its node record only; then no host could ever take a slot.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::count::has_passed;
 use crate::digest::digest;
 use crate::ports::RUN_DIR;
 use crate::ports::root::Root;
@@ -13,6 +16,10 @@ use crate::ports::store::{Etag, PutOutcome, Store, StoreError, WriteCondition};
 
 /// The folders of the store that rollouts write to.
 const FOLDERS: [&str; 5] = ["rollouts", "slots", "quarantine", "once", "at"];
+
+/// The names of the results on this host.
+const ACCESS: &str = "access";
+const REFUSAL: &str = "refusal";
 
 const VERSION: u32 = 1;
 const DOCUMENT: Document = Document::new(VERSION, 4096).compact();
@@ -23,6 +30,15 @@ struct Access {
     version: u32,
     /// Digest of the store and the environment.
     scope: String,
+}
+
+/// The last probe was refused (`/run/trueup/rollout-refusal.json`).
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Refusal {
+    version: u32,
+    scope: String,
+    /// By this host's own clock.
+    at: Timestamp,
 }
 
 /// What a host needs to read, write and list, for people.
@@ -39,7 +55,7 @@ pub(crate) fn may_take_part(
     store: &dyn Store,
     environment: &str,
 ) -> Result<bool, StoreError> {
-    once_per_boot(Some(root), "access", store, environment, || {
+    once_per_boot(Some(root), ACCESS, store, environment, || {
         for folder in FOLDERS {
             let key = format!("{folder}/{environment}/_probe");
             match store.put(&key, b"", WriteCondition::Always) {
@@ -64,10 +80,46 @@ pub(crate) fn may_take_slots(
     }
 }
 
+/// The same, for each pass: a host that was refused does not ask again before `retry_after`.
+pub(crate) fn may_take_part_lately(
+    root: &Root,
+    store: &dyn Store,
+    environment: &str,
+    (now, retry_after): (Timestamp, Duration),
+) -> Result<bool, StoreError> {
+    let (path, scope) = (result_path(REFUSAL), scope(store, environment));
+    let known: Option<Refusal> = DOCUMENT.load_cache(root, &path);
+    let is_refused =
+        known.is_some_and(|known| known.scope == scope && !has_passed(retry_after, known.at, now));
+    if is_refused && !is_known_good(root, ACCESS, &scope) {
+        return Ok(false);
+    }
+    let may_take_part = may_take_part(root, store, environment)?;
+    if !may_take_part {
+        let refusal = Refusal {
+            version: VERSION,
+            scope,
+            at: now,
+        };
+        if let Err(error) = DOCUMENT.save(root, &path, &refusal) {
+            tracing::debug!(%error, "the store is probed again");
+        }
+    }
+    Ok(may_take_part)
+}
+
 /// A write was refused, so the next probe finds out what this host may do now.
 pub(super) fn forget_access(root: &Root) {
-    let path = result_path("access");
-    if let Err(error) = root.remove_file(&path) {
+    forget(root, ACCESS);
+}
+
+/// This host was granted permission, for which it wrote: the next probe finds out whether it may write everything.
+pub(super) fn forget_refusal(root: &Root) {
+    forget(root, REFUSAL);
+}
+
+fn forget(root: &Root, name: &str) {
+    if let Err(error) = root.remove_file(&result_path(name)) {
         tracing::debug!(%error, "an old probe of the store stays in force");
     }
 }
@@ -91,6 +143,16 @@ fn result_path(name: &str) -> PathBuf {
     Path::new(RUN_DIR).join(format!("rollout-{name}.json"))
 }
 
+fn scope(store: &dyn Store, environment: &str) -> String {
+    digest(format!("{}\n{environment}", store.address()).as_bytes())
+}
+
+/// Whether a probe was good since the boot.
+fn is_known_good(root: &Root, name: &str, scope: &str) -> bool {
+    let known: Option<Access> = DOCUMENT.load_cache(root, &result_path(name));
+    known.is_some_and(|known| known.scope == scope)
+}
+
 /// The result of a probe of the store, which is not repeated before the next boot once it was good.
 fn once_per_boot(
     root: Option<&Root>,
@@ -99,10 +161,8 @@ fn once_per_boot(
     environment: &str,
     probe: impl FnOnce() -> Result<bool, StoreError>,
 ) -> Result<bool, StoreError> {
-    let path = result_path(name);
-    let scope = digest(format!("{}\n{environment}", store.address()).as_bytes());
-    let known: Option<Access> = root.and_then(|root| DOCUMENT.load_cache(root, &path));
-    if known.is_some_and(|known| known.scope == scope) {
+    let scope = scope(store, environment);
+    if root.is_some_and(|root| is_known_good(root, name, &scope)) {
         return Ok(true);
     }
     let is_good = probe()?;
@@ -111,7 +171,7 @@ fn once_per_boot(
             version: VERSION,
             scope,
         };
-        if let Err(error) = DOCUMENT.save(root, &path, &access) {
+        if let Err(error) = DOCUMENT.save(root, &result_path(name), &access) {
             tracing::debug!(%error, "the store is probed again");
         }
     }

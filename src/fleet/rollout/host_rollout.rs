@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::access::forget_access;
+use super::access::{forget_access, forget_refusal, may_take_part_lately};
 use super::count::COUNT_TIMEOUT;
 use super::decide::Obstacle;
 use super::fleet_host::FleetHost;
@@ -109,6 +109,19 @@ impl HostRollout {
         }
     }
 
+    /// Whether this host may write what it owes to the rollout, as far as it is known: refused writes of each pass would
+    /// cost as much as those that work.
+    pub(crate) fn may_write(&self) -> bool {
+        let times = (self.host.clock.now(), self.host.fleet.heartbeat());
+        let known = may_take_part_lately(
+            &self.host.root,
+            &*self.host.store,
+            &self.host.environment,
+            times,
+        );
+        known.unwrap_or(true)
+    }
+
     /// Whether all other hosts have the wanted sha.
     fn is_done(&self) -> bool {
         let found = self.with(|participant| participant.store.register());
@@ -185,6 +198,9 @@ impl Permission for HostRollout {
             // Another host counts, which takes moments: no reason for this pass to end without the sha.
             backoff::sleep(COUNTING_INTERVAL);
             permit = ask();
+        }
+        if matches!(permit, Ok(Permit::Granted)) {
+            forget_refusal(&self.host.root);
         }
         self.answer((purpose, serves), permit)
     }

@@ -58,7 +58,7 @@ mod store;
 mod tests;
 mod view;
 
-pub(crate) use access::{may_take_part, may_take_slots, rollout_folders};
+pub(crate) use access::{may_take_part, may_take_part_lately, may_take_slots, rollout_folders};
 pub(crate) use entry::EntryState;
 pub(crate) use fleet_host::FleetHost;
 pub(crate) use host_rollout::HostRollout;

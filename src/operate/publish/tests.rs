@@ -95,18 +95,6 @@ fn sha_that_was_never_proven_does_not_become_previous() {
         warnings,
         ["production/shop: `previous` stays ccccccc, because aaaaaaa was never proven on any host"]
     );
-    let back = store_with_register(&entry(""));
-    let text = format!(
-        "production:\n  shop: {{sha: {}, previous: {}}}\n",
-        "a".repeat(40),
-        "b".repeat(40)
-    );
-    put(&back, KEY, &text);
-    assert_eq!(
-        previous_after(&back),
-        ("b".to_owned(), Vec::new()),
-        "it goes back"
-    );
     let (previous, _) = previous_after(&store_with_register(""));
     assert_eq!(previous, "c", "nobody had begun it");
     for proven in [", \"proven\": true", ", \"was_done\": true"] {
@@ -121,6 +109,23 @@ fn sha_that_was_never_proven_does_not_become_previous() {
         "",
     );
     assert_eq!(previous_after(&store).0, "a");
+}
+
+#[test]
+fn way_back_does_not_make_what_it_leaves_previous() {
+    // Also of a sha that hosts served.
+    for (rollout, warns) in [("", true), (", rollout: none", false)] {
+        let store = store_with_register(&entry(", \"was_done\": true"));
+        let (a, b) = ("a".repeat(40), "b".repeat(40));
+        let text = format!("production:\n  shop: {{sha: {a}, previous: {b}{rollout}}}\n");
+        put(&store, KEY, &text);
+        let (previous, warnings) = previous_after(&store);
+        // It is the wanted sha, and says nothing.
+        assert_eq!((previous.as_str(), warnings.len() == 1), ("b", warns));
+        let warning = warnings.first().map_or("", String::as_str);
+        let expected = "shop goes back to bbbbbbb, so aaaaaaa does not become `previous`";
+        assert_eq!(warning.contains(expected), warns, "{warning}");
+    }
 }
 
 #[test]

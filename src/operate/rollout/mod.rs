@@ -43,13 +43,15 @@ pub(crate) fn observe_rollout(
     let objects = target.objects();
     let manifest = objects.manifest()?;
     let now = target.store.server_time().unwrap_or(now);
-    let (hold, policy) = check_app(target, &manifest, now)?;
+    let (environment, app) = (target.environment, target.app);
+    let instead =
+        format!("`trueup fleet --env {environment} --app {app}` shows where its hosts are");
+    let (hold, policy) = check_app(target, &manifest, &instead, now)?;
     let mut view = rollout_view(&objects, target.environment, target.app, &policy.after)?;
     view.bakes = bake::bakes(target, &policy, &view)?;
     let blocks = |hold: &Hold| view.wanted.as_ref().is_some_and(|sha| hold.blocks(sha));
     if hold.as_ref().is_some_and(blocks) && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
-        let (app, environment) = (target.app, target.environment);
         let why = "waits for the end of the hold";
         view.waits_for = Some(format!(
             "{why}; `trueup publish {environment} {app}=SHA --lift-hold`"

@@ -7,11 +7,13 @@ use crate::desired::{Manifest, PublishRequest};
 use crate::exit::Exit;
 use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
 use crate::operate::{CommandError, publish};
+use crate::problem::Problem;
 
 /// A request that hosts will find in the manifest.
 #[derive(Debug)]
 pub(crate) struct RequestedRestart {
     pub generation: Option<u64>,
+    pub warnings: Vec<Problem>,
     /// Why the history of the rollouts does not have it.
     pub unrecorded: Option<RolloutError>,
 }
@@ -22,7 +24,11 @@ pub(crate) fn request_restart(
     (name, reason, now): (&str, &str, Timestamp),
 ) -> Result<RequestedRestart, CommandError> {
     let objects = target.objects();
-    check_app(target, &objects.manifest()?, now)?;
+    let instead = format!(
+        "`trueup restart {}` on a host restarts its services there",
+        target.app
+    );
+    check_app(target, &objects.manifest()?, &instead, now)?;
     let request = PublishRequest {
         restart: Some(target.app.to_owned()),
         ..PublishRequest::new(target.environment, now)
@@ -45,6 +51,7 @@ pub(crate) fn request_restart(
     };
     Ok(RequestedRestart {
         generation: published.generation,
+        warnings: published.warnings,
         unrecorded: operator.record_act("restart").err(),
     })
 }

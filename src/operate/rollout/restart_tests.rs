@@ -1,13 +1,21 @@
+use super::restart::RequestedRestart;
 use super::tests::{observe, put, store, with_target};
 use super::*;
 use crate::exit::Exit;
-use crate::ports::store::Store;
+use crate::ports::store::{MemoryStore, Store};
 
-fn restart(store: &crate::ports::store::MemoryStore, app: &str) -> Result<u64, String> {
+fn request(store: &MemoryStore, app: &str) -> Result<RequestedRestart, String> {
     let requested = with_target(store, app, |target| {
         request_restart(target, ("ana", "it leaks", Timestamp::UNIX_EPOCH))
     });
-    let requested = requested.map_err(|error| error.summary())?;
+    requested.map_err(|error| {
+        let problems = error.problems().into_iter();
+        problems.map(|problem| problem.to_string()).collect()
+    })
+}
+
+fn restart(store: &MemoryStore, app: &str) -> Result<u64, String> {
+    let requested = request(store, app)?;
     assert!(requested.unrecorded.is_none());
     Ok(requested.generation.unwrap())
 }
@@ -66,6 +74,28 @@ fn restart_is_under_way_until_every_proven_host_has_marked_it() {
 fn restart_without_slots_is_refused() {
     let error = restart(&store(", rollout: none"), "shop").unwrap_err();
     assert!(error.contains("its policy is `rollout: none`"), "{error}");
+    let hint = "hint: `trueup restart shop` on a host restarts its services there";
+    assert!(error.ends_with(hint), "{error}");
     let error = restart(&store(""), "shp").unwrap_err();
     assert!(error.contains("wants nothing of `shp`"), "{error}");
+}
+
+#[test]
+fn hosts_that_are_too_old_for_the_request_are_named() {
+    let store = store("");
+    let sha = "1".repeat(40);
+    let record = |agent: &str| {
+        format!(
+            r#"{{"version": 1, "node": "web1", "environment": "production", "agent": "{agent}",
+            "apps": {{"shop": {{"wanted": "{sha}", "state": "serving"}}}},
+            "last_pass": {{"at": "2026-11-29T10:00:07Z", "outcome": "converged"}}}}"#
+        )
+    };
+    put(&store, "nodes/production/web1.json", &record("0.0.9"));
+    let warnings = request(&store, "shop").unwrap().warnings;
+    let warnings: Vec<String> = warnings.iter().map(|one| one.to_string()).collect();
+    let expected = "web1 (0.0.9) would refuse the manifest: `restart_requested_at` of shop";
+    assert!(warnings[0].starts_with(expected), "{warnings:?}");
+    // The field is in the manifest already: a large fleet has many records.
+    assert!(request(&store, "shop").unwrap().warnings.is_empty());
 }

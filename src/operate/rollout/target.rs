@@ -38,11 +38,12 @@ impl RolloutTarget<'_> {
     }
 }
 
-/// Refuses an app that has no rollouts: hosts would never do what a person waits for. Returns the hold that is in force,
-/// and the policy.
+/// Refuses an app that has no rollouts: hosts would never do what a person waits for. `instead` says what works. Returns
+/// the hold that is in force, and the policy.
 pub(super) fn check_app(
     target: &RolloutTarget<'_>,
     manifest: &Manifest,
+    instead: &str,
     now: Timestamp,
 ) -> Result<(Option<Hold>, RolloutPolicy), CommandError> {
     let (app, name) = (target.app, target.environment);
@@ -68,9 +69,7 @@ pub(super) fn check_app(
             Problem::new(format!(
                 "{app} in {name} has no rollouts: {why}, so each host goes for itself"
             ))
-            .hint(format!(
-                "`trueup fleet --env {name} --app {app}` shows where its hosts are"
-            )),
+            .hint(instead),
         )),
         Ok(policy) => Ok((entry.hold_at(now).cloned(), policy)),
     }

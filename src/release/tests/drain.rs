@@ -1,11 +1,13 @@
 //! The wait of a drain, for connections of this machine.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{drain, end_all_drains, is_drained, return_from_drain, spec};
 use crate::desired::Sha;
 use crate::ports::clock::SystemClock;
+use crate::ports::permission::Independent;
 use crate::ports::testing::Sandbox;
 use crate::release::ReleaseSpec;
 use crate::resource::Failure;
@@ -21,7 +23,7 @@ fn drained_spec(port: Option<u16>, drain: &str) -> ReleaseSpec {
 /// A host on which time passes, with a port and a connection to it.
 fn host_with_connection() -> (Sandbox, u16, TcpStream) {
     let mut sandbox = Sandbox::empty();
-    sandbox.host.clock = std::rc::Rc::new(SystemClock);
+    sandbox.host.clock = Rc::new(SystemClock);
     let app = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = app.local_addr().unwrap();
     let client = TcpStream::connect(address).unwrap();
@@ -92,4 +94,17 @@ fn app_without_a_drain_is_left_alone() {
     assert_eq!(drain(&spec, &sandbox.host), Ok(()));
     return_from_drain(&spec, &sandbox.host);
     assert!(!sandbox.machine_path("/run").exists());
+}
+
+#[test]
+fn hosts_that_may_all_be_out_at_once_are_not_drained() {
+    let spec = drained_spec(None, "{notice: 1s, wait: 1s}");
+    for (others_serve, expected) in [(Some(false), false), (None, true)] {
+        let mut sandbox = Sandbox::empty();
+        sandbox.host.clock = Rc::new(SystemClock);
+        let permission = Rc::new(Independent { others_serve });
+        sandbox.host.permissions.set("shop", permission);
+        assert_eq!(drain(&spec, &sandbox.host), Ok(()));
+        assert_eq!(is_drained(&spec, &sandbox.host), expected);
+    }
 }

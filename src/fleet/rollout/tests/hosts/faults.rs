@@ -170,6 +170,26 @@ fn host_that_lost_its_permission_finds_out_without_a_reboot() {
 }
 
 #[test]
+fn host_that_may_not_write_finds_out_once_in_a_heartbeat() {
+    let fleet = fleet(one_slot());
+    let web1 = fleet.host(1);
+    fleet.store.is_read_only.set(true);
+    let asked = || {
+        let before = fleet.store.writes.get();
+        (web1.may_write(), fleet.store.writes.get() - before)
+    };
+    assert_eq!(asked(), (false, 1));
+    assert_eq!(asked(), (false, 0), "each pass asks");
+    fleet.advance(300);
+    assert_eq!(asked(), (false, 1));
+    fleet.store.is_read_only.set(false);
+    assert_eq!(asked(), (false, 0));
+    // It settles what it was granted.
+    assert_eq!(request(&web1), PermitDecision::Granted);
+    assert!(web1.may_write());
+}
+
+#[test]
 fn clocks_a_day_off_neither_shorten_a_bake_nor_block_a_rollout() {
     const DAY: i64 = 86_400;
     let fleet = fleet(RolloutPolicy {

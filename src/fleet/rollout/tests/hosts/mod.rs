@@ -33,6 +33,7 @@ const KEY: &str = "sha_number.yml";
 struct CountingStore {
     inner: MemoryStore,
     calls: Rc<Cell<usize>>,
+    writes: Rc<Cell<usize>>,
     is_read_only: Rc<Cell<bool>>,
     is_unconditional: Rc<Cell<bool>>,
 }
@@ -49,6 +50,7 @@ impl StoreDouble for CountingStore {
         body: &[u8],
         when: WriteCondition<'_>,
     ) -> Result<PutOutcome, StoreError> {
+        self.writes.set(self.writes.get() + 1);
         match self.is_read_only.get() {
             true => Err(StoreError::Refused {
                 store: "memory:".into(),
@@ -310,6 +312,19 @@ fn new_host_takes_what_served_before_unless_that_is_quarantined() {
     settle(&web1, AppPosition::Wanted);
     assert_eq!(new.instead(AppPosition::Absent, &sha('0')).unwrap(), None);
     assert_eq!(new.request(Purpose::Deploy, false), PermitDecision::Granted);
+}
+
+#[test]
+fn new_host_without_a_sha_from_before_waits_for_a_proof() {
+    let fleet = fleet(one_slot());
+    let (web1, new) = (fleet.host(1), fleet.host(2));
+    assert_eq!(request(&web1), PermitDecision::Granted);
+    let ask = || new.request(Purpose::Deploy, false);
+    let why = "waits until a host that serves has shown that the sha works";
+    assert_eq!(ask(), wait(why));
+    assert!(new.is_waiting());
+    settle(&web1, AppPosition::Wanted);
+    assert_eq!(ask(), PermitDecision::Granted);
 }
 
 #[test]

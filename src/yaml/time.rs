@@ -1,4 +1,4 @@
-//! The time at which something ends, in the notations that people write.
+//! Times in the notations that people write.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -7,23 +7,48 @@ use serde::de::{self, Deserialize, Deserializer};
 
 use crate::problem::InvalidValue;
 
+/// A time with its zone (RFC 3339).
+pub(crate) fn deserialize_optional_time<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Timestamp>, D::Error> {
+    deserialize_optional(deserializer, parse_time)
+}
+
 /// A time with its zone, or a date: the end of that day, in UTC.
 pub(crate) fn deserialize_optional_end<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Timestamp>, D::Error> {
+    deserialize_optional(deserializer, parse_end)
+}
+
+fn deserialize_optional<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    parse: fn(&str) -> Result<Timestamp, InvalidValue>,
+) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| parse_end(text.trim()))
+    text.map(|text| parse(text.trim()))
         .transpose()
         .map_err(de::Error::custom)
 }
 
+fn parse_time(text: &str) -> Result<Timestamp, InvalidValue> {
+    parse_with_zone(text, "expected such as `2026-11-29T18:00:00Z` (RFC 3339)")
+}
+
 /// A time with its zone, or a date: the end of that day, in UTC.
 pub(crate) fn parse_end(text: &str) -> Result<Timestamp, InvalidValue> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
     if let Some(end) = parse_day(text).and_then(end_of_day) {
         return Ok(end);
+    }
+    parse_with_zone(
+        text,
+        "expected such as `2026-11-29T18:00:00Z`, or a date, `2026-11-29`, for the end of that day in UTC",
+    )
+}
+
+fn parse_with_zone(text: &str, expected: &str) -> Result<Timestamp, InvalidValue> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
     }
     if text.contains(':') && text.parse::<DateTime>().is_ok() {
         return Err(InvalidValue::new(
@@ -33,7 +58,7 @@ pub(crate) fn parse_end(text: &str) -> Result<Timestamp, InvalidValue> {
     }
     Err(InvalidValue::new(
         format!("`{text}` is not a time"),
-        "expected such as `2026-11-29T18:00:00Z`, or a date, `2026-11-29`, for the end of that day in UTC",
+        expected,
     ))
 }
 
