@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use self::blocker::{hosts_at_work, show_blocker};
 use self::progress::add_progress;
 use super::CommandError;
 use crate::desired::{Hold, RolloutPolicy, Sha};
@@ -15,6 +16,7 @@ use crate::fleet::rollout::{
 use crate::problem::Problem;
 
 mod bake;
+mod blocker;
 mod forget;
 mod progress;
 mod quarantines;
@@ -26,9 +28,6 @@ pub(crate) use self::quarantines::{QuarantinedApp, list_quarantines};
 pub(crate) use self::restart::request_restart;
 pub(crate) use self::target::RolloutTarget;
 use self::target::{check_app, recount};
-
-/// How many holders of slots are looked up for one answer.
-const MAX_SHOWN_HOLDERS: usize = 20;
 
 /// The rollout of the wanted sha now. A hold that is in force is a part of it; `now` is the operator's clock, for want of
 /// the store's.
@@ -45,6 +44,12 @@ pub(crate) fn observe_rollout(
     let (hold, policy) = check_app(target, &manifest, &instead, now)?;
     let mut view = rollout_view(&objects, target.environment, target.app, &policy.after)?;
     view.bakes = bake::bakes(target, &policy, &view)?;
+    if view.outcome == Exit::Pending && view.is_stuck_in_local_failures() {
+        view.at_work = hosts_at_work(target, &view)?;
+        if view.at_work.is_empty() {
+            view.set_stuck();
+        }
+    }
     let blocks = |hold: &Hold| view.wanted.as_ref().is_some_and(|sha| hold.blocks(sha));
     if hold.as_ref().is_some_and(blocks) && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
@@ -57,29 +62,10 @@ pub(crate) fn observe_rollout(
     // No hold keeps hosts from that.
     restart::add_restart(&mut view, &objects, &manifest)?;
     if view.waits_for.is_none() && view.outcome == Exit::Pending {
-        show_silent_holder(target, &mut view)?;
-        restart::show_silent_host(&mut view);
+        show_blocker(target, &policy, now, &mut view)?;
     }
     add_progress(target, &policy, &mut view)?;
     Ok(view)
-}
-
-/// Names the command for a slot whose host was not heard of lately: nobody else would ever free it.
-fn show_silent_holder(
-    target: &RolloutTarget<'_>,
-    view: &mut RolloutView,
-) -> Result<(), CommandError> {
-    let limit = target.fleet.heartbeat() * 2;
-    for held in view.holders.iter().take(MAX_SHOWN_HOLDERS) {
-        let (number, node) = (held.number, held.holder.member.node.clone());
-        let silence = fleet::node_silence(target.store, target.environment, &node);
-        let silence = silence.map_err(crate::pass::PassError::Store)?;
-        if silence.is_none_or(|silence| silence >= limit) {
-            view.wait_for_slot(number, node);
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// The rollout of an app without its slots, which has this policy.
@@ -259,6 +245,8 @@ fn explain(error: OperatorError) -> CommandError {
 
 #[cfg(test)]
 mod bake_tests;
+#[cfg(test)]
+mod blocker_tests;
 #[cfg(test)]
 mod progress_tests;
 #[cfg(test)]
