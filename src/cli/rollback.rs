@@ -9,10 +9,9 @@ use super::plan::print_state;
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::rollback::{self, NextStep, Rollback, RollbackResult};
-use crate::pass::{DeployedApp, Paths};
+use crate::pass::Paths;
 use crate::printable;
 use crate::release::{ChangeType, RollbackTarget};
-use crate::report::Report;
 
 /// An operator's request.
 pub(super) struct ActivationRequest<'a> {
@@ -67,12 +66,15 @@ pub(super) fn activate(
     let by = by.unwrap_or_else(current_user);
     let locked = LockedSession::acquire(paths, &request.lock_request(command), output)?;
     let session = &locked.session;
-    let apps = session.apps_from_store(request.ignore_holds)?;
+    let apps = session.apps_from_store()?;
     let app = apps.find(request.app)?;
-    let rollback = Rollback::select(session, app, request.to)?;
+    let rollback = Rollback::select(session, app, request.to, request.ignore_holds)?;
     warn_of_migrations(&rollback.target, output);
     rollback.pin(by, reason)?;
-    let report = run_pass(&locked, app, request, output)?;
+    let report = rollback.run_pass(&mut |event| {
+        locked.announce(&event);
+        announce(&event, output);
+    })?;
     let result = rollback.result(report)?;
     rollback::announce_state(session);
     if output.is_document() {
@@ -150,14 +152,17 @@ fn unpin_and_converge(
 ) -> Result<Exit, CommandError> {
     let locked = LockedSession::acquire(paths, &request.lock_request("`trueup rollback`"), output)?;
     let session = &locked.session;
-    let apps = session.apps_from_store(false)?;
+    let apps = session.apps_from_store()?;
     let app = apps.find(request.app)?;
     let pin = rollback::unpin(session, app)?;
     output.print_text(match &pin {
         Some(pin) => format!("ended: {}", pin.describe()),
         None => format!("{} was not pinned", request.app),
     });
-    let report = run_pass(&locked, app, request, output)?;
+    let report = rollback::run_unpinned_pass(session, app, &mut |event| {
+        locked.announce(&event);
+        announce(&event, output);
+    })?;
     let document = rollback::unpin_document(session, app, &report)?;
     rollback::announce_state(session);
     if output.is_document() {
@@ -173,25 +178,6 @@ fn unpin_and_converge(
         ));
     }
     Ok(report.outcome)
-}
-
-/// Runs the pass and prints its progress.
-fn run_pass(
-    locked: &LockedSession,
-    app: DeployedApp<'_>,
-    request: &ActivationRequest<'_>,
-    output: &Output,
-) -> Result<Report, CommandError> {
-    let session = &locked.session;
-    Ok(rollback::run_pass(
-        session,
-        app,
-        request.ignore_holds,
-        &mut |event| {
-            locked.announce(&event);
-            announce(&event, output);
-        },
-    )?)
 }
 
 /// Warns of migrations that the rollback does not revert.

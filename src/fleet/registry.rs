@@ -24,6 +24,36 @@ pub(crate) fn node_silence(
     Ok(record.map(|record| age(record, now)))
 }
 
+/// The record of a node; `None` if it has none, or one that cannot be used.
+pub(crate) fn node_record(
+    store: &dyn Store,
+    environment: &str,
+    node: &str,
+) -> Result<Option<NodeRecord>, StoreError> {
+    Ok(match store.get(&record_key(environment, node), None)? {
+        GetOutcome::Object(object) => NodeRecord::parse(node, environment, &object.body).ok(),
+        GetOutcome::Missing | GetOutcome::Unchanged => None,
+    })
+}
+
+/// The nodes that have a record and wrote it no longer ago than this, the last one first.
+pub(crate) fn recent_nodes(
+    store: &dyn Store,
+    environment: &str,
+    limit: Duration,
+) -> Result<Vec<String>, StoreError> {
+    let prefix = records_prefix(environment);
+    let mut listed = store.list(&prefix)?;
+    let now = store_time(store, listed.iter());
+    listed.retain(|record| age(record, now) <= limit);
+    listed.sort_by_key(|record| std::cmp::Reverse(record.modified));
+    let names = listed.iter().filter_map(|record| {
+        let name = record.key.strip_prefix(&prefix)?.strip_suffix(".json")?;
+        is_name(name).then(|| name.to_owned())
+    });
+    Ok(names.collect())
+}
+
 /// Removes the record of a node and those of machines that found its name taken. Returns the number of
 /// removed records.
 pub(crate) fn forget_node(

@@ -2,7 +2,7 @@
 //!
 //! The caller holds the run lock and makes each step, so that it can report one before the next begins:
 //! [`Rollback::select`] changes nothing, [`Rollback::pin`] or [`unpin`] changes what passes want,
-//! [`run_pass`] carries it out, and [`Rollback::result`] says what it led to.
+//! [`Rollback::run_pass`] or [`run_unpinned_pass`] carries it out, and [`Rollback::result`] says what it led to.
 
 use serde::Serialize;
 
@@ -71,17 +71,28 @@ impl<'a> Rollback<'a> {
         session: &'a Session,
         app: DeployedApp<'a>,
         to: Option<&str>,
+        ignores_hold: bool,
     ) -> Result<Rollback<'a>, SelectionError> {
         Ok(Rollback {
             session,
             app,
-            target: release::select_target(app.spec, &session.host, to)?,
+            target: release::select_target(app.spec, &session.host, to, ignores_hold)?,
         })
     }
 
     /// Pins the app to the target, unless the manifest wants it anyway.
     pub(crate) fn pin(&self, by: String, reason: Option<String>) -> Result<(), Failure> {
         release::pin(self.app.spec, &self.session.host, &self.target, by, reason)
+    }
+
+    /// Runs a pass over the app and what runs from it. No hold stands against a pin; a release that the manifest wants has
+    /// none, and needs to go over it.
+    pub(crate) fn run_pass(
+        &self,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Report, PassError> {
+        let ignores_hold = self.target.wanted && self.target.is_held;
+        run_pass(self.session, self.app, ignores_hold, on_event)
     }
 
     /// What the pass with this report led to.
@@ -199,8 +210,16 @@ pub(crate) fn unpin_document<'a>(
     })
 }
 
-/// Runs a pass over the app and what runs from it.
-pub(crate) fn run_pass(
+/// Runs a pass over the app and what runs from it, without a pin.
+pub(crate) fn run_unpinned_pass(
+    session: &Session,
+    app: DeployedApp<'_>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Report, PassError> {
+    run_pass(session, app, false, on_event)
+}
+
+fn run_pass(
     session: &Session,
     app: DeployedApp<'_>,
     ignore_holds: bool,

@@ -31,18 +31,13 @@ impl Session {
         Ok(Apps { catalog })
     }
 
-    /// The apps with the wanted shas from the store; `ignore_holds` disregards the holds of the manifest. The
-    /// caller holds the lock.
-    pub(crate) fn apps_from_store(&self, ignore_holds: bool) -> Result<Apps, PassError> {
+    /// The apps with the wanted shas from the store. The caller holds the lock.
+    pub(crate) fn apps_from_store(&self) -> Result<Apps, PassError> {
         let ask = desired::ReadOptions {
             force: false,
             save_last_good: true,
         };
-        let options = PassOptions {
-            ignore_holds,
-            ..PassOptions::default()
-        };
-        let (catalog, _) = self.compile(ManifestSource::Store(ask), &options)?;
+        let (catalog, _) = self.compile(ManifestSource::Store(ask), &PassOptions::default())?;
         Ok(Apps { catalog })
     }
 

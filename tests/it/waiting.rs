@@ -156,6 +156,31 @@ fn hold_lasts_until_it_expires_and_only_force_overrides_it() {
 }
 
 #[test]
+fn rollback_over_a_hold_outlives_the_passes_that_follow() {
+    let app = App::new(ROLE);
+    let one = app.publish_commit(GOOD, "200", "page one");
+    app.converge(0);
+    let two = app.publish_commit(GOOD, "200", "page two");
+    app.converge(0);
+    let three = app.publish_commit(GOOD, "200", "page three");
+    set_hold(&app, &three, &format!(", sha: {two}"));
+    app.converge(0);
+    assert_eq!(app.sandbox.run(&["rollback", "shop"]).code, 64);
+    let forced = app.sandbox.run(&["rollback", "shop", "--force"]);
+    assert_eq!((forced.code, app.running()), (0, one.clone()), "{forced}");
+    app.converge(3);
+    assert_eq!(app.running(), one);
+    // The end of the hold wants another sha, which ends the pin.
+    set_hold(
+        &app,
+        &three,
+        &format!(", sha: {two}, until: 2020-01-01T00:00:00Z"),
+    );
+    app.converge(0);
+    assert_eq!(app.running(), three);
+}
+
+#[test]
 fn rollback_is_published_and_held_and_a_later_sha_waits() {
     let app = App::new(ROLE);
     let one = app.publish_commit(GOOD, "200", "page one");

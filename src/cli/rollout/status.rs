@@ -233,6 +233,9 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
         let line = format!("{}: {}", failure.node, failure.describe());
         rows.push(row("failed", line));
     }
+    if !view.at_work.is_empty() {
+        rows.push(row("at work", view.at_work.join(", ")));
+    }
     if let Some(overdue) = &view.overdue {
         rows.push(row("overdue", overdue.clone()));
     }

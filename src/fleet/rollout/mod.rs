@@ -12,6 +12,7 @@
 //! the model of it (`model`) has shown.
 mod access;
 mod app_host;
+mod blocked;
 mod count;
 mod counted;
 mod decide;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decide::{self, Obstacle};
+use super::decide::Obstacle;
 use super::entry::{Canary, Entry, EntryState, HaltCause, HaltRecord, HostFailure};
 use super::local_failure::LocalFailure;
 use super::object::RolloutError;
@@ -11,7 +11,6 @@ use super::once::OnceClaim;
 use super::outcome::end_if_done;
 use super::permission::unfinished_app;
 use super::register::{Act, Register};
-use super::remedy::{Command, CommandLine, Remedy};
 use super::restarts::RestartProgress;
 use super::slot::SlotHolder;
 use super::store::RolloutStore;
@@ -43,6 +42,8 @@ pub(crate) struct RolloutView {
     pub failures: Vec<HostFailure>,
     /// Hosts that cannot take the sha for reasons of their own, the first twenty that said so.
     pub local_failures: Vec<LocalFailure>,
+    /// While some hosts cannot take the sha: those that are deploying it, the last twenty that began.
+    pub at_work: Vec<String>,
     pub halt: Option<HaltRecord>,
     pub claim: Option<OnceClaim>,
     /// The last rolling restart that the manifest asks for.
@@ -56,14 +57,6 @@ pub(crate) struct RolloutView {
     /// It made no progress for longer than its `progress_deadline`, in words.
     pub overdue: Option<String>,
     pub acts: Vec<Act>,
-}
-
-impl RolloutView {
-    /// Nobody has heard lately of the host that holds a slot, and no host gives it back by itself.
-    pub(crate) fn wait_for_slot(&mut self, number: u32, node: String) {
-        let remedy = Remedy::of_slots(&[decide::HeldSlot { number, node }]);
-        self.waits_for = Some(remedy.describe(&self.environment, &self.app));
-    }
 }
 
 /// The rollout of an app, in short.
@@ -161,6 +154,7 @@ impl RolloutView {
             bakes: Vec::new(),
             failures: Vec::new(),
             local_failures: Vec::new(),
+            at_work: Vec::new(),
             halt: None,
             claim: None,
             restart: None,
@@ -170,42 +164,6 @@ impl RolloutView {
             overdue: None,
             acts: Vec::new(),
         }
-    }
-
-    /// It makes no progress, for this reason: somebody has to look.
-    pub(crate) fn set_overdue(&mut self, why: String) {
-        self.overdue = Some(why);
-        self.outcome = Exit::Failed;
-        if self.waits_for.is_some() {
-            return;
-        }
-        let (environment, app) = (&self.environment, &self.app);
-        self.waits_for = Some(match self.holders.first() {
-            None => format!(
-                "waits for hosts that do not take it; `trueup fleet --env {environment} --app {app}` shows them"
-            ),
-            Some(held) => {
-                let slot = Command::BreakSlot(decide::HeldSlot {
-                    number: held.number,
-                    node: held.holder.member.node.clone(),
-                });
-                let command = CommandLine {
-                    command: &slot,
-                    environment,
-                    app,
-                };
-                let node = &held.holder.member.node;
-                format!("waits for {node}, which is out; `{command}`, if it does not come back")
-            }
-        });
-    }
-
-    /// Whether some hosts cannot take the sha, and no other one is at work: none is out, and no canary bakes.
-    pub(crate) fn is_stuck_in_local_failures(&self) -> bool {
-        let mut canaries = self.canaries.iter().filter(|canary| !canary.passed);
-        let bakes = canaries.any(|canary| self.proven.contains(&canary.node));
-        let is_busy = !self.holders.is_empty() || self.claim.is_some() || bakes;
-        self.halt.is_none() && !self.local_failures.is_empty() && !is_busy
     }
 }
 
@@ -227,11 +185,6 @@ pub(crate) fn rollout_view(
         let holder = store.slot(number)?.and_then(|found| found.object.holder);
         let held = holder.map(|holder| HeldSlot { number, holder });
         view.holders.extend(held);
-    }
-    if view.outcome == Exit::Pending && view.is_stuck_in_local_failures() {
-        view.outcome = Exit::Failed;
-        let why = describe_stuck(&view);
-        view.waits_for.get_or_insert(why);
     }
     Ok(view)
 }
@@ -300,6 +253,7 @@ pub(crate) fn rollout_summary(
         bakes: Vec::new(),
         failures: entry.map_or_else(Vec::new, |entry| entry.failures.clone()),
         local_failures: entry.map_or_else(Vec::new, |entry| entry.local_failures.clone()),
+        at_work: Vec::new(),
         halt: entry.and_then(|entry| entry.halt.clone()),
         waits_for: wanted
             .as_ref()
@@ -331,24 +285,6 @@ pub(crate) fn headline(
         format!(", {proven} of {hosts} hosts")
     });
     format!("{sha}: {state}{hosts}")
-}
-
-/// What a rollout waits for in which nobody is at work but hosts that try again.
-fn describe_stuck(view: &RolloutView) -> String {
-    const SHOWN: usize = 3;
-    let nodes = view.local_failures.iter().map(|failure| &*failure.node);
-    let shown: Vec<&str> = nodes.take(SHOWN).collect();
-    let more = match view.local_failures.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let (shown, publish) = (shown.join(", "), Command::Publish);
-    let command = CommandLine {
-        command: &publish,
-        environment: &view.environment,
-        app: &view.app,
-    };
-    format!("waits for {shown}{more} to try again; if the sha is at fault, `{command}`")
 }
 
 /// What all hosts but the ones at work wait for.

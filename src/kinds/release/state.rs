@@ -115,10 +115,8 @@ impl ReleaseState {
 
     /// What keeps the wanted release from being activated now.
     pub(super) fn activation_blocker(&self, spec: &ReleaseSpec) -> Option<Withheld> {
-        if let Some(pin) = self
-            .effective_pin(spec)
-            .filter(|_| self.is_target_active(spec))
-        {
+        let pin = self.effective_pin(spec);
+        if let Some(pin) = pin.filter(|_| self.is_target_active(spec)) {
             return Some(Withheld::OnHold(pin.describe()));
         }
         let target = self.target_sha(spec)?;
@@ -126,8 +124,9 @@ impl ReleaseState {
             return Some(Withheld::Quarantined(barred.describe()));
         }
         let hold = spec.hold.as_ref().filter(|hold| hold.blocks(target))?;
-        // The way back from a sha that failed is always open.
-        let is_way_back = self.active.is_some() && spec.instead.is_some();
+        // The way back is always open: from a sha that failed, and to what an operator pinned here, over the hold if there
+        // was one, also if the pass that was to do it had to wait for a slot.
+        let is_way_back = pin.is_some() || (self.active.is_some() && spec.instead.is_some());
         (!is_way_back).then(|| Withheld::OnHold(hold.description()))
     }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use self::blocker::{hosts_at_work, show_blocker};
 use self::progress::add_progress;
 use super::CommandError;
 use crate::desired::{Hold, RolloutPolicy, Sha};
@@ -15,19 +16,18 @@ use crate::fleet::rollout::{
 use crate::problem::Problem;
 
 mod bake;
+mod blocker;
 mod forget;
 mod progress;
 mod quarantines;
 mod restart;
 mod service;
-mod silence;
 mod target;
 
 pub(crate) use self::forget::NodeRelease;
 pub(crate) use self::quarantines::{QuarantinedApp, list_quarantines};
 pub(crate) use self::restart::request_restart;
 use self::service::{is_service, observe_service};
-use self::silence::show_silent_holder;
 pub(crate) use self::target::RolloutTarget;
 use self::target::{check_app, recount};
 
@@ -38,7 +38,7 @@ pub(crate) fn observe_rollout(
     now: Timestamp,
 ) -> Result<RolloutView, CommandError> {
     if is_service(target.app) {
-        return observe_service(target);
+        return observe_service(target, target.store.server_time().unwrap_or(now));
     }
     let objects = target.objects();
     let manifest = objects.manifest()?;
@@ -49,6 +49,12 @@ pub(crate) fn observe_rollout(
     let (hold, policy) = check_app(target, &manifest, &instead, now)?;
     let mut view = rollout_view(&objects, target.environment, target.app, &policy.after)?;
     view.bakes = bake::bakes(target, &policy, &view)?;
+    if view.outcome == Exit::Pending && view.is_stuck_in_local_failures() {
+        view.at_work = hosts_at_work(target, &view)?;
+        if view.at_work.is_empty() {
+            view.set_stuck();
+        }
+    }
     let blocks = |hold: &Hold| view.wanted.as_ref().is_some_and(|sha| hold.blocks(sha));
     if hold.as_ref().is_some_and(blocks) && view.outcome == Exit::Pending {
         view.outcome = Exit::Waiting;
@@ -61,8 +67,7 @@ pub(crate) fn observe_rollout(
     // No hold keeps hosts from that.
     restart::add_restart(&mut view, &objects, &manifest)?;
     if view.waits_for.is_none() && view.outcome == Exit::Pending {
-        show_silent_holder(target, &mut view)?;
-        restart::show_silent_host(&mut view);
+        show_blocker(target, &policy, now, &mut view)?;
     }
     add_progress(target, &policy, &mut view)?;
     Ok(view)
@@ -278,6 +283,8 @@ fn explain(error: OperatorError) -> CommandError {
 
 #[cfg(test)]
 mod bake_tests;
+#[cfg(test)]
+mod blocker_tests;
 #[cfg(test)]
 mod progress_tests;
 #[cfg(test)]

@@ -74,19 +74,3 @@ pub(super) fn add_restart(
     view.restart = Some(restart);
     Ok(())
 }
-
-/// Names the command for a host that a restart waits for and that was not heard of lately: it may never come back.
-pub(super) fn show_silent_host(view: &mut RolloutView) {
-    let silent = view
-        .restart
-        .as_ref()
-        .and_then(|restart| restart.silent.first());
-    if let Some(node) = silent.filter(|_| view.outcome == Exit::Pending && view.waits_for.is_none())
-    {
-        let environment = &view.environment;
-        view.waits_for = Some(format!(
-            "waits for the restart of {node}, which was not heard of lately; `trueup fleet --env {environment} --forget {node}`, \
-             if it does not come back"
-        ));
-    }
-}

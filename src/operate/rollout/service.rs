@@ -1,7 +1,10 @@
 //! The slot of a service that belongs to no app, such as a load balancer.
 
-use super::silence::show_silent_holder;
+use jiff::Timestamp;
+
+use super::blocker::show_blocker;
 use super::target::RolloutTarget;
+use crate::desired::RolloutPolicy;
 use crate::exit::Exit;
 use crate::fleet::rollout::{RolloutView, service_view};
 use crate::operate::CommandError;
@@ -12,10 +15,13 @@ pub(super) fn is_service(name: &str) -> bool {
 }
 
 /// Who restarts or reloads the service now.
-pub(super) fn observe_service(target: &RolloutTarget<'_>) -> Result<RolloutView, CommandError> {
+pub(super) fn observe_service(
+    target: &RolloutTarget<'_>,
+    now: Timestamp,
+) -> Result<RolloutView, CommandError> {
     let mut view = service_view(&target.objects(), target.environment, target.app)?;
     if view.outcome == Exit::Pending {
-        show_silent_holder(target, &mut view)?;
+        show_blocker(target, &RolloutPolicy::default(), now, &mut view)?;
     }
     Ok(view)
 }

@@ -254,8 +254,18 @@ fn status_names_the_command_for_a_slot_whose_host_is_silent() {
         why.contains("`trueup rollout break-slot production shop 0"),
         "{why}"
     );
+    // It was heard of just now, but has the slot since yesterday.
     put(&store, "nodes/production/web1.json", "{}");
-    assert_eq!(waits_for(), None, "it was heard of just now");
+    let why = waits_for().unwrap();
+    assert!(why.contains("waits for web1, which has been out"), "{why}");
+    assert!(
+        why.contains("break-slot production shop 0 --reason TEXT --yes`"),
+        "{why}"
+    );
+    let now = store.server_time().unwrap().to_string();
+    let slot = slot.replace("2026-11-29T10:00:07Z", &now);
+    put(&store, "slots/production/shop/0.json", &slot);
+    assert_eq!(waits_for(), None);
 }
 
 #[test]
@@ -350,6 +360,18 @@ fn hosts_that_cannot_build_end_the_rollout_unless_others_go_on() {
     );
     assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Pending);
     put(&store, KEY, &open_register(FAILED_BUILD));
+    // A host that has begun to build it.
+    let mark = format!("at/production/shop/{}/web1", "1".repeat(40));
+    store.delete(&mark).unwrap();
+    let building = record_of_web1()
+        .replace("serving\"", "serving\", \"outcome\": \"pending\"")
+        .replace("converged", "pending");
+    put(&store, "nodes/production/web1.json", &building);
+    let view = observe(&store, "shop").unwrap();
+    assert_eq!((view.outcome, view.waits_for), (Exit::Pending, None));
+    assert_eq!(view.at_work, ["web1"]);
+    put(&store, "nodes/production/web1.json", &record_of_web1());
+    assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Failed);
     let slot = r#"{"version": 1, "nonce": "00000000000000c4", "holder": {"node": "web1", "machine": "m", "since": "2026-11-29T10:00:07Z"}}"#;
     put(&store, "slots/production/shop/0.json", slot);
     assert_eq!(observe(&store, "shop").unwrap().outcome, Exit::Pending);

@@ -24,17 +24,21 @@ pub(crate) struct RollbackTarget {
     pub sha: Sha,
     /// The manifest wants its sha anyway, so it needs no pin.
     pub wanted: bool,
+    /// A hold of the manifest stands against it, over which the operator goes.
+    pub is_held: bool,
     /// The active release.
     pub from: Option<String>,
     /// The migrations that differ between the two; an error if they cannot be compared.
     pub migrations: Result<Vec<ChangedFile>, String>,
 }
 
-/// Selects the release named `to`, or the good one that was active before. Changes nothing.
+/// Selects the release named `to`, or the good one that was active before. `ignores_hold`: a hold of the manifest does not
+/// matter. Changes nothing.
 pub(crate) fn select_target(
     spec: &ReleaseSpec,
     host: &Host,
     to: Option<&str>,
+    ignores_hold: bool,
 ) -> Result<RollbackTarget, SelectionError> {
     let layout = spec.layout();
     let record = ReleaseRecord::load(host, &layout)?;
@@ -51,11 +55,10 @@ pub(crate) fn select_target(
         Some(name) => view.by_name(name)?,
         None => view.previous_good()?,
     };
-    if let Some(hold) = spec
-        .hold
-        .as_ref()
-        .filter(|hold| active.as_ref() != Some(&entry.name) && hold.blocks(&entry.sha))
-    {
+    let is_active = active.as_ref() == Some(&entry.name);
+    let hold = spec.hold.as_ref();
+    let hold = hold.filter(|hold| !is_active && hold.blocks(&entry.sha));
+    if let Some(hold) = hold.filter(|_| !ignores_hold) {
         return Err(SelectionError::Held {
             app: spec.app.clone(),
             by: hold.by.clone(),
@@ -71,6 +74,7 @@ pub(crate) fn select_target(
         release: entry.name.clone(),
         sha: entry.sha.clone(),
         wanted: view.wanted.is_some_and(|wanted| entry.has_files_of(wanted)),
+        is_held: hold.is_some(),
         from: active,
         migrations: migrations.map_err(|failure| failure.message),
     })

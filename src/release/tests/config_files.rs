@@ -178,7 +178,7 @@ fn rolled_back_release_keeps_its_files_and_gets_those_that_it_lacks() {
     let files = "{.env: {content: new}, .more: {content: more}}";
     let now = with_files(&bench, &two, files, "");
     deploy_ok(&now, &bench.host());
-    let target = select_target(&now, &bench.host(), None).unwrap();
+    let target = select_target(&now, &bench.host(), None, false).unwrap();
     pin(&now, &bench.host(), &target, "ana".into(), None).unwrap();
     run_pass(&now, &bench.host()).unwrap();
     assert_eq!(bench.active_name(), Some(first));

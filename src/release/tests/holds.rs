@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::desired::Hold;
+use crate::release::commands::rollback::{pin, select_target};
 
 #[test]
 fn held_app_waits_and_names_the_holder() {
@@ -54,6 +55,28 @@ fn host_goes_back_from_a_failed_sha_under_a_hold() {
         sha: one.clone(),
         why: "it failed on web2".into(),
     });
+    deploy_ok(&spec, &bench.host());
+    assert!(bench.active_name().unwrap().ends_with(one.short()));
+}
+
+#[test]
+fn pin_over_a_hold_is_carried_out_by_a_later_pass() {
+    let bench = Bench::new();
+    let (one, two) = (bench.commit(&[("a", "1")]), bench.commit(&[("a", "2")]));
+    deploy_ok(&bench.spec(&one, ""), &bench.host());
+    let mut spec = bench.spec(&two, "");
+    deploy_ok(&spec, &bench.host());
+    spec.hold = Some(Hold {
+        sha: Some(two),
+        reason: "r".into(),
+        by: "b".into(),
+        until: None,
+    });
+    assert!(select_target(&spec, &bench.host(), None, false).is_err());
+    let target = select_target(&spec, &bench.host(), None, true).unwrap();
+    assert!(target.is_held && !target.wanted);
+    pin(&spec, &bench.host(), &target, "ana".into(), None).unwrap();
+    // The pass of the command found no free slot: this is one of the timer.
     deploy_ok(&spec, &bench.host());
     assert!(bench.active_name().unwrap().ends_with(one.short()));
 }

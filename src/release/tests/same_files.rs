@@ -177,7 +177,7 @@ fn rollback_of_an_operator_outlasts_commits_that_change_nothing() {
     deploy_ok(&spec(&one), &bench.host());
     let first = bench.active_name();
     deploy_ok(&spec(&two), &bench.host());
-    let target = select_target(&spec(&two), &bench.host(), None).unwrap();
+    let target = select_target(&spec(&two), &bench.host(), None, false).unwrap();
     pin(&spec(&two), &bench.host(), &target, "ana".into(), None).unwrap();
     deploy_ok(&spec(&two), &bench.host());
     assert_eq!(bench.active_name(), first);
