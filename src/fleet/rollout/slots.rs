@@ -11,6 +11,9 @@ use super::register::Register;
 use super::slot::{Slot, SlotHolder};
 use super::store::{RolloutStore, Swap, Versioned};
 
+/// Slots that are read before the holders of other groups among them are looked at.
+const READ_AT_ONCE: usize = 64;
+
 impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
     /// Whether this host holds the slot of its journal. By the nonce: the name would also be that of a machine that
     /// this one replaced. Settles a write whose answer was lost.
@@ -171,17 +174,16 @@ impl<S: RolloutStore, J: JournalStore> Participant<'_, S, J> {
             return Ok(None);
         };
         let own = journal.slot.as_ref().map(|own| own.number);
-        for number in (0..register.slots).filter(|number| Some(*number) != own) {
-            let holder = self.store.slot(number)?;
-            let Some(holder) = holder.and_then(|found| found.object.holder) else {
-                continue;
-            };
-            if let Some(other) = holder.group.filter(|other| other != group) {
-                let held = HeldSlot {
-                    number,
-                    node: holder.member.node,
-                };
-                return Ok(Some((number, Obstacle::OtherGroup { group: other, held })));
+        let numbers = (0..register.slots).filter(|number| Some(*number) != own);
+        for some in numbers.collect::<Vec<u32>>().chunks(READ_AT_ONCE) {
+            for (number, holder) in self.store.holders(some)? {
+                if let Some(other) = holder.group.filter(|other| other != group) {
+                    let held = HeldSlot {
+                        number,
+                        node: holder.member.node,
+                    };
+                    return Ok(Some((number, Obstacle::OtherGroup { group: other, held })));
+                }
             }
         }
         Ok(None)
