@@ -12,7 +12,7 @@ use super::object::{MAX_OBJECT, MAX_REGISTER, MAX_SLOTS, RolloutError, encode, p
 use super::once::OnceResult;
 use super::quarantine::Quarantine;
 use super::register::{Register, WantedHold, WantedShas};
-use super::slot::Slot;
+use super::slot::{Slot, SlotHolder};
 use super::store::{AppHost, Read, RolloutStore, Swap, Versioned};
 use crate::desired::{AppEntry, Canary, Manifest, Sha};
 use crate::fleet::{NodeRow, RecordCache, any_record_besides, sanitize_line, take_snapshot};
@@ -231,6 +231,10 @@ impl RolloutStore for StoreObjects<'_> {
 
     fn slot(&self, number: u32) -> Read<Slot> {
         self.read(&self.slot_key(number), MAX_OBJECT)
+    }
+
+    fn holders(&self, numbers: &[u32]) -> Result<Vec<(u32, SlotHolder)>, RolloutError> {
+        self.read_holders(numbers)
     }
 
     fn swap_slot(

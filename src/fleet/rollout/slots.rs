@@ -11,6 +11,9 @@ use super::polling::Polling;
 use super::slot::{Slot, SlotHolder};
 use super::store::{MAX_ATTEMPTS, RolloutStore, Swap, Versioned};
 
+/// Slots that are read before the holders of other groups among them are looked at.
+const READ_AT_ONCE: usize = 64;
+
 /// The slots of one app, or of one service, as one host takes them.
 pub(super) struct HostSlots<'a, S, J> {
     pub store: &'a S,
@@ -183,17 +186,16 @@ impl<S: RolloutStore, J: JournalStore> HostSlots<'_, S, J> {
             return Ok(None);
         };
         let own = journal.slot.as_ref().map(|own| own.number);
-        for number in (0..slots).filter(|number| Some(*number) != own) {
-            let holder = self.store.slot(number)?;
-            let Some(holder) = holder.and_then(|found| found.object.holder) else {
-                continue;
-            };
-            if let Some(other) = holder.group.filter(|other| other != group) {
-                let held = HeldSlot {
-                    number,
-                    node: holder.member.node,
-                };
-                return Ok(Some((number, Obstacle::OtherGroup { group: other, held })));
+        let numbers = (0..slots).filter(|number| Some(*number) != own);
+        for some in numbers.collect::<Vec<u32>>().chunks(READ_AT_ONCE) {
+            for (number, holder) in self.store.holders(some)? {
+                if let Some(other) = holder.group.filter(|other| other != group) {
+                    let held = HeldSlot {
+                        number,
+                        node: holder.member.node,
+                    };
+                    return Ok(Some((number, Obstacle::OtherGroup { group: other, held })));
+                }
             }
         }
         Ok(None)

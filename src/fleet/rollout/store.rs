@@ -8,7 +8,7 @@ use super::object::RolloutError;
 use super::once::OnceResult;
 use super::quarantine::Quarantine;
 use super::register::{Register, WantedShas};
-use super::slot::Slot;
+use super::slot::{Slot, SlotHolder};
 use crate::desired::Sha;
 use crate::ports::store::Etag;
 
@@ -62,6 +62,18 @@ pub(crate) trait RolloutStore {
     ) -> Result<Swap, RolloutError>;
 
     fn slot(&self, number: u32) -> Read<Slot>;
+
+    /// Who holds which of these slots, in their order. Several reads may be under way at a time.
+    fn holders(&self, numbers: &[u32]) -> Result<Vec<(u32, SlotHolder)>, RolloutError> {
+        let mut held = Vec::new();
+        for number in numbers {
+            let found = self.slot(*number)?;
+            let holder = found.and_then(|found| found.object.holder);
+            held.extend(holder.map(|holder| (*number, holder)));
+        }
+        Ok(held)
+    }
+
     fn swap_slot(
         &self,
         number: u32,

@@ -181,11 +181,11 @@ pub(crate) fn rollout_view(
         }
     }
     let mut view = rollout_summary(store, environment, app, after)?;
-    for number in 0..view.slots {
-        let holder = store.slot(number)?.and_then(|found| found.object.holder);
-        let held = holder.map(|holder| HeldSlot { number, holder });
-        view.holders.extend(held);
-    }
+    let numbers: Vec<u32> = (0..view.slots).collect();
+    let held = store.holders(&numbers)?.into_iter();
+    view.holders = held
+        .map(|(number, holder)| HeldSlot { number, holder })
+        .collect();
     Ok(view)
 }
 
