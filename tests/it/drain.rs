@@ -172,6 +172,27 @@ fn restart_without_a_deployment_is_drained_too() {
 }
 
 #[test]
+fn hosts_that_ask_nobody_are_drained_by_an_operator_only() {
+    let app = served_app(SHORT);
+    let sha = app.running();
+    app.sandbox.manifest(format!(
+        "production: {{shop: {{sha: {sha}, rollout: none}}}}\n"
+    ));
+    app.converge(0);
+    // Other hosts may use this store. It does not answer, and the last good manifest is in force.
+    let store = "s3://bucket\", endpoint: \"http://127.0.0.1:1\", region: \"eu-west-1";
+    let settings = crate::sandbox::NODE.replace("dir:@STORE@", store);
+    app.sandbox.write("/etc/trueup/node.yml", &settings);
+    app.role(&role(SHORT).replace("one\\n", "two\\n"));
+    let ran = app.converge(5);
+    assert!(ran.err.contains("shop: not drained: "), "{ran}");
+    assert_eq!(starts(&app), 2, "{ran}");
+    let restart = begin(&app, &["restart", "shop"]);
+    let ran = end(&app, restart);
+    assert_eq!((ran.code, starts(&app)), (0, 3), "{ran}");
+}
+
+#[test]
 fn app_that_cannot_be_drained_is_deployed_nevertheless() {
     let app = served_app(LONG);
     app.sandbox.write("/run/trueup/drain", "in the way");
