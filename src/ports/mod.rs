@@ -7,6 +7,8 @@
 
 pub(crate) mod accounts;
 pub(crate) mod address;
+#[cfg(feature = "s3")]
+mod aws;
 pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod deadline;
