@@ -1,12 +1,9 @@
-//! The S3 client: deadlines, retries, and an HTTP client that sets up TLS only when needed.
+//! The S3 client: deadlines, retries and limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
-use aws_config::environment::region::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::ProvideRegion;
-use aws_config::profile::ProfileFileRegionProvider;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
@@ -14,24 +11,17 @@ use aws_sdk_s3::config::interceptors::{
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, ConfigBag, HttpClient, Intercept, Region, RequestChecksumCalculation,
+    BehaviorVersion, Builder, ConfigBag, Intercept, Region, RequestChecksumCalculation,
     ResponseChecksumValidation, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_types::body::SdkBody;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 
-use super::credentials;
 use super::location::S3Settings;
-use crate::ports::runtime::block_on;
+use crate::ports::aws::{CredentialsChain, SchemeHttpClient, configured_region};
 use crate::ports::store::{MAX_OBJECT_SIZE, StoreError};
 
 /// Deadlines for the store.
@@ -70,9 +60,13 @@ pub(super) fn build_client(
 ) -> Result<Client, StoreError> {
     let region = match &settings.region {
         Some(region) => Region::new(region.clone()),
-        None => resolve_region(address)?,
+        None => configured_region().ok_or_else(|| {
+            StoreError::Settings(format!(
+                "no region for {address}: set `region:` beside the store's url, or set AWS_REGION (an AWS profile's region counts too)"
+            ))
+        })?,
     };
-    let http = SharedHttpClient::new(SchemeHttpClient::default());
+    let http = SharedHttpClient::new(SchemeHttpClient::new(max_response));
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(deadlines.connect)
         .operation_attempt_timeout(deadlines.attempt)
@@ -82,8 +76,7 @@ pub(super) fn build_client(
         .with_max_attempts(3)
         .with_initial_backoff(Duration::from_millis(250));
     let credentials = credentials.unwrap_or_else(|| {
-        let chain =
-            credentials::CredentialsChain::new(http.clone(), region.clone(), deadlines.credentials);
+        let chain = CredentialsChain::new(http.clone(), region.clone(), deadlines.credentials);
         SharedCredentialsProvider::new(chain)
     });
     let mut config = Builder::new()
@@ -109,22 +102,6 @@ pub(super) fn build_client(
         config = config.endpoint_url(endpoint);
     }
     Ok(Client::from_conf(config.build()))
-}
-
-/// The region from the SDK's sources, except the instance's metadata: a host outside EC2 would wait there in
-/// every pass for an answer that never comes.
-fn resolve_region(address: &str) -> Result<Region, StoreError> {
-    let found = block_on(async {
-        match EnvironmentVariableRegionProvider::new().region().await {
-            Some(region) => Some(region),
-            None => ProfileFileRegionProvider::new().region().await,
-        }
-    });
-    found.ok_or_else(|| {
-        StoreError::Settings(format!(
-            "no region for {address}: set `region:` beside the store's url, or set AWS_REGION (an AWS profile's region counts too)"
-        ))
-    })
 }
 
 /// Counts the attempts that were sent to the server.
@@ -193,84 +170,17 @@ impl Intercept for ServerClock {
     }
 }
 
-/// Two HTTP clients, one with and one without TLS. Setting up TLS reads the system's certificates, which
-/// takes longer than a whole pass without changes; so each client is created at its first request. A
-/// credential source may need TLS where the store does not, and vice versa.
-#[derive(Debug)]
-struct SchemeHttpClient {
-    plain: SharedHttpClient,
-    tls: SharedHttpClient,
-}
-
-impl Default for SchemeHttpClient {
-    fn default() -> Self {
-        let ring = tls::Provider::Rustls(CryptoMode::Ring);
-        SchemeHttpClient {
-            plain: aws_smithy_http_client::Builder::new().build_http(),
-            tls: aws_smithy_http_client::Builder::new()
-                .tls_provider(ring)
-                .build_https(),
-        }
-    }
-}
-
-impl HttpClient for SchemeHttpClient {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(SchemeConnector {
-            plain: self.plain.clone(),
-            tls: self.tls.clone(),
-            settings: settings.clone(),
-            components: components.clone(),
-        })
-    }
-}
-
-#[derive(Debug)]
-struct SchemeConnector {
-    plain: SharedHttpClient,
-    tls: SharedHttpClient,
-    settings: HttpConnectorSettings,
-    components: RuntimeComponents,
-}
-
-impl HttpConnector for SchemeConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = if request.uri().starts_with("http:") {
-            &self.plain
-        } else {
-            &self.tls
-        };
-        let limit = match request.uri().contains("list-type=2") {
-            true => MAX_LIST_PAGE,
-            false => MAX_RESPONSE,
-        };
-        let answer = client
-            .http_connector(&self.settings, &self.components)
-            .call(request);
-        HttpConnectorFuture::new(
-            async move { Ok(answer.await?.map(|body| limit_body(body, limit))) },
-        )
-    }
-}
-
-/// Maximum size of an answer, in bytes: an object and a little more. The SDK reads other bodies whole, such
-/// as that of an error.
+/// Maximum size of an answer, in bytes: an object and a little more.
 const MAX_RESPONSE: usize = MAX_OBJECT_SIZE + (64 << 10);
 
 /// Maximum size of a page of a list, in bytes: a thousand keys of maximum length with their attributes. The
 /// SDK's representation of a page takes many times its bytes.
 const MAX_LIST_PAGE: usize = 3 << 19;
 
-/// Makes a body fail where it exceeds the limit.
-fn limit_body(body: SdkBody, limit: usize) -> SdkBody {
-    let body =
-        Limited::new(body, limit).map_err(move |error| match error.is::<LengthLimitError>() {
-            true => format!("the answer is longer than {limit} bytes").into(),
-            false => error,
-        });
-    SdkBody::from_body_1_x(body)
+/// Maximum size of the answer to a request.
+fn max_response(request: &HttpRequest) -> usize {
+    match request.uri().contains("list-type=2") {
+        true => MAX_LIST_PAGE,
+        false => MAX_RESPONSE,
+    }
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::credentials::CredentialsChainError;
-use super::error_chain::error_chain;
+use crate::ports::aws::{CredentialsChainError, error_chain};
 use crate::ports::error_sources::find_source;
 use crate::ports::store::{MAX_LIST_LENGTH, StoreError};
 

@@ -4,9 +4,7 @@
 //! in which an answer can be late, lost, truncated or refused to a [`StoreError`], within a deadline.
 
 mod client;
-mod credentials;
 mod error;
-mod error_chain;
 #[cfg(test)]
 mod fault_tests;
 mod get_many;

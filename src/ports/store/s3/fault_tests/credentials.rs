@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::super::{S3Settings, S3Store};
-use super::server::{FaultyServer, Reaction, object};
+use super::answers::object;
+use crate::ports::aws::faulty_server::{FaultyServer, Reaction};
 use crate::ports::store::Store;
 
 const CHILD_TEST: &str = "ports::store::s3::fault_tests::credentials::open_store_from_environment";

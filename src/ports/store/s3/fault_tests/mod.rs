@@ -1,15 +1,16 @@
 //! Handling of faulty servers and networks, with a server that misbehaves on purpose.
 
+mod answers;
 mod credentials;
 mod response_limits;
-mod server;
 
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::Credentials;
 
-use self::server::{FaultyServer, Reaction, error, object};
+use self::answers::{error, object};
 use super::*;
+use crate::ports::aws::faulty_server::{FaultyServer, Reaction};
 
 const SHORT_DEADLINES: Deadlines = Deadlines {
     connect: Duration::from_millis(400),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What the server does with a request. The last reaction repeats forever.
 #[derive(Clone)]
-pub(super) enum Reaction {
+pub(in crate::ports) enum Reaction {
     Respond(Vec<u8>),
     /// Sends an answer that depends on the heads of the requests so far.
     RespondWith(fn(&[String]) -> Vec<u8>),
@@ -20,20 +20,22 @@ pub(super) enum Reaction {
 }
 
 #[derive(Clone)]
-pub(super) struct FaultyServer {
+pub(in crate::ports) struct FaultyServer {
     address: SocketAddr,
     reactions: Arc<Mutex<VecDeque<Reaction>>>,
     request_heads: Arc<Mutex<Vec<String>>>,
+    request_bodies: Arc<Mutex<Vec<String>>>,
 }
 
 impl FaultyServer {
     /// Serves until the test process ends.
-    pub(super) fn start(acts: Vec<Reaction>) -> FaultyServer {
+    pub(in crate::ports) fn start(acts: Vec<Reaction>) -> FaultyServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = FaultyServer {
             address: listener.local_addr().unwrap(),
             reactions: Arc::new(Mutex::new(acts.into())),
             request_heads: Arc::default(),
+            request_bodies: Arc::default(),
         };
         let serving = server.clone();
         std::thread::spawn(move || {
@@ -46,13 +48,18 @@ impl FaultyServer {
         server
     }
 
-    pub(super) fn endpoint(&self) -> String {
+    pub(in crate::ports) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The heads of the requests so far, with header names in lower case.
-    pub(super) fn request_heads(&self) -> Vec<String> {
+    pub(in crate::ports) fn request_heads(&self) -> Vec<String> {
         self.request_heads.lock().unwrap().clone()
+    }
+
+    /// The bodies of the requests so far.
+    pub(in crate::ports) fn request_bodies(&self) -> Vec<String> {
+        self.request_bodies.lock().unwrap().clone()
     }
 
     fn next_reaction(&self) -> Reaction {
@@ -67,7 +74,8 @@ impl FaultyServer {
     fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         let mut writer = stream;
-        while let Some(head) = read_request(&mut reader)? {
+        while let Some((head, body)) = read_request(&mut reader)? {
+            self.request_bodies.lock().unwrap().push(body);
             self.request_heads.lock().unwrap().push(head);
             match self.next_reaction() {
                 Reaction::Respond(bytes) => writer.write_all(&bytes)?,
@@ -92,7 +100,7 @@ impl FaultyServer {
     }
 }
 
-fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<String>> {
+fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<(String, String)>> {
     let mut head = String::new();
     let mut length = 0;
     loop {
@@ -111,28 +119,7 @@ fn read_request(reader: &mut impl BufRead) -> std::io::Result<Option<String>> {
         if line == "\r\n" {
             let mut body = vec![0; length];
             reader.read_exact(&mut body)?;
-            return Ok(Some(head));
+            return Ok(Some((head, String::from_utf8_lossy(&body).into_owned())));
         }
     }
-}
-
-/// An object as S3 sends it.
-pub(super) fn object(etag: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!(
-        "HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nLast-Modified: Sat, 21 Nov 2026 04:43:01 GMT\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-/// An error as S3 sends it.
-pub(super) fn error(status: u16, code: &str) -> Vec<u8> {
-    let xml = format!("<Error><Code>{code}</Code><Message>In words.</Message></Error>");
-    format!(
-        "HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\r\n{xml}",
-        xml.len()
-    )
-    .into()
 }

@@ -13,14 +13,15 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
-use aws_sdk_s3::config::{Region, SharedHttpClient};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::region::Region;
 use tokio::sync::OnceCell;
 
 use super::error_chain::error_chain;
 
 /// The sources of the SDK's `DefaultCredentialsChain`, in its order, which does not say why each has none.
 #[derive(Debug)]
-pub(super) struct CredentialsChain {
+pub(in crate::ports) struct CredentialsChain {
     http: SharedHttpClient,
     region: Region,
     limit: Duration,
@@ -36,7 +37,11 @@ struct RemoteSources {
 }
 
 impl CredentialsChain {
-    pub(super) fn new(http: SharedHttpClient, region: Region, limit: Duration) -> CredentialsChain {
+    pub(in crate::ports) fn new(
+        http: SharedHttpClient,
+        region: Region,
+        limit: Duration,
+    ) -> CredentialsChain {
         CredentialsChain {
             http,
             region,
@@ -153,7 +158,7 @@ impl ProvideCredentials for CredentialsChain {
 
 /// Why there are no credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum CredentialsChainError {
+pub(in crate::ports) enum CredentialsChainError {
     /// No source has any; why each has none.
     NotFound(String),
     /// A configured source failed.

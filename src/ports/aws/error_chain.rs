@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::ports::error_sources::error_sources;
 
 /// The messages of an error and its causes, without the SDK's wrappers.
-pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
+pub(in crate::ports) fn error_chain(error: &(dyn Error + 'static)) -> String {
     const SDK_WRAPPERS: [&str; 7] = [
         "dispatch failure",
         "request has timed out",
