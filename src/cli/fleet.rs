@@ -13,7 +13,7 @@ use super::rollout::step_outcome;
 use super::target::{StoreArgs, StoreTarget};
 use crate::desired::Sha;
 use crate::exit::Exit;
-use crate::fleet::{AppView, FleetView, NodeView, ServingState};
+use crate::fleet::{AppView, FleetView, InstanceView, NodeView, ServingState};
 use crate::operate::CommandError;
 use crate::operate::fleet::FleetWatch;
 use crate::operate::forget::{RETURN_NOTE, forget};
@@ -151,12 +151,13 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
         });
     }
     let paint = output.paint;
-    if view.nodes.is_empty() && view.outcome == Exit::Converged {
+    let is_empty = view.nodes.is_empty() && view.instances.is_empty();
+    if is_empty && view.outcome == Exit::Converged {
         output.print_line(format!(
             "no node of {} has reported to {store}",
             view.environment
         ));
-    } else if !view.nodes.is_empty() {
+    } else if !is_empty {
         let heads = ["node", "app", "wanted", "actual", "since", "seen", "state"];
         let mut rows = vec![heads.map(|head| paint.faint(head)).to_vec()];
         rows.extend(
@@ -164,6 +165,8 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
                 .iter()
                 .flat_map(|node| node_rows(node, now, paint)),
         );
+        let instances = view.instances.iter();
+        rows.extend(instances.map(|instance| instance_row(instance, paint)));
         output.print_table(&rows);
     }
     for rollout in view.rollouts.iter().filter(|rollout| !rollout.is_done()) {
@@ -220,6 +223,29 @@ fn node_rows(node: &NodeView, now: Timestamp, paint: Paint) -> Vec<Vec<String>> 
         ]);
     }
     rows
+}
+
+/// A row for an instance without an agent.
+fn instance_row(instance: &InstanceView, paint: Paint) -> Vec<String> {
+    let apps = match instance.apps.is_empty() {
+        true => "-".to_owned(),
+        false => instance.apps.join(" "),
+    };
+    let name = instance.name.as_ref();
+    let name = name.map_or(String::new(), |name| format!(" ({name})"));
+    let addresses: Vec<String> = instance.addresses.iter().map(ToString::to_string).collect();
+    let state = format!("{} at {}{name}", instance.state, addresses.join(", "));
+    let none = || "-".to_owned();
+    let word = paint.changed("no agent");
+    vec![
+        paint.strong(&instance.id),
+        apps,
+        none(),
+        none(),
+        none(),
+        none(),
+        format!("{word}: {state}"),
+    ]
 }
 
 fn short_sha(sha: Option<&Sha>) -> String {

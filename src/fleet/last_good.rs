@@ -95,6 +95,24 @@ impl LastGoodLists {
         host.state_path("fleet.json")
     }
 
+    /// Replaces each peer that equals a known one by that one, so that it is in memory once. Returns the size of
+    /// the others, in bytes.
+    pub(super) fn reuse_known(&self, peers: &mut [Arc<Peer>]) -> usize {
+        let mut by_name: BTreeMap<&str, Vec<&Arc<Peer>>> = BTreeMap::new();
+        for peer in self.nodes() {
+            by_name.entry(&peer.name).or_default().push(peer);
+        }
+        let mut new_memory = 0;
+        for peer in peers {
+            let same_name = by_name.get(peer.name.as_str());
+            match same_name.and_then(|known| known.iter().find(|known| **known == peer)) {
+                Some(known) => *peer = Arc::clone(known),
+                None => new_memory += peer.memory_size(),
+            }
+        }
+        new_memory
+    }
+
     pub(super) fn empty(store: &str, environment: &str) -> LastGoodLists {
         LastGoodLists {
             store: store.to_owned(),

@@ -26,6 +26,7 @@
 //!   report, and the pass does not exit as converged.
 
 mod cache;
+mod ec2;
 mod last_good;
 mod last_published;
 mod liveness;
@@ -43,6 +44,10 @@ mod tests;
 mod view;
 
 pub(crate) use cache::RecordCache;
+pub(crate) use ec2::{
+    ASK_INTERVAL, Ec2Api, Instance, InstanceView, Instances, list_instances, live_addresses,
+    without_agent,
+};
 pub(crate) use last_published::publish_error;
 pub(crate) use peer::{Peer, Query};
 pub(crate) use peer_source::{LoadedPeers, PeerQueryError, PeerSource};

@@ -1,10 +1,11 @@
 //! Loads the peers for templates: at the first query, once per pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cache::RecordCache;
+use super::ec2::{Ec2Api, InstanceList, Instances};
 use super::last_good::LastGoodLists;
 use super::liveness::StoreLiveness;
 use super::peer_list::{ObservedNodes, PeerList, QueryResult, ShrinkGuard};
@@ -29,6 +30,8 @@ pub(crate) struct PeerSource<'a> {
     accept_shrink: bool,
     /// This host's node name and addresses.
     own_node: (String, Vec<IpAddr>),
+    /// Lists the instances of EC2.
+    instances: &'a dyn Instances,
     /// `None` until the first query.
     pub loaded: Option<LoadedPeers>,
 }
@@ -60,6 +63,8 @@ pub(crate) struct LoadedPeers {
     /// As in the file; `None` if it cannot be read.
     last_good: Option<LastGoodLists>,
     liveness: Option<StoreLiveness>,
+    /// `None`: the settings name none.
+    instances: Option<InstanceList>,
     problems: Vec<String>,
     store_error: Option<StoreError>,
 }
@@ -70,6 +75,7 @@ struct Observation {
     cache: RecordCache,
     /// `None` if the store was not queried, or has not answered this host yet.
     liveness: Option<StoreLiveness>,
+    instances: Option<InstanceList>,
     /// Problems of records, one line each.
     problems: Vec<String>,
     /// Why the store gave no answer, or only a partial one.
@@ -85,6 +91,7 @@ impl<'a> PeerSource<'a> {
             origin,
             accept_shrink: false,
             own_node: (String::new(), Vec::new()),
+            instances: &Ec2Api,
             loaded: None,
         }
     }
@@ -95,6 +102,11 @@ impl<'a> PeerSource<'a> {
             own_node: (node.to_owned(), addresses),
             ..self
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_instances(self, instances: &'a dyn Instances) -> PeerSource<'a> {
+        PeerSource { instances, ..self }
     }
 
     #[cfg(test)]
@@ -151,6 +163,7 @@ impl<'a> PeerSource<'a> {
             cache: observed.cache,
             last_good,
             liveness: observed.liveness,
+            instances: observed.instances,
             problems: observed.problems,
             store_error: observed.store_error,
         }
@@ -191,23 +204,31 @@ impl<'a> PeerSource<'a> {
         baseline: &LastGoodLists,
     ) -> Observation {
         let before = StoreLiveness::load(host, self.store_name, self.environment);
+        let instances = InstanceList::load(&self.fleet.ec2, host, self.instances);
         let mut updated = cache.clone();
-        match self.query_store(store, &mut updated, baseline, before.as_ref()) {
-            Ok((snapshot, peers, liveness)) => Observation {
-                nodes: match &snapshot.unread {
-                    Some(unread) => ObservedNodes::Partial(peers, unread.to_string()),
-                    None => ObservedNodes::Complete(peers),
-                },
-                cache: updated,
-                liveness: Some(liveness),
-                problems: snapshot.problems,
-                store_error: snapshot.unread.map(|unread| unread.first),
-            },
+        let known = (baseline, before.as_ref(), instances.as_ref());
+        match self.query_store(store, &mut updated, known) {
+            Ok((snapshot, peers, liveness)) => {
+                let unread = snapshot.unread.as_ref().map(ToString::to_string);
+                let missing = unread.or_else(|| instances.as_ref()?.error.clone());
+                Observation {
+                    nodes: match missing {
+                        Some(why) => ObservedNodes::Partial(peers, why),
+                        None => ObservedNodes::Complete(peers),
+                    },
+                    cache: updated,
+                    liveness: Some(liveness),
+                    instances,
+                    problems: snapshot.problems,
+                    store_error: snapshot.unread.map(|unread| unread.first),
+                }
+            }
             // Discards what the query added to the cache before it failed.
             Err(error) => {
                 let nodes = ObservedNodes::Unavailable(error.to_string());
                 Observation {
                     liveness: before.map(StoreLiveness::after_failure),
+                    instances,
                     store_error: Some(error),
                     ..Observation::not_queried(nodes, cache)
                 }
@@ -220,15 +241,21 @@ impl<'a> PeerSource<'a> {
         &self,
         store: &dyn Store,
         cache: &mut RecordCache,
-        baseline: &LastGoodLists,
-        liveness: Option<&StoreLiveness>,
+        (baseline, liveness, instances): (
+            &LastGoodLists,
+            Option<&StoreLiveness>,
+            Option<&InstanceList>,
+        ),
     ) -> Result<(Snapshot, Vec<Arc<Peer>>, StoreLiveness), StoreError> {
         let gone_after = self.fleet.gone_after();
         let mut snapshot = take_snapshot(store, self.environment, gone_after, cache)?;
         let scope = (self.store_name, self.environment);
         let liveness = StoreLiveness::after_answer(liveness, scope, snapshot.now, gone_after);
         let mut peers = self.live_serving_peers(&mut snapshot, baseline, &liveness);
-        let new_memory = reuse_known(&mut peers, baseline);
+        if let Some(instances) = instances {
+            instances.merge(&mut snapshot, &mut peers, (&self.own_node.1, gone_after));
+        }
+        let new_memory = baseline.reuse_known(&mut peers);
         match cache.memory_size() + new_memory > MAX_MEMORY {
             true => Err(too_much_memory(store, self.environment)),
             false => Ok((snapshot, peers, liveness)),
@@ -275,6 +302,9 @@ impl<'a> PeerSource<'a> {
         };
         if let Some(liveness) = &loaded.liveness {
             liveness.save(host)?;
+        }
+        if let Some(instances) = &loaded.instances {
+            instances.save(host)?;
         }
         if acted_on {
             let results = loaded.peer_list.results().iter();
@@ -350,26 +380,9 @@ impl Observation {
             nodes,
             cache: cache.clone(),
             liveness: None,
+            instances: None,
             problems: Vec::new(),
             store_error: None,
         }
     }
-}
-
-/// Replaces each peer that equals a known one by that one, so that it is in memory once. Returns the size of
-/// the others, in bytes.
-fn reuse_known(peers: &mut [Arc<Peer>], known: &LastGoodLists) -> usize {
-    let mut by_name: BTreeMap<&str, Vec<&Arc<Peer>>> = BTreeMap::new();
-    for peer in known.nodes() {
-        by_name.entry(&peer.name).or_default().push(peer);
-    }
-    let mut new_memory = 0;
-    for peer in peers {
-        let same_name = by_name.get(peer.name.as_str());
-        match same_name.and_then(|known| known.iter().find(|known| **known == peer)) {
-            Some(known) => *peer = Arc::clone(known),
-            None => new_memory += peer.memory_size(),
-        }
-    }
-    new_memory
 }

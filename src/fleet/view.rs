@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::ec2::InstanceView;
 use super::rollout::AppRollout;
 use super::{AppRecord, LastPass, NodeRecord, NodeRow, ServingState, Snapshot, sanitize_line};
 use crate::desired::{Hold, Manifest, Sha};
@@ -57,6 +58,8 @@ pub(crate) struct FleetView {
     pub outcome: Exit,
     pub generation: Option<u64>,
     pub nodes: Vec<NodeView>,
+    /// Instances of the cloud that the settings find by their tags, and that publish no record.
+    pub instances: Vec<InstanceView>,
     /// How the hosts take up what is wanted of each app that they run.
     pub rollouts: Vec<AppRollout>,
     /// Problems of records or of the manifest, one line each.
@@ -113,8 +116,17 @@ impl FleetView {
             node.outcome = outcomes.fold(Exit::Converged, Exit::merge);
         }
         self.nodes.retain(|node| !node.apps.is_empty());
+        let runs = |instance: &InstanceView| instance.apps.iter().any(|known| known == app);
+        self.instances.retain(runs);
         let outcomes = self.nodes.iter().map(|node| node.outcome);
         self.outcome = outcomes.fold(self.read_outcome, Exit::merge);
+    }
+
+    /// Reports that the cloud gave no list of its instances.
+    pub(crate) fn add_unlisted_instances(&mut self, why: &str) {
+        self.problems.push(format!("EC2: {why}"));
+        self.read_outcome = self.read_outcome.merge(Exit::Stale);
+        self.outcome = self.outcome.merge(Exit::Stale);
     }
 
     /// Reports that nothing matches the request.
@@ -152,6 +164,7 @@ pub(crate) fn fleet_view(
         outcome: outcomes.fold(read_outcome, Exit::merge),
         generation: manifest.and_then(|manifest| manifest.generation),
         nodes,
+        instances: Vec::new(),
         rollouts: Vec::new(),
         problems: snapshot.problems,
     }

@@ -2,15 +2,22 @@
 
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::desired::{Manifest, RolloutMode};
 use crate::fleet::rollout::AppRollout;
-use crate::fleet::{self, FleetView, RecordCache, Snapshot, fleet_view};
+use crate::fleet::{
+    self, Ec2Api, FleetView, Instance, Instances, RecordCache, Snapshot, fleet_view, without_agent,
+};
 use crate::operate::rollout::{RolloutTarget, summarize_rollout};
 use crate::pass::PassError;
 use crate::ports::store::{Etag, GetOutcome, Store, StoreError};
 use crate::settings::FleetSettings;
+
+/// The instances of the cloud with the groups of the settings that each belongs to, or why there is no list.
+type InstanceAnswer = Result<Vec<(Instance, Vec<usize>)>, String>;
 
 /// Reads the fleet repeatedly, fetching only changed records.
 pub(crate) struct FleetWatch<'a> {
@@ -24,7 +31,11 @@ pub(crate) struct FleetWatch<'a> {
     pub app: Option<&'a str>,
     /// A person named the environment; otherwise the settings did. A name without nodes is probably misspelt.
     pub is_environment_given: bool,
+    /// Lists the instances of the cloud.
+    pub instances: &'a dyn Instances,
     cache: RecordCache,
+    /// The last list of instances, and when it was asked for, by the store's clock.
+    listed: Option<(Timestamp, InstanceAnswer)>,
     manifest: Option<(Etag, Result<Manifest, String>)>,
 }
 
@@ -42,6 +53,8 @@ impl<'a> FleetWatch<'a> {
             fleet,
             app: None,
             is_environment_given: false,
+            instances: &Ec2Api,
+            listed: None,
             cache: RecordCache::empty(store.address(), environment),
             manifest: None,
         }
@@ -56,6 +69,7 @@ impl<'a> FleetWatch<'a> {
             &mut self.cache,
         )?;
         let now = snapshot.now;
+        let with_agent = fleet::live_addresses(&snapshot, self.fleet.gone_after());
         let manifest = match self.read_manifest()? {
             Ok(manifest) => Some(manifest),
             Err(why) => {
@@ -64,18 +78,34 @@ impl<'a> FleetWatch<'a> {
                 None
             }
         };
-        let view = fleet_view(
+        let mut view = fleet_view(
             self.environment,
             snapshot,
             manifest.as_ref(),
             self.fleet.gone_after(),
             self.fleet.heartbeat(),
         );
+        match self.list_instances(now) {
+            Ok(instances) => {
+                view.instances = without_agent(&self.fleet.ec2, &instances, &with_agent);
+            }
+            Err(why) => view.add_unlisted_instances(&why),
+        }
         let mut view = self.select(view, manifest.as_ref());
         if let Some(manifest) = &manifest {
             self.add_rollouts(&mut view, manifest);
         }
         Ok((view, now))
+    }
+
+    /// The instances of the cloud, which is asked once a minute.
+    fn list_instances(&mut self, now: Timestamp) -> InstanceAnswer {
+        let age = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+        let known = self.listed.take();
+        let known = known.filter(|(at, _)| age(*at) < fleet::ASK_INTERVAL);
+        let listed =
+            known.unwrap_or_else(|| (now, fleet::list_instances(&self.fleet.ec2, self.instances)));
+        self.listed.insert(listed).1.clone()
     }
 
     /// Adds the rollouts of the apps that are shown. Hosts that share a folder of one machine have none.
@@ -115,7 +145,10 @@ impl<'a> FleetWatch<'a> {
     /// Keeps what was asked for, and reports a name that matches nothing.
     fn select(&self, mut view: FleetView, manifest: Option<&Manifest>) -> FleetView {
         let environment = self.environment;
-        if view.nodes.is_empty() && (self.is_environment_given || self.app.is_some()) {
+        if view.nodes.is_empty()
+            && view.instances.is_empty()
+            && (self.is_environment_given || self.app.is_some())
+        {
             let known = manifest
                 .into_iter()
                 .flat_map(|known| known.environments.keys());
@@ -135,7 +168,7 @@ impl<'a> FleetWatch<'a> {
         apps.sort();
         apps.dedup();
         view.retain_app(app);
-        if view.nodes.is_empty() {
+        if view.nodes.is_empty() && view.instances.is_empty() {
             view.add_not_found(format!(
                 "no node of {environment} runs `{app}`; what they run: {}",
                 join_names(apps.iter().map(String::as_str))

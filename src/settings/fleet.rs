@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::ec2::{self, Ec2Group};
 use super::name::{invalid_name, is_name};
 use super::non_host_reason;
 use crate::problem::Problem;
@@ -36,6 +37,10 @@ pub(crate) struct FleetSettings {
     /// Nodes without an agent, which `nodes(…)` lists as well, by name.
     #[serde(default, rename = "static")]
     pub static_nodes: BTreeMap<String, StaticNode>,
+    /// Instances of EC2, found by their tags, which `nodes(…)` lists as well: one group, or a list of groups.
+    #[serde(default, deserialize_with = "ec2::deserialize_groups")]
+    #[cfg_attr(test, schemars(with = "Vec<Ec2Group>"))]
+    pub ec2: Vec<Ec2Group>,
 }
 
 /// A node that does not run the agent.
@@ -78,6 +83,7 @@ impl Default for FleetSettings {
             addresses: Vec::new(),
             ports: BTreeMap::new(),
             static_nodes: BTreeMap::new(),
+            ec2: Vec::new(),
         }
     }
 }
@@ -100,6 +106,9 @@ impl FleetSettings {
         self.validate_intervals(&mut problems);
         self.validate_published(&mut problems);
         self.validate_static_nodes(&mut problems);
+        for (field, message) in ec2::validate(&self.ec2) {
+            problems.add(&["ec2", field], message);
+        }
         problems.found
     }
 

@@ -1,5 +1,6 @@
 //! The node's settings: reads and validates `node.yml` and `node.d/*.yml`.
 
+mod ec2;
 mod exposed_secrets;
 mod files;
 mod fleet;
@@ -22,6 +23,7 @@ use crate::problem::{Location, Problem, Problems};
 use crate::yaml::{self, Node, ParseLimits};
 
 pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
+pub(crate) use ec2::Ec2Group;
 pub(crate) use fleet::{FleetSettings, StaticNode};
 pub(crate) use format::{MetricsSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::Lookup;

@@ -1,6 +1,7 @@
 //! Tests with a store in memory and a host in a folder.
 
 mod bounds;
+mod ec2;
 mod load_balancer;
 mod peer_list;
 mod progress;

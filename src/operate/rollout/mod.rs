@@ -290,4 +290,6 @@ mod progress_tests;
 #[cfg(test)]
 mod restart_tests;
 #[cfg(test)]
+mod service_tests;
+#[cfg(test)]
 mod tests;

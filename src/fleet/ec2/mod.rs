@@ -1,0 +1,197 @@
+//! Instances of EC2 as nodes, beside the records of hosts: found by their tags, with an agent or without.
+//!
+//! EC2 is asked at most once a minute, and only by a host whose templates ask for nodes. An instance that has an agent is
+//! what its record says; but once EC2 says that it ends, it is no node any more, however young its record is.
+
+mod cache;
+mod source;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::record::is_plain_value;
+use super::{Peer, Snapshot};
+use crate::ports::Host;
+use crate::ports::root::RootError;
+use crate::settings::{Ec2Group, is_host_address, is_name};
+use cache::InstanceCache;
+
+pub(crate) use source::{Ec2Api, Instance, InstanceState, Instances};
+pub(crate) use view::{InstanceView, without_agent};
+
+/// How long an answer is used before EC2 is asked again.
+pub(crate) const ASK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long the last answer stands in for one that EC2 does not give: throttling ends by itself.
+const GRACE: Duration = Duration::from_secs(600);
+
+/// The most instances of all groups together; more are refused whole.
+const MAX_INSTANCES: usize = 30_000;
+
+/// What EC2 says of the instances of this host's settings.
+pub(super) struct InstanceList {
+    groups: Vec<Ec2Group>,
+    cache: InstanceCache,
+    /// The cache differs from the file.
+    is_changed: bool,
+    /// Why the list is not what EC2 would say now, and too old to stand in for it.
+    pub error: Option<String>,
+    /// Why the last answer stands in for a new one.
+    pub problem: Option<String>,
+}
+
+impl InstanceList {
+    /// The instances now: as EC2 said within the last minute, or as it says. `None`: the settings name none.
+    pub(super) fn load(
+        groups: &[Ec2Group],
+        host: &Host,
+        source: &dyn Instances,
+    ) -> Option<InstanceList> {
+        if groups.is_empty() {
+            return None;
+        }
+        let now = host.clock.now();
+        let mut list = InstanceList {
+            groups: groups.to_vec(),
+            cache: InstanceCache::load(host, groups),
+            is_changed: false,
+            error: None,
+            problem: None,
+        };
+        if !list.cache.was_asked_within(ASK_INTERVAL, now) {
+            list.ask(source, now);
+        }
+        list.explain(now);
+        Some(list)
+    }
+
+    fn ask(&mut self, source: &dyn Instances, now: Timestamp) {
+        self.is_changed = true;
+        match list_instances(&self.groups, source) {
+            Ok(instances) => self.cache.replace(instances, now),
+            Err(why) => self.cache.note_failure(why, now),
+        }
+    }
+
+    fn explain(&mut self, now: Timestamp) {
+        let Some(why) = &self.cache.failure else {
+            return;
+        };
+        match self.cache.answered_within(GRACE, now) {
+            Some(at) => {
+                let at = at.strftime("%T UTC");
+                self.problem = Some(format!("EC2: {why}; its answer of {at} stays in force"));
+            }
+            None => self.error = Some(format!("EC2: {why}")),
+        }
+    }
+
+    /// Saves the answer for the passes of the next minute.
+    pub(super) fn save(&self, host: &Host) -> Result<(), RootError> {
+        match self.is_changed {
+            true => self.cache.save(host),
+            false => Ok(()),
+        }
+    }
+
+    /// Adds the instances without an agent to the peers, and removes the peers whose instances end. `own`: the addresses of
+    /// this host.
+    pub(super) fn merge(
+        &self,
+        snapshot: &mut Snapshot,
+        peers: &mut Vec<Arc<Peer>>,
+        (own, gone_after): (&[IpAddr], Duration),
+    ) {
+        snapshot.problems.extend(self.problem.clone());
+        let ended = self.cache.ended_addresses();
+        let is_ended = |peer: &Peer| peer.addresses.iter().any(|at| ended.contains(at));
+        peers.retain(|peer| !is_ended(peer));
+        let with_agent = live_addresses(snapshot, gone_after);
+        let names: BTreeSet<String> = peers.iter().map(|peer| peer.name.clone()).collect();
+        for known in self.cache.instances.values() {
+            let instance = &known.instance;
+            let mut addresses = instance.addresses.iter();
+            let has_agent = addresses.any(|address| with_agent.contains(address));
+            // A record may claim the id of an instance as its name.
+            let is_taken = names.contains(&instance.id);
+            if instance.state != InstanceState::Running || has_agent || is_taken {
+                continue;
+            }
+            let peer = to_peer(&self.groups, instance, &known.groups);
+            let peer = peer.and_then(|peer| peer.without_addresses(own).0);
+            peers.extend(peer.map(Arc::new));
+        }
+    }
+}
+
+/// The addresses of all nodes that publish a record and are alive, whether they serve or not.
+pub(crate) fn live_addresses(snapshot: &Snapshot, gone_after: Duration) -> BTreeSet<IpAddr> {
+    let rows = snapshot.rows.iter();
+    let alive = rows.filter(|row| row.silent_for(snapshot.now) <= gone_after);
+    let addresses = alive.flat_map(|row| row.record.addresses.iter().copied());
+    addresses.collect()
+}
+
+/// Lists the instances of all groups, each with the groups that it belongs to.
+pub(crate) fn list_instances(
+    groups: &[Ec2Group],
+    source: &dyn Instances,
+) -> Result<Vec<(Instance, Vec<usize>)>, String> {
+    let mut all: BTreeMap<String, (Instance, Vec<usize>)> = BTreeMap::new();
+    for (number, group) in groups.iter().enumerate() {
+        let found = source.list(group)?;
+        for instance in found {
+            let known = all.entry(instance.id.clone());
+            known.or_insert((instance, Vec::new())).1.push(number);
+        }
+        if all.len() > MAX_INSTANCES {
+            return Err(format!(
+                "more than {MAX_INSTANCES} instances match the filters"
+            ));
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+/// An instance without an agent, as templates see it: what its groups say, and its tags. Named by its id, which never
+/// changes, and which no other instance has.
+pub(crate) fn to_peer(groups: &[Ec2Group], instance: &Instance, of: &[usize]) -> Option<Peer> {
+    let is_usable = |address: &&IpAddr| is_host_address(**address);
+    let addresses: Vec<IpAddr> = instance
+        .addresses
+        .iter()
+        .filter(is_usable)
+        .copied()
+        .collect();
+    let mut peer = Peer {
+        name: Some(&instance.id).filter(|id| is_name(id))?.clone(),
+        address: *addresses.first()?,
+        addresses,
+        ports: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        roles: Vec::new(),
+        apps: Vec::new(),
+    };
+    for group in of.iter().filter_map(|number| groups.get(*number)) {
+        peer.ports.extend(group.nodes.ports.clone());
+        peer.roles.extend(group.nodes.roles.iter().cloned());
+        peer.apps.extend(group.nodes.apps.iter().cloned());
+    }
+    for names in [&mut peer.roles, &mut peer.apps] {
+        names.sort();
+        names.dedup();
+    }
+    // A tag with other characters could become a line of a configuration.
+    let plain = instance
+        .tags
+        .iter()
+        .filter(|(name, value)| is_name(name) && is_plain_value(value));
+    peer.tags
+        .extend(plain.map(|(name, value)| (name.clone(), value.clone())));
+    Some(peer)
+}
