@@ -124,7 +124,7 @@ impl FleetView {
 
     /// Reports that the cloud gave no list of its instances.
     pub(crate) fn add_unlisted_instances(&mut self, why: &str) {
-        self.problems.push(format!("EC2: {why}"));
+        self.problems.push(why.to_owned());
         self.read_outcome = self.read_outcome.merge(Exit::Stale);
         self.outcome = self.outcome.merge(Exit::Stale);
     }

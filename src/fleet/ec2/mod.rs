@@ -85,9 +85,9 @@ impl InstanceList {
         match self.cache.answered_within(GRACE, now) {
             Some(at) => {
                 let at = at.strftime("%T UTC");
-                self.problem = Some(format!("EC2: {why}; its answer of {at} stays in force"));
+                self.problem = Some(format!("{why}; EC2's answer of {at} stays in force"));
             }
-            None => self.error = Some(format!("EC2: {why}")),
+            None => self.error = Some(why.clone()),
         }
     }
 
@@ -151,7 +151,7 @@ pub(crate) fn list_instances(
         }
         if all.len() > MAX_INSTANCES {
             return Err(format!(
-                "more than {MAX_INSTANCES} instances match the filters"
+                "EC2: more than {MAX_INSTANCES} instances match the filters"
             ));
         }
     }
