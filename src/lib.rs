@@ -27,6 +27,7 @@
 //! | [`kind`] | the traits that kinds implement |
 //! | [`kinds`] | the list of kinds, one file each |
 //! | [`release`] | the deploy pipeline of the kind `release`, one file per stage |
+//! | [`balancer`] | a pair of balancers: what keepalived asks and reports, and an operator's drain |
 //! | [`checks`] | checks of what a pass relies on, each with a remedy: store, git, services, disks, timer |
 //! | [`ports`] | the host: filesystem, child processes, accounts, packages, services, store, HTTP, clock |
 //! | [`yaml`], [`problem`], [`printable`], [`exit`] | YAML, mistakes in it, escaping, exit codes |
@@ -63,6 +64,8 @@
     reason = "the map is for readers of the code: `cargo doc --document-private-items`"
 )]
 mod apply;
+#[allow(dead_code, reason = "the commands that use it come next")]
+mod balancer;
 mod checks;
 pub mod cli;
 mod desired;

@@ -20,6 +20,8 @@ macro_rules! embed_examples {
 /// All examples by name. Embedded, because the tests also run on hosts without the repository.
 const EXAMPLES: &[(&str, &[u8])] = embed_examples![
     "asset-list.json",
+    "balancer-drain.json",
+    "balancer-state.json",
     "check-journal.json",
     "commit-metadata.json",
     "drain.json",

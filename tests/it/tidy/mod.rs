@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("digest", &[]),
     ("yaml", &["printable", "problem"]),
     ("ports", &["digest"]),
+    ("balancer", &["ports"]),
     ("settings", &["ports", "problem", "yaml"]),
     ("facts", &["ports"]),
     (

@@ -1,0 +1,8 @@
+//! A balancer of a pair: haproxy, and a virtual address that keepalived gives to one host at a time.
+//!
+//! keepalived decides who has the address. It runs two commands of trueup: one that says whether this host may have it
+//! ([`check`]), and one that records what it decided ([`state`]). An operator's drain ([`drain`]) makes the first one fail,
+//! so that the address moves before haproxy stops.
+
+pub(crate) mod drain;
+pub(crate) mod state;
