@@ -1,5 +1,6 @@
 //! Commands and options as typed.
 
+mod balancer;
 mod init;
 mod maintenance;
 mod rollout;
@@ -9,6 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::balancer::{
+    BalancerArgs, BalancerCheckArgs, BalancerCommand, BalancerDrainArgs, BalancerStateArgs,
+    BalancerUndrainArgs, StateArgument,
+};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch};
 pub(super) use self::rollout::{
@@ -127,6 +132,8 @@ pub enum Command {
     Fleet(FleetArgs),
     /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
     Rollout(RolloutArgs),
+    /// Show which balancer has the address of a pair, and move it away before work on a host
+    Balancer(BalancerArgs),
     /// Show the main job in a scratch folder, in seconds: no root, nothing else to install
     Demo(DemoArgs),
     /// The web app of the demo

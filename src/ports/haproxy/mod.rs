@@ -6,6 +6,8 @@
 //! Each command has a connection of its own, which haproxy closes after its reply: the end of a reply is certain, and a
 //! reload between two commands does not matter.
 
+mod listeners;
+mod process_status;
 mod server_table;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,8 @@ use super::root::{Root, RootError};
 use super::runtime::block_on;
 use super::watchdog;
 
+pub(crate) use listeners::HeldListeners;
+pub(crate) use process_status::ProcessStatus;
 pub(crate) use server_table::{ServerId, ServerTable};
 
 /// Maximum size of a reply, in bytes: enough for some ten thousand servers.
@@ -81,6 +85,20 @@ impl RuntimeSocket {
             path: path.to_owned(),
             timeout: COMMAND_TIMEOUT,
         }
+    }
+
+    /// Gives haproxy so long for each command.
+    pub(crate) fn with_timeout(self, timeout: Duration) -> RuntimeSocket {
+        RuntimeSocket { timeout, ..self }
+    }
+
+    /// Whether it serves. A socket of `level user` is enough.
+    pub(crate) fn process_status(&self) -> Result<ProcessStatus, RuntimeError> {
+        let command = "show info";
+        let info = self.send(command)?;
+        let frontends_command = "show stat -1 1 -1";
+        let frontends = self.send(frontends_command)?;
+        ProcessStatus::parse(&info, &frontends).map_err(|why| malformed(command, why))
     }
 
     pub(crate) fn info(&self) -> Result<ProcessInfo, RuntimeError> {
@@ -249,11 +267,14 @@ fn shown(reply: &str) -> String {
     line.take(MAX_SHOWN_CHARS).map(visible).collect()
 }
 
+/// A value of the reply to `show info`.
+fn info_value<'r>(reply: &'r str, key: &str) -> Option<&'r str> {
+    let mut lines = reply.lines();
+    lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+}
+
 fn parse_info(reply: &str) -> Result<ProcessInfo, String> {
-    let value = |key: &str| {
-        let mut lines = reply.lines();
-        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
-    };
+    let value = |key| info_value(reply, key);
     let pid = value("Pid").and_then(|pid| pid.trim().parse().ok());
     let version = value("Version").and_then(|version| {
         let mut parts = version.split(['.', '-']);

@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ports", &["digest"]),
     ("balancer", &["ports"]),
     ("settings", &["ports", "problem", "yaml"]),
-    ("facts", &["ports"]),
+    ("facts", &["balancer", "ports"]),
     (
         "desired",
         &[
@@ -68,8 +68,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "role",
         &[
-            "desired", "facts", "fleet", "kind", "kinds", "ports", "problem", "release",
-            "resource", "settings", "yaml",
+            "balancer", "desired", "facts", "fleet", "kind", "kinds", "ports", "problem",
+            "release", "resource", "settings", "yaml",
         ],
     ),
     ("owed", &["digest", "ports", "resource"]),
@@ -114,8 +114,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "operate",
         &[
-            "apply", "checks", "desired", "exit", "fleet", "pass", "ports", "problem", "release",
-            "report", "resource", "role", "settings", "yaml",
+            "apply", "balancer", "checks", "desired", "exit", "fleet", "pass", "ports", "problem",
+            "release", "report", "resource", "role", "settings", "yaml",
         ],
     ),
     // For releases (list, build, roll back) it calls the pipeline itself, whose
@@ -124,6 +124,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "apply",
+            "balancer",
             "checks",
             "desired",
             "exit",
