@@ -28,11 +28,7 @@ pub(crate) struct HaproxyTarget {
 
 /// Why this host must not have the address, in one line.
 pub(crate) fn failure(root: &Rc<Root>, target: &HaproxyTarget) -> Option<String> {
-    match Drain::load(root) {
-        Ok(None) => haproxy_failure(root, target),
-        Ok(Some(drain)) => Some(drain.describe()),
-        Err(error) => Some(format!("drained, with a damaged record: {}", error.why())),
-    }
+    Drain::describe_host(root).or_else(|| haproxy_failure(root, target))
 }
 
 /// Why haproxy does not serve, in one line.
@@ -63,6 +59,7 @@ pub(crate) fn request(url: &str, timeout: Duration) -> Result<(), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "stands in for haproxy")]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;

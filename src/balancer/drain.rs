@@ -59,6 +59,14 @@ impl Drain {
         Ok(is_drained)
     }
 
+    /// One line about this host, also if the record cannot be read; `None`: it is not drained.
+    pub(crate) fn describe_host(root: &Root) -> Option<String> {
+        match Drain::load(root) {
+            Ok(drain) => drain.map(|drain| drain.describe()),
+            Err(error) => Some(format!("drained, with a damaged record: {}", error.why())),
+        }
+    }
+
     pub(crate) fn describe(&self) -> String {
         let reason = self.reason.as_deref().unwrap_or("no reason given");
         format!("drained by {} since {:.0}: {reason}", self.by, self.since)
@@ -100,6 +108,11 @@ mod tests {
         assert_eq!(sandbox.read("/var/lib/trueup/balancer/drained"), "1\n");
         sandbox.write("/var/lib/trueup/balancer/drain.json", "{");
         assert!(Drain::load(root).is_err());
+        let line = Drain::describe_host(root).unwrap();
+        assert!(
+            line.starts_with("drained, with a damaged record: "),
+            "{line}"
+        );
         assert!(Drain::remove(root).unwrap());
         assert!(!sandbox.exists("/var/lib/trueup/balancer/drained"));
         assert!(!Drain::remove(root).unwrap());

@@ -1,6 +1,7 @@
 //! Commands and options as typed.
 
 mod balancer;
+mod demo;
 mod init;
 mod maintenance;
 mod rollout;
@@ -14,6 +15,7 @@ pub(super) use self::balancer::{
     BalancerArgs, BalancerCheckArgs, BalancerCommand, BalancerDrainArgs, BalancerStateArgs,
     BalancerUndrainArgs, StateArgument,
 };
+pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch};
 pub(super) use self::rollout::{
@@ -175,25 +177,6 @@ fn parse_wait(text: &str) -> Result<Duration, String> {
     }
     let read = text.parse::<Seconds>().map(|seconds| seconds.0);
     read.map_err(|invalid| format!("{}: {}", invalid.message, invalid.hint))
-}
-
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// Keep the demo running, and its folder
-    #[arg(long)]
-    pub keep: bool,
-    /// The folder to use; it must be new or empty [default: one in the temporary folder]
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Stop a demo that was kept, and remove its folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["keep", "dir"])]
-    pub stop: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct DemoAppArgs {
-    #[arg(long)]
-    pub port: u16,
 }
 
 #[derive(Debug, Args)]

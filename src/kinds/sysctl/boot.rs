@@ -51,7 +51,7 @@ pub(super) fn find_setting(body: &[u8], name: &str) -> Option<String> {
         let (key, value) = line.strip_prefix('-').unwrap_or(line).split_once('=')?;
         (kernel_file(key.trim()) == wanted).then(|| value.trim().to_owned())
     };
-    text.lines().filter_map(value).last()
+    text.lines().rev().find_map(value)
 }
 
 /// The last file after `own` that has this setting, and its value.

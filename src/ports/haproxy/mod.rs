@@ -8,6 +8,7 @@
 
 mod listeners;
 mod process_status;
+mod reply;
 mod server_table;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use self::reply::{info_value, shown};
 use super::root::{Root, RootError};
 use super::runtime::block_on;
 use super::watchdog;
@@ -41,9 +43,6 @@ const REGISTERED: &str = "New server registered";
 
 /// Replies to `del server` after which the server no longer exists.
 const GONE: [&str; 2] = ["Server deleted", "No such server"];
-
-/// Most characters of a reply that a message shows.
-const MAX_SHOWN_CHARS: usize = 200;
 
 /// Why a command has no effect that can be relied on.
 #[derive(Debug, thiserror::Error)]
@@ -256,21 +255,6 @@ fn require_safe(command: &str) -> Result<(), RuntimeError> {
         Some(word) => Err(RuntimeError::UnsafeWord(shown(word))),
         None => Ok(()),
     }
-}
-
-/// The first line of a reply, safe to show.
-fn shown(reply: &str) -> String {
-    let mut lines = reply.lines().map(str::trim);
-    let line = lines.find(|line| !line.is_empty());
-    let line = line.unwrap_or("an empty reply").chars();
-    let visible = |c: char| if c.is_control() { '?' } else { c };
-    line.take(MAX_SHOWN_CHARS).map(visible).collect()
-}
-
-/// A value of the reply to `show info`.
-fn info_value<'r>(reply: &'r str, key: &str) -> Option<&'r str> {
-    let mut lines = reply.lines();
-    lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
 }
 
 fn parse_info(reply: &str) -> Result<ProcessInfo, String> {

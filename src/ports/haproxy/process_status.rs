@@ -1,6 +1,6 @@
 //! Whether a running haproxy serves: its frontends, and its connections.
 
-use super::info_value;
+use super::reply::{info_value, shown};
 
 /// The columns of `show stat` that matter: the name, and the state of the frontend.
 const COLUMNS: [&str; 2] = ["pxname", "status"];
@@ -67,8 +67,8 @@ fn parse_frontends(reply: &str) -> Result<Vec<(String, String)>, String> {
     for line in lines {
         let cells: Vec<&str> = line.split(',').collect();
         match (cells.get(name), cells.get(state)) {
-            (Some(name), Some(state)) => frontends.push((super::shown(name), super::shown(state))),
-            _ => return Err(format!("a short line: {}", super::shown(line))),
+            (Some(name), Some(state)) => frontends.push((shown(name), shown(state))),
+            _ => return Err(format!("a short line: {}", shown(line))),
         }
     }
     Ok(frontends)

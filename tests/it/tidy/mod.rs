@@ -106,8 +106,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "checks",
         &[
-            "apply", "desired", "exit", "fleet", "pass", "plan", "ports", "problem", "release",
-            "report", "resource", "role", "settings",
+            "apply", "balancer", "desired", "exit", "fleet", "pass", "plan", "ports", "problem",
+            "release", "report", "resource", "role", "settings",
         ],
     ),
     // What commands decide; it knows no command line.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# 80-balancer-pair: an address moves between balancers: a crash, a drain, a power cut, a silent cut, a third balancer
+# 80-balancer-pair: an address moves between balancers: a crash, a drain, a power cut, a silent cut, a third balancer, several addresses
 # timeout: 240
 # packages: haproxy keepalived
 # shellcheck source=tests/lab/lib.sh
@@ -235,6 +235,21 @@ end_move "a third balancer joins" 0.6 none
 same "the address stays where it is" "$before" "$(holders)"
 wait_for 5 "the third is a backup" state_is lb3 backup
 same "the others speak to it" "$(address lb2) $(address lb3)" "$(peers lb1)"
+
+# Several addresses: each of IPv4 begins at another balancer, and one is of IPv6.
+second=$LAB_NET.201 six=fd77::c8
+for n in 1 2 3; do
+  on "lb$n" ip address add "fd77::$n/64" dev eth0 nodad
+  on "lb$n" sed -i "s|^  keepalived: .*|  ipv6: true\n  keepalived: {password: $password, instances: {a: {addresses: [$vip/24]}, b: {addresses: [$second/24]}, six: {addresses: [\"$six/64\"]}}}|" /etc/trueup/node.yml
+done
+for _ in 1 2; do for each in "${all[@]}"; do code "$each converges" 0 on "$each" trueup converge; done; done
+has_address() { [[ "$(on "$1" ip -o address)" == *" $2/"* ]]; }
+wait_for 10 "the first has the first address" has_address lb1 "$vip"
+wait_for 10 "the second has the second" has_address lb2 "$second"
+wait_for 10 "the first has that of IPv6" has_address lb1 "$six"
+check "which answers" on lb3 curl -sS --fail --max-time 2 -o /dev/null "http://[$six]/"
+code "the status" 0 on lb1 trueup balancer status
+printf '%s\n' "$output" | sed 's/^/          /'
 
 # A file that keepalived refuses.
 write lb1:/etc/trueup/node.d/bad.yml <<<'attributes: {keepalived: {lines: ["virtual_router_id 999"]}}'

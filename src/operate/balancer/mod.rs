@@ -1,5 +1,8 @@
 //! A balancer of a pair: what it does now, and an operator's drain.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
