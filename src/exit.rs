@@ -30,7 +30,7 @@ pub enum Exit {
     Locked,
     /// Invalid command line.
     Usage,
-    /// `rollout status --wait`: the rollout did not end in time.
+    /// The command waited, and what it waited for did not happen in time.
     TimedOut,
 }
 
@@ -55,7 +55,7 @@ impl Exit {
         (Exit::Usage, "invalid command line"),
         (
             Exit::TimedOut,
-            "`rollout status --wait`: the rollout did not end within `--timeout`",
+            "timed out: `rollout status --wait`, `balancer drain` and `undrain` waited for as long as `--timeout` says",
         ),
         (Exit::Locked, "another pass is running on this host"),
         (

@@ -64,7 +64,6 @@
     reason = "the map is for readers of the code: `cargo doc --document-private-items`"
 )]
 mod apply;
-#[allow(dead_code, reason = "the commands that use it come next")]
 mod balancer;
 mod checks;
 pub mod cli;

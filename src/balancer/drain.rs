@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ports::STATE_DIR;
-use crate::ports::root::{Root, RootError};
+use crate::ports::root::{Attrs, Root, RootError};
 use crate::ports::state::{Document, StateError};
 
 const VERSION: u32 = 1;
@@ -38,21 +38,33 @@ impl Drain {
         Ok(file.map(|file| file.drain))
     }
 
+    /// Takes effect at once: keepalived follows the mark without waiting for the next check.
     pub(crate) fn save(&self, root: &Root) -> Result<(), RootError> {
         let file = DrainFile {
             version: VERSION,
             drain: self.clone(),
         };
-        DOCUMENT.save(root, &path(), &file)
+        DOCUMENT.save(root, &path(), &file)?;
+        root.write_atomic(&mark(), b"1\n", &Attrs::mode(0o644))
     }
 
     /// Ends it. Returns whether there was one.
     pub(crate) fn remove(root: &Root) -> Result<bool, RootError> {
         let is_drained = root.meta(&path())?.is_some();
-        if is_drained {
-            root.remove_file(&path())?;
+        for path in [path(), mark()] {
+            if root.meta(&path)?.is_some() {
+                root.remove_file(&path)?;
+            }
         }
         Ok(is_drained)
+    }
+
+    /// One line about this host, also if the record cannot be read; `None`: it is not drained.
+    pub(crate) fn describe_host(root: &Root) -> Option<String> {
+        match Drain::load(root) {
+            Ok(drain) => drain.map(|drain| drain.describe()),
+            Err(error) => Some(format!("drained, with a damaged record: {}", error.why())),
+        }
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -63,6 +75,11 @@ impl Drain {
 
 fn path() -> PathBuf {
     Path::new(STATE_DIR).join("balancer/drain.json")
+}
+
+/// What the `track_file` of the role `keepalived` reads: not 0 is drained.
+fn mark() -> PathBuf {
+    Path::new(STATE_DIR).join("balancer/drained")
 }
 
 #[cfg(test)]
@@ -88,9 +105,16 @@ mod tests {
         };
         drain.save(root).unwrap();
         assert_eq!(Drain::load(root).unwrap(), Some(drain));
+        assert_eq!(sandbox.read("/var/lib/trueup/balancer/drained"), "1\n");
         sandbox.write("/var/lib/trueup/balancer/drain.json", "{");
         assert!(Drain::load(root).is_err());
+        let line = Drain::describe_host(root).unwrap();
+        assert!(
+            line.starts_with("drained, with a damaged record: "),
+            "{line}"
+        );
         assert!(Drain::remove(root).unwrap());
+        assert!(!sandbox.exists("/var/lib/trueup/balancer/drained"));
         assert!(!Drain::remove(root).unwrap());
         assert_eq!(Drain::load(root).unwrap(), None);
     }

@@ -4,5 +4,7 @@
 //! ([`check`]), and one that records what it decided ([`state`]). An operator's drain ([`drain`]) makes the first one fail,
 //! so that the address moves before haproxy stops.
 
+pub(crate) mod check;
+pub(crate) mod config;
 pub(crate) mod drain;
 pub(crate) mod state;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Check, bad, note, note_for_root};
 use crate::apply;
+use crate::balancer::drain::Drain;
 use crate::ports::lock::Holder;
 use crate::ports::root::DiskSpace;
 use crate::ports::services::ActiveState;
@@ -103,6 +104,14 @@ pub(super) fn check_maintenance(host: &Host, announce: &mut dyn FnMut(Check)) {
                 Problem::new(line).hint(format!("`trueup maintenance {app} off` ends it"));
             announce(Check::note(format!("app {app}"), problem));
         }
+    }
+}
+
+/// Notes that an operator keeps the address of a pair away from this host.
+pub(super) fn check_balancer(host: &Host, announce: &mut dyn FnMut(Check)) {
+    if let Some(line) = Drain::describe_host(&host.root) {
+        let problem = Problem::new(line).hint("`trueup balancer undrain` ends it");
+        announce(Check::note("balancer", problem));
     }
 }
 

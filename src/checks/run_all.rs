@@ -57,6 +57,7 @@ pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
     }
     let host = &session.host;
     checks.push(Box::new(|announce| host::check_maintenance(host, announce)));
+    checks.push(Box::new(|announce| host::check_balancer(host, announce)));
     checks.push(Box::new(|announce| {
         host::check_drains(host, running.as_ref(), announce);
     }));

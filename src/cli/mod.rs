@@ -1,6 +1,7 @@
 //! The command line: one file per command, and the only module that prints.
 
 mod args;
+mod balancer;
 mod converge;
 mod demo;
 mod doctor;
@@ -90,6 +91,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Publish(args) => publish::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
+        Command::Balancer(args) => balancer::run(&args, paths, output),
         Command::Roles(args) => roles::run(&args, paths, output),
         Command::Facts => facts::run(paths, output),
         Command::Demo(args) => match &args.stop {

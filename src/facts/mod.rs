@@ -38,7 +38,7 @@ const PROBES: [Probe; 8] = [
     },
     Probe {
         name: "network",
-        collect: |_| to_json(network::probe()),
+        collect: |root| to_json(network::probe(root)),
     },
     // The number of CPUs that trueup may use.
     Probe {

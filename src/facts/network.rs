@@ -6,15 +6,18 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::known::known;
+use crate::balancer;
 use crate::ports::interfaces::InterfaceAddress;
 use crate::ports::machine;
+use crate::ports::root::Root;
 
 /// Name prefixes of interfaces whose addresses are meaningful on this host only.
 const LOCAL_INTERFACES: &[&str] = &[
     "br-", "cali", "cni", "docker", "flannel", "lxc", "lxd", "podman", "veth", "virbr",
 ];
 
-/// Addresses without loopback and link-local ones.
+/// Addresses without loopback and link-local ones. Those that keepalived moves between hosts are only in `interfaces`: a
+/// record with them would name another host after the next move.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Network {
     /// The best address; empty if there is none.
@@ -22,27 +25,31 @@ pub(super) struct Network {
     /// The addresses at which peers can presumably reach this host, the best first: IPv4 before IPv6, the
     /// interface of the default route before others, its own before additional ones.
     pub addresses: Vec<IpAddr>,
+    /// The interface of the default route, or without one that of the best address; empty if there is none.
+    pub interface: String,
     /// All addresses by interface.
     pub interfaces: BTreeMap<String, Vec<IpAddr>>,
     /// Whether the kernel knows IPv6.
     pub ipv6: bool,
 }
 
-pub(super) fn probe() -> Network {
+pub(super) fn probe(root: &Root) -> Network {
+    let all = known(machine::interface_addresses()).unwrap_or_default();
     Network {
         ipv6: machine::has_ipv6(),
-        ..arrange(known(machine::interface_addresses()).unwrap_or_default())
+        ..arrange(all, &balancer::config::virtual_addresses(root))
     }
 }
 
 /// Expects the kernel's order, in which an address that was configured first comes before others.
-fn arrange(mut all: Vec<InterfaceAddress>) -> Network {
+fn arrange(mut all: Vec<InterfaceAddress>, moving: &[IpAddr]) -> Network {
     all.sort_by_key(rank);
     let mut interfaces = BTreeMap::<String, Vec<IpAddr>>::new();
     for address in &all {
         let of_interface = interfaces.entry(address.interface.clone()).or_default();
         of_interface.push(address.ip);
     }
+    all.retain(|address| !moving.contains(&address.ip));
     let pick = |accept: &dyn Fn(&InterfaceAddress) -> bool| -> Vec<IpAddr> {
         let accepted = all.iter().filter(|address| accept(address));
         accepted.map(|address| address.ip).collect()
@@ -54,7 +61,11 @@ fn arrange(mut all: Vec<InterfaceAddress>) -> Network {
         false => lasting,
     };
     let best = addresses.first().or(all.first().map(|first| &first.ip));
+    let mut with_route = all.iter().filter(|address| address.default_route.is_some());
+    let best_entry = all.iter().find(|address| Some(&address.ip) == best);
+    let interface = with_route.next().or(best_entry);
     Network {
+        interface: interface.map_or_else(String::new, |address| address.interface.clone()),
         address: best.map(IpAddr::to_string).unwrap_or_default(),
         addresses,
         interfaces,
@@ -109,7 +120,7 @@ mod tests {
     }
 
     fn best(addresses: &[&str]) -> String {
-        arrange(addresses.iter().map(|text| parse(text)).collect()).address
+        arrange(addresses.iter().map(|text| parse(text)).collect(), &[]).address
     }
 
     #[test]
@@ -182,12 +193,38 @@ mod tests {
             "10.0.0.100/32 on eth0 default",
             "10.0.0.2/24 on eth0 default",
         ];
-        let network = arrange(all.iter().map(|text| parse(text)).collect());
+        let network = arrange(all.iter().map(|text| parse(text)).collect(), &[]);
         let shown: Vec<String> = network.addresses.iter().map(IpAddr::to_string).collect();
         assert_eq!(shown, ["10.0.0.2", "10.0.0.100", "2001:db8::1"]);
         assert_eq!(network.interfaces["docker0"].len(), 1);
         assert_eq!(network.interfaces["eth0"].len(), 4);
-        let expiring = arrange(vec![parse(all[0]), parse(all[1])]);
+        let expiring = arrange(vec![parse(all[0]), parse(all[1])], &[]);
         assert_eq!(expiring.address, "2001:db8::aa");
+    }
+
+    #[test]
+    fn address_that_keepalived_moves_is_not_one_of_the_host() {
+        let all = ["10.0.0.5/24 on eth1 default", "10.0.0.2/24 on eth1 default"];
+        let moving = ["10.0.0.5".parse().unwrap()];
+        let network = arrange(all.iter().map(|text| parse(text)).collect(), &moving);
+        assert_eq!(network.address, "10.0.0.2");
+        assert_eq!(network.addresses.len(), 1);
+        assert_eq!(network.interfaces["eth1"].len(), 2);
+    }
+
+    #[test]
+    fn interface_is_that_of_the_default_route() {
+        for (addresses, expected) in [
+            (
+                &["10.0.0.2/24 on a", "192.168.0.2/24 on b default"][..],
+                "b",
+            ),
+            (&["10.0.0.2/24 on a", "2001:db8::2/64 on b default"], "b"),
+            (&["2001:db8::2/64 on b", "10.0.0.2/24 on a"], "a"),
+            (&[], ""),
+        ] {
+            let all = addresses.iter().map(|text| parse(text)).collect();
+            assert_eq!(arrange(all, &[]).interface, expected, "{addresses:?}");
+        }
     }
 }

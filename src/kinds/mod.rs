@@ -14,6 +14,7 @@ pub(crate) mod release;
 pub(crate) mod service;
 mod shadow_utils;
 pub(crate) mod symlink;
+mod sysctl;
 pub(crate) mod template;
 // The example of docs/hacking.md.
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub(crate) const KINDS: &[&dyn AnyKind] = &[
     &KindEntry::<template::Template>::new(),
     &KindEntry::<symlink::Symlink>::new(),
     &KindEntry::<package::Package>::new(),
+    &KindEntry::<sysctl::Sysctl>::new(),
     &KindEntry::<command::Command>::new(),
     &KindEntry::<release::Release>::new(),
     &KindEntry::<watch::Watch>::new(),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::balancer::drain::Drain;
 use crate::exit::Exit;
 use crate::pass::{AppStatus, HostStatus, PassError, Session};
 use crate::ports::Host;
@@ -101,6 +102,9 @@ pub(crate) struct StatusReport {
 pub(crate) fn observe(session: &Session) -> Result<StatusReport, PassError> {
     let HostStatus { mut report, apps } = session.status()?;
     let host = &session.host;
+    let drain = Drain::describe_host(&host.root);
+    let drain = drain.map(|line| format!("this balancer is {line}"));
+    report.warnings.extend(drain);
     let last = History::new(host).last();
     // An unreachable D-Bus leaves the rest to be shown.
     let timer = timer(&host.root, &host.exec, TIMER);

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use serde::de::DeserializeOwned;
 use tera::{Error, Kwargs, State, Tera, Value};
 
+use super::vrrp::{self, ThisHost};
+use crate::fleet::Peer;
 use crate::release;
 
 /// `json`: for YAML or JSON files, whatever value an operator set. `first_host`: of the server names of a site, the
 /// first that a request can name; null if there is none. `matches`: whether the tags of a node contain all of these.
 /// `unit_argument`: a text as one argument of a command in a systemd unit, where none of it has a meaning. `health_path`: of a
 /// health check, the path that stays open during maintenance; null if there is none. `drain_route`: how a health check
-/// reaches a drained app, `app` or `web_server`; null if the app cannot be drained.
+/// reaches a drained app, `app` or `web_server`; null if the app cannot be drained. `vrrp`: the instances of keepalived on
+/// this host.
 pub(super) fn register(tera: &mut Tera) {
     tera.register_filter("json", |value: &Value, _: Kwargs, _: &State| {
         serde_json::to_string(value).map_err(Error::message)
@@ -52,6 +56,26 @@ pub(super) fn register(tera: &mut Tera) {
         let route = url.and_then(|url| release::drain_route(url, port));
         Ok(route.map_or_else(Value::none, |route| Value::from(route.as_str())))
     });
+    tera.register_filter("vrrp", |value: &Value, kwargs: Kwargs, _: &State| {
+        let settings = serde_json::to_value(value).map_err(Error::message)?;
+        let balancers: Vec<Peer> = argument(&kwargs, "balancers")?;
+        let interface: String = argument(&kwargs, "interface")?;
+        let name: String = argument(&kwargs, "node")?;
+        let this = ThisHost {
+            name: &name,
+            addresses: argument(&kwargs, "addresses")?,
+            interface: &interface,
+        };
+        let instances = vrrp::instances(&settings, &balancers, &this).map_err(Error::message)?;
+        Ok(Value::from_serializable(&instances))
+    });
+}
+
+fn argument<T: DeserializeOwned>(kwargs: &Kwargs, name: &'static str) -> Result<T, Error> {
+    let value = serde_json::to_value(kwargs.must_get::<&Value>(name)?);
+    value
+        .and_then(serde_json::from_value)
+        .map_err(Error::message)
 }
 
 fn string_map(value: &Value) -> Result<BTreeMap<String, String>, Error> {

@@ -41,6 +41,7 @@ mod tera_error;
 mod tests;
 mod value_check;
 mod value_schema;
+mod vrrp;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use check::ConfigCheck;

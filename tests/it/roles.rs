@@ -57,6 +57,10 @@ fn every_shipped_role_needs_few_attributes_for_a_plain_app() {
         ),
         ("haproxy", "  backends:\n    a: {hosts: [a.example]}\n"),
         (
+            "haproxy, keepalived",
+            "  keepalived: {addresses: [10.0.0.5/24], password: hunter2}\n",
+        ),
+        (
             "app, python, web",
             "  apps:\n    a: {repo: /a.git, port: 3000}\n  python_apps:\n    b: {repo: /b.git, port: 8000, app_module: b}\n  web_apps:\n    c: {repo: /c.git}\n",
         ),

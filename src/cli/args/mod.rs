@@ -1,5 +1,7 @@
 //! Commands and options as typed.
 
+mod balancer;
+mod demo;
 mod init;
 mod maintenance;
 mod rollout;
@@ -9,6 +11,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::balancer::{
+    BalancerArgs, BalancerCheckArgs, BalancerCommand, BalancerDrainArgs, BalancerStateArgs,
+    BalancerUndrainArgs, StateArgument,
+};
+pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch};
 pub(super) use self::rollout::{
@@ -127,6 +134,8 @@ pub enum Command {
     Fleet(FleetArgs),
     /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
     Rollout(RolloutArgs),
+    /// Show which balancer has the address of a pair, and move it away before work on a host
+    Balancer(BalancerArgs),
     /// Show the main job in a scratch folder, in seconds: no root, nothing else to install
     Demo(DemoArgs),
     /// The web app of the demo
@@ -168,25 +177,6 @@ fn parse_wait(text: &str) -> Result<Duration, String> {
     }
     let read = text.parse::<Seconds>().map(|seconds| seconds.0);
     read.map_err(|invalid| format!("{}: {}", invalid.message, invalid.hint))
-}
-
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// Keep the demo running, and its folder
-    #[arg(long)]
-    pub keep: bool,
-    /// The folder to use; it must be new or empty [default: one in the temporary folder]
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Stop a demo that was kept, and remove its folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["keep", "dir"])]
-    pub stop: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct DemoAppArgs {
-    #[arg(long)]
-    pub port: u16,
 }
 
 #[derive(Debug, Args)]

@@ -188,10 +188,7 @@ fn last_answer_of_ec2_stands_in_for_ten_minutes() {
     );
     let found = lb.pass(600).unwrap();
     assert_eq!(found.names, [id(1), id(2)]);
-    assert!(
-        found.kept[0].contains("RequestLimitExceeded"),
-        "{found:?}"
-    );
+    assert!(found.kept[0].contains("RequestLimitExceeded"), "{found:?}");
     lb.answers(Ok(running(&[1, 2, 3])));
     assert_eq!(lb.pass(60).unwrap().names.len(), 3);
 }

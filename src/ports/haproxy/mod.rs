@@ -6,6 +6,9 @@
 //! Each command has a connection of its own, which haproxy closes after its reply: the end of a reply is certain, and a
 //! reload between two commands does not matter.
 
+mod listeners;
+mod process_status;
+mod reply;
 mod server_table;
 #[cfg(test)]
 mod tests;
@@ -20,10 +23,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use self::reply::{info_value, shown};
 use super::root::{Root, RootError};
 use super::runtime::block_on;
 use super::watchdog;
 
+pub(crate) use listeners::HeldListeners;
+pub(crate) use process_status::ProcessStatus;
 pub(crate) use server_table::{ServerId, ServerTable};
 
 /// Maximum size of a reply, in bytes: enough for some ten thousand servers.
@@ -37,9 +43,6 @@ const REGISTERED: &str = "New server registered";
 
 /// Replies to `del server` after which the server no longer exists.
 const GONE: [&str; 2] = ["Server deleted", "No such server"];
-
-/// Most characters of a reply that a message shows.
-const MAX_SHOWN_CHARS: usize = 200;
 
 /// Why a command has no effect that can be relied on.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,20 @@ impl RuntimeSocket {
             path: path.to_owned(),
             timeout: COMMAND_TIMEOUT,
         }
+    }
+
+    /// Gives haproxy so long for each command.
+    pub(crate) fn with_timeout(self, timeout: Duration) -> RuntimeSocket {
+        RuntimeSocket { timeout, ..self }
+    }
+
+    /// Whether it serves. A socket of `level user` is enough.
+    pub(crate) fn process_status(&self) -> Result<ProcessStatus, RuntimeError> {
+        let command = "show info";
+        let info = self.send(command)?;
+        let frontends_command = "show stat -1 1 -1";
+        let frontends = self.send(frontends_command)?;
+        ProcessStatus::parse(&info, &frontends).map_err(|why| malformed(command, why))
     }
 
     pub(crate) fn info(&self) -> Result<ProcessInfo, RuntimeError> {
@@ -240,20 +257,8 @@ fn require_safe(command: &str) -> Result<(), RuntimeError> {
     }
 }
 
-/// The first line of a reply, safe to show.
-fn shown(reply: &str) -> String {
-    let mut lines = reply.lines().map(str::trim);
-    let line = lines.find(|line| !line.is_empty());
-    let line = line.unwrap_or("an empty reply").chars();
-    let visible = |c: char| if c.is_control() { '?' } else { c };
-    line.take(MAX_SHOWN_CHARS).map(visible).collect()
-}
-
 fn parse_info(reply: &str) -> Result<ProcessInfo, String> {
-    let value = |key: &str| {
-        let mut lines = reply.lines();
-        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
-    };
+    let value = |key| info_value(reply, key);
     let pid = value("Pid").and_then(|pid| pid.trim().parse().ok());
     let version = value("Version").and_then(|version| {
         let mut parts = version.split(['.', '-']);

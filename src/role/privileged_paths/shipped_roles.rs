@@ -18,7 +18,7 @@ use crate::settings;
 /// Every shipped role with all its options on.
 const SETTINGS: &str = r#"
 environment: production
-roles: [app, python, web, datadog, haproxy]
+roles: [app, python, web, datadog, haproxy, keepalived]
 store: {url: "dir:/store"}
 attributes:
   deploy_authorized_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ana@desk"]
@@ -56,6 +56,7 @@ attributes:
   certificates: [/etc/ssl/private/example.com.pem]
   certificate: "a certificate"
   max_connections: 1000
+  keepalived: {addresses: [10.0.0.5/24], password: hunter2, elastic_ip: eipalloc-0a1b2c3d, nonlocal_bind: true}
   backends:
     shop: {hosts: [shop.example], check: {path: /up, expect: 200}}
 "#;

@@ -235,6 +235,11 @@ pub(super) const FORMATS: &[Format] = &[
         owner: "root",
         directives: &[
             directive(
+                &["acl", "http-request"],
+                NoFile,
+                "the path of a request, and networks",
+            ),
+            directive(
                 &["bind"],
                 Root,
                 "`certificates`: refused where users other than root could replace them",
@@ -251,6 +256,43 @@ pub(super) const FORMATS: &[Format] = &[
                 "trueup writes it, in the folder of the configuration",
             ),
             directive(&["http-check"], NoFile, "part of a URL"),
+        ],
+    },
+    Format {
+        path_prefix: "/etc/systemd/system/keepalived.service.d/",
+        path_suffix: ".conf",
+        display_path: "/etc/systemd/system/keepalived.service.d/trueup.conf",
+        read_by: "systemd (PID 1)",
+        owner: "root",
+        directives: &[],
+    },
+    Format {
+        path_prefix: "/etc/keepalived/",
+        path_suffix: ".conf",
+        display_path: "/etc/keepalived/keepalived.conf",
+        read_by: "keepalived, `keepalived -t`",
+        owner: "root",
+        directives: &[
+            directive(
+                &["script"],
+                Program,
+                "`/usr/bin/trueup`, run as `keepalived_script`, a user that can only ask haproxy",
+            ),
+            directive(
+                &[
+                    "notify_master",
+                    "notify_backup",
+                    "notify_fault",
+                    "notify_stop",
+                ],
+                Program,
+                "`/usr/bin/trueup`, run as root: with `enable_script_security` keepalived runs no program that another user could have replaced",
+            ),
+            directive(
+                &["file"],
+                Root,
+                "in `/var/lib/trueup`, which root owns: `trueup balancer drain` writes it",
+            ),
         ],
     },
     Format {

@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ports", &["digest"]),
     ("balancer", &["ports"]),
     ("settings", &["ports", "problem", "yaml"]),
-    ("facts", &["ports"]),
+    ("facts", &["balancer", "ports"]),
     (
         "desired",
         &[
@@ -68,8 +68,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "role",
         &[
-            "desired", "facts", "fleet", "kind", "kinds", "ports", "problem", "release",
-            "resource", "settings", "yaml",
+            "balancer", "desired", "facts", "fleet", "kind", "kinds", "ports", "problem",
+            "release", "resource", "settings", "yaml",
         ],
     ),
     ("owed", &["digest", "ports", "resource"]),
@@ -106,16 +106,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "checks",
         &[
-            "apply", "desired", "exit", "fleet", "pass", "plan", "ports", "problem", "release",
-            "report", "resource", "role", "settings",
+            "apply", "balancer", "desired", "exit", "fleet", "pass", "plan", "ports", "problem",
+            "release", "report", "resource", "role", "settings",
         ],
     ),
     // What commands decide; it knows no command line.
     (
         "operate",
         &[
-            "apply", "checks", "desired", "exit", "fleet", "pass", "ports", "problem", "release",
-            "report", "resource", "role", "settings", "yaml",
+            "apply", "balancer", "checks", "desired", "exit", "fleet", "pass", "ports", "problem",
+            "release", "report", "resource", "role", "settings", "yaml",
         ],
     ),
     // For releases (list, build, roll back) it calls the pipeline itself, whose
@@ -124,6 +124,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "apply",
+            "balancer",
             "checks",
             "desired",
             "exit",
