@@ -30,7 +30,7 @@ pub enum Exit {
     Locked,
     /// Invalid command line.
     Usage,
-    /// `rollout status --wait`: the rollout did not end in time.
+    /// `rollout status --wait`: the rollout did not end in time; `eip claim`: EC2 did not confirm it in time.
     TimedOut,
 }
 
@@ -55,7 +55,7 @@ impl Exit {
         (Exit::Usage, "invalid command line"),
         (
             Exit::TimedOut,
-            "`rollout status --wait`: the rollout did not end within `--timeout`",
+            "`rollout status --wait`: the rollout did not end within `--timeout`; `eip claim`: EC2 did not confirm the claim within it",
         ),
         (Exit::Locked, "another pass is running on this host"),
         (

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ports::RUN_DIR;
 use crate::ports::root::{Root, RootError};
 use crate::ports::state::{Document, StateError};
-use crate::ports::{Host, RUN_DIR};
 
 const VERSION: u32 = 1;
 
@@ -34,8 +34,6 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) const ALL: [State; 4] = [State::Master, State::Backup, State::Fault, State::Stop];
-
     pub(crate) fn word(self) -> &'static str {
         match self {
             State::Master => "master",
@@ -71,20 +69,22 @@ pub(crate) fn is_instance_name(name: &str) -> bool {
 
 /// Records the state of an instance. keepalived also reports one that has not changed, when it loads its configuration
 /// again: that keeps its time.
-pub(crate) fn record(host: &Host, instance: &str, state: State) -> Result<(), RootError> {
+pub(crate) fn record(
+    root: &Root,
+    instance: &str,
+    state: State,
+    now: Timestamp,
+) -> Result<(), RootError> {
     let path = file_of(instance)?;
-    let before: Option<StateFile> = DOCUMENT.load_cache(&host.root, &path);
+    let before: Option<StateFile> = DOCUMENT.load_cache(root, &path);
     if before.is_some_and(|file| file.recorded.state == state) {
         return Ok(());
     }
     let file = StateFile {
         version: VERSION,
-        recorded: RecordedState {
-            state,
-            since: host.clock.now(),
-        },
+        recorded: RecordedState { state, since: now },
     };
-    DOCUMENT.save(&host.root, &path, &file)
+    DOCUMENT.save(root, &path, &file)
 }
 
 /// The state of an instance; `None`: keepalived has reported none since this host was booted.
@@ -120,11 +120,11 @@ mod tests {
         let sandbox = Sandbox::with_base_system();
         let root = &sandbox.host.root;
         assert_eq!(read(root, "web").unwrap(), None);
-        for state in State::ALL {
+        for state in [State::Master, State::Backup, State::Fault, State::Stop] {
             let since = sandbox.host.clock.now();
-            record(&sandbox.host, "web", state).unwrap();
+            record(root, "web", state, since).unwrap();
             sandbox.clock.advance(60);
-            record(&sandbox.host, "web", state).unwrap();
+            record(root, "web", state, sandbox.host.clock.now()).unwrap();
             let recorded = read(root, "web").unwrap();
             assert_eq!(recorded, Some(RecordedState { state, since }));
         }
@@ -136,12 +136,11 @@ mod tests {
     #[test]
     fn name_leads_to_no_other_folder() {
         let sandbox = Sandbox::with_base_system();
+        let root = &sandbox.host.root;
         for name in ["", ".", "..", "../web", "a/b", "a b", &"a".repeat(65)] {
-            assert!(
-                record(&sandbox.host, name, State::Master).is_err(),
-                "{name}"
-            );
-            assert!(read(&sandbox.host.root, name).is_err(), "{name}");
+            let recorded = record(root, name, State::Master, Timestamp::UNIX_EPOCH);
+            assert!(recorded.is_err(), "{name}");
+            assert!(read(root, name).is_err(), "{name}");
         }
         assert!(!sandbox.exists("/run/trueup"));
     }

@@ -4,6 +4,7 @@ mod args;
 mod converge;
 mod demo;
 mod doctor;
+mod eip;
 mod error;
 mod exec;
 mod facts;
@@ -90,6 +91,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Publish(args) => publish::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
+        Command::Eip(args) => eip::run(&args, paths, output),
         Command::Roles(args) => roles::run(&args, paths, output),
         Command::Facts => facts::run(paths, output),
         Command::Demo(args) => match &args.stop {

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::ports::ec2::Ec2Settings;
 use crate::ports::root::{Meta, Root};
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
@@ -49,6 +50,7 @@ pub(crate) struct Settings {
     pub services: ServiceManager,
     pub metrics: MetricsSettings,
     pub fleet: FleetSettings,
+    pub ec2: Ec2Settings,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty if there is no such file.
@@ -119,6 +121,7 @@ fn load_with(
         services: file.services,
         metrics: file.metrics,
         fleet: file.fleet,
+        ec2: file.ec2,
         attributes,
         environment_attributes,
         lookup,

@@ -84,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "report",
         &[
             "apply",
+            "balancer",
             "desired",
             "digest",
             "exit",
@@ -106,16 +107,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "checks",
         &[
-            "apply", "desired", "exit", "fleet", "pass", "plan", "ports", "problem", "release",
-            "report", "resource", "role", "settings",
+            "apply", "balancer", "desired", "exit", "fleet", "pass", "plan", "ports", "problem",
+            "release", "report", "resource", "role", "settings",
         ],
     ),
     // What commands decide; it knows no command line.
     (
         "operate",
         &[
-            "apply", "checks", "desired", "exit", "fleet", "pass", "ports", "problem", "release",
-            "report", "resource", "role", "settings", "yaml",
+            "apply", "balancer", "checks", "desired", "exit", "fleet", "pass", "ports", "problem",
+            "release", "report", "resource", "role", "settings", "yaml",
         ],
     ),
     // For releases (list, build, roll back) it calls the pipeline itself, whose
@@ -124,6 +125,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "apply",
+            "balancer",
             "checks",
             "desired",
             "exit",
