@@ -55,7 +55,7 @@ impl Exit {
         (Exit::Usage, "invalid command line"),
         (
             Exit::TimedOut,
-            "timed out: `rollout status --wait`, `balancer drain` and `undrain` waited for as long as `--timeout` says",
+            "timed out: `rollout status --wait`, `balancer drain`, `undrain` and `eip claim` waited for as long as `--timeout` says",
         ),
         (Exit::Locked, "another pass is running on this host"),
         (

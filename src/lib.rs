@@ -29,7 +29,7 @@
 //! | [`release`] | the deploy pipeline of the kind `release`, one file per stage |
 //! | [`balancer`] | a pair of balancers: what keepalived asks and reports, and an operator's drain |
 //! | [`checks`] | checks of what a pass relies on, each with a remedy: store, git, services, disks, timer |
-//! | [`ports`] | the host: filesystem, child processes, accounts, packages, services, store, HTTP, clock |
+//! | [`ports`] | the host: filesystem, child processes, accounts, packages, services, store, EC2, HTTP, clock |
 //! | [`yaml`], [`problem`], [`printable`], [`exit`] | YAML, mistakes in it, escaping, exit codes |
 //!
 //! # Invariants

@@ -2,6 +2,7 @@
 //! host. Each check tests one thing, changes nothing, and prints one line: good, or what is wrong and how to
 //! fix it.
 
+mod claims;
 mod conditional_writes;
 mod git;
 mod host;

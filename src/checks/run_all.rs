@@ -3,7 +3,7 @@
 
 use super::conditional_writes::{self, Probe, check_conditional_writes};
 use super::peer_records::check_peer_records;
-use super::{ABOUT_ROLLOUTS, ABOUT_WRITES, Check, Verdict, bad, host, note, passes, sshd};
+use super::{ABOUT_ROLLOUTS, ABOUT_WRITES, Check, Verdict, bad, claims, host, note, passes, sshd};
 use crate::fleet;
 use crate::fleet::rollout::{may_take_part, may_take_slots, rollout_folders};
 use crate::pass::{PassError, Session};
@@ -61,6 +61,7 @@ pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
     checks.push(Box::new(|announce| {
         host::check_drains(host, running.as_ref(), announce);
     }));
+    checks.push(Box::new(|announce| claims::check_claims(session, announce)));
     checks.push(Box::new(|announce| {
         passes::check_last_pass(host, running.as_ref(), announce);
     }));

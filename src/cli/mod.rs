@@ -5,6 +5,7 @@ mod balancer;
 mod converge;
 mod demo;
 mod doctor;
+mod eip;
 mod error;
 mod exec;
 mod facts;
@@ -92,6 +93,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
         Command::Balancer(args) => balancer::run(&args, paths, output),
+        Command::Eip(args) => eip::run(&args, paths, output),
         Command::Roles(args) => roles::run(&args, paths, output),
         Command::Facts => facts::run(paths, output),
         Command::Demo(args) => match &args.stop {

@@ -4,6 +4,7 @@ pub(crate) mod balancer;
 pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod doctor;
+pub(crate) mod eip;
 mod error;
 pub(crate) mod fleet;
 pub(crate) mod forget;

@@ -12,6 +12,13 @@ pub(crate) fn stderr_is_journal() -> bool {
     is_journal("/proc/self/fd/2")
 }
 
+/// Whether standard error is discarded although this process belongs to a service: keepalived does that with its scripts.
+pub(crate) fn service_discards_stderr() -> bool {
+    let null = stat("/dev/null").map(|stat| stat.st_rdev);
+    let stderr = stat("/proc/self/fd/2").map(|stat| stat.st_rdev);
+    null.is_ok() && null == stderr && own_unit().is_some()
+}
+
 /// The unit of systemd that this process runs in. For the messages to the journal: it looks up the unit of a sender only when it
 /// reads the message, and finds none if the process has ended by then, as after a pass that takes 50 ms.
 pub(crate) fn own_unit() -> Option<String> {

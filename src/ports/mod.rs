@@ -12,7 +12,6 @@ mod aws;
 pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod deadline;
-#[allow(dead_code, reason = "the commands that use it come next")]
 pub(crate) mod ec2;
 mod error_sources;
 pub(crate) mod exec;

@@ -20,10 +20,9 @@ const MAX_LENGTH: usize = 255;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ec2Group {
-    /// The region. Without it: `AWS_REGION`, `AWS_DEFAULT_REGION`, the AWS profile, then the region of the instance that this
-    /// node is.
+    /// The region; that of the setting `ec2` when not given.
     pub region: Option<String>,
-    /// The address of EC2's API, with its scheme. Without it: `AWS_ENDPOINT_URL_EC2`, `AWS_ENDPOINT_URL`, then the region's own.
+    /// The address of EC2's API, with its scheme; that of the setting `ec2` when not given.
     pub endpoint: Option<String>,
     /// Filters of DescribeInstances, all of which have to match: a value, or a list of values of which one has to.
     #[serde(deserialize_with = "deserialize_filters")]

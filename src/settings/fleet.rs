@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::ec2::{self, Ec2Group};
 use super::name::{invalid_name, is_name};
 use super::non_host_reason;
+use crate::ports::ec2::Ec2Settings;
 use crate::problem::Problem;
 use crate::yaml::{Node, Seconds};
 
@@ -89,6 +90,15 @@ impl Default for FleetSettings {
 }
 
 impl FleetSettings {
+    /// Groups of instances that name no region or endpoint have those of `ec2`.
+    pub(super) fn with_ec2(mut self, ec2: &Ec2Settings) -> FleetSettings {
+        for group in &mut self.ec2 {
+            group.region = group.region.take().or_else(|| ec2.region.clone());
+            group.endpoint = group.endpoint.take().or_else(|| ec2.endpoint.clone());
+        }
+        self
+    }
+
     pub(crate) fn heartbeat(&self) -> Duration {
         self.heartbeat.map_or(Duration::from_secs(300), |s| s.0)
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::fleet::FleetSettings;
+use crate::ports::ec2::Ec2Settings;
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
 
@@ -38,6 +39,9 @@ pub(crate) struct SettingsFile {
     /// What this node publishes to its peers, and which peer lists it accepts.
     #[serde(default)]
     pub fleet: FleetSettings,
+    /// Where the API of EC2 is, for hosts that claim its addresses.
+    #[serde(default)]
+    pub ec2: Ec2Settings,
     /// Parameters of the roles, over their defaults and the environment's file.
     #[serde(default = "default_attributes")]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]

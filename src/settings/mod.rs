@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::ports::ec2::Ec2Settings;
 use crate::ports::root::{Meta, Root};
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
@@ -51,6 +52,7 @@ pub(crate) struct Settings {
     pub services: ServiceManager,
     pub metrics: MetricsSettings,
     pub fleet: FleetSettings,
+    pub ec2: Ec2Settings,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty if there is no such file.
@@ -120,7 +122,8 @@ fn load_with(
         manifest: file.manifest,
         services: file.services,
         metrics: file.metrics,
-        fleet: file.fleet,
+        fleet: file.fleet.with_ec2(&file.ec2),
+        ec2: file.ec2,
         attributes,
         environment_attributes,
         lookup,

@@ -2,6 +2,7 @@
 
 mod balancer;
 mod demo;
+mod eip;
 mod init;
 mod maintenance;
 mod rollout;
@@ -16,6 +17,7 @@ pub(super) use self::balancer::{
     BalancerUndrainArgs, StateArgument,
 };
 pub(super) use self::demo::{DemoAppArgs, DemoArgs};
+pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch};
 pub(super) use self::rollout::{
@@ -136,6 +138,8 @@ pub enum Command {
     Rollout(RolloutArgs),
     /// Show which balancer has the address of a pair, and move it away before work on a host
     Balancer(BalancerArgs),
+    /// Show which instance has an address of EC2 that moves, or claim it for this one
+    Eip(EipArgs),
     /// Show the main job in a scratch folder, in seconds: no root, nothing else to install
     Demo(DemoArgs),
     /// The web app of the demo

@@ -24,7 +24,7 @@ pub(crate) fn init(form: Option<LogFormat>, verbose: u8) -> bool {
         _ => LevelFilter::TRACE,
     };
     let form = form.unwrap_or_else(|| {
-        if journal::stderr_is_journal() {
+        if journal::stderr_is_journal() || journal::service_discards_stderr() {
             LogFormat::Journal
         } else {
             LogFormat::Text

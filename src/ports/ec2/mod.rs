@@ -6,6 +6,8 @@
 #[cfg(feature = "s3")]
 mod client;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod id;
 mod open;
 
@@ -16,18 +18,15 @@ use serde::Serialize;
 
 pub(crate) use error::Ec2Error;
 pub(crate) use id::{AllocationId, InstanceId, InterfaceId};
-#[allow(unused_imports, reason = "the commands that use it come next")]
 pub(crate) use open::{Ec2Settings, open};
 
 /// A client of EC2 in one region. All of its calls together end within the limit that it was opened with.
 pub(crate) trait Ec2 {
-    /// The host of the API and the region, for messages.
-    fn address(&self) -> &str;
-
     /// The instance that trueup runs on, as its metadata service says.
     fn this_instance(&self) -> Result<ThisInstance, Ec2Error>;
 
     /// All instances that match every filter.
+    #[allow(dead_code, reason = "finding peers by their tags comes next")]
     fn instances(&self, filters: &[Filter<'_>]) -> Result<Vec<Instance>, Ec2Error>;
 
     /// An elastic IP.

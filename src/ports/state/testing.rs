@@ -19,6 +19,7 @@ macro_rules! embed_examples {
 
 /// All examples by name. Embedded, because the tests also run on hosts without the repository.
 const EXAMPLES: &[(&str, &[u8])] = embed_examples![
+    "address-claim.json",
     "asset-list.json",
     "balancer-drain.json",
     "balancer-state.json",

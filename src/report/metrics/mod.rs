@@ -4,6 +4,7 @@
 //! otherwise writes nothing to disk. The file is replaced atomically, so that the collector never reads a
 //! partial one.
 
+pub(crate) mod claims;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -37,7 +38,7 @@ pub(crate) struct PassMetrics<'a> {
 /// Writes the file into `folder`, which must exist: it belongs to the collector.
 pub(crate) fn write(root: &Root, folder: &Path, pass: &PassMetrics<'_>) -> Result<(), RootError> {
     let path = folder.join(FILE_NAME);
-    root.write_atomic(&path, render(pass).as_bytes(), &Attrs::mode(0o644))
+    root.write_atomic(&path, render(metrics(pass)).as_bytes(), &Attrs::mode(0o644))
 }
 
 /// One metric: its name, its help text, and its values with their labels.
@@ -47,9 +48,9 @@ struct Metric {
     values: Vec<(Vec<(&'static str, String)>, f64)>,
 }
 
-fn render(pass: &PassMetrics<'_>) -> String {
+fn render(metrics: Vec<Metric>) -> String {
     let mut text = String::new();
-    for metric in metrics(pass) {
+    for metric in metrics {
         let Metric { name, help, values } = metric;
         if values.is_empty() {
             continue;

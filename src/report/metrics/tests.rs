@@ -130,7 +130,7 @@ fn metrics_file_is_valid_for_any_label_values() {
         last: Some(&last),
         report: Some(&report),
     };
-    let samples = parse(&render(&pass));
+    let samples = parse(&render(metrics(&pass)));
     let value = |key: &str| samples.get(key).copied();
     assert_eq!(
         value("trueup_last_pass_timestamp_seconds"),
@@ -171,7 +171,7 @@ fn failed_start_writes_its_outcome_and_no_resource_metrics() {
         last: None,
         report: None,
     };
-    let samples = parse(&render(&pass));
+    let samples = parse(&render(metrics(&pass)));
     assert_eq!(
         samples.get("trueup_last_pass_outcome{outcome=\"bad_input\"}"),
         Some(&1.0)

@@ -84,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "report",
         &[
             "apply",
+            "balancer",
             "desired",
             "digest",
             "exit",

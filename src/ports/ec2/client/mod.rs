@@ -201,10 +201,6 @@ fn filter_fields(filters: &[Filter<'_>]) -> Form {
 }
 
 impl Ec2 for ApiClient {
-    fn address(&self) -> &str {
-        &self.address
-    }
-
     fn this_instance(&self) -> Result<ThisInstance, Ec2Error> {
         let limit = self.remaining(3 * self.deadlines.metadata);
         let answer = self.run("metadata", limit, self.metadata.this_instance());
