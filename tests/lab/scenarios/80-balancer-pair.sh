@@ -197,6 +197,13 @@ printf '%s\n' "$output" | sed 's/^/          /'
 same "the address stays where it is" "lb1" "$(holders)"
 code "a second undrain is no error" 0 on lb2 trueup balancer undrain
 
+# Both at once: nobody would have the address.
+code "the backup is drained" 0 on lb2 trueup balancer drain
+code "a drain of the other is undone, because nobody takes the address" 124 on lb1 trueup balancer drain --timeout 4s
+printf '%s\n' "$output" | sed 's/^/          /'
+wait_for 10 "it has the address again" held_by lb1
+code "the backup is no longer drained" 0 on lb2 trueup balancer undrain
+
 # The power plug.
 begin_move
 lab kill lb1
