@@ -99,15 +99,22 @@ fn drain(args: &BalancerDrainArgs, root: &Rc<Root>, output: &Output) -> Result<E
         announce: &mut |line| output.print_text(line),
     };
     let (drain, outcome) = balancer.drain(wanted, args.force, wait)?;
-    if let MoveOutcome::TimedOut(why) = outcome {
-        let problem = Problem::new(format!(
-            "this balancer is drained, but {} s later {why}",
-            args.timeout.as_secs()
-        ));
-        return timed_out(
-            problem.hint("`trueup balancer undrain` lets it have the address again; `journalctl -u keepalived` on both shows what they do"),
-            output,
-        );
+    let seconds = args.timeout.as_secs();
+    let problem = match outcome {
+        MoveOutcome::Done => None,
+        MoveOutcome::TimedOut(why) => Some(
+            Problem::new(format!("this balancer is drained, but after {seconds} s {why}"))
+                .hint("`trueup balancer undrain` lets it have the address again"),
+        ),
+        MoveOutcome::Undone(why) => Some(
+            Problem::new(format!(
+                "this balancer is not drained, because after {seconds} s {why}"
+            ))
+            .hint("it may have the address again; `trueup balancer status` on the others shows why they did not take it: one may be drained itself"),
+        ),
+    };
+    if let Some(problem) = problem {
+        return timed_out(problem, output);
     }
     let report = balancer.status()?;
     if output.is_document() {
@@ -137,7 +144,7 @@ fn undrain(
         announce: &mut |line| output.print_text(line),
     };
     let (was_drained, outcome) = balancer.undrain(wait)?;
-    if let MoveOutcome::TimedOut(why) = outcome {
+    if let MoveOutcome::TimedOut(why) | MoveOutcome::Undone(why) = outcome {
         let problem = Problem::new(format!(
             "this balancer is no longer drained, but {} s later it still cannot have the address: {why}",
             args.timeout.as_secs()

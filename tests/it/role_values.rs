@@ -148,8 +148,11 @@ fn roles_lists_shipped_and_own_roles_and_names_broken_ones() {
     );
     let ran = run(&host, &["roles"]);
     assert_eq!(ran.code, 0, "{ran}");
-    assert!(ran.out.contains("motd     settings  A message.\n"), "{ran}");
-    assert!(ran.out.contains("app      shipped   Ruby apps"), "{ran}");
+    assert!(
+        ran.out.contains("motd        settings  A message.\n"),
+        "{ran}"
+    );
+    assert!(ran.out.contains("app         shipped   Ruby apps"), "{ran}");
     let shown = run(&host, &["roles", "show", "motd"]);
     assert!(
         shown.out.contains("  message  any  hi  What it says.\n"),

@@ -33,7 +33,8 @@ pub enum BalancerCommand {
     after_help = "From then on the check of keepalived fails here: another balancer takes the address within a second or two, \
                   and haproxy can be stopped or upgraded without a failed request. Waits until the address is gone from here \
                   and answers elsewhere. Holds over a reboot. Again, it changes nothing and waits likewise.\n\n\
-                  Refuses if no other balancer answers. Exits with 124 if the address has not moved in time."
+                  Refuses if no other balancer answers. Exits with 124 if the address has not moved in time, and lets this \
+                  balancer have it again."
 )]
 pub struct BalancerDrainArgs {
     /// Why, for the record
@@ -46,7 +47,7 @@ pub struct BalancerDrainArgs {
     #[arg(long)]
     pub force: bool,
     /// How long to wait at most
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_time)]
     pub timeout: Duration,
 }
 

@@ -88,6 +88,8 @@ pub(crate) enum MoveOutcome {
     Done,
     /// What is still missing.
     TimedOut(String),
+    /// What was missing; all is as it was before.
+    Undone(String),
 }
 
 /// Limits of a wait.
@@ -162,8 +164,9 @@ impl<'a> Balancer<'a> {
         })
     }
 
-    /// Drains this balancer, and waits until each address is elsewhere. `force`: also if nobody would take them.
-    /// Returns the drain in force.
+    /// Drains this balancer, and waits until each address is elsewhere. If they do not get there in time, this host may
+    /// have them again: nobody may have them now, as when the other balancers are drained, too. `force`: also if nobody
+    /// would take them. Returns the drain in force.
     pub(crate) fn drain(
         &self,
         drain: Drain,
@@ -188,6 +191,7 @@ impl<'a> Balancer<'a> {
             instance.addresses.iter().any(|ip| own.contains(ip))
         });
         let held = (has_successor && is_here).then(|| self.end_requests());
+        let is_new = before.is_none();
         let drain = before.unwrap_or(drain);
         drain.save(self.root)?;
         // Until the address is elsewhere; not for much longer than that takes.
@@ -200,7 +204,13 @@ impl<'a> Balancer<'a> {
             }
             Ok(missing)
         })?;
-        Ok((drain, outcome))
+        match outcome {
+            MoveOutcome::TimedOut(why) if is_new && !force => {
+                Drain::remove(self.root)?;
+                Ok((drain, MoveOutcome::Undone(why)))
+            }
+            outcome => Ok((drain, outcome)),
+        }
     }
 
     /// Holds new connections back, and waits a moment for the requests that are under way. Without haproxy, or where the

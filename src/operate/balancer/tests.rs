@@ -75,6 +75,7 @@ fn text(outcome: MoveOutcome) -> String {
     match outcome {
         MoveOutcome::Done => "done".to_owned(),
         MoveOutcome::TimedOut(why) => why,
+        MoveOutcome::Undone(why) => format!("undone: {why}"),
     }
 }
 
@@ -121,6 +122,37 @@ fn address_that_nobody_takes_is_not_done() {
         "{why}"
     );
     assert_eq!(balancer.what_stays(false).unwrap(), None);
+}
+
+#[test]
+fn drain_that_moves_nothing_is_undone() {
+    let sandbox = sandbox(serve_http(), "127.0.0.2");
+    let mut balancer = balancer(&sandbox, address);
+    balancer.instances[0].peers = vec![IpAddr::from([127, 0, 0, 1])];
+    let outcome = drain(&balancer, false).unwrap();
+    assert_eq!(text(outcome), "undone: 127.0.0.1 is still here");
+    assert_eq!(Drain::load(&sandbox.host.root).unwrap(), None);
+    // An earlier one is in force.
+    wanted().save(&sandbox.host.root).unwrap();
+    let outcome = drain(&balancer, false).unwrap();
+    assert_eq!(text(outcome), "127.0.0.1 is still here");
+    assert_eq!(Drain::load(&sandbox.host.root).unwrap(), Some(wanted()));
+}
+
+#[test]
+fn undrain_waits_until_the_check_passes() {
+    let sandbox = sandbox(80, "127.0.0.2");
+    wanted().save(&sandbox.host.root).unwrap();
+    let wait = Wait {
+        timeout: Duration::ZERO,
+        stop: &StopFlag::default(),
+        announce: &mut |_| {},
+    };
+    let (was_drained, outcome) = balancer(&sandbox, nothing).undrain(wait).unwrap();
+    assert!(was_drained);
+    let why = text(outcome);
+    assert!(why.contains("nothing listens on /run/none.sock"), "{why}");
+    assert_eq!(Drain::load(&sandbox.host.root).unwrap(), None);
 }
 
 #[test]

@@ -197,6 +197,13 @@ printf '%s\n' "$output" | sed 's/^/          /'
 same "the address stays where it is" "lb1" "$(holders)"
 code "a second undrain is no error" 0 on lb2 trueup balancer undrain
 
+# Both at once: nobody would have the address.
+code "the backup is drained" 0 on lb2 trueup balancer drain
+code "a drain of the other is undone, because nobody takes the address" 124 on lb1 trueup balancer drain --timeout 4s
+printf '%s\n' "$output" | sed 's/^/          /'
+wait_for 10 "it has the address again" held_by lb1
+code "the backup is no longer drained" 0 on lb2 trueup balancer undrain
+
 # The power plug.
 begin_move
 lab kill lb1
@@ -240,13 +247,19 @@ same "the others speak to it" "$(address lb2) $(address lb3)" "$(peers lb1)"
 second=$LAB_NET.201 six=fd77::c8
 for n in 1 2 3; do
   on "lb$n" ip address add "fd77::$n/64" dev eth0 nodad
-  on "lb$n" sed -i "s|^  keepalived: .*|  ipv6: true\n  keepalived: {password: $password, instances: {a: {addresses: [$vip/24]}, b: {addresses: [$second/24]}, six: {addresses: [\"$six/64\"]}}}|" /etc/trueup/node.yml
+  on "lb$n" sed -i "s|^  keepalived: .*|  ipv6: true\n  keepalived: {password: $password, nonlocal_bind: true, instances: {a: {addresses: [$vip/24]}, b: {addresses: [$second/24]}, six: {addresses: [\"$six/64\"]}}}|" /etc/trueup/node.yml
 done
 for _ in 1 2; do for each in "${all[@]}"; do code "$each converges" 0 on "$each" trueup converge; done; done
 has_address() { [[ "$(on "$1" ip -o address)" == *" $2/"* ]]; }
 wait_for 10 "the first has the first address" has_address lb1 "$vip"
 wait_for 10 "the second has the second" has_address lb2 "$second"
 wait_for 10 "the first has that of IPv6" has_address lb1 "$six"
+for each in ipv4 ipv6; do
+  same "the kernel allows $each addresses of others" 1 "$(on lb3 cat "/proc/sys/net/$each/ip_nonlocal_bind")"
+  has "after a reboot, too" "net.$each.ip_nonlocal_bind = 1" "$(on lb3 cat "/etc/sysctl.d/99-trueup-net.$each.ip_nonlocal_bind.conf")"
+done
+code "another pass changes nothing" 0 on lb3 trueup converge
+has "it says so" "0 changes" "$output"
 check "which answers" on lb3 curl -sS --fail --max-time 2 -o /dev/null "http://[$six]/"
 code "the status" 0 on lb1 trueup balancer status
 printf '%s\n' "$output" | sed 's/^/          /'
