@@ -68,7 +68,7 @@ fn balancer() -> Balancer {
 
 /// What a pass found.
 #[derive(Debug)]
-struct Answer {
+struct PassResult {
     names: Vec<String>,
     kept: Vec<String>,
     problems: Vec<String>,
@@ -76,7 +76,7 @@ struct Answer {
 
 impl Balancer {
     /// A pass a while later.
-    fn pass(&self, seconds: i64) -> Result<Answer, String> {
+    fn pass(&self, seconds: i64) -> Result<PassResult, String> {
         self.sandbox.clock.advance(seconds);
         let host = &self.sandbox.host;
         let mut peers = PeerSource::from_store(&self.settings, host, &self.store, false)
@@ -84,7 +84,7 @@ impl Balancer {
             .with_instances(&self.cloud);
         let nodes = peers.load().nodes(&shop_query())?;
         peers.save(true).unwrap();
-        Ok(Answer {
+        Ok(PassResult {
             names: nodes.iter().map(|peer| peer.name.clone()).collect(),
             kept: peers.kept_reasons(),
             problems: peers.record_problems(),
@@ -176,7 +176,7 @@ fn terminated_instance_leaves_at_once_however_young_its_record_is() {
 }
 
 #[test]
-fn last_answer_of_ec2_stands_in_for_ten_minutes() {
+fn refused_request_leaves_the_answer_before_in_force_for_ten_minutes() {
     let lb = balancer();
     lb.pass(0).unwrap();
     lb.answers(Err("RequestLimitExceeded"));

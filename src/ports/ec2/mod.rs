@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod fake;
 mod id;
 mod open;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -18,7 +19,8 @@ use serde::Serialize;
 
 pub(crate) use error::Ec2Error;
 pub(crate) use id::{AllocationId, InstanceId, InterfaceId};
-pub(crate) use open::{Ec2Settings, open};
+pub(crate) use open::open;
+pub(crate) use settings::Ec2Settings;
 
 /// A client of EC2 in one region. All of its calls together end within the limit that it was opened with.
 pub(crate) trait Ec2 {
