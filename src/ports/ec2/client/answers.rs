@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use quick_xml::events::Event;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -32,9 +33,44 @@ impl<T> Default for List<T> {
 /// What an answer has instead of what EC2 documents.
 pub(super) type InvalidAnswer = String;
 
-/// Reads XML of the expected form.
-fn parse<T: DeserializeOwned>(xml: &str) -> Result<T, InvalidAnswer> {
-    quick_xml::de::from_str(xml).map_err(|error| error.to_string().chars().take(200).collect())
+/// Reads the answer to a call. Its outermost element names the call: without it, a page of a proxy would pass for an empty
+/// list.
+fn parse<T: DeserializeOwned>(action: &str, xml: &str) -> Result<T, InvalidAnswer> {
+    let root = root_name(xml);
+    if root
+        .as_deref()
+        .and_then(|root| root.strip_suffix("Response"))
+        != Some(action)
+    {
+        return Err(match root {
+            Some(root) => format!("`{}`", truncate(&root, 60)),
+            None => "no XML".to_owned(),
+        });
+    }
+    deserialize(xml)
+}
+
+fn deserialize<T: DeserializeOwned>(xml: &str) -> Result<T, InvalidAnswer> {
+    let invalid = |error: quick_xml::DeError| truncate(&error.to_string(), 200);
+    quick_xml::de::from_str(xml).map_err(invalid)
+}
+
+/// The name of the outermost element.
+fn root_name(xml: &str) -> Option<String> {
+    let mut reader = quick_xml::Reader::from_str(xml);
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(root) | Event::Empty(root) => {
+                return Some(root.name().as_ref().to_owned());
+            }
+            Event::Eof => return None,
+            _ => {}
+        }
+    }
+}
+
+fn truncate(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
 }
 
 /// A value, if it is neither absent nor empty.
@@ -50,10 +86,9 @@ fn optional<T: std::str::FromStr>(
 
 fn required<T: std::str::FromStr>(name: &str, value: Option<String>) -> Result<T, InvalidAnswer> {
     let value = value.unwrap_or_default();
-    value.parse().map_err(|_| {
-        let start: String = value.chars().take(60).collect();
-        format!("`{start}` as {name}")
-    })
+    value
+        .parse()
+        .map_err(|_| format!("`{}` as {name}", truncate(&value, 60)))
 }
 
 /// A page of instances.
@@ -76,7 +111,7 @@ pub(super) fn parse_instances(xml: &str) -> Result<InstancePage, InvalidAnswer> 
         #[serde(default)]
         instances_set: List<InstanceItem>,
     }
-    let page: Page = parse(xml)?;
+    let page: Page = parse("DescribeInstances", xml)?;
     let items = page.reservation_set.items.into_iter();
     let instances = items.flat_map(|reservation| reservation.instances_set.items);
     Ok(InstancePage {
@@ -169,7 +204,7 @@ pub(super) fn parse_addresses(xml: &str) -> Result<Vec<ElasticIp>, InvalidAnswer
         instance_id: Option<String>,
         private_ip_address: Option<String>,
     }
-    let found: Addresses = parse(xml)?;
+    let found: Addresses = parse("DescribeAddresses", xml)?;
     let read = |item: Address| {
         Ok(ElasticIp {
             allocation: required::<AllocationId>("the id of an allocation", item.allocation_id)?,
@@ -202,7 +237,7 @@ pub(super) fn parse_interfaces(xml: &str) -> Result<Vec<Interface>, InvalidAnswe
     struct Attachment {
         instance_id: Option<String>,
     }
-    let found: Interfaces = parse(xml)?;
+    let found: Interfaces = parse("DescribeNetworkInterfaces", xml)?;
     let read = |item: InterfaceItem| {
         let instance = item
             .attachment
@@ -245,34 +280,30 @@ pub(super) fn parse_refusal(status: u16, xml: &str) -> Refusal {
         #[serde(rename = "Message", default)]
         message: String,
     }
-    let response: Response = parse(xml).unwrap_or_default();
+    let response: Response = deserialize(xml).unwrap_or_default();
     let error = response
         .errors
         .errors
         .into_iter()
         .next()
         .unwrap_or_default();
-    let truncate = |text: String| text.chars().take(MAX_MESSAGE).collect();
     Refusal {
         status,
-        code: truncate(error.code),
-        message: truncate(error.message),
-        request_id: truncate(response.request_id),
+        code: truncate(&error.code, MAX_MESSAGE),
+        message: truncate(&error.message, MAX_MESSAGE),
+        request_id: truncate(&response.request_id, MAX_MESSAGE),
     }
 }
 
-/// Whether the answer to a change says that it was made.
-pub(super) fn parse_return(xml: &str) -> Result<(), InvalidAnswer> {
+/// Checks the answer to a change. `return` is not in all of them.
+pub(super) fn parse_change(action: &str, xml: &str) -> Result<(), InvalidAnswer> {
     #[derive(Deserialize)]
     struct Change {
-        #[serde(rename = "return", default)]
-        value: String,
+        #[serde(rename = "return")]
+        value: Option<String>,
     }
-    match parse::<Change>(xml)?.value.as_str() {
-        "true" => Ok(()),
-        value => Err(format!(
-            "`{}` instead of `true`",
-            value.chars().take(60).collect::<String>()
-        )),
+    match parse::<Change>(action, xml)?.value.as_deref() {
+        None | Some("true") => Ok(()),
+        Some(value) => Err(format!("`{}` instead of `true`", truncate(value, 60))),
     }
 }

@@ -6,6 +6,8 @@ mod answers;
 mod endpoint;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod live_tests;
 mod metadata;
 mod query;
 
@@ -158,9 +160,8 @@ impl ApiClient {
             form.push(("DryRun".to_owned(), "true".to_owned()));
         }
         match self.send(action, form) {
-            Ok(xml) => {
-                answers::parse_return(&xml).map_err(|content| self.invalid_answer(action, &content))
-            }
+            Ok(xml) => answers::parse_change(action, &xml)
+                .map_err(|content| self.invalid_answer(action, &content)),
             Err(Ec2Error::Refused { refusal, .. })
                 if mode == Mode::DryRun && refusal.code == "DryRunOperation" =>
             {

@@ -71,7 +71,7 @@ fn metadata(answers: &[&str]) -> FaultyServer {
 fn metadata_service_says_region_instance_and_interface() {
     let answers = ["eu-north-1", "i-0a", "0e:49:61:0f:c3:11", "eni-0a"];
     let metadata = metadata(&answers);
-    let address = "<R><addressesSet><item><publicIp>203.0.113.9</publicIp><allocationId>eipalloc-0a1b2c3d</allocationId></item></addressesSet></R>";
+    let address = "<DescribeAddressesResponse><addressesSet><item><publicIp>203.0.113.9</publicIp><allocationId>eipalloc-0a1b2c3d</allocationId></item></addressesSet></DescribeAddressesResponse>";
     let api = FaultyServer::start(vec![respond(200, address)]);
     let (metadata_url, api_url) = (metadata.endpoint(), api.endpoint());
     let mut environment = KEYS.to_vec();

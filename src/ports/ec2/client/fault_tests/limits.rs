@@ -49,12 +49,24 @@ fn hostile_xml_costs_little_memory_and_no_stack() {
     let entities = "<!DOCTYPE x [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\"><!ENTITY c SYSTEM \"file:///etc/passwd\">]>";
     let bombs = [
         format!(
-            "{entities}<R><reservationSet><item>&b;&c;</item></reservationSet><nextToken>&b;</nextToken></R>"
+            "{entities}<DescribeInstancesResponse><reservationSet><item>&b;&c;</item></reservationSet><nextToken>&b;</nextToken></DescribeInstancesResponse>"
         ),
-        format!("<R>{}{}</R>", "<a>".repeat(1 << 19), "</a>".repeat(1 << 19)),
-        format!("<R>{}", "<reservationSet><item>".repeat(100_000)),
-        format!("<R {}/>", "a=\"b\" ".repeat(500_000)),
-        "<R><reservationSet>".to_owned() + &"<item/>".repeat(500_000) + "</reservationSet></R>",
+        format!(
+            "<DescribeInstancesResponse>{}{}</DescribeInstancesResponse>",
+            "<a>".repeat(1 << 19),
+            "</a>".repeat(1 << 19)
+        ),
+        format!(
+            "<DescribeInstancesResponse>{}",
+            "<reservationSet><item>".repeat(100_000)
+        ),
+        format!(
+            "<DescribeInstancesResponse {}/>",
+            "a=\"b\" ".repeat(500_000)
+        ),
+        "<DescribeInstancesResponse><reservationSet>".to_owned()
+            + &"<item/>".repeat(500_000)
+            + "</reservationSet></DescribeInstancesResponse>",
     ];
     for bomb in bombs {
         assert!(bomb.len() < MAX_RESPONSE);

@@ -166,15 +166,23 @@ fn dry_run_reports_permission_and_changes_nothing() {
 }
 
 #[test]
-fn change_without_confirmation_is_an_error() {
+fn answer_to_another_call_is_an_error() {
     for body in [
         "",
         "<html><body>A proxy's page</body></html>",
         "<AssociateAddressResponse><return>false</return></AssociateAddressResponse>",
     ] {
         let server = FaultyServer::start(vec![respond(200, body)]);
-        let failed = associate(&client(&server), Mode::Execute).unwrap_err();
-        assert!(failed.to_string().contains("it answered with"), "{failed}");
+        let client = client(&server);
+        for failed in [
+            associate(&client, Mode::Execute),
+            client.instances(&[]).map(drop),
+            client.elastic_ip(&allocation()).map(drop),
+            client.interfaces_with(Ipv4Addr::LOCALHOST).map(drop),
+        ] {
+            let failed = failed.unwrap_err();
+            assert!(failed.to_string().contains("it answered with"), "{failed}");
+        }
     }
     let server = FaultyServer::start(vec![respond(404, "<h1>gone</h1>")]);
     let failed = associate(&client(&server), Mode::Execute).unwrap_err();
@@ -274,7 +282,7 @@ fn elastic_ip_says_who_has_it() {
 #[test]
 fn private_address_is_assigned_and_found() {
     let found = "<DescribeNetworkInterfacesResponse><networkInterfaceSet><item><networkInterfaceId>eni-0a1b2c3d</networkInterfaceId><vpcId>vpc-1</vpcId><attachment><instanceId>i-0a</instanceId></attachment></item></networkInterfaceSet></DescribeNetworkInterfacesResponse>";
-    let assigned = "<AssignPrivateIpAddressesResponse><return>true</return></AssignPrivateIpAddressesResponse>";
+    let assigned = "<AssignPrivateIpAddressesResponse><networkInterfaceId>eni-0a1b2c3d</networkInterfaceId></AssignPrivateIpAddressesResponse>";
     let server = FaultyServer::start(vec![respond(200, assigned), respond(200, found)]);
     let client = client(&server);
     let address = Ipv4Addr::new(10, 0, 0, 5);
