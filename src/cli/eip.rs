@@ -63,6 +63,7 @@ fn claim(
         address: &args.address,
         private_address: args.private_address,
         mastership,
+        started,
         timeout: args.timeout,
     };
     let result = match open_ec2(settings.as_ref(), args.timeout) {

@@ -30,6 +30,7 @@ pub(crate) struct Claim<'a> {
     pub private_address: Option<Ipv4Addr>,
     /// The instance of keepalived on whose behalf this host claims it, and since when that is the master.
     pub mastership: Option<(&'a str, RecordedState)>,
+    pub started: Instant,
     pub timeout: Duration,
 }
 
@@ -95,10 +96,15 @@ pub(crate) fn claim(
         attempts: 0,
         is_accepted: false,
         before: None,
+        last_error: None,
     };
-    let started = clock.monotonic_now();
+    let elapsed = || {
+        clock
+            .monotonic_now()
+            .saturating_duration_since(claim.started)
+    };
     for turn in FIRST_DELAY_ATTEMPT.. {
-        let last_error = match attempt.step()? {
+        match attempt.step()? {
             Step::Confirmed(public_address) => {
                 return Ok(ClaimOutcome {
                     version: crate::report::VERSION,
@@ -108,30 +114,26 @@ pub(crate) fn claim(
                     instance: this.id.clone(),
                     before: attempt.before.filter(|_| attempt.attempts > 0),
                     attempts: attempt.attempts,
-                    took_ms: elapsed_ms(clock, started),
+                    took_ms: u64::try_from(elapsed().as_millis()).unwrap_or(u64::MAX),
                 });
             }
-            Step::Unconfirmed => None,
-            Step::Failed(error) => Some(error),
-        };
+            Step::Unconfirmed => attempt.last_error = None,
+            // Only the timeout ended a call that ends with it: the error before says more.
+            Step::Failed(_) if elapsed() >= claim.timeout && attempt.last_error.is_some() => {}
+            Step::Failed(error) => attempt.last_error = Some(error),
+        }
         if stop.is_set() {
-            return Err(ClaimError::Stopped(
-                attempt.problem("a signal stopped the claim", None),
-            ));
+            let problem = attempt.problem("a signal stopped the claim");
+            return Err(ClaimError::Stopped(problem));
         }
-        let elapsed = clock.monotonic_now().saturating_duration_since(started);
-        if elapsed >= claim.timeout {
-            let why = format!("not within {} s", claim.timeout.as_secs());
-            return Err(ClaimError::TimedOut(attempt.problem(&why, last_error)));
+        let delay = backoff::delay_before_retry(turn);
+        if elapsed() + delay >= claim.timeout {
+            let why = format!("not claimed within {} s", claim.timeout.as_secs());
+            return Err(ClaimError::TimedOut(attempt.problem(&why)));
         }
-        backoff::sleep(backoff::delay_before_retry(turn).min(claim.timeout - elapsed));
+        backoff::sleep(delay);
     }
     unreachable!("the turns end at the timeout")
-}
-
-fn elapsed_ms(clock: &dyn Clock, started: Instant) -> u64 {
-    let elapsed = clock.monotonic_now().saturating_duration_since(started);
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A claim in progress.
@@ -146,6 +148,8 @@ struct Attempt<'a> {
     is_accepted: bool,
     /// Who had the address at last, in words.
     before: Option<String>,
+    /// Of the last call, if that failed.
+    last_error: Option<Ec2Error>,
 }
 
 /// What a step found.
@@ -240,17 +244,17 @@ impl Attempt<'_> {
     }
 
     /// Why the address is not here.
-    fn problem(&self, why: &str, last_error: Option<Ec2Error>) -> Problem {
+    fn problem(&self, why: &str) -> Problem {
         let address = self.claim.address;
         let holder = self.before.as_deref().unwrap_or("an unknown instance");
-        let what = match (self.is_accepted, &last_error) {
+        let what = match (self.is_accepted, &self.last_error) {
             (_, Some(error)) => format!(": {error}"),
             (true, None) => format!(
                 ": EC2 accepted the claim, but shows that {holder} has it: another host has claimed it since, or EC2 is late"
             ),
             (false, None) => String::new(),
         };
-        let hint = last_error.and_then(|error| error.hint());
+        let hint = self.last_error.as_ref().and_then(|error| error.hint());
         Problem::new(format!("{address}: {why}{what}"))
             .hint(hint.unwrap_or_else(|| format!("`trueup eip status {address}` shows who has it")))
     }

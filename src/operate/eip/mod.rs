@@ -54,7 +54,7 @@ impl Holder {
     pub(crate) fn describe(&self) -> String {
         match &self.instance {
             Some(instance) => format!("{instance} ({})", self.interface),
-            None => format!("{}, of no instance,", self.interface),
+            None => format!("{} (of no instance)", self.interface),
         }
     }
 }

@@ -46,6 +46,7 @@ impl Bench {
             address: &self.address,
             private_address: None,
             mastership: Some(("web", master)),
+            started: host.clock.monotonic_now(),
             timeout: Duration::from_secs(8),
         };
         claim(&host.root, &*host.clock, &host.stop, &self.ec2, &wish)
@@ -137,7 +138,10 @@ fn claim_ends_at_its_timeout_with_the_last_error() {
     let ClaimError::TimedOut(problem) = bench.claim().unwrap_err() else {
         panic!("not timed out");
     };
-    assert!(problem.message.contains("not within 8 s"), "{problem}");
+    assert!(
+        problem.message.contains("not claimed within 8 s"),
+        "{problem}"
+    );
     assert!(
         problem.message.contains("RequestLimitExceeded"),
         "{problem}"
@@ -166,6 +170,7 @@ fn master_that_lost_its_claim_to_another_does_not_claim_again() {
         address: &bench.address,
         private_address: None,
         mastership: None,
+        started: host.clock.monotonic_now(),
         timeout: Duration::from_secs(6),
     };
     let lost = claim(&host.root, &*host.clock, &host.stop, &*ec2, &wish).unwrap_err();
