@@ -8,6 +8,7 @@
 //! - [`crash`]: a pass killed at any change loses nothing and repeats nothing
 //! - [`demo`]: the demo uses only a folder of its own
 //! - [`durable`]: git objects are synced before anything refers to them
+//! - [`eip`]: addresses of EC2 that move to the master of a pair
 //! - [`fleet`]: hosts that share a store and find each other in it
 //! - [`followers`]: services that start with a new release after its gate
 //! - [`gate`]: releases that fail their gate
@@ -50,6 +51,7 @@ mod demo;
 mod doctor;
 mod drain;
 mod durable;
+mod eip;
 mod fleet;
 mod followers;
 mod gate;
