@@ -1,6 +1,6 @@
 """moto's EC2, and beside it the metadata service of one of its instances: tests/ec2-server.
 
-It listens on PORT for both: moto answers every path but /latest/. Writes `env` into its folder when it answers.
+It listens on ADDRESS and PORT for both: moto answers every path but /latest/. Writes `env` into its folder when it answers.
 """
 
 import os
@@ -59,29 +59,24 @@ def let_private_addresses_move():
     backend.assign_private_ip_addresses = assign_private_ip_addresses
 
 
-def main():
-    let_private_addresses_move()
-    port = int(sys.argv[1])
-    values = {}
-    metadata = metadata_app(values)
-    moto = DomainDispatcherApplication(create_backend_app)
+def instances_of_hosts(ec2, image, hosts):
+    """An instance at the address of each host, and an elastic IP."""
+    network = next(iter(hosts.values())).rpartition(".")[0]
+    vpc = ec2.create_vpc(CidrBlock=f"{network}.0/24")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=f"{network}.0/24")["Subnet"]["SubnetId"]
+    lines = {"TRUEUP_TEST_EC2_ALLOCATION": ec2.allocate_address(Domain="vpc")["AllocationId"], "TRUEUP_TEST_EC2_SUBNET": subnet}
+    for name, address in hosts.items():
+        interface = {"DeviceIndex": 0, "SubnetId": subnet, "PrivateIpAddress": address}
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}, {"Key": "role", "Value": name.rstrip("0123456789")}]}]
+        made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, NetworkInterfaces=[interface], TagSpecifications=tags)
+        instance = made["Instances"][0]
+        lines[f"TRUEUP_TEST_EC2_INSTANCE_{name}"] = instance["InstanceId"]
+        lines[f"TRUEUP_TEST_EC2_INTERFACE_{name}"] = instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    return lines
 
-    def dispatch(environ, start_response):
-        app = metadata if environ["PATH_INFO"].startswith("/latest/") else moto
-        return app(environ, start_response)
 
-    server = make_server("127.0.0.1", port, dispatch, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{port}"
-    ec2 = boto3.client(
-        "ec2",
-        region_name=REGION,
-        endpoint_url=endpoint,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(connect_timeout=1, read_timeout=20),
-    )
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+def instances_of_tests(ec2, image, values):
+    """Two instances, and two elastic IPs of the second one; the metadata are those of the first one."""
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "role", "Value": "balancer & more"}]}]
     instances = ec2.run_instances(ImageId=image, MinCount=2, MaxCount=2, TagSpecifications=tags)["Instances"]
     interfaces = [instance["NetworkInterfaces"][0]["NetworkInterfaceId"] for instance in instances]
@@ -97,12 +92,39 @@ def main():
             f"network/interfaces/macs/{mac}/interface-id": interfaces[0],
         }
     )
-    lines = {
-        "TRUEUP_TEST_EC2_ENDPOINT": endpoint,
+    return {
         "TRUEUP_TEST_EC2_INSTANCES": ",".join(instance["InstanceId"] for instance in instances),
         "TRUEUP_TEST_EC2_INTERFACES": ",".join(interfaces),
         "TRUEUP_TEST_EC2_ALLOCATIONS": ",".join(allocations),
     }
+
+
+def main():
+    let_private_addresses_move()
+    bind, port = sys.argv[1], int(sys.argv[2])
+    hosts = dict(host.split("=") for host in sys.argv[3:])
+    values = {}
+    metadata = metadata_app(values)
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def dispatch(environ, start_response):
+        app = metadata if environ["PATH_INFO"].startswith("/latest/") else moto
+        return app(environ, start_response)
+
+    server = make_server(bind, port, dispatch, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://{bind}:{port}"
+    ec2 = boto3.client(
+        "ec2",
+        region_name=REGION,
+        endpoint_url=endpoint,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(connect_timeout=1, read_timeout=20),
+    )
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    lines = {"TRUEUP_TEST_EC2_ENDPOINT": endpoint}
+    lines.update(instances_of_hosts(ec2, image, hosts) if hosts else instances_of_tests(ec2, image, values))
     with open("env.new", "w") as file:
         file.writelines(f"export {name}={value}\n" for name, value in lines.items())
     os.rename("env.new", "env")
