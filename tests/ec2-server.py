@@ -1,10 +1,9 @@
-"""moto's EC2, and beside it the metadata service of one of its instances: tests/ec2-server.
+"""moto's EC2 with two instances, and beside it the metadata service of each: tests/ec2-server.
 
-It listens on PORT for both: moto answers every path but /latest/. Writes `env` into its folder when it answers.
+Writes `env` into its folder when they answer.
 """
 
 import os
-import sys
 import threading
 import time
 
@@ -59,20 +58,16 @@ def let_private_addresses_move():
     backend.assign_private_ip_addresses = assign_private_ip_addresses
 
 
+def serve(app):
+    """Serves on a free port; returns the address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
+
+
 def main():
     let_private_addresses_move()
-    port = int(sys.argv[1])
-    values = {}
-    metadata = metadata_app(values)
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def dispatch(environ, start_response):
-        app = metadata if environ["PATH_INFO"].startswith("/latest/") else moto
-        return app(environ, start_response)
-
-    server = make_server("127.0.0.1", port, dispatch, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{port}"
+    endpoint = serve(DomainDispatcherApplication(create_backend_app))
     ec2 = boto3.client(
         "ec2",
         region_name=REGION,
@@ -83,28 +78,29 @@ def main():
     )
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "role", "Value": "balancer & more"}]}]
-    instances = ec2.run_instances(ImageId=image, MinCount=2, MaxCount=2, TagSpecifications=tags)["Instances"]
-    interfaces = [instance["NetworkInterfaces"][0]["NetworkInterfaceId"] for instance in instances]
+    run = ec2.run_instances(ImageId=image, MinCount=2, MaxCount=2, TagSpecifications=tags)
+    instances = [instance["InstanceId"] for instance in run["Instances"]]
+    interfaces = [instance["NetworkInterfaces"][0]["NetworkInterfaceId"] for instance in run["Instances"]]
     allocations = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(2)]
-    for allocation in allocations:
-        ec2.associate_address(AllocationId=allocation, NetworkInterfaceId=interfaces[1])
-    mac = "0e:49:61:0f:c3:11"
-    values.update(
-        {
-            "instance-id": instances[0]["InstanceId"],
+    metadata = []
+    for number, (instance, interface) in enumerate(zip(instances, interfaces)):
+        mac = f"0e:49:61:0f:c3:{number:02x}"
+        values = {
+            "instance-id": instance,
             "placement/region": REGION,
             "mac": mac,
-            f"network/interfaces/macs/{mac}/interface-id": interfaces[0],
+            f"network/interfaces/macs/{mac}/interface-id": interface,
         }
-    )
-    lines = {
-        "TRUEUP_TEST_EC2_ENDPOINT": endpoint,
-        "TRUEUP_TEST_EC2_INSTANCES": ",".join(instance["InstanceId"] for instance in instances),
-        "TRUEUP_TEST_EC2_INTERFACES": ",".join(interfaces),
-        "TRUEUP_TEST_EC2_ALLOCATIONS": ",".join(allocations),
+        metadata.append(serve(metadata_app(values)))
+    lists = {
+        "ENDPOINT": [endpoint],
+        "METADATA": metadata,
+        "INSTANCES": instances,
+        "INTERFACES": interfaces,
+        "ALLOCATIONS": allocations,
     }
     with open("env.new", "w") as file:
-        file.writelines(f"export {name}={value}\n" for name, value in lines.items())
+        file.writelines(f"export TRUEUP_TEST_EC2_{name}={','.join(values)}\n" for name, values in lists.items())
     os.rename("env.new", "env")
     while True:
         time.sleep(3600)

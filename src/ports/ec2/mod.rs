@@ -28,7 +28,6 @@ pub(crate) trait Ec2 {
     fn this_instance(&self) -> Result<ThisInstance, Ec2Error>;
 
     /// All instances that match every filter.
-    #[allow(dead_code, reason = "finding peers by their tags comes next")]
     fn instances(&self, filters: &[Filter<'_>]) -> Result<Vec<Instance>, Ec2Error>;
 
     /// An elastic IP.
