@@ -2,6 +2,10 @@
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(
+    not(feature = "s3"),
+    allow(dead_code, reason = "only the client makes most of them")
+)]
 pub(crate) enum Ec2Error {
     /// Not reached, timed out, throttled or temporarily unable to serve: the same call may succeed later.
     #[error("EC2 ({at}) cannot be reached for {action}: {why}")]

@@ -86,6 +86,10 @@ pub(crate) struct Instance {
 
 /// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "s3"),
+    allow(dead_code, reason = "only the client makes most of them")
+)]
 pub(crate) enum InstanceState {
     Pending,
     Running,
