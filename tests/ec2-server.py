@@ -1,6 +1,6 @@
-"""moto's EC2, and beside it the metadata service of one of its instances: tests/ec2-server.
+"""moto's EC2 with two instances, and beside it the metadata service of each: tests/ec2-server.
 
-It listens on ADDRESS and PORT for both: moto answers every path but /latest/. Writes `env` into its folder when it answers.
+Writes `env` into its folder when they answer.
 """
 
 import os
@@ -59,61 +59,27 @@ def let_private_addresses_move():
     backend.assign_private_ip_addresses = assign_private_ip_addresses
 
 
-def instances_of_hosts(ec2, image, hosts):
-    """An instance at the address of each host, and an elastic IP."""
-    network = next(iter(hosts.values())).rpartition(".")[0]
-    vpc = ec2.create_vpc(CidrBlock=f"{network}.0/24")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=f"{network}.0/24")["Subnet"]["SubnetId"]
-    lines = {"TRUEUP_TEST_EC2_ALLOCATION": ec2.allocate_address(Domain="vpc")["AllocationId"], "TRUEUP_TEST_EC2_SUBNET": subnet}
-    for name, address in hosts.items():
+def serve(app, address="127.0.0.1"):
+    """Serves on a free port; returns the address."""
+    server = make_server(address, 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://{address}:{server.server_port}"
+
+
+def run_instances_of(ec2, image, addresses):
+    """An instance at each of these addresses."""
+    network = addresses[0].rpartition(".")[0] + ".0/24"
+    vpc = ec2.create_vpc(CidrBlock=network)["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=network)["Subnet"]["SubnetId"]
+    for address in addresses:
         interface = {"DeviceIndex": 0, "SubnetId": subnet, "PrivateIpAddress": address}
-        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}, {"Key": "role", "Value": name.rstrip("0123456789")}]}]
-        made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, NetworkInterfaces=[interface], TagSpecifications=tags)
-        instance = made["Instances"][0]
-        lines[f"TRUEUP_TEST_EC2_INSTANCE_{name}"] = instance["InstanceId"]
-        lines[f"TRUEUP_TEST_EC2_INTERFACE_{name}"] = instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
-    return lines
-
-
-def instances_of_tests(ec2, image, values):
-    """Two instances, and two elastic IPs of the second one; the metadata are those of the first one."""
-    tags = [{"ResourceType": "instance", "Tags": [{"Key": "role", "Value": "balancer & more"}]}]
-    instances = ec2.run_instances(ImageId=image, MinCount=2, MaxCount=2, TagSpecifications=tags)["Instances"]
-    interfaces = [instance["NetworkInterfaces"][0]["NetworkInterfaceId"] for instance in instances]
-    allocations = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(2)]
-    for allocation in allocations:
-        ec2.associate_address(AllocationId=allocation, NetworkInterfaceId=interfaces[1])
-    mac = "0e:49:61:0f:c3:11"
-    values.update(
-        {
-            "instance-id": instances[0]["InstanceId"],
-            "placement/region": REGION,
-            "mac": mac,
-            f"network/interfaces/macs/{mac}/interface-id": interfaces[0],
-        }
-    )
-    return {
-        "TRUEUP_TEST_EC2_INSTANCES": ",".join(instance["InstanceId"] for instance in instances),
-        "TRUEUP_TEST_EC2_INTERFACES": ",".join(interfaces),
-        "TRUEUP_TEST_EC2_ALLOCATIONS": ",".join(allocations),
-    }
+        yield from ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, NetworkInterfaces=[interface])["Instances"]
 
 
 def main():
     let_private_addresses_move()
-    bind, port = sys.argv[1], int(sys.argv[2])
-    hosts = dict(host.split("=") for host in sys.argv[3:])
-    values = {}
-    metadata = metadata_app(values)
-    moto = DomainDispatcherApplication(create_backend_app)
-
-    def dispatch(environ, start_response):
-        app = metadata if environ["PATH_INFO"].startswith("/latest/") else moto
-        return app(environ, start_response)
-
-    server = make_server(bind, port, dispatch, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://{bind}:{port}"
+    bind, *addresses = sys.argv[1:]
+    endpoint = serve(DomainDispatcherApplication(create_backend_app), bind)
     ec2 = boto3.client(
         "ec2",
         region_name=REGION,
@@ -123,10 +89,33 @@ def main():
         config=Config(connect_timeout=1, read_timeout=20),
     )
     image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    lines = {"TRUEUP_TEST_EC2_ENDPOINT": endpoint}
-    lines.update(instances_of_hosts(ec2, image, hosts) if hosts else instances_of_tests(ec2, image, values))
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "role", "Value": "balancer & more"}]}]
+    if addresses:
+        run = list(run_instances_of(ec2, image, addresses))
+    else:
+        run = ec2.run_instances(ImageId=image, MinCount=2, MaxCount=2, TagSpecifications=tags)["Instances"]
+    instances = [instance["InstanceId"] for instance in run]
+    interfaces = [instance["NetworkInterfaces"][0]["NetworkInterfaceId"] for instance in run]
+    allocations = [ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(1 if addresses else 2)]
+    metadata = []
+    for number, (instance, interface) in enumerate(zip(instances, interfaces)):
+        mac = f"0e:49:61:0f:c3:{number:02x}"
+        values = {
+            "instance-id": instance,
+            "placement/region": REGION,
+            "mac": mac,
+            f"network/interfaces/macs/{mac}/interface-id": interface,
+        }
+        metadata.append(serve(metadata_app(values)))
+    lists = {
+        "ENDPOINT": [endpoint],
+        "METADATA": metadata,
+        "INSTANCES": instances,
+        "INTERFACES": interfaces,
+        "ALLOCATIONS": allocations,
+    }
     with open("env.new", "w") as file:
-        file.writelines(f"export {name}={value}\n" for name, value in lines.items())
+        file.writelines(f"export TRUEUP_TEST_EC2_{name}={','.join(values)}\n" for name, values in lists.items())
     os.rename("env.new", "env")
     while True:
         time.sleep(3600)

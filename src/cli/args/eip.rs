@@ -13,7 +13,7 @@ use crate::balancer::state::is_instance_name;
 #[command(
     after_help = "ADDRESS is the allocation of an elastic IP (`eipalloc-…`), or a private address of the subnet that moves \
                   between instances as a secondary address. Credentials are those of the store: the environment, root's \
-                  ~/.aws, or the role of this instance. docs/fleet.md has the policy that the role needs."
+                  ~/.aws, or the role of this instance. docs/balancers.md has the policy that the role needs."
 )]
 pub struct EipArgs {
     #[command(subcommand)]

@@ -2,6 +2,10 @@
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(
+    not(feature = "s3"),
+    allow(dead_code, reason = "only the client makes most of them")
+)]
 pub(crate) enum Ec2Error {
     /// Not reached, timed out, throttled or temporarily unable to serve: the same call may succeed later.
     #[error("EC2 ({at}) cannot be reached for {action}: {why}")]
@@ -117,7 +121,8 @@ impl Refusal {
     fn hint(&self, action: &str) -> String {
         match self.code.as_str() {
             "UnauthorizedOperation" => format!(
-                "allow `ec2:{action}` in the policy of this instance's role (docs/fleet.md has one), and check its conditions"
+                "allow `ec2:{action}` in the policy of this instance's role (docs/{} has one), and check its conditions",
+                documentation(action)
             ),
             "AuthFailure" | "SignatureDoesNotMatch" => AUTHENTICATION_HINT.to_owned(),
             "RequestExpired" | "ExpiredToken" | "ExpiredTokenException" => EXPIRED_HINT.to_owned(),
@@ -140,6 +145,14 @@ impl Refusal {
     }
 }
 
+/// Which page has the policy for a call.
+fn documentation(action: &str) -> &'static str {
+    match action {
+        "DescribeInstances" => "fleet.md",
+        _ => "balancers.md",
+    }
+}
+
 /// The message without the part that only AWS can read.
 fn readable(message: &str) -> &str {
     let end = message.find("Encoded authorization failure message");
@@ -150,7 +163,7 @@ pub(super) const NETWORK_HINT: &str =
     "check the region, the network and firewalls; it may work the next time";
 pub(super) const CREDENTIALS_HINT: &str =
     "check the credentials: the environment, root's ~/.aws, or the role of this instance";
-const NO_CREDENTIALS_HINT: &str = "give this instance a role with the policy in docs/fleet.md, or root a profile: /root/.aws/credentials; elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+const NO_CREDENTIALS_HINT: &str = "give this instance a role with the policy in docs/balancers.md or docs/fleet.md, or root a profile: /root/.aws/credentials; elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 const AUTHENTICATION_HINT: &str =
     "check the credentials and the clock: `timedatectl` shows whether it is synchronised";
 const EXPIRED_HINT: &str = "either the session's credentials have expired, or the clock is wrong: `timedatectl` shows whether it is synchronised";

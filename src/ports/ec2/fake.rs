@@ -21,6 +21,9 @@ pub(crate) enum Fault {
     AnswerLost,
 }
 
+/// Gets the number of a call.
+pub(crate) type CallHook = Box<dyn Fn(usize)>;
+
 /// EC2 in memory.
 #[derive(Default)]
 pub(crate) struct FakeEc2 {
@@ -34,7 +37,7 @@ pub(crate) struct FakeEc2 {
     /// All calls by name.
     pub calls: RefCell<Vec<&'static str>>,
     /// Runs at the beginning of each call, with its number.
-    pub on_call: RefCell<Option<Box<dyn Fn(usize)>>>,
+    pub on_call: RefCell<Option<CallHook>>,
 }
 
 pub(crate) const THIS_INTERFACE: &str = "eni-0a";

@@ -28,7 +28,6 @@ pub(crate) trait Ec2 {
     fn this_instance(&self) -> Result<ThisInstance, Ec2Error>;
 
     /// All instances that match every filter.
-    #[allow(dead_code, reason = "finding peers by their tags comes next")]
     fn instances(&self, filters: &[Filter<'_>]) -> Result<Vec<Instance>, Ec2Error>;
 
     /// An elastic IP.
@@ -87,6 +86,10 @@ pub(crate) struct Instance {
 
 /// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "s3"),
+    allow(dead_code, reason = "only the client makes most of them")
+)]
 pub(crate) enum InstanceState {
     Pending,
     Running,

@@ -10,12 +10,19 @@ vip=$LAB_NET.200
 host app1 & host app2 & host lb1 & host lb2 & wait
 
 # EC2, with an instance at the address of each host, behind a proxy with faults; and in each balancer the metadata service.
-hosts=(); for each in app1 app2 lb1 lb2; do hosts+=("$each=$(address "$each")"); done
-TRUEUP_TEST_EC2_BIND=$outer TRUEUP_TEST_EC2_HOSTS="${hosts[*]}" "$tests/ec2-server" start "$SCRATCH/ec2" >"$SCRATCH/ec2.log" 2>&1 ||
+all=(app1 app2 lb1 lb2)
+addresses=$(for each in "${all[@]}"; do address "$each"; done | xargs)
+TRUEUP_TEST_EC2_BIND=$outer TRUEUP_TEST_EC2_ADDRESSES=$addresses "$tests/ec2-server" start "$SCRATCH/ec2" >"$SCRATCH/ec2.log" 2>&1 ||
   fail "an EC2 server starts" "$(cat "$SCRATCH/ec2.log")"
 # shellcheck source=/dev/null
 . "$SCRATCH/ec2/env"
-eip=$TRUEUP_TEST_EC2_ALLOCATION behind=$TRUEUP_TEST_EC2_ENDPOINT
+eip=$TRUEUP_TEST_EC2_ALLOCATIONS behind=$TRUEUP_TEST_EC2_ENDPOINT
+declare -A instances interfaces
+n=0
+for each in "${all[@]}"; do
+  n=$((n + 1))
+  instances[$each]=$(cut -d, -f$n <<<"$TRUEUP_TEST_EC2_INSTANCES") interfaces[$each]=$(cut -d, -f$n <<<"$TRUEUP_TEST_EC2_INTERFACES")
+done
 mkdir "$SCRATCH/api"; : >"$SCRATCH/api/requests"
 "$tests/lab/s3-trouble" "$outer" 0 "$behind" "$SCRATCH/api" >"$SCRATCH/api/log" 2>&1 & proxy=$!
 trap 'kill $proxy 2>/dev/null ||:; "$tests/ec2-server" stop "$SCRATCH/ec2" ||:' EXIT
@@ -26,9 +33,10 @@ ec2_fault() { if [ $# = 0 ]; then rm -f "$SCRATCH/api/trouble"; else echo "$*" >
 new_calls() { : >"$SCRATCH/api/requests"; }
 calls() { grep -c "^POST /$1 " "$SCRATCH/api/requests" ||:; }
 ec2() { curl -sS --fail-with-body --max-time 20 --aws-sigv4 "aws:amz:$AWS_REGION:ec2" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" -d "Action=$1&Version=2016-11-15&$2" "$behind/"; }
-instance() { local name=TRUEUP_TEST_EC2_INSTANCE_$1; echo "${!name}"; }
-interface() { local name=TRUEUP_TEST_EC2_INTERFACE_$1; echo "${!name}"; }
-has_eip() { [[ "$(ec2 DescribeAddresses "AllocationId.1=$eip")" == *"<instanceId>$(instance "$1")</instanceId>"* ]]; }
+has_eip() { [[ "$(ec2 DescribeAddresses "AllocationId.1=$eip")" == *"<networkInterfaceId>${interfaces[$1]}</networkInterfaceId>"* ]]; }
+for each in app1 app2; do
+  check "$each is an instance with a tag" ec2 CreateTags "ResourceId.1=${instances[$each]}&Tag.1.Key=role&Tag.1.Value=app"
+done
 cat >"$SCRATCH/metadata.py" <<'END'
 import http.server, sys
 instance, interface = sys.argv[1:]
@@ -52,7 +60,7 @@ give_metadata() {
     ip address add 169.254.169.253/30 dev metadata; ip link set metadata up
     ip -n metadata address add 169.254.169.254/30 dev eth0; ip -n metadata link set eth0 up'
   lab cp "$SCRATCH/metadata.py" "$1:/root/metadata.py"
-  on "$1" systemd-run -q --unit metadata ip netns exec metadata python3 /root/metadata.py "$(instance "$1")" "$(interface "$1")"
+  on "$1" systemd-run -q --unit metadata ip netns exec metadata python3 /root/metadata.py "${instances[$1]}" "${interfaces[$1]}"
 }
 
 # Two app hosts without an agent.
@@ -117,14 +125,14 @@ fleet:
 END
 check "a manifest is published" publish "$(printf '%040d' 1)" --create
 for each in lb1 lb2 lb1 lb2; do code "$each converges" 0 on "$each" trueup converge; done
-same "haproxy has the instances with the tag" "$(printf '%s\n' "$(instance app1)" "$(instance app2)" | sort | xargs)" "$(servers lb1)"
+same "haproxy has the instances with the tag" "$(printf '%s\n' "${instances[app1]}" "${instances[app2]}" | sort | xargs)" "$(servers lb1)"
 wait_for 10 "the first has the address" held_by lb1
 wait_for 10 "and the elastic IP" has_eip lb1
 code "the status" 0 on lb1 trueup eip status
 printf '%s\n' "$output" | sed 's/^/          /'
 has "says so" "this instance has it" "$output"
 code "the other sees it, too" 0 on lb2 trueup eip status "$eip"
-has "with whose it is" "$(instance lb1)" "$output"
+has "with whose it is" "${interfaces[lb1]}" "$output"
 new_calls
 code "a claim of what is here changes nothing" 0 on lb1 trueup eip claim "$eip"
 same "nothing was sent" 0 "$(calls AssociateAddress)"
@@ -200,9 +208,9 @@ before=$(servers lb1)
 ec2_fault ec2 503 RequestLimitExceeded
 code "a pass without EC2 keeps what it has" 0 on lb1 trueup converge
 ec2_fault
-check "an instance is terminated" ec2 TerminateInstances "InstanceId.1=$(instance app2)"
+check "an instance is terminated" ec2 TerminateInstances "InstanceId.1=${instances[app2]}"
 code "the next answer" 0 pass lb1
-same "lacks it" "$(instance app1)" "$(servers lb1)"
+same "lacks it" "${instances[app1]}" "$(servers lb1)"
 has "without a reload" "at runtime" "$output"
 differs "as before" "$before" "$(servers lb1)"
 

@@ -62,7 +62,8 @@ fn real_server_lists_instances_by_their_tag() {
     let found = found.unwrap();
     let mut ids: Vec<String> = found.iter().map(|found| found.id.to_string()).collect();
     let mut expected = values("INSTANCES");
-    (ids.sort(), expected.sort());
+    ids.sort();
+    expected.sort();
     assert_eq!(ids, expected);
     assert_eq!(found[0].state, InstanceState::Running);
     assert_eq!(found[0].tags["role"], "balancer & more");
