@@ -45,7 +45,7 @@ mod view;
 
 pub(crate) use cache::RecordCache;
 pub(crate) use ec2::{
-    ASK_INTERVAL, Ec2Api, Instance, InstanceView, Instances, list_instances, live_addresses,
+    ASK_INTERVAL, Ec2Api, Instance, InstanceView, Instances, list_instances, live_records,
     without_agent,
 };
 pub(crate) use last_published::publish_error;

@@ -69,7 +69,7 @@ impl<'a> FleetWatch<'a> {
             &mut self.cache,
         )?;
         let now = snapshot.now;
-        let with_agent = fleet::live_addresses(&snapshot, self.fleet.gone_after());
+        let alive = fleet::live_records(&snapshot, self.fleet.gone_after());
         let manifest = match self.read_manifest()? {
             Ok(manifest) => Some(manifest),
             Err(why) => {
@@ -87,7 +87,7 @@ impl<'a> FleetWatch<'a> {
         );
         match self.list_instances(now) {
             Ok(instances) => {
-                view.instances = without_agent(&self.fleet.ec2, &instances, &with_agent);
+                view.instances = without_agent(&self.fleet.ec2, &instances, &alive);
             }
             Err(why) => view.add_unlisted_instances(&why),
         }
