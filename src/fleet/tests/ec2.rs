@@ -68,7 +68,7 @@ fn balancer() -> Balancer {
 
 /// What a pass found.
 #[derive(Debug)]
-struct Answer {
+struct PassResult {
     names: Vec<String>,
     kept: Vec<String>,
     problems: Vec<String>,
@@ -76,7 +76,7 @@ struct Answer {
 
 impl Balancer {
     /// A pass a while later.
-    fn pass(&self, seconds: i64) -> Result<Answer, String> {
+    fn pass(&self, seconds: i64) -> Result<PassResult, String> {
         self.sandbox.clock.advance(seconds);
         let host = &self.sandbox.host;
         let mut peers = PeerSource::from_store(&self.settings, host, &self.store, false)
@@ -84,7 +84,7 @@ impl Balancer {
             .with_instances(&self.cloud);
         let nodes = peers.load().nodes(&shop_query())?;
         peers.save(true).unwrap();
-        Ok(Answer {
+        Ok(PassResult {
             names: nodes.iter().map(|peer| peer.name.clone()).collect(),
             kept: peers.kept_reasons(),
             problems: peers.record_problems(),
@@ -176,6 +176,76 @@ fn terminated_instance_leaves_at_once_however_young_its_record_is() {
 }
 
 #[test]
+fn refused_request_leaves_the_answer_before_in_force_for_ten_minutes() {
+    let lb = balancer();
+    lb.pass(0).unwrap();
+    lb.answers(Err("RequestLimitExceeded"));
+    let found = lb.pass(60).unwrap();
+    assert_eq!((found.names.len(), found.kept.len()), (2, 0));
+    assert!(
+        found.problems[0].contains("RequestLimitExceeded; EC2's answer of"),
+        "{found:?}"
+    );
+    let found = lb.pass(600).unwrap();
+    assert_eq!(found.names, [id(1), id(2)]);
+    assert!(found.kept[0].contains("RequestLimitExceeded"), "{found:?}");
+    lb.answers(Ok(running(&[1, 2, 3])));
+    assert_eq!(lb.pass(60).unwrap().names.len(), 3);
+}
+
+#[test]
+fn first_pass_without_an_answer_of_ec2_changes_nothing() {
+    let lb = balancer();
+    lb.answers(Err("no credentials"));
+    let why = lb.pass(0).unwrap_err();
+    assert!(why.contains("no credentials"), "{why}");
+}
+
+#[test]
+fn empty_answer_of_ec2_empties_no_list() {
+    let lb = balancer();
+    lb.answers(Ok(running(&[1, 2, 3, 4])));
+    lb.pass(0).unwrap();
+    lb.answers(Ok(Vec::new()));
+    let found = lb.pass(60).unwrap();
+    assert_eq!(found.names.len(), 4);
+    assert!(
+        found.kept[0].contains("the store lists no node where it listed 4"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn own_address_and_addresses_that_no_host_has_are_no_peers() {
+    let lb = balancer();
+    let mut bad = running(&[99, 3, 4]);
+    bad[1].addresses = vec!["169.254.169.254".parse().unwrap()];
+    bad[2].id = "../x".into();
+    lb.answers(Ok([running(&[1]), bad].concat()));
+    assert_eq!(lb.pass(0).unwrap().names, [id(1)]);
+}
+
+#[test]
+fn operators_see_the_instances_that_have_no_agent() {
+    let lb = balancer();
+    let mut answer = running(&[1, 2]);
+    answer.push(instance(3, InstanceState::Ending));
+    answer.push(instance(4, InstanceState::Pending));
+    answer[1].tags.insert("Name".into(), "old\u{1b}[2J".into());
+    lb.answers(Ok(answer));
+    let groups = &lb.settings.fleet.ec2;
+    let listed = list_instances(groups, &lb.cloud).unwrap();
+    let mut record = record("web1", 1);
+    record.addresses = vec![IpAddr::from([10, 1, 0, 1])];
+    let shown = without_agent(groups, &listed, &[record.into()]);
+    let ids: Vec<&str> = shown.iter().map(|instance| &*instance.id).collect();
+    assert_eq!(ids, [id(2), id(4)]);
+    assert_eq!(shown[0].apps, ["shop"]);
+    let name = shown[0].name.as_ref().unwrap();
+    assert!(!name.contains('\u{1b}'), "{name}");
+}
+
+#[test]
 fn record_hides_no_more_than_one_instance() {
     let lb = balancer();
     lb.answers(Ok(running(&[1, 2, 3])));
@@ -246,74 +316,4 @@ fn tags_of_all_instances_are_limited() {
     lb.answers(Ok(heavy));
     let why = lb.pass(0).unwrap_err();
     assert!(why.contains("48 MiB of tags"), "{why}");
-}
-
-#[test]
-fn last_answer_of_ec2_stands_in_for_ten_minutes() {
-    let lb = balancer();
-    lb.pass(0).unwrap();
-    lb.answers(Err("RequestLimitExceeded"));
-    let found = lb.pass(60).unwrap();
-    assert_eq!((found.names.len(), found.kept.len()), (2, 0));
-    assert!(
-        found.problems[0].contains("RequestLimitExceeded; EC2's answer of"),
-        "{found:?}"
-    );
-    let found = lb.pass(600).unwrap();
-    assert_eq!(found.names, [id(1), id(2)]);
-    assert!(found.kept[0].contains("RequestLimitExceeded"), "{found:?}");
-    lb.answers(Ok(running(&[1, 2, 3])));
-    assert_eq!(lb.pass(60).unwrap().names.len(), 3);
-}
-
-#[test]
-fn first_pass_without_an_answer_of_ec2_changes_nothing() {
-    let lb = balancer();
-    lb.answers(Err("no credentials"));
-    let why = lb.pass(0).unwrap_err();
-    assert!(why.contains("no credentials"), "{why}");
-}
-
-#[test]
-fn empty_answer_of_ec2_empties_no_list() {
-    let lb = balancer();
-    lb.answers(Ok(running(&[1, 2, 3, 4])));
-    lb.pass(0).unwrap();
-    lb.answers(Ok(Vec::new()));
-    let found = lb.pass(60).unwrap();
-    assert_eq!(found.names.len(), 4);
-    assert!(
-        found.kept[0].contains("the store lists no node where it listed 4"),
-        "{found:?}"
-    );
-}
-
-#[test]
-fn own_address_and_addresses_that_no_host_has_are_no_peers() {
-    let lb = balancer();
-    let mut bad = running(&[99, 3, 4]);
-    bad[1].addresses = vec!["169.254.169.254".parse().unwrap()];
-    bad[2].id = "../x".into();
-    lb.answers(Ok([running(&[1]), bad].concat()));
-    assert_eq!(lb.pass(0).unwrap().names, [id(1)]);
-}
-
-#[test]
-fn operators_see_the_instances_that_have_no_agent() {
-    let lb = balancer();
-    let mut answer = running(&[1, 2]);
-    answer.push(instance(3, InstanceState::Ending));
-    answer.push(instance(4, InstanceState::Pending));
-    answer[1].tags.insert("Name".into(), "old\u{1b}[2J".into());
-    lb.answers(Ok(answer));
-    let groups = &lb.settings.fleet.ec2;
-    let listed = list_instances(groups, &lb.cloud).unwrap();
-    let mut record = record("web1", 1);
-    record.addresses = vec![IpAddr::from([10, 1, 0, 1])];
-    let shown = without_agent(groups, &listed, &[record.into()]);
-    let ids: Vec<&str> = shown.iter().map(|instance| &*instance.id).collect();
-    assert_eq!(ids, [id(2), id(4)]);
-    assert_eq!(shown[0].apps, ["shop"]);
-    let name = shown[0].name.as_ref().unwrap();
-    assert!(!name.contains('\u{1b}'), "{name}");
 }

@@ -35,7 +35,7 @@ fn status_shows_who_restarts_a_service_and_only_its_slot_can_be_broken() {
 }
 
 #[test]
-fn reset_mends_a_damaged_history_of_a_service() {
+fn reset_replaces_a_damaged_history_of_a_service() {
     let store = store("");
     put(&store, "rollouts/production/_haproxy.json", "{");
     let error = observe(&store, "_haproxy").unwrap_err();
