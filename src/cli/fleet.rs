@@ -96,6 +96,7 @@ pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Ex
     );
     watch.app = args.app.as_deref();
     watch.is_environment_given = args.env.is_some();
+    watch.is_own_environment = target.environment.as_ref() == Some(&environment);
     let Some(seconds) = args.watch else {
         let (view, now) = watch.observe()?;
         print_view(&view, now, store.address(), output);

@@ -44,8 +44,10 @@ mod tests;
 mod view;
 
 pub(crate) use cache::RecordCache;
+#[cfg(test)]
+pub(crate) use ec2::InstanceState;
 pub(crate) use ec2::{
-    ASK_INTERVAL, Ec2Api, Instance, InstanceView, Instances, list_instances, live_addresses,
+    ASK_INTERVAL, Ec2Api, Instance, InstanceView, Instances, list_instances, live_records,
     without_agent,
 };
 pub(crate) use last_published::publish_error;

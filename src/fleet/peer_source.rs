@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cache::RecordCache;
-use super::ec2::{Ec2Api, InstanceList, Instances};
+use super::ec2::{Ec2Api, InstanceList, Instances, KnownHosts};
 use super::last_good::LastGoodLists;
 use super::liveness::StoreLiveness;
 use super::peer_list::{ObservedNodes, PeerList, QueryResult, ShrinkGuard};
 use super::snapshot::{MAX_MEMORY, too_much_memory};
-use super::{Peer, Query, Snapshot, take_snapshot};
+use super::{NodeRow, Peer, Query, Snapshot, take_snapshot};
 use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::ports::store::{Store, StoreError};
@@ -251,9 +251,16 @@ impl<'a> PeerSource<'a> {
         let mut snapshot = take_snapshot(store, self.environment, gone_after, cache)?;
         let scope = (self.store_name, self.environment);
         let liveness = StoreLiveness::after_answer(liveness, scope, snapshot.now, gone_after);
-        let mut peers = self.live_serving_peers(&mut snapshot, baseline, &liveness);
+        let alive = self.live_rows(&snapshot, baseline, &liveness);
+        let mut peers = self.serving_peers(&mut snapshot, &alive);
         if let Some(instances) = instances {
-            instances.merge(&mut snapshot, &mut peers, (&self.own_node.1, gone_after));
+            let named = self.fleet.static_nodes.values();
+            let hosts = KnownHosts {
+                own: &self.own_node.1,
+                named: named.flat_map(|node| node.addresses.clone()).collect(),
+                alive,
+            };
+            instances.merge(&mut snapshot, &mut peers, &hosts);
         }
         let new_memory = baseline.reuse_known(&mut peers);
         match cache.memory_size() + new_memory > MAX_MEMORY {
@@ -262,14 +269,13 @@ impl<'a> PeerSource<'a> {
         }
     }
 
-    /// The nodes that are alive and serve. A listed node counts as silent only if the store answered this
-    /// host for all of `gone_after`.
-    fn live_serving_peers(
+    /// The nodes that are alive. Silence of a listed one counts only if the store answered for all of `gone_after`.
+    fn live_rows(
         &self,
-        snapshot: &mut Snapshot,
+        snapshot: &Snapshot,
         baseline: &LastGoodLists,
         liveness: &StoreLiveness,
-    ) -> Vec<Arc<Peer>> {
+    ) -> Vec<NodeRow> {
         let gone_after = self.fleet.gone_after();
         let silence_counts = liveness.answered_for() >= gone_after;
         let listed = baseline.lists.values().flat_map(|list| &list.nodes);
@@ -278,6 +284,12 @@ impl<'a> PeerSource<'a> {
             let is_listed = listed.contains(row.node.as_str());
             row.silent_for(snapshot.now) <= gone_after || (is_listed && !silence_counts)
         });
+        alive.cloned().collect()
+    }
+
+    /// The nodes among these that serve.
+    fn serving_peers(&self, snapshot: &mut Snapshot, alive: &[NodeRow]) -> Vec<Arc<Peer>> {
+        let alive = alive.iter();
         let serving = alive.filter_map(|row| Peer::from_record(&row.record));
         let (own_name, own_addresses) = &self.own_node;
         let mut address_problems = Vec::new();

@@ -1,7 +1,6 @@
 //! The state of the fleet.
 
 use std::collections::BTreeSet;
-
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,6 +30,8 @@ pub(crate) struct FleetWatch<'a> {
     pub app: Option<&'a str>,
     /// A person named the environment; otherwise the settings did. A name without nodes is probably misspelt.
     pub is_environment_given: bool,
+    /// It is the one of the settings, which say where its instances are.
+    pub is_own_environment: bool,
     /// Lists the instances of the cloud.
     pub instances: &'a dyn Instances,
     cache: RecordCache,
@@ -53,6 +54,7 @@ impl<'a> FleetWatch<'a> {
             fleet,
             app: None,
             is_environment_given: false,
+            is_own_environment: true,
             instances: &Ec2Api,
             listed: None,
             cache: RecordCache::empty(store.address(), environment),
@@ -69,7 +71,7 @@ impl<'a> FleetWatch<'a> {
             &mut self.cache,
         )?;
         let now = snapshot.now;
-        let with_agent = fleet::live_addresses(&snapshot, self.fleet.gone_after());
+        let alive = fleet::live_records(&snapshot, self.fleet.gone_after());
         let manifest = match self.read_manifest()? {
             Ok(manifest) => Some(manifest),
             Err(why) => {
@@ -85,9 +87,13 @@ impl<'a> FleetWatch<'a> {
             self.fleet.gone_after(),
             self.fleet.heartbeat(),
         );
-        match self.list_instances(now) {
+        let listed = match self.is_own_environment {
+            true => self.list_instances(now),
+            false => Ok(Vec::new()),
+        };
+        match listed {
             Ok(instances) => {
-                view.instances = without_agent(&self.fleet.ec2, &instances, &with_agent);
+                view.instances = without_agent(&self.fleet.ec2, &instances, &alive);
             }
             Err(why) => view.add_unlisted_instances(&why),
         }
@@ -200,5 +206,45 @@ fn join_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     match names.as_slice() {
         [] => "nothing".into(),
         names => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::InstanceState;
+    use crate::ports::store::MemoryStore;
+    use crate::settings::Ec2Group;
+
+    struct Cloud;
+
+    impl Instances for Cloud {
+        fn list(&self, _: &Ec2Group) -> Result<Vec<Instance>, String> {
+            Ok(vec![Instance {
+                id: "i-0a".into(),
+                state: InstanceState::Running,
+                addresses: vec![[10, 1, 0, 1].into()],
+                tags: [].into(),
+            }])
+        }
+    }
+
+    #[test]
+    fn instances_of_the_settings_are_no_nodes_of_another_environment() {
+        let store = MemoryStore::new();
+        let groups = serde_json::json!({"ec2": {"filters": {"tag:app": "shop"}}});
+        let settings: FleetSettings = serde_json::from_value(groups).unwrap();
+        let mut watch = FleetWatch::new(&store, "production", "sha_number.yml", &settings);
+        watch.instances = &Cloud;
+        watch.is_environment_given = true;
+        assert_eq!(watch.observe().unwrap().0.instances.len(), 1);
+        let mut watch = FleetWatch::new(&store, "prodution", "sha_number.yml", &settings);
+        watch.instances = &Cloud;
+        watch.is_environment_given = true;
+        watch.is_own_environment = false;
+        let view = watch.observe().unwrap().0;
+        assert_eq!(view.instances.len(), 0);
+        let problems = view.problems.join("\n");
+        assert!(problems.contains("prodution"), "{problems}");
     }
 }

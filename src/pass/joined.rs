@@ -3,13 +3,15 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::fleet::rollout::{AppPosition, HostRollout, ServiceSlot};
+use crate::fleet::rollout::{AppPosition, FleetHost, HostRollout, ServiceSlot};
 
 /// The rollouts that this host takes part in, and the services for which it takes turns with other hosts.
 #[derive(Default)]
 pub(crate) struct Rollouts {
     pub apps: Vec<JoinedRollout>,
     pub services: Vec<CoordinatedService>,
+    /// `None`: there are no others.
+    pub host: Option<Rc<FleetHost>>,
 }
 
 /// A service of which one host at a time is restarted or reloaded.
@@ -39,6 +41,15 @@ impl Rollouts {
     /// Those of them in which this host may write.
     pub(super) fn writable(&self) -> impl Iterator<Item = &JoinedRollout> {
         self.connected().filter(|joined| joined.rollout.may_write())
+    }
+
+    /// The slots of services that the roles have no more.
+    pub(super) fn abandoned_slots(&self) -> Vec<ServiceSlot> {
+        let services = self.services.iter();
+        let known: Vec<&str> = services.map(|service| service.slot.name.as_str()).collect();
+        let host = self.host.iter();
+        host.flat_map(|host| ServiceSlot::abandoned(host, &known))
+            .collect()
     }
 
     /// The pass is about to change the host.

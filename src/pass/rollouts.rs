@@ -120,6 +120,7 @@ impl Session {
             })
         });
         rollouts.services.extend(services);
+        rollouts.host = Some(host.clone());
         for app in deployed_apps(catalog) {
             let name = &app.spec.app;
             let wanted = desired.apps.get(name);
@@ -266,12 +267,13 @@ impl Session {
         };
         let rollouts = self.rollouts.borrow();
         let services = rollouts.services.iter();
-        let errors = services
-            .filter(|service| is_right(&service.id))
-            .filter_map(|service| {
-                let error = service.slot.give_back().err()?;
-                Some(format!("{}: its slot: {error}", service.slot.name))
-            });
+        let right = services.filter(|service| is_right(&service.id));
+        let abandoned = rollouts.abandoned_slots();
+        let slots = right.map(|service| &*service.slot).chain(&abandoned);
+        let errors = slots.filter_map(|slot| {
+            let error = slot.give_back().err()?;
+            Some(format!("{}: its slot: {error}", slot.name))
+        });
         errors.collect()
     }
 

@@ -75,11 +75,12 @@ impl Failure {
         Failure::of_kind(FailureKind::Permanent, message)
     }
 
-    /// trueup was asked to stop.
+    /// Other hosts go first.
     pub(crate) fn deferred(why: impl Into<String>) -> Failure {
         Failure::of_kind(FailureKind::Deferred, why)
     }
 
+    /// trueup was asked to stop.
     pub(crate) fn stopped() -> Failure {
         let message = "stopped on request; the next pass continues";
         Failure::of_kind(FailureKind::Stopped, message)

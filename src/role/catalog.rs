@@ -52,6 +52,7 @@ impl Catalog {
             resource.body.set_owned_paths(&paths);
         }
         check_required_order(&resources, &mut problems);
+        check_coordinated(&resources, &mut problems);
         check_unique_paths(&resources, &mut problems);
         check_unique_ids(&resources, &mut problems);
         check_unique_ports(&resources, &mut problems);
@@ -316,6 +317,30 @@ fn check_required_order(resources: &[Resource], problems: &mut Vec<Problem>) {
                     .resource(resource.id.clone())
                     .field("requires")
                     .hint("resources are applied in the order of the list: put it before this one"),
+            );
+        }
+    }
+}
+
+/// A service that acts on a release does so under a slot of the app, and during a rollback it must not wait.
+fn check_coordinated(resources: &[Resource], problems: &mut Vec<Problem>) {
+    let releases = resources
+        .iter()
+        .filter(|other| other.body.release().is_some());
+    let releases: BTreeSet<&str> = releases.map(|other| other.id.as_str()).collect();
+    for resource in resources {
+        let service = resource.body.service();
+        if service.is_none_or(|service| service.slots().is_none()) {
+            continue;
+        }
+        let mut on = resource.triggers.iter().flat_map(|trigger| &trigger.on);
+        if let Some(release) = on.find(|id| releases.contains(id.as_str())) {
+            problems.push(
+                Problem::new(format!("it acts on `{release}`, the release of an app"))
+                    .at(&resource.at)
+                    .resource(resource.id.clone())
+                    .field("coordinated")
+                    .hint("leave it out: the rollout policy of the app stands for its services"),
             );
         }
     }

@@ -142,6 +142,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "roles/web.yml:2:5: service:shop.socket: proves: a socket of systemd has no process that listens\n  hint: say it of the service that the socket starts",
     ),
     (
+        "resources:\n  - release: {app: shop, repo: /srv/shop.git, deploy_to: /srv/shop, user: shop}\n  - service: {name: proxy, coordinated: true, restart_on: ['release:shop']}",
+        "",
+        "roles/web.yml:3:5: service:proxy: coordinated: it acts on `release:shop`, the release of an app\n  hint: leave it out: the rollout policy of the app stands for its services",
+    ),
+    (
         "resources:\n  - file: {path: /a, content: x, check: nginx}\nchecks: {nginx: {run: [nginx, -t], covers: [conf.d]}}",
         "",
         "roles/web.yml:3:17: covers: expected absolute paths, found `conf.d`",

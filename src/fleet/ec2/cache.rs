@@ -42,6 +42,8 @@ pub(super) struct KnownInstance {
     pub instance: Instance,
     /// The groups that it belongs to, by their position in the settings.
     pub groups: Vec<usize>,
+    /// When this host first heard that it ends, by its own clock.
+    ended_at: Option<Timestamp>,
 }
 
 impl InstanceCache {
@@ -77,12 +79,19 @@ impl InstanceCache {
     pub(super) fn replace(&mut self, answer: Vec<(Instance, Vec<usize>)>, now: Timestamp) {
         let mut before = std::mem::take(&mut self.instances);
         for (mut instance, groups) in answer {
+            let known = before.remove(&instance.id);
+            let ended_before = known.as_ref().and_then(|known| known.ended_at);
+            let ended_at = ended_before.filter(|at| *at <= now).unwrap_or(now);
             if instance.addresses.is_empty()
-                && let Some(known) = before.remove(&instance.id)
+                && let Some(known) = known
             {
                 instance.addresses = known.instance.addresses;
             }
-            let known = KnownInstance { instance, groups };
+            let known = KnownInstance {
+                ended_at: (instance.state == InstanceState::Ending).then_some(ended_at),
+                instance,
+                groups,
+            };
             self.instances.insert(known.instance.id.clone(), known);
         }
         (self.asked_at, self.answered_at, self.failure) = (Some(now), Some(now), None);
@@ -92,21 +101,26 @@ impl InstanceCache {
         (self.asked_at, self.failure) = (Some(now), Some(why));
     }
 
-    /// The addresses of instances that end, unless another one has them by now.
-    pub(super) fn ended_addresses(&self) -> BTreeSet<IpAddr> {
+    /// The addresses of instances that end, unless another one has them by now, and how long ago this host heard of it.
+    pub(super) fn ended_addresses(&self, now: Timestamp) -> BTreeMap<IpAddr, Duration> {
         let (ending, others): (Vec<_>, Vec<_>) = self
             .instances
             .values()
-            .map(|known| &known.instance)
-            .partition(|instance| instance.state == InstanceState::Ending);
-        let addresses = |instances: Vec<&Instance>| -> BTreeSet<IpAddr> {
-            let addresses = instances
-                .into_iter()
-                .flat_map(|instance| &instance.addresses);
-            addresses.copied().collect()
-        };
-        let used = addresses(others);
-        &addresses(ending) - &used
+            .partition(|known| known.instance.state == InstanceState::Ending);
+        let used = others.iter().flat_map(|known| &known.instance.addresses);
+        let used: BTreeSet<&IpAddr> = used.collect();
+        let mut ended = BTreeMap::new();
+        for known in ending {
+            let passed = known.ended_at.map(|at| now.duration_since(at));
+            let passed = passed.and_then(|passed| Duration::try_from(passed).ok());
+            let addresses = known.instance.addresses.iter();
+            for address in addresses.filter(|address| !used.contains(address)) {
+                let since = passed.unwrap_or_default();
+                let known: &mut Duration = ended.entry(*address).or_insert(since);
+                *known = since.min(*known);
+            }
+        }
+        ended
     }
 }
 

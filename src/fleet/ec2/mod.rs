@@ -15,9 +15,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::record::is_plain_value;
-use super::{Peer, Snapshot};
+use super::{NodeRecord, NodeRow, Peer, Snapshot};
 use crate::ports::Host;
 use crate::ports::root::RootError;
+use crate::printable;
 use crate::settings::{Ec2Group, is_host_address, is_name};
 use cache::InstanceCache;
 
@@ -33,10 +34,18 @@ const GRACE: Duration = Duration::from_secs(600);
 /// The most instances of all groups together; more are refused whole.
 const MAX_INSTANCES: usize = 30_000;
 
+/// Maximum length of the tags of all instances together, in bytes: the file of the last answer has to hold them.
+pub(super) const MAX_TAGS: usize = 48 << 20;
+
+/// How long a host may still write its record after this one heard that its instance ends.
+const LAST_WRITES: Duration = Duration::from_secs(600);
+
 /// What EC2 says of the instances of this host's settings.
 pub(super) struct InstanceList {
     groups: Vec<Ec2Group>,
     cache: InstanceCache,
+    /// By this host's clock.
+    now: Timestamp,
     /// The cache differs from the file.
     is_changed: bool,
     /// Why the list is not what EC2 would say now, and too old to stand in for it.
@@ -59,18 +68,20 @@ impl InstanceList {
         let mut list = InstanceList {
             groups: groups.to_vec(),
             cache: InstanceCache::load(host, groups),
+            now,
             is_changed: false,
             error: None,
             problem: None,
         };
         if !list.cache.was_asked_within(ASK_INTERVAL, now) {
-            list.ask(source, now);
+            list.ask(source);
         }
-        list.explain(now);
+        list.explain();
         Some(list)
     }
 
-    fn ask(&mut self, source: &dyn Instances, now: Timestamp) {
+    fn ask(&mut self, source: &dyn Instances) {
+        let now = self.now;
         self.is_changed = true;
         match list_instances(&self.groups, source) {
             Ok(instances) => self.cache.replace(instances, now),
@@ -78,11 +89,11 @@ impl InstanceList {
         }
     }
 
-    fn explain(&mut self, now: Timestamp) {
+    fn explain(&mut self) {
         let Some(why) = &self.cache.failure else {
             return;
         };
-        match self.cache.answered_within(GRACE, now) {
+        match self.cache.answered_within(GRACE, self.now) {
             Some(at) => {
                 let at = at.strftime("%T UTC");
                 self.problem = Some(format!("{why}; EC2's answer of {at} stays in force"));
@@ -99,42 +110,89 @@ impl InstanceList {
         }
     }
 
-    /// Adds the instances without an agent to the peers, and removes the peers whose instances end. `own`: the addresses of
-    /// this host.
+    /// Adds the instances without an agent to the peers, and removes the peers whose instances end.
     pub(super) fn merge(
         &self,
         snapshot: &mut Snapshot,
         peers: &mut Vec<Arc<Peer>>,
-        (own, gone_after): (&[IpAddr], Duration),
+        hosts: &KnownHosts<'_>,
     ) {
         snapshot.problems.extend(self.problem.clone());
-        let ended = self.cache.ended_addresses();
-        let is_ended = |peer: &Peer| peer.addresses.iter().any(|at| ended.contains(at));
-        peers.retain(|peer| !is_ended(peer));
-        let with_agent = live_addresses(snapshot, gone_after);
+        self.remove_ended(snapshot, peers, hosts);
+        let instances = self.cache.instances.values().map(|known| &known.instance);
+        let records = hosts.alive.iter().map(|row| &*row.record);
+        let mut known_addresses = addresses_with_agent(instances, records);
+        known_addresses.extend(&hosts.named);
         let names: BTreeSet<String> = peers.iter().map(|peer| peer.name.clone()).collect();
         for known in self.cache.instances.values() {
             let instance = &known.instance;
             let mut addresses = instance.addresses.iter();
-            let has_agent = addresses.any(|address| with_agent.contains(address));
+            let is_known = addresses.any(|address| known_addresses.contains(address));
             // A record may claim the id of an instance as its name.
             let is_taken = names.contains(&instance.id);
-            if instance.state != InstanceState::Running || has_agent || is_taken {
+            if instance.state != InstanceState::Running || is_known || is_taken {
                 continue;
             }
             let peer = to_peer(&self.groups, instance, &known.groups);
-            let peer = peer.and_then(|peer| peer.without_addresses(own).0);
+            let peer = peer.and_then(|peer| peer.without_addresses(hosts.own).0);
             peers.extend(peer.map(Arc::new));
         }
     }
+
+    /// Removes the peers at the addresses of instances that end. A record that was written later is one of another host,
+    /// which has the address now, or the same one in another network.
+    fn remove_ended(
+        &self,
+        snapshot: &Snapshot,
+        peers: &mut Vec<Arc<Peer>>,
+        hosts: &KnownHosts<'_>,
+    ) {
+        let ended = self.cache.ended_addresses(self.now);
+        if ended.is_empty() {
+            return;
+        }
+        let rows = hosts.alive.iter();
+        let silence: BTreeMap<&str, Duration> = rows
+            .map(|row| (row.node.as_str(), row.silent_for(snapshot.now)))
+            .collect();
+        peers.retain(|peer| {
+            let silent = silence.get(peer.name.as_str()).copied().unwrap_or_default();
+            let mut ends = peer.addresses.iter().filter_map(|at| ended.get(at));
+            !ends.any(|since| silent.saturating_add(LAST_WRITES) >= *since)
+        });
+    }
 }
 
-/// The addresses of all nodes that publish a record and are alive, whether they serve or not.
-pub(crate) fn live_addresses(snapshot: &Snapshot, gone_after: Duration) -> BTreeSet<IpAddr> {
+/// The hosts that are known otherwise.
+pub(super) struct KnownHosts<'a> {
+    /// The addresses of this host.
+    pub own: &'a [IpAddr],
+    /// The addresses of the nodes in the settings.
+    pub named: BTreeSet<IpAddr>,
+    /// Those that publish a record and count as alive, whether they serve or not.
+    pub alive: Vec<NodeRow>,
+}
+
+/// The records of all nodes that are alive, whether they serve or not.
+pub(crate) fn live_records(snapshot: &Snapshot, gone_after: Duration) -> Vec<Arc<NodeRecord>> {
     let rows = snapshot.rows.iter();
     let alive = rows.filter(|row| row.silent_for(snapshot.now) <= gone_after);
-    let addresses = alive.flat_map(|row| row.record.addresses.iter().copied());
-    addresses.collect()
+    alive.map(|row| row.record.clone()).collect()
+}
+
+/// The addresses of instances that have an agent: of each record the first that is one of an instance. A record may claim any
+/// address, but is one host, so it hides one instance.
+fn addresses_with_agent<'a>(
+    instances: impl Iterator<Item = &'a Instance>,
+    records: impl Iterator<Item = &'a NodeRecord>,
+) -> BTreeSet<IpAddr> {
+    let instances = instances.filter(|instance| instance.state != InstanceState::Ending);
+    let known: BTreeSet<&IpAddr> = instances.flat_map(|known| &known.addresses).collect();
+    let of_record = |record: &NodeRecord| {
+        let mut addresses = record.addresses.iter();
+        addresses.find(|address| known.contains(address)).copied()
+    };
+    records.filter_map(of_record).collect()
 }
 
 /// Lists the instances of all groups, each with the groups that it belongs to.
@@ -143,15 +201,26 @@ pub(crate) fn list_instances(
     source: &dyn Instances,
 ) -> Result<Vec<(Instance, Vec<usize>)>, String> {
     let mut all: BTreeMap<String, (Instance, Vec<usize>)> = BTreeMap::new();
+    let mut tags = 0;
     for (number, group) in groups.iter().enumerate() {
-        let found = source.list(group)?;
-        for instance in found {
+        let found = source.list(group);
+        for instance in found.map_err(|why| printable::line(&why).into_owned())? {
+            let texts = instance.tags.iter();
+            tags += texts
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>();
             let known = all.entry(instance.id.clone());
             known.or_insert((instance, Vec::new())).1.push(number);
         }
         if all.len() > MAX_INSTANCES {
             return Err(format!(
                 "EC2: more than {MAX_INSTANCES} instances match the filters"
+            ));
+        }
+        if tags > MAX_TAGS {
+            let most = MAX_TAGS >> 20;
+            return Err(format!(
+                "EC2: the instances that match the filters have more than {most} MiB of tags"
             ));
         }
     }

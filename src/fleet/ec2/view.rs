@@ -1,13 +1,13 @@
 //! Instances without an agent, as operators see them.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::source::{Instance, InstanceState};
-use super::to_peer;
-use crate::fleet::sanitize_line;
+use super::{addresses_with_agent, to_peer};
+use crate::fleet::{NodeRecord, sanitize_line};
 use crate::settings::Ec2Group;
 
 /// An instance that publishes no record.
@@ -22,12 +22,14 @@ pub(crate) struct InstanceView {
     pub apps: Vec<String>,
 }
 
-/// The instances among these that publish no record and do not end. `with_agent`: the addresses of those that do.
+/// The instances among these that publish no record and do not end. `records`: those of all live nodes.
 pub(crate) fn without_agent(
     groups: &[Ec2Group],
     instances: &[(Instance, Vec<usize>)],
-    with_agent: &BTreeSet<IpAddr>,
+    records: &[Arc<NodeRecord>],
 ) -> Vec<InstanceView> {
+    let all = instances.iter().map(|(instance, _)| instance);
+    let with_agent = addresses_with_agent(all, records.iter().map(|record| &**record));
     let shown = instances.iter().filter(|(instance, _)| {
         let mut addresses = instance.addresses.iter();
         let has_agent = addresses.any(|address| with_agent.contains(address));

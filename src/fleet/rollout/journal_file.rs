@@ -32,11 +32,27 @@ impl<'a> JournalFile<'a> {
     pub(crate) fn new(root: &'a Root, app: &str) -> JournalFile<'a> {
         JournalFile {
             root,
-            path: Path::new(STATE_DIR)
-                .join("rollouts")
-                .join(format!("{app}.json")),
+            path: folder().join(format!("{app}.json")),
         }
     }
+}
+
+/// The apps and services of which this host has a journal. None if that cannot be found out: a later pass asks again.
+pub(super) fn journaled_names(root: &Root) -> Vec<String> {
+    let files = root.list(&folder()).unwrap_or_else(|error| {
+        tracing::debug!(%error, "the journals of rollouts are not listed");
+        None
+    });
+    let files = files.unwrap_or_default();
+    let names = files.iter().filter_map(|name| {
+        let name = name.to_str()?.strip_suffix(".json")?;
+        Some(name.to_owned())
+    });
+    names.collect()
+}
+
+fn folder() -> PathBuf {
+    Path::new(STATE_DIR).join("rollouts")
 }
 
 impl JournalStore for JournalFile<'_> {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::decide::HeldSlot;
 use super::fleet_host::FleetHost;
 use super::journal::{Journal, JournalStore};
-use super::journal_file::JournalFile;
+use super::journal_file::{JournalFile, journaled_names};
 use super::object::RolloutError;
 use super::objects::{StoreObjects, is_refusal};
 use super::polling::Polling;
@@ -30,6 +30,19 @@ pub(crate) struct ServiceSlot {
 type Slots<'a> = HostSlots<'a, StoreObjects<'a>, JournalFile<'a>>;
 
 impl ServiceSlot {
+    /// Those of which this host has a journal, but for the `known` ones: a role that leaves the host, or a service of
+    /// another name, would keep its slot for ever.
+    pub(crate) fn abandoned(host: &Rc<FleetHost>, known: &[&str]) -> Vec<ServiceSlot> {
+        let names = journaled_names(&host.root).into_iter();
+        let abandoned = names.filter(|name| name.starts_with('_') && !known.contains(&&**name));
+        let slot = |name| ServiceSlot {
+            host: host.clone(),
+            name,
+            by_hand: false,
+        };
+        abandoned.map(slot).collect()
+    }
+
     fn with<T>(
         &self,
         act: impl FnOnce(&Slots<'_>, &mut Journal) -> Result<T, RolloutError>,
@@ -59,9 +72,17 @@ impl ServiceSlot {
     }
 
     fn take(&self) -> Result<Option<Vec<HeldSlot>>, RolloutError> {
-        self.with(|slots, journal| match slots.holds_slot(journal)? {
-            true => Ok(None),
-            false => slots.take_slot(journal, SLOTS, None),
+        self.with(|slots, journal| {
+            if slots.holds_slot(journal)? {
+                return Ok(None);
+            }
+            let taken = slots.take_slot(journal, SLOTS, None);
+            if taken.as_ref().is_err_and(goes_without) {
+                // Nothing was written, and each pass would ask the store to take it back.
+                journal.slot = None;
+                slots.journals.save(journal)?;
+            }
+            taken
         })
     }
 }
@@ -85,9 +106,7 @@ impl ServicePermission for ServiceSlot {
                 self.name
             )),
             // A balancer that never takes a change is worse than two that take it at once.
-            Err(error)
-                if is_refusal(&error) || matches!(error, RolloutError::Unconditional { .. }) =>
-            {
+            Err(error) if goes_without(&error) => {
                 tracing::warn!("{}: it goes without a slot: {error}", self.name);
                 Ok(())
             }
@@ -98,4 +117,9 @@ impl ServicePermission for ServiceSlot {
             }
         }
     }
+}
+
+/// Whether this host can have no slot at all.
+fn goes_without(error: &RolloutError) -> bool {
+    is_refusal(error) || matches!(error, RolloutError::Unconditional { .. })
 }

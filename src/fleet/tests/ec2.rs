@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::peer_list::{settings, shop_query};
 use super::*;
 use crate::fleet::PeerSource;
-use crate::fleet::ec2::{Instance, InstanceState, Instances, to_peer};
+use crate::fleet::ec2::{Instance, InstanceState, Instances, MAX_TAGS, to_peer};
 use crate::settings::{Ec2Group, Settings};
 
 const SETTINGS: &str =
@@ -235,11 +235,85 @@ fn operators_see_the_instances_that_have_no_agent() {
     lb.answers(Ok(answer));
     let groups = &lb.settings.fleet.ec2;
     let listed = list_instances(groups, &lb.cloud).unwrap();
-    let with_agent = [IpAddr::from([10, 1, 0, 1])].into();
-    let shown = without_agent(groups, &listed, &with_agent);
+    let mut record = record("web1", 1);
+    record.addresses = vec![IpAddr::from([10, 1, 0, 1])];
+    let shown = without_agent(groups, &listed, &[record.into()]);
     let ids: Vec<&str> = shown.iter().map(|instance| &*instance.id).collect();
     assert_eq!(ids, [id(2), id(4)]);
     assert_eq!(shown[0].apps, ["shop"]);
     let name = shown[0].name.as_ref().unwrap();
     assert!(!name.contains('\u{1b}'), "{name}");
+}
+
+#[test]
+fn record_hides_no_more_than_one_instance() {
+    let lb = balancer();
+    lb.answers(Ok(running(&[1, 2, 3])));
+    let mut record = record("evil", 9);
+    let claimed = [9, 1, 2, 3].map(|number| IpAddr::from([10, 1, 0, number]));
+    record.addresses = claimed.into();
+    put(&lb.store, &record);
+    let names = lb.pass(0).unwrap().names;
+    assert_eq!(names, ["evil".to_owned(), id(2), id(3)]);
+}
+
+#[test]
+fn host_that_stays_listed_after_an_outage_is_no_second_node() {
+    let lb = balancer();
+    lb.store.set_server_time(fixed_time());
+    lb.add_agent("web1", 1);
+    let before = [id(2), "web1".to_owned()];
+    assert_eq!(lb.pass(0).unwrap().names, before);
+    lb.store
+        .set_server_time(fixed_time() + SignedDuration::from_hours(2));
+    assert_eq!(lb.pass(7200).unwrap().names, before);
+}
+
+#[test]
+fn record_that_is_written_after_an_instance_ended_is_of_another_host() {
+    let lb = balancer();
+    lb.store.set_server_time(fixed_time());
+    lb.answers(Ok(running(&[1, 2, 3])));
+    lb.add_agent("web1", 1);
+    assert_eq!(lb.pass(0).unwrap().names.len(), 3);
+    let mut answer = running(&[1, 2, 3]);
+    answer[0].state = InstanceState::Ending;
+    lb.answers(Ok(answer));
+    assert_eq!(lb.pass(60).unwrap().names, [id(2), id(3)]);
+    // No instance of these groups has the address now.
+    lb.store
+        .set_server_time(fixed_time() + SignedDuration::from_mins(30));
+    lb.add_agent("web9", 1);
+    let names = lb.pass(1800).unwrap().names;
+    assert_eq!(names, [id(2), id(3), "web9".to_owned()]);
+}
+
+#[test]
+fn instance_that_the_settings_name_as_well_is_one_node() {
+    let mut lb = balancer();
+    let settings_text = SETTINGS.replace(
+        "fleet: {",
+        "fleet: {static: {old1: {addresses: [10.1.0.1], ports: {http: 80}, apps: [shop]}}, ",
+    );
+    lb.settings = settings(&settings_text).1;
+    assert_eq!(lb.pass(0).unwrap().names, [id(2), "old1".to_owned()]);
+}
+
+#[test]
+fn error_of_ec2_is_one_line_without_control_characters() {
+    let lb = balancer();
+    lb.pass(0).unwrap();
+    lb.answers(Err("refused\nall is well \u{1b}[2J"));
+    let found = lb.pass(60).unwrap();
+    assert!(!found.problems[0].contains(char::is_control), "{found:?}");
+}
+
+#[test]
+fn tags_of_all_instances_are_limited() {
+    let lb = balancer();
+    let mut heavy = running(&[1]);
+    heavy[0].tags.insert("x".into(), "y".repeat(MAX_TAGS));
+    lb.answers(Ok(heavy));
+    let why = lb.pass(0).unwrap_err();
+    assert!(why.contains("48 MiB of tags"), "{why}");
 }

@@ -95,16 +95,24 @@ impl NodeRelease<'_> {
             name.strip_suffix(".json")
         });
         apps.extend(names.filter(|name| is_name(name)).map(str::to_owned));
-        apps.extend(self.services());
+        apps.extend(self.services(warnings));
         apps.sort();
         apps.dedup();
         apps
     }
 
     /// The services of which a host has ever taken a slot.
-    fn services(&self) -> Vec<String> {
+    fn services(&self, warnings: &mut Vec<String>) -> Vec<String> {
         let folder = format!("slots/{}/", self.environment);
-        let listed = self.store.list(&format!("{folder}_")).unwrap_or_default();
+        let listed = self.store.list(&format!("{folder}_"));
+        let listed = listed.unwrap_or_else(|error| {
+            // Nothing else names them.
+            warnings.push(format!(
+                "it is unknown whether {} holds the slot of a service, such as _haproxy: {error}",
+                self.node
+            ));
+            Vec::new()
+        });
         let names = listed.iter().filter_map(|object| {
             let (name, _) = object.key.strip_prefix(&folder)?.split_once('/')?;
             is_name(name.strip_prefix('_')?).then(|| name.to_owned())

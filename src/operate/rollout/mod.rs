@@ -192,18 +192,6 @@ fn free_service(
     what: &Intervention,
     (name, reason, now): (String, String, Timestamp),
 ) -> Result<String, CommandError> {
-    let Intervention::BreakSlot {
-        number,
-        even_if_alive,
-        step,
-    } = what
-    else {
-        let problem = Problem::new(format!(
-            "`{}` is a service of the hosts, and only its slot can be broken",
-            target.app
-        ));
-        return Err(CommandError::Usage(problem));
-    };
     let operator = Operator {
         store: &target.objects(),
         environment: target.environment,
@@ -212,8 +200,29 @@ fn free_service(
         reason: &reason,
         now,
     };
-    let holder = break_slot(target, &operator, *number, *even_if_alive, *step)?;
-    Ok(format!("slot {number} of {holder} is free"))
+    match what {
+        Intervention::BreakSlot {
+            number,
+            even_if_alive,
+            step,
+        } => {
+            let holder = break_slot(target, &operator, *number, *even_if_alive, *step)?;
+            Ok(format!("slot {number} of {holder} is free"))
+        }
+        Intervention::Reset => {
+            let nothing = WantedShas {
+                generation: 0,
+                shas: Vec::new(),
+                hold: None,
+            };
+            reset(target, &operator, &nothing).map_err(explain)?;
+            Ok(format!("the history of {} begins again", target.app))
+        }
+        _ => Err(CommandError::Usage(Problem::new(format!(
+            "`{}` is a service of the hosts, and only its slot can be broken",
+            target.app
+        )))),
+    }
 }
 
 /// The claim to run a step for all that is unresolved now.

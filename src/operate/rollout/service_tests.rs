@@ -33,3 +33,18 @@ fn status_shows_who_restarts_a_service_and_only_its_slot_can_be_broken() {
     assert_eq!(view.outcome, Exit::Converged);
     assert_eq!(view.acts.len(), 1);
 }
+
+#[test]
+fn reset_replaces_a_damaged_history_of_a_service() {
+    let store = store("");
+    put(&store, "rollouts/production/_haproxy.json", "{");
+    let error = observe(&store, "_haproxy").unwrap_err();
+    assert!(error.contains("`trueup rollout reset"), "{error}");
+    let operator = ("ana".to_owned(), "it is damaged".to_owned(), NOW);
+    let done = with_target(&store, "_haproxy", |target| {
+        intervene(target, None, &Intervention::Reset, operator).map_err(|error| error.summary())
+    });
+    assert_eq!(done.unwrap(), "the history of _haproxy begins again");
+    let view = observe(&store, "_haproxy").unwrap();
+    assert_eq!((view.outcome, view.acts.len()), (Exit::Converged, 1));
+}

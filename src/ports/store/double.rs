@@ -26,6 +26,10 @@ pub(crate) trait StoreDouble {
         self.inner().put(key, body, when)
     }
 
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.inner().list(prefix)
+    }
+
     fn delete(&self, key: &str) -> Result<(), StoreError> {
         self.inner().delete(key)
     }
@@ -50,7 +54,7 @@ impl<T: StoreDouble> Store for T {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.inner().list(prefix)
+        StoreDouble::list(self, prefix)
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {

@@ -21,6 +21,10 @@ pub(super) fn endpoint(configured: Option<&str>, region: &str) -> Result<String,
         )));
     }
     match configured {
+        // It is a part of messages, and requests are signed.
+        Some(endpoint) if names_user(endpoint) => Err(Ec2Error::Settings(
+            "the endpoint of EC2 has a user or a password: expected no user, as requests are signed with the keys of AWS".into(),
+        )),
         Some(endpoint) if is_url(endpoint) => Ok(endpoint.trim_end_matches('/').to_owned()),
         Some(endpoint) => Err(Ec2Error::Settings(format!(
             "`{endpoint}` is not an endpoint of EC2: expected https://host or http://host:port"
@@ -38,6 +42,11 @@ pub(super) fn endpoint(configured: Option<&str>, region: &str) -> Result<String,
 fn is_url(endpoint: &str) -> bool {
     let url = url::Url::parse(endpoint);
     url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+}
+
+fn names_user(endpoint: &str) -> bool {
+    let url = url::Url::parse(endpoint);
+    url.is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
 }
 
 /// The endpoint that the environment names.
@@ -74,5 +83,11 @@ mod tests {
             let error = endpoint(Some(url), "eu-west-1").unwrap_err().to_string();
             assert!(error.contains("expected https://host"), "{error}");
         }
+        let error = endpoint(Some("https://ana:hunter2@ec2.example"), "eu-west-1");
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("no user") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }

@@ -41,6 +41,8 @@ const MAX_RESPONSE: usize = 4 << 20;
 const PAGE_SIZE: usize = 200;
 /// Maximum number of instances in a list; longer ones are refused, never truncated.
 const MAX_INSTANCES: usize = 10_000;
+/// Maximum length of the tags of a list, in bytes: ten times as much as usual.
+const MAX_TAGS: usize = 32 << 20;
 /// Maximum pages of a list: twice as many as needed, because EC2 may make shorter ones.
 const MAX_PAGES: usize = 2 * MAX_INSTANCES / PAGE_SIZE;
 
@@ -210,7 +212,8 @@ impl Ec2 for ApiClient {
 
     fn instances(&self, filters: &[Filter<'_>]) -> Result<Vec<Instance>, Ec2Error> {
         const ACTION: &str = "DescribeInstances";
-        let mut instances = Vec::new();
+        let mut instances: Vec<Instance> = Vec::new();
+        let mut tags = 0;
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let mut form = filter_fields(filters);
@@ -218,12 +221,24 @@ impl Ec2 for ApiClient {
             form.extend(next.as_ref().map(|token| field("NextToken", token)));
             let page = answers::parse_instances(&self.send(ACTION, form)?)
                 .map_err(|content| self.invalid_answer(ACTION, &content))?;
+            let of_page = page.instances.iter().flat_map(|instance| &instance.tags);
+            tags += of_page
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>();
             instances.extend(page.instances);
-            if instances.len() > MAX_INSTANCES {
-                return Err(Ec2Error::TooMany {
-                    at: self.address.clone(),
-                    what: format!("more than {MAX_INSTANCES} instances that match"),
-                });
+            let excess = match tags {
+                _ if instances.len() > MAX_INSTANCES => {
+                    Some(format!("more than {MAX_INSTANCES} instances that match"))
+                }
+                MAX_TAGS.. => Some(format!(
+                    "more than {} MiB of tags at the instances that match",
+                    MAX_TAGS >> 20
+                )),
+                _ => None,
+            };
+            if let Some(what) = excess {
+                let at = self.address.clone();
+                return Err(Ec2Error::TooMany { at, what });
             }
             match page.next {
                 None => return Ok(instances),

@@ -88,6 +88,42 @@ fn balancer_that_may_not_write_slots_still_takes_changes() {
 }
 
 #[test]
+fn balancer_that_was_refused_a_slot_gives_none_back() {
+    let fleet = fleet(one_slot());
+    for (node, switch) in [
+        ("lb1", &fleet.store.is_read_only),
+        ("lb2", &fleet.store.is_unconditional),
+    ] {
+        let balancer = balancer(&fleet, node);
+        switch.set(true);
+        balancer.slot.request().unwrap();
+        let before = fleet.store.calls.get() + fleet.store.writes.get();
+        balancer.slot.give_back().unwrap();
+        let after = fleet.store.calls.get() + fleet.store.writes.get();
+        assert_eq!(after, before, "{node} asks in each quiet pass");
+        switch.set(false);
+    }
+}
+
+#[test]
+fn slot_of_a_service_that_left_the_roles_is_abandoned() {
+    let fleet = fleet(one_slot());
+    let (lb1, lb2) = (balancer(&fleet, "lb1"), balancer(&fleet, "lb2"));
+    // The journal of an app is none of a service.
+    lb1.sandbox
+        .write("/var/lib/trueup/rollouts/shop.json", "{}");
+    let abandoned = |known: &[&str]| ServiceSlot::abandoned(&lb1.slot.host, known);
+    assert!(abandoned(&[]).is_empty());
+    lb1.slot.request().unwrap();
+    assert!(abandoned(&[SLOTS]).is_empty());
+    let slots = abandoned(&["_nginx"]);
+    let names: Vec<&str> = slots.iter().map(|slot| slot.name.as_str()).collect();
+    assert_eq!(names, [SLOTS]);
+    slots[0].give_back().unwrap();
+    lb2.slot.request().unwrap();
+}
+
+#[test]
 fn damaged_slot_of_a_service_keeps_all_from_it() {
     let fleet = fleet(one_slot());
     let key = format!("slots/{ENV}/{SLOTS}/0.json");

@@ -31,6 +31,27 @@ fn list_without_an_end_is_refused() {
 }
 
 #[test]
+fn list_with_endless_tags_is_refused() {
+    let server = FaultyServer::start(vec![Reaction::RespondWith(|requests| {
+        let tags = format!("<value>{}</value>", "x".repeat(300_000));
+        let items: String = (0..10)
+            .map(|i| instance(&format!("i-{i:x}"), "running", "").replace("<value/>", &tags))
+            .collect();
+        let next = format!("<nextToken>t{}</nextToken>", requests.len());
+        let body = page(&items, &next);
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into()
+    })]);
+    let client = patient_client(&server);
+    let (failed, peak) = peak_memory(|| client.instances(&[]).unwrap_err().to_string());
+    assert!(failed.contains("more than 32 MiB of tags"), "{failed}");
+    assert!(peak < 100 << 20, "{} MiB", peak >> 20);
+}
+
+#[test]
 fn endless_answer_is_cut_off() {
     for status in [200, 403, 503] {
         let mut endless =
