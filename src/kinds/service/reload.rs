@@ -12,13 +12,15 @@ use crate::ports::services::Services;
 use crate::ports::{Host, processes};
 use crate::resource::Failure;
 
-/// Programs that load a configuration into new worker processes.
-#[derive(Debug, Clone, Copy)]
+/// Programs whose processes show how a reload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Program {
     /// The main process loads it, and starts workers only if it can.
     Nginx,
     /// Since 3.1 the new worker loads it, and ends if it cannot.
     Haproxy,
+    /// Its processes load it themselves, and go on. One that crashes over it is started again.
+    Keepalived,
 }
 
 impl Program {
@@ -27,6 +29,7 @@ impl Program {
         match processes::program_name(main)?.as_str() {
             "nginx" => Some(Program::Nginx),
             "haproxy" => Some(Program::Haproxy),
+            "keepalived" => Some(Program::Keepalived),
             _ => None,
         }
     }
@@ -38,6 +41,7 @@ impl Program {
             (Program::Nginx, _) => Duration::ZERO,
             (Program::Haproxy, Some(_)) => Duration::from_millis(500),
             (Program::Haproxy, None) => GRACE,
+            (Program::Keepalived, _) => Duration::from_secs(1),
         }
     }
 }
@@ -61,6 +65,9 @@ pub(super) fn reload(services: &dyn Services, name: &str, host: &Host) -> Result
     let workers = main.and_then(Workers::of);
     services.reload(name)?;
     match workers {
+        Some(workers) if workers.program == Program::Keepalived => {
+            workers.outlive_reload(services, name)
+        }
         Some(workers) => workers.wait_for_successors(services, name, host),
         None => Ok(()),
     }
@@ -90,6 +97,23 @@ impl Workers {
             runs,
             log,
         })
+    }
+
+    /// Checks that the same processes still run after a moment.
+    fn outlive_reload(self, services: &dyn Services, name: &str) -> Result<(), Failure> {
+        std::thread::sleep(self.program.worker_trial(None));
+        let is_same = services.status(name)?.main_pid == Some(self.main);
+        match is_same && processes::child_runs(self.main) == self.runs {
+            true => Ok(()),
+            false => {
+                let message = format!(
+                    "reload of {name} failed: a process of it ended over its new configuration"
+                );
+                let failure =
+                    Failure::new(message).hint("mend what it says; the next pass reloads it again");
+                Err(failure.with_log_tail(&services.log_tail(name).join("\n")))
+            }
+        }
     }
 
     fn wait_for_successors(

@@ -154,13 +154,14 @@ check "the elastic IP stays" has_eip lb1
 
 # Both believe to be the master, and both reach EC2.
 begin_move; new_calls
-for each in lb1 lb2; do on "$each" ip rule add pref 1 to "$LAB_NET.0/24" ipproto 112 unreachable; done
+adverts() { for each in lb1 lb2; do on "$each" ip xfrm policy "$@"; done; }
+adverts add dir in src 0.0.0.0/0 dst 0.0.0.0/0 proto 112 action block
 wait_for 10 "adverts are lost: both have the address" held_by "lb1 lb2"
 follows lb2 15 "adverts cut"
 sleep 5
 same "nobody fights for it" 1 "$(calls AssociateAddress)"
 begin_move
-for each in lb1 lb2; do on "$each" ip rule del pref 1; done
+adverts del dir in src 0.0.0.0/0 dst 0.0.0.0/0 proto 112
 one() { [ "$(holders | wc -w)" = 1 ]; }
 wait_for 10 "healed, exactly one has the address" one
 follows "$(holders)" 15 "healed"
