@@ -1,7 +1,7 @@
 //! `trueup eip`: addresses of EC2 that move between instances.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Output;
 use super::args::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
@@ -9,7 +9,7 @@ use super::error::print_error;
 use super::format::{format_age, format_duration};
 use crate::apply::RESOURCE_TARGET;
 use crate::balancer::claim::{ClaimRecord, ClaimResult, configured_claims};
-use crate::balancer::state::{self, State};
+use crate::balancer::state::{self, RecordedState, State};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::eip::{self, AddressRow, Claim, ClaimError, ClaimOutcome, EipReport};
@@ -45,20 +45,48 @@ fn claim(
             "`sudo trueup eip claim`; `trueup eip status` shows who has the address",
         )));
     }
-    let clock = SystemClock;
-    let started = clock.monotonic_now();
-    // First of all: other commands rely on the record, whatever EC2 answers.
-    let instance = args.instance.as_deref();
-    let mastership = match instance {
-        Some(instance) => {
-            state::record(root, instance, State::Master, clock.now())?;
-            state::read(root, instance)
-                .map_err(|error| CommandError::failed(error.why()))?
-                .map(|master| (instance, master))
+    let settings = load_settings(paths);
+    let started = SystemClock.monotonic_now();
+    let result = try_claim(args, root, settings.as_ref(), started);
+    let took = SystemClock
+        .monotonic_now()
+        .saturating_duration_since(started);
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    log_claim(args, &result, took_ms);
+    keep_record(args, root, settings.as_ref(), &result, took_ms);
+    let error = match result {
+        Ok(outcome) => {
+            if output.is_document() {
+                output.print_document(&outcome);
+            } else {
+                output.print_logged(outcome_line(&outcome));
+            }
+            return Ok(outcome.outcome);
         }
+        Err(ClaimError::TimedOut(problem)) => CommandError::TimedOut(problem),
+        Err(ClaimError::Stopped(problem)) => CommandError::Stopped(problem),
+        Err(ClaimError::GivenUp(problem) | ClaimError::Failed(problem)) => {
+            CommandError::Failed(problem)
+        }
+    };
+    // Else it is an event already.
+    if !output.to_journal {
+        print_error(&error, output);
+    }
+    Ok(error.exit())
+}
+
+fn try_claim(
+    args: &EipClaimArgs,
+    root: &Root,
+    settings: Option<&Settings>,
+    started: Instant,
+) -> Result<ClaimOutcome, ClaimError> {
+    let mastership = match args.instance.as_deref() {
+        Some(instance) => Some((instance, record_master(root, instance)?)),
         None => None,
     };
-    let settings = load_settings(paths);
+    let ec2 = open_ec2(settings, args.timeout).map_err(ClaimError::Failed)?;
     let wish = Claim {
         address: &args.address,
         private_address: args.private_address,
@@ -66,32 +94,19 @@ fn claim(
         started,
         timeout: args.timeout,
     };
-    let result = match open_ec2(settings.as_ref(), args.timeout) {
-        Ok(ec2) => eip::claim(root, &clock, &signals::termination(), &*ec2, &wish),
-        Err(error) => Err(ClaimError::Failed(error)),
+    eip::claim(root, &SystemClock, &signals::termination(), &*ec2, &wish)
+}
+
+/// Before anything that takes time: other commands rely on it, whatever EC2 answers.
+fn record_master(root: &Root, instance: &str) -> Result<RecordedState, ClaimError> {
+    let failed = |why: String| {
+        let message = format!("cannot record that `{instance}` is the master: {why}");
+        ClaimError::Failed(Problem::new(message))
     };
-    let took = clock.monotonic_now().saturating_duration_since(started);
-    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    log_claim(args, &result, took_ms);
-    keep_record(args, root, settings.as_ref(), &result, took_ms);
-    match result {
-        Ok(outcome) => {
-            if output.is_document() {
-                output.print_document(&outcome);
-            } else {
-                output.print_logged(outcome_line(&outcome));
-            }
-            Ok(outcome.outcome)
-        }
-        Err(ClaimError::TimedOut(problem)) => {
-            print_error(&CommandError::Failed(problem), output);
-            Ok(Exit::TimedOut)
-        }
-        Err(ClaimError::Stopped(problem)) => Err(CommandError::Stopped(problem)),
-        Err(ClaimError::GivenUp(problem) | ClaimError::Failed(problem)) => {
-            Err(CommandError::Failed(problem))
-        }
-    }
+    state::record(root, instance, State::Master, SystemClock.now())
+        .map_err(|error| failed(error.to_string()))?;
+    let recorded = state::read(root, instance).map_err(|error| failed(error.why()))?;
+    recorded.ok_or_else(|| failed("the record is gone".to_owned()))
 }
 
 /// The settings; `None` if they have a mistake, which must not keep the address from moving.
@@ -107,7 +122,7 @@ fn open_ec2(settings: Option<&Settings>, limit: Duration) -> Result<Box<dyn Ec2>
     Ok(ec2::open(&settings.unwrap_or_default(), limit)?)
 }
 
-/// For the journal: keepalived discards what its scripts print.
+/// For the journal, with fields.
 fn log_claim(args: &EipClaimArgs, result: &Result<ClaimOutcome, ClaimError>, took_ms: u64) {
     let address = args.address.to_string();
     let instance = args.instance.as_deref().unwrap_or_default();

@@ -25,6 +25,9 @@ pub(crate) enum CommandError {
     Quarantined(Problem),
     #[error(transparent)]
     Failed(Problem),
+    /// What the command waited for did not happen in time.
+    #[error(transparent)]
+    TimedOut(Problem),
     /// A signal stopped the command before its end.
     #[error(transparent)]
     Stopped(Problem),
@@ -47,6 +50,7 @@ impl CommandError {
             CommandError::Quarantined(_) => Exit::RolledBack,
             CommandError::Stopped(_) => Exit::Stopped,
             CommandError::Failed(_) => Exit::Failed,
+            CommandError::TimedOut(_) => Exit::TimedOut,
         }
     }
 
@@ -62,6 +66,7 @@ impl CommandError {
             CommandError::Usage(problem)
             | CommandError::Quarantined(problem)
             | CommandError::Failed(problem)
+            | CommandError::TimedOut(problem)
             | CommandError::Stopped(problem) => vec![problem.clone()],
             CommandError::Input(problems) => problems.0.clone(),
             CommandError::Pass(error) => pass_problems(error),

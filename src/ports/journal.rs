@@ -12,7 +12,8 @@ pub(crate) fn stderr_is_journal() -> bool {
     is_journal("/proc/self/fd/2")
 }
 
-/// Whether standard error is discarded although this process belongs to a service: keepalived does that with its scripts.
+/// Whether standard error is discarded although this process belongs to a service: keepalived does that with its scripts,
+/// unless it runs with `--dont-fork`.
 pub(crate) fn service_discards_stderr() -> bool {
     let null = stat("/dev/null").map(|stat| stat.st_rdev);
     let stderr = stat("/proc/self/fd/2").map(|stat| stat.st_rdev);

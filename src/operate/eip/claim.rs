@@ -23,6 +23,9 @@ use crate::problem::Problem;
 /// The first delay is that of this attempt: EC2 takes some tenths of a second to show a change.
 const FIRST_DELAY_ATTEMPT: u32 = 3;
 
+/// After this time EC2 shows a change of another host.
+const SETTLING_TIME: Duration = Duration::from_secs(1);
+
 /// A wish to have an address.
 pub(crate) struct Claim<'a> {
     pub address: &'a MovingAddress,
@@ -95,6 +98,7 @@ pub(crate) fn claim(
         claim,
         attempts: 0,
         is_accepted: false,
+        is_here_already: false,
         before: None,
         last_error: None,
     };
@@ -105,6 +109,12 @@ pub(crate) fn claim(
     };
     for turn in FIRST_DELAY_ATTEMPT.. {
         match attempt.step()? {
+            // EC2 may show what was so a moment ago, before another host claimed the address.
+            Step::Confirmed(_) if attempt.attempts == 0 && !attempt.is_here_already => {
+                attempt.is_here_already = true;
+                backoff::sleep(SETTLING_TIME);
+                continue;
+            }
             Step::Confirmed(public_address) => {
                 return Ok(ClaimOutcome {
                     version: crate::report::VERSION,
@@ -146,6 +156,8 @@ struct Attempt<'a> {
     attempts: u32,
     /// EC2 accepted one: no other is sent.
     is_accepted: bool,
+    /// EC2 showed the address here before any change.
+    is_here_already: bool,
     /// Who had the address at last, in words.
     before: Option<String>,
     /// Of the last call, if that failed.

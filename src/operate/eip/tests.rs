@@ -100,6 +100,20 @@ fn claim_of_an_address_that_is_here_writes_nothing() {
 }
 
 #[test]
+fn address_that_only_seems_to_be_here_is_claimed() {
+    let bench = Bench::new(FakeEc2::new());
+    bench.claim().unwrap();
+    // Another host has claimed it, and EC2 shows that late.
+    let other = OTHER_INTERFACE.parse().ok();
+    bench.ec2.show_late(other, 1);
+    assert_eq!(bench.claim().unwrap().attempts, 1);
+    assert_eq!(
+        (bench.holder().as_str(), bench.writes()),
+        (THIS_INTERFACE, 2)
+    );
+}
+
+#[test]
 fn throttled_or_late_api_is_asked_until_it_confirms() {
     use Fault::{AnswerLost, None, Throttled};
     for (faults, writes) in [

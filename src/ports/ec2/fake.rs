@@ -59,6 +59,12 @@ impl FakeEc2 {
         fake
     }
 
+    /// Another instance takes the address, which so many descriptions do not show yet.
+    pub(crate) fn show_late(&self, holder: Option<InterfaceId>, descriptions: u32) {
+        self.before.replace(self.holder.replace(holder));
+        self.lag.set(descriptions);
+    }
+
     fn begin(&self, action: &'static str) -> Result<Fault, Ec2Error> {
         self.calls.borrow_mut().push(action);
         if let Some(on_call) = &*self.on_call.borrow() {

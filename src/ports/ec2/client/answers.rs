@@ -14,6 +14,9 @@ use super::super::{
     AllocationId, ElasticIp, Instance, InstanceId, InstanceState, Interface, InterfaceId,
 };
 
+/// Most tags of an instance: EC2 allows fifty, besides those of AWS itself.
+const MAX_TAGS: usize = 100;
+
 /// Longest text of an error, in characters.
 const MAX_MESSAGE: usize = 500;
 
@@ -69,8 +72,10 @@ fn root_name(xml: &str) -> Option<String> {
     }
 }
 
+/// The beginning of a text, in one line: it becomes a part of a message.
 fn truncate(text: &str, chars: usize) -> String {
-    text.chars().take(chars).collect()
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(chars).map(printable).collect()
 }
 
 /// A value, if it is neither absent nor empty.
@@ -158,6 +163,9 @@ struct Tag {
 impl InstanceItem {
     fn read(self) -> Result<Instance, InvalidAnswer> {
         let state = self.instance_state.map(|state| state.name);
+        if self.tag_set.items.len() > MAX_TAGS {
+            return Err(format!("more than {MAX_TAGS} tags of an instance"));
+        }
         Ok(Instance {
             id: required::<InstanceId>("the id of an instance", self.instance_id)?,
             state: match state.as_deref() {

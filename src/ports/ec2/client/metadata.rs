@@ -86,7 +86,8 @@ fn failed(value: &'static str, why: String) -> Ec2Error {
 }
 
 fn unexpected(value: &'static str, answer: &str) -> Ec2Error {
-    let start: String = answer.chars().take(60).collect();
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let start: String = answer.chars().take(60).map(printable).collect();
     failed(value, format!("it answered with `{start}`"))
 }
 

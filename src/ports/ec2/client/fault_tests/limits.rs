@@ -104,6 +104,23 @@ fn hostile_xml_costs_little_memory_and_no_stack() {
 }
 
 #[test]
+fn instance_with_more_tags_than_ec2_allows_is_refused() {
+    let tags = |count: usize| {
+        let tags: String = (0..count)
+            .map(|i| format!("<item><key>{i}</key><value/></item>"))
+            .collect();
+        page(
+            &format!(
+                "<item><instancesSet><item><instanceId>i-0a</instanceId><tagSet>{tags}</tagSet></item></instancesSet></item>"
+            ),
+            "",
+        )
+    };
+    assert!(answers::parse_instances(&tags(100)).is_ok());
+    assert!(answers::parse_instances(&tags(101)).is_err());
+}
+
+#[test]
 fn refusal_of_any_length_is_shown_in_part() {
     let body = format!(
         "<Response><Errors><Error><Code>{0}</Code><Message>{0}</Message></Error></Errors><RequestID>{0}</RequestID></Response>",
@@ -112,4 +129,10 @@ fn refusal_of_any_length_is_shown_in_part() {
     let server = FaultyServer::start(vec![respond(400, &body)]);
     let failed = associate(&client(&server), Mode::Execute).unwrap_err();
     assert!(failed.to_string().len() < 2000);
+
+    // A line of its own could pass for one of trueup's.
+    let body = "<Response><Errors><Error><Code>X</Code><Message>a\n  hint: b\u{1b}[31m</Message></Error></Errors></Response>";
+    let server = FaultyServer::start(vec![respond(400, body)]);
+    let failed = associate(&client(&server), Mode::Execute).unwrap_err();
+    assert!(!failed.to_string().contains(char::is_control), "{failed}");
 }
