@@ -146,16 +146,32 @@ fn file_of(address: &MovingAddress) -> PathBuf {
     folder().join(format!("{address}.json"))
 }
 
-/// The addresses that keepalived of this host claims as the master: what its scripts pass to `trueup eip claim`.
-pub(crate) fn configured_claims(root: &Root) -> Result<Vec<MovingAddress>, RootError> {
+/// A claim that keepalived of this host makes as the master.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ConfiguredClaim {
+    pub address: MovingAddress,
+    /// The instance of keepalived that has to be the master.
+    pub instance: Option<String>,
+}
+
+/// The claims that keepalived of this host makes: what its scripts pass to `trueup eip claim`.
+pub(crate) fn configured_claims(root: &Root) -> Result<Vec<ConfiguredClaim>, RootError> {
     let body = root
         .read(Path::new(CONFIG), MAX_CONFIG)?
         .unwrap_or_default();
     Ok(claims_in(&String::from_utf8_lossy(&body)))
 }
 
-fn claims_in(config: &str) -> Vec<MovingAddress> {
-    let mut addresses = Vec::new();
+/// The addresses that keepalived of this host claims.
+pub(crate) fn configured_addresses(root: &Root) -> Result<Vec<MovingAddress>, RootError> {
+    let claims = configured_claims(root)?.into_iter();
+    let mut addresses: Vec<MovingAddress> = claims.map(|claim| claim.address).collect();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn claims_in(config: &str) -> Vec<ConfiguredClaim> {
+    let mut claims = Vec::new();
     for line in config.lines() {
         let code = line.split(['#', '!']).next().unwrap_or_default();
         let mut rest = code;
@@ -165,17 +181,19 @@ fn claims_in(config: &str) -> Vec<MovingAddress> {
                 .split(['"', '\'', ';', '&'])
                 .next()
                 .unwrap_or_default();
-            addresses.extend(
-                arguments
-                    .split_whitespace()
-                    .find_map(|word| word.parse::<MovingAddress>().ok()),
-            );
+            let words: Vec<&str> = arguments.split_whitespace().collect();
+            let instance = words.windows(2).find(|pair| pair[0] == "--instance");
+            let address = words.iter().find_map(|word| word.parse().ok());
+            claims.extend(address.map(|address| ConfiguredClaim {
+                address,
+                instance: instance.map(|pair| pair[1].to_owned()),
+            }));
         }
     }
-    addresses.sort();
-    addresses.dedup();
-    addresses.truncate(MAX_ADDRESSES);
-    addresses
+    claims.sort();
+    claims.dedup();
+    claims.truncate(MAX_ADDRESSES);
+    claims
 }
 
 #[cfg(test)]
@@ -227,8 +245,19 @@ mod tests {
             # notify_master \"trueup eip claim eipalloc-0c\"\n\
             notify_master \"/bin/sh -c 'trueup eip claim --timeout 30s 10.0.0.5; trueup eip claim eipalloc-0b'\"\n\
             notify_master \"trueup eip claim\"\nnotify_backup \"trueup eip claim x\" eipalloc-0d\n";
-        let claims: Vec<String> = claims_in(config).iter().map(ToString::to_string).collect();
-        assert_eq!(claims, ["eipalloc-0b", "10.0.0.5"]);
+        let claims = claims_in(config).into_iter();
+        let claims: Vec<(String, Option<String>)> = claims
+            .map(|claim| (claim.address.to_string(), claim.instance))
+            .collect();
+        let elastic = "eipalloc-0b".to_owned();
+        assert_eq!(
+            claims,
+            [
+                (elastic.clone(), None),
+                (elastic, Some("web".into())),
+                ("10.0.0.5".into(), None)
+            ]
+        );
         let sandbox = Sandbox::with_base_system();
         assert_eq!(configured_claims(&sandbox.host.root).unwrap(), []);
     }

@@ -9,4 +9,5 @@ pub(crate) mod check;
 pub(crate) mod claim;
 pub(crate) mod config;
 pub(crate) mod drain;
+pub(crate) mod eip;
 pub(crate) mod state;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Check, note_for_root};
-use crate::balancer::claim::{MovingAddress, configured_claims};
+use crate::balancer::claim::{MovingAddress, configured_addresses};
 use crate::pass::Session;
 use crate::ports::ec2::{self, Association, Ec2, Ec2Error, Mode};
 use crate::problem::Problem;
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) fn check_claims(session: &Session, announce: &mut dyn FnMut(Check)) {
     let root = &session.host.root;
     let is_ordinary_user = root.is_ordinary_user();
-    let addresses = match configured_claims(root) {
+    let addresses = match configured_addresses(root) {
         Ok(addresses) => addresses,
         // It may hold a password.
         Err(error) if is_ordinary_user => {

@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::Output;
 use super::args::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 use super::error::print_error;
 use super::format::{format_age, format_duration};
 use crate::apply::RESOURCE_TARGET;
-use crate::balancer::claim::{ClaimRecord, ClaimResult, configured_claims};
+use crate::balancer::claim::{ClaimRecord, ClaimResult, configured_addresses};
+use crate::balancer::eip::{self, Claim, ClaimError, ClaimOutcome};
 use crate::balancer::state::{self, RecordedState, State};
 use crate::exit::Exit;
 use crate::operate::CommandError;
-use crate::operate::eip::{self, AddressRow, Claim, ClaimError, ClaimOutcome, EipReport};
+use crate::operate::eip::{AddressRow, EipReport, status};
 use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::ec2::{self, Ec2};
@@ -21,6 +24,15 @@ use crate::ports::signals;
 use crate::problem::Problem;
 use crate::report::metrics;
 use crate::settings::{self, Settings};
+
+/// The document of `eip claim --output`.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    outcome: Exit,
+    #[serde(flatten)]
+    claim: &'a ClaimOutcome,
+}
 
 /// How long `status` may take.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,11 +69,15 @@ fn claim(
     let error = match result {
         Ok(outcome) => {
             if output.is_document() {
-                output.print_document(&outcome);
+                output.print_document(&Document {
+                    version: crate::report::VERSION,
+                    outcome: Exit::Converged,
+                    claim: &outcome,
+                });
             } else {
                 output.print_logged(outcome_line(&outcome));
             }
-            return Ok(outcome.outcome);
+            return Ok(Exit::Converged);
         }
         Err(ClaimError::TimedOut(problem)) => CommandError::TimedOut(problem),
         Err(ClaimError::Stopped(problem)) => CommandError::Stopped(problem),
@@ -195,7 +211,7 @@ fn show_status(
 ) -> Result<Exit, CommandError> {
     let addresses = match &args.address {
         Some(address) => vec![address.clone()],
-        None => configured_claims(root)?,
+        None => configured_addresses(root)?,
     };
     if addresses.is_empty() {
         let problem = Problem::new("keepalived of this host claims no address");
@@ -205,7 +221,7 @@ fn show_status(
     }
     let ec2 = open_ec2(load_settings(paths).as_ref(), STATUS_TIMEOUT);
     let ec2 = ec2.map_err(CommandError::Failed)?;
-    let report = eip::status(root, &*ec2, &addresses)?;
+    let report = status(root, &*ec2, &addresses)?;
     if output.is_document() {
         output.print_document(&report);
     } else {

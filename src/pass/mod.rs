@@ -5,6 +5,7 @@
 
 mod announce;
 mod apps;
+mod claims;
 mod compile;
 mod cron;
 mod error;
@@ -38,7 +39,7 @@ use crate::ports::packages::Packages;
 use crate::ports::permission::Permissions;
 use crate::ports::root::Root;
 use crate::ports::store::{Store, StoreError};
-use crate::ports::{Host, selinux, services, store};
+use crate::ports::{Host, ec2, selinux, services, store};
 use crate::problem::Problem;
 use crate::release::{self, Maintenance};
 use crate::report::{History, Report, ReportHeader};
@@ -221,6 +222,10 @@ impl Session {
         // The record is there: without it the rollout of the only host would not end.
         report.warnings.extend(self.settle_rollouts(&catalog));
         if is_whole {
+            let open = |limit| ec2::open(&self.settings.ec2, limit);
+            for (address, problem) in claims::repeat_failed_claims(&self.host, open)? {
+                report.add_failure(&address, problem.message, problem.hint);
+            }
             let warnings = self.give_service_slots_back(&report);
             report.warnings.extend(warnings);
             self.list_local_failures(&catalog, &report);

@@ -193,6 +193,22 @@ impl Report {
         self.outcome = self.outcome.merge(Exit::Stale);
     }
 
+    /// Adds a failure of the host that is none of a resource's.
+    pub(crate) fn add_failure(&mut self, id: &str, why: String, hint: Option<String>) {
+        self.resources.push(ResourceReport {
+            id: id.to_owned(),
+            kind: String::new(),
+            status: ResourceStatus::Failed,
+            change: None,
+            why: Some(why),
+            hint,
+            paid: Vec::new(),
+            owed: Vec::new(),
+        });
+        self.counts.failed += 1;
+        self.outcome = self.outcome.merge(Exit::Failed);
+    }
+
     /// Identifies the outcome with all of its reasons: the same while nothing changes.
     pub(crate) fn state_digest(&self) -> String {
         let rows = self.resources.iter();

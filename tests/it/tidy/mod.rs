@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("digest", &[]),
     ("yaml", &["printable", "problem"]),
     ("ports", &["digest"]),
-    ("balancer", &["ports"]),
+    ("balancer", &["ports", "problem"]),
     ("settings", &["ports", "problem", "yaml"]),
     ("facts", &["balancer", "ports"]),
     (

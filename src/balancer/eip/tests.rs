@@ -228,23 +228,3 @@ fn signal_ends_the_claim() {
     let error = bench.claim().unwrap_err();
     assert!(matches!(error, ClaimError::Stopped(_)), "{error:?}");
 }
-
-#[test]
-fn status_says_who_has_each_address() {
-    let sandbox = Sandbox::with_base_system();
-    let root = &sandbox.host.root;
-    let addresses = ["eipalloc-0a", "10.0.0.5"].map(|text| text.parse().unwrap());
-    let ec2 = FakeEc2::new();
-    let report = status(root, &ec2, &addresses).unwrap();
-    assert_eq!(report.outcome, Exit::Converged);
-    assert_eq!(report.addresses[0].here, Some(false));
-    assert_eq!(report.addresses[1].holders[0].vpc.as_deref(), Some("vpc-1"));
-    ec2.holder.replace(THIS_INTERFACE.parse().ok());
-    let report = status(root, &ec2, &addresses).unwrap();
-    assert_eq!(report.addresses[0].here, Some(true));
-    ec2.holder.replace(None);
-    assert_eq!(
-        status(root, &ec2, &addresses).unwrap().outcome,
-        Exit::Failed
-    );
-}

@@ -8,35 +8,11 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::balancer::claim::{ClaimRecord, MovingAddress};
-use crate::exit::Exit;
-use crate::operate::CommandError;
+use super::claim::MovingAddress;
 use crate::ports::ec2::{Ec2, Ec2Error, InstanceId, InterfaceId, ThisInstance};
-use crate::ports::root::Root;
 use crate::problem::Problem;
 
 pub(crate) use claim::{Claim, ClaimError, ClaimOutcome, claim};
-
-/// The document of `eip status --output`.
-#[derive(Debug, Serialize)]
-pub(crate) struct EipReport {
-    version: u32,
-    pub outcome: Exit,
-    pub addresses: Vec<AddressRow>,
-}
-
-/// One address.
-#[derive(Debug, Serialize)]
-pub(crate) struct AddressRow {
-    pub address: String,
-    /// Of an elastic IP.
-    pub public_address: Option<Ipv4Addr>,
-    /// `null`: this host is no instance of EC2.
-    pub here: Option<bool>,
-    pub holders: Vec<Holder>,
-    /// The last claim by this host since its boot.
-    pub last_claim: Option<ClaimRecord>,
-}
 
 /// Who has an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -98,37 +74,8 @@ pub(crate) fn describe(ec2: &dyn Ec2, address: &MovingAddress) -> Result<Descrip
     }
 }
 
-/// Who has each of these addresses.
-pub(crate) fn status(
-    root: &Root,
-    ec2: &dyn Ec2,
-    addresses: &[MovingAddress],
-) -> Result<EipReport, CommandError> {
-    // Also useful elsewhere, such as on an operator's machine.
-    let this = ec2.this_instance().ok();
-    let mut rows = Vec::new();
-    for address in addresses {
-        let found = describe(ec2, address)?;
-        rows.push(AddressRow {
-            address: address.to_string(),
-            public_address: found.public_address,
-            here: this.as_ref().map(|this| is_here(&found, this, None)),
-            holders: found.holders,
-            last_claim: ClaimRecord::load(root, address),
-        });
-    }
-    Ok(EipReport {
-        version: crate::report::VERSION,
-        outcome: match rows.iter().all(|row| !row.holders.is_empty()) {
-            true => Exit::Converged,
-            false => Exit::Failed,
-        },
-        addresses: rows,
-    })
-}
-
 /// Whether this instance has the address, at this private address if one is given.
-fn is_here(found: &Description, this: &ThisInstance, private: Option<Ipv4Addr>) -> bool {
+pub(crate) fn is_here(found: &Description, this: &ThisInstance, private: Option<Ipv4Addr>) -> bool {
     found.holders.iter().any(|holder| {
         holder.interface == this.interface
             && (private.is_none() || holder.private_address == private)
@@ -138,14 +85,5 @@ fn is_here(found: &Description, this: &ThisInstance, private: Option<Ipv4Addr>) 
 impl From<Ec2Error> for Problem {
     fn from(error: Ec2Error) -> Problem {
         Problem::new(error.to_string()).optional_hint(error.hint())
-    }
-}
-
-impl From<Ec2Error> for CommandError {
-    fn from(error: Ec2Error) -> CommandError {
-        match error {
-            Ec2Error::Settings(_) => CommandError::input(error.into()),
-            error => CommandError::Failed(error.into()),
-        }
     }
 }

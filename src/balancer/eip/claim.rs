@@ -12,7 +12,6 @@ use serde::Serialize;
 use super::{describe, is_here};
 use crate::balancer::claim::{ClaimResult, MovingAddress};
 use crate::balancer::state::{self, RecordedState, State};
-use crate::exit::Exit;
 use crate::ports::backoff;
 use crate::ports::clock::Clock;
 use crate::ports::ec2::{Association, Ec2, Ec2Error, InstanceId, Mode, ThisInstance};
@@ -37,11 +36,9 @@ pub(crate) struct Claim<'a> {
     pub timeout: Duration,
 }
 
-/// The document of `eip claim --output`.
+/// A claim that succeeded.
 #[derive(Debug, Serialize)]
 pub(crate) struct ClaimOutcome {
-    version: u32,
-    pub outcome: Exit,
     pub address: String,
     pub public_address: Option<Ipv4Addr>,
     pub instance: InstanceId,
@@ -117,8 +114,6 @@ pub(crate) fn claim(
             }
             Step::Confirmed(public_address) => {
                 return Ok(ClaimOutcome {
-                    version: crate::report::VERSION,
-                    outcome: Exit::Converged,
                     address: claim.address.to_string(),
                     public_address,
                     instance: this.id.clone(),
