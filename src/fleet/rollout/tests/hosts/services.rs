@@ -122,6 +122,17 @@ fn check_of_slots_asks_the_store_now() {
 }
 
 #[test]
+fn corrupt_journal_of_a_service_keeps_it_from_going_and_names_the_remedy() {
+    let fleet = fleet(one_slot());
+    let lb1 = balancer(&fleet, "lb1");
+    let path = "/var/lib/trueup/rollouts/_haproxy.json";
+    lb1.sandbox.write(path, "{");
+    let why = lb1.slot.request().unwrap_err();
+    assert!(why.contains(path), "{why}");
+    assert!(why.contains("remove it, and free the slot"), "{why}");
+}
+
+#[test]
 fn slot_of_a_service_that_left_the_roles_is_abandoned() {
     let fleet = fleet(one_slot());
     let (lb1, lb2) = (balancer(&fleet, "lb1"), balancer(&fleet, "lb2"));
