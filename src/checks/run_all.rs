@@ -195,7 +195,7 @@ fn check_rollout_writes(session: &Session, store: &dyn Store) -> Check {
 /// Whether this host may take the slots of its services.
 fn check_slot_writes(session: &Session, store: &dyn Store, services: &[String]) -> Check {
     let (environment, services) = (&session.settings.environment, services.join(", "));
-    match may_take_slots(&session.host.root, store, environment) {
+    match may_take_slots(store, environment) {
         Ok(true) => {
             let message = format!("{services}: one host at a time restarts or reloads it");
             Check::good(ABOUT_ROLLOUTS, message)

@@ -68,16 +68,22 @@ pub(crate) fn may_take_part(
     })
 }
 
-/// Whether this host may take slots, in a store where that keeps others from it.
-pub(crate) fn may_take_slots(
-    root: &Root,
-    store: &dyn Store,
-    environment: &str,
-) -> Result<bool, StoreError> {
-    match honours_conditions(Some(root), store, environment) {
+/// Whether this host may take slots now, in a store where that keeps others from it. For people: what was good since the
+/// boot may be no more.
+pub(crate) fn may_take_slots(store: &dyn Store, environment: &str) -> Result<bool, StoreError> {
+    let is_good = honours_conditions(None, store, environment);
+    let read = is_good.and_then(|is_good| {
+        store.get(&slots_probe(environment), None)?;
+        Ok(is_good)
+    });
+    match read {
         Err(StoreError::Refused { .. }) => Ok(false),
         other => other,
     }
+}
+
+fn slots_probe(environment: &str) -> String {
+    format!("slots/{environment}/_probe")
 }
 
 /// The same, for each pass: a host that was refused does not ask again before `retry_after`.
@@ -132,7 +138,7 @@ pub(super) fn honours_conditions(
     environment: &str,
 ) -> Result<bool, StoreError> {
     once_per_boot(root, "conditions", store, environment, || {
-        let key = format!("slots/{environment}/_probe");
+        let key = slots_probe(environment);
         store.put(&key, b"", WriteCondition::Always)?;
         let condition = WriteCondition::Matches(&Etag::nonexistent());
         Ok(store.put(&key, b"", condition)? == PutOutcome::Conflict)

@@ -69,7 +69,11 @@ impl RolloutError {
                 "use a store that honours them (AWS S3, Ceph), or let each host go for itself: `rollout: none` in the manifest"
                     .into(),
             ),
-            RolloutError::Busy { .. } | RolloutError::JournalStore(_) => None,
+            RolloutError::JournalStore(_) => Some(
+                "if that file is corrupt, remove it, and free the slot that this host may hold: `trueup rollout break-slot ENV APP N --reason TEXT --yes`"
+                    .into(),
+            ),
+            RolloutError::Busy { .. } => None,
         }
     }
 }

@@ -100,11 +100,13 @@ impl ServicePermission for ServiceSlot {
         }
         match self.take() {
             Ok(None) => Ok(()),
-            Ok(Some(held)) => Err(format!(
-                "{} of {}",
-                Remedy::of_slots(&held).waits_for,
-                self.name
-            )),
+            Ok(Some(held)) => {
+                let (environment, name) = (&self.host.environment, &self.name);
+                let waits_for = Remedy::of_slots(&held).waits_for;
+                Err(format!(
+                    "{waits_for} of {name}; `trueup rollout status {environment} {name}` shows more"
+                ))
+            }
             // A balancer that never takes a change is worse than two that take it at once.
             Err(error) if goes_without(&error) => {
                 tracing::warn!("{}: it goes without a slot: {error}", self.name);

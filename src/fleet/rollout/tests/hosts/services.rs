@@ -3,8 +3,8 @@
 use super::*;
 use crate::fleet::rollout::operator::Operator;
 use crate::fleet::rollout::service_slot::ServiceSlot;
-use crate::fleet::rollout::service_view;
 use crate::fleet::rollout::store::RolloutStore;
+use crate::fleet::rollout::{may_take_slots, service_view};
 use crate::ports::permission::ServicePermission;
 
 const SLOTS: &str = "_haproxy";
@@ -47,7 +47,10 @@ fn hosts_take_turns_with_a_service() {
     lb1.slot.request().unwrap();
     lb1.slot.request().unwrap();
     let why = lb2.slot.request().unwrap_err();
-    assert_eq!(why, "waits for a slot: lb1 has slot 0 of _haproxy");
+    assert_eq!(
+        why,
+        "waits for a slot: lb1 has slot 0 of _haproxy; `trueup rollout status production _haproxy` shows more"
+    );
     lb1.slot.give_back().unwrap();
     lb2.slot.request().unwrap();
     // It has none any more.
@@ -103,6 +106,30 @@ fn balancer_that_was_refused_a_slot_gives_none_back() {
         assert_eq!(after, before, "{node} asks in each quiet pass");
         switch.set(false);
     }
+}
+
+#[test]
+fn check_of_slots_asks_the_store_now() {
+    let fleet = fleet(one_slot());
+    balancer(&fleet, "lb1").slot.request().unwrap();
+    let may_take_slots = || may_take_slots(&fleet.store, ENV).unwrap();
+    assert!(may_take_slots());
+    fleet.store.is_read_only.set(true);
+    assert!(!may_take_slots());
+    fleet.store.is_read_only.set(false);
+    fleet.store.is_unconditional.set(true);
+    assert!(!may_take_slots());
+}
+
+#[test]
+fn corrupt_journal_of_a_service_keeps_it_from_going_and_names_the_remedy() {
+    let fleet = fleet(one_slot());
+    let lb1 = balancer(&fleet, "lb1");
+    let path = "/var/lib/trueup/rollouts/_haproxy.json";
+    lb1.sandbox.write(path, "{");
+    let why = lb1.slot.request().unwrap_err();
+    assert!(why.contains(path), "{why}");
+    assert!(why.contains("remove it, and free the slot"), "{why}");
 }
 
 #[test]
