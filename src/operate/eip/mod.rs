@@ -15,7 +15,7 @@ use crate::ports::ec2::{Ec2, Ec2Error, InstanceId, InterfaceId, ThisInstance};
 use crate::ports::root::Root;
 use crate::problem::Problem;
 
-pub(crate) use claim::{Claim, ClaimError, ClaimOutcome, claim};
+pub(crate) use claim::{Claim, ClaimError, ClaimOutcome, claim, connect};
 
 /// The document of `eip status --output`.
 #[derive(Debug, Serialize)]
