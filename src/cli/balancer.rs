@@ -114,7 +114,7 @@ fn drain(args: &BalancerDrainArgs, root: &Rc<Root>, output: &Output) -> Result<E
         ),
     };
     if let Some(problem) = problem {
-        return timed_out(problem, output);
+        return Err(CommandError::TimedOut(problem));
     }
     let report = balancer.status()?;
     if output.is_document() {
@@ -149,10 +149,9 @@ fn undrain(
             "this balancer is no longer drained, but {} s later it still cannot have the address: {why}",
             args.timeout.as_secs()
         ));
-        return timed_out(
-            problem.hint("`systemctl status haproxy keepalived` shows whether both run"),
-            output,
-        );
+        return Err(CommandError::TimedOut(problem.hint(
+            "`systemctl status haproxy keepalived` shows whether both run",
+        )));
     }
     if output.is_document() {
         output.print_document(&balancer.status()?);
@@ -163,11 +162,6 @@ fn undrain(
         });
     }
     Ok(Exit::Converged)
-}
-
-fn timed_out(problem: Problem, output: &Output) -> Result<Exit, CommandError> {
-    super::error::print_error(&CommandError::Failed(problem), output);
-    Ok(Exit::TimedOut)
 }
 
 fn require_root(root: &Root, command: &str) -> Result<(), CommandError> {

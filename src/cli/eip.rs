@@ -18,7 +18,7 @@ use crate::operate::CommandError;
 use crate::operate::eip::{AddressRow, EipReport, status};
 use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
-use crate::ports::ec2::{self, Ec2};
+use crate::ports::ec2::{self, Ec2, Ec2Error};
 use crate::ports::root::Root;
 use crate::ports::signals;
 use crate::problem::Problem;
@@ -102,7 +102,15 @@ fn try_claim(
         Some(instance) => Some((instance, record_master(root, instance)?)),
         None => None,
     };
-    let ec2 = open_ec2(settings, args.timeout).map_err(ClaimError::Failed)?;
+    let elapsed = || {
+        SystemClock
+            .monotonic_now()
+            .saturating_duration_since(started)
+    };
+    let open = || open_ec2(settings, args.timeout.saturating_sub(elapsed()));
+    let stop = signals::termination();
+    let limit = mastership.as_ref().map_or(Duration::ZERO, |_| args.timeout);
+    let (ec2, this) = eip::connect(&open, &SystemClock, &stop, limit)?;
     let wish = Claim {
         address: &args.address,
         private_address: args.private_address,
@@ -110,7 +118,7 @@ fn try_claim(
         started,
         timeout: args.timeout,
     };
-    eip::claim(root, &SystemClock, &signals::termination(), &*ec2, &wish)
+    eip::claim(root, &SystemClock, &stop, &*ec2, &this, &wish)
 }
 
 /// Before anything that takes time: other commands rely on it, whatever EC2 answers.
@@ -133,9 +141,9 @@ fn load_settings(paths: &Paths) -> Option<Settings> {
         .ok()
 }
 
-fn open_ec2(settings: Option<&Settings>, limit: Duration) -> Result<Box<dyn Ec2>, Problem> {
+fn open_ec2(settings: Option<&Settings>, limit: Duration) -> Result<Box<dyn Ec2>, Ec2Error> {
     let settings = settings.map(|settings| settings.ec2.clone());
-    Ok(ec2::open(&settings.unwrap_or_default(), limit)?)
+    ec2::open(&settings.unwrap_or_default(), limit)
 }
 
 /// For the journal, with fields.
@@ -220,8 +228,7 @@ fn show_status(
         )));
     }
     let ec2 = open_ec2(load_settings(paths).as_ref(), STATUS_TIMEOUT);
-    let ec2 = ec2.map_err(CommandError::Failed)?;
-    let report = status(root, &*ec2, &addresses)?;
+    let report = status(root, &*ec2?, &addresses)?;
     if output.is_document() {
         output.print_document(&report);
     } else {

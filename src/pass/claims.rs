@@ -7,7 +7,7 @@ use crate::balancer::claim::{ClaimRecord, ClaimResult, ConfiguredClaim, configur
 use crate::balancer::eip::{self, Claim, ClaimError};
 use crate::balancer::state::{self, RecordedState, State};
 use crate::ports::Host;
-use crate::ports::ec2::{Ec2, Ec2Error};
+use crate::ports::ec2::{Ec2, Ec2Error, ThisInstance};
 use crate::ports::root::RootError;
 use crate::problem::Problem;
 
@@ -39,12 +39,13 @@ pub(super) fn repeat_failed_claims(
     if claims.is_empty() {
         return Ok(Vec::new());
     }
-    let client = open(CLAIM_TIMEOUT);
+    let connected = open(CLAIM_TIMEOUT);
+    let connected = connected.and_then(|client| client.this_instance().map(|this| (client, this)));
     let started = host.clock.monotonic_now();
     let mut problems = Vec::new();
     for (claim, master) in claims {
-        let claimed = match &client {
-            Ok(client) => repeat(host, &**client, &claim, master, started),
+        let claimed = match &connected {
+            Ok((client, this)) => repeat(host, (&**client, this), &claim, master, started),
             Err(error) => Err(error.clone().into()),
         };
         if let Err(problem) = claimed {
@@ -56,7 +57,7 @@ pub(super) fn repeat_failed_claims(
 
 fn repeat(
     host: &Host,
-    client: &dyn Ec2,
+    (client, this): (&dyn Ec2, &ThisInstance),
     claim: &ConfiguredClaim,
     master: RecordedState,
     started: Instant,
@@ -69,7 +70,7 @@ fn repeat(
         started,
         timeout: CLAIM_TIMEOUT,
     };
-    let result = eip::claim(&host.root, &*host.clock, &host.stop, client, &wish);
+    let result = eip::claim(&host.root, &*host.clock, &host.stop, client, this, &wish);
     let (kind, took_ms) = match &result {
         Ok(outcome) => (ClaimResult::Claimed, outcome.took_ms),
         Err(error) => (error.result(), 0),

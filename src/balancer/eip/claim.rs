@@ -77,21 +77,44 @@ impl ClaimError {
     }
 }
 
+/// Opens EC2 and asks which instance this is. While the metadata service does not answer, asks again for as long as
+/// `limit`: keepalived starts no other claim.
+pub(crate) fn connect(
+    open: &dyn Fn() -> Result<Box<dyn Ec2>, Ec2Error>,
+    clock: &dyn Clock,
+    stop: &StopFlag,
+    limit: Duration,
+) -> Result<(Box<dyn Ec2>, ThisInstance), ClaimError> {
+    let started = clock.monotonic_now();
+    for turn in FIRST_DELAY_ATTEMPT.. {
+        let error = match open().and_then(|ec2| ec2.this_instance().map(|this| (ec2, this))) {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        let delay = backoff::delay_before_retry(turn);
+        let elapsed = clock.monotonic_now().saturating_duration_since(started);
+        let is_metadata = matches!(error, Ec2Error::Metadata { .. });
+        if !is_metadata || stop.is_set() || elapsed + delay >= limit {
+            return Err(ClaimError::Failed(error.into()));
+        }
+        backoff::sleep(delay);
+    }
+    unreachable!("the turns end at the limit")
+}
+
 /// Gives the address to this instance, and waits until EC2 confirms that.
 pub(crate) fn claim(
     root: &Root,
     clock: &dyn Clock,
     stop: &StopFlag,
     ec2: &dyn Ec2,
+    this: &ThisInstance,
     claim: &Claim<'_>,
 ) -> Result<ClaimOutcome, ClaimError> {
-    let this = ec2
-        .this_instance()
-        .map_err(|error| ClaimError::Failed(error.into()))?;
     let mut attempt = Attempt {
         root,
         ec2,
-        this: &this,
+        this,
         claim,
         attempts: 0,
         is_accepted: false,

@@ -12,7 +12,7 @@ use super::claim::MovingAddress;
 use crate::ports::ec2::{Ec2, Ec2Error, InstanceId, InterfaceId, ThisInstance};
 use crate::problem::Problem;
 
-pub(crate) use claim::{Claim, ClaimError, ClaimOutcome, claim};
+pub(crate) use claim::{Claim, ClaimError, ClaimOutcome, claim, connect};
 
 /// Who has an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,5 +1,6 @@
 //! Claims against EC2 in memory, with its faults and with a host that is the master no longer.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -49,7 +50,15 @@ impl Bench {
             started: host.clock.monotonic_now(),
             timeout: Duration::from_secs(8),
         };
-        claim(&host.root, &*host.clock, &host.stop, &self.ec2, &wish)
+        let this = self.ec2.this_instance().unwrap();
+        claim(
+            &host.root,
+            &*host.clock,
+            &host.stop,
+            &self.ec2,
+            &this,
+            &wish,
+        )
     }
 
     fn writes(&self) -> usize {
@@ -180,6 +189,7 @@ fn master_that_lost_its_claim_to_another_does_not_claim_again() {
     })));
     bench.record(State::Master);
     let host = &bench.sandbox.host;
+    let this = ec2.this_instance().unwrap();
     let wish = Claim {
         address: &bench.address,
         private_address: None,
@@ -187,7 +197,7 @@ fn master_that_lost_its_claim_to_another_does_not_claim_again() {
         started: host.clock.monotonic_now(),
         timeout: Duration::from_secs(6),
     };
-    let lost = claim(&host.root, &*host.clock, &host.stop, &*ec2, &wish).unwrap_err();
+    let lost = claim(&host.root, &*host.clock, &host.stop, &*ec2, &this, &wish).unwrap_err();
     let message = &lost.problem().message;
     assert!(
         message.contains("another host has claimed it since"),
@@ -215,6 +225,31 @@ fn host_that_is_no_longer_master_gives_up_before_the_next_write() {
             (0, OTHER_INTERFACE)
         );
     }
+}
+
+#[test]
+fn metadata_service_is_asked_again_on_behalf_of_keepalived_only() {
+    let sandbox = Sandbox::with_base_system();
+    let host = &sandbox.host;
+    let connect_within = |seconds| {
+        let failures = Cell::new(3);
+        let open = || -> Result<Box<dyn Ec2>, Ec2Error> {
+            sandbox.clock.advance(1);
+            match failures.replace(failures.get() - 1) {
+                1.. => Err(Ec2Error::Metadata {
+                    value: "its region",
+                    why: "timed out after 3s".into(),
+                    hint: "",
+                }),
+                _ => Ok(Box::new(FakeEc2::new())),
+            }
+        };
+        let limit = Duration::from_secs(seconds);
+        connect(&open, &*host.clock, &host.stop, limit).is_ok()
+    };
+    assert!(connect_within(60));
+    assert!(!connect_within(2));
+    assert!(!connect_within(0));
 }
 
 #[test]

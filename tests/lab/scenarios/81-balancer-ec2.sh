@@ -184,12 +184,12 @@ check "the elastic IP is where it was" has_eip "$other"
 ec2_fault
 follows "$master" 30 "throttled for 6 s"
 code "the drain ends" 0 on "$other" trueup balancer undrain
-ec2_fault ec2 403 UnauthorizedOperation
+ec2_fault ec2 403 UnauthorizedOperation AssociateAddress
 begin_move
 code "drained while the API refuses" 0 on "$master" trueup balancer drain
 refused() { [[ "$(said "$other")" == *UnauthorizedOperation* ]]; }
 wait_for 15 "the journal says so" refused
-has "with the permission that is missing" "ec2:AssociateAddress" "$(said "$other" | grep -a UnauthorizedOperation)"
+has "with the permission that is missing" "ec2:AssociateAddress" "$(said "$other" | grep -a -A2 UnauthorizedOperation)"
 code "a pass says so, too" 1 on "$other" trueup converge
 printf '%s\n' "$output" | sed 's/^/          /'
 ec2_fault

@@ -12,6 +12,8 @@ use crate::ports::aws::error_chain;
 
 const NO_INSTANCE_HINT: &str = "this works only on an EC2 instance whose metadata service is enabled, with a hop limit of 2 if trueup runs in a container (`aws ec2 modify-instance-metadata-options`)";
 
+const NO_REGION_HINT: &str = "outside of EC2, set `ec2.region` in the settings, or AWS_REGION (an AWS profile's region counts too)";
+
 /// Longest value that anybody expects of it, in bytes.
 const MAX_VALUE: usize = 256;
 
@@ -39,8 +41,16 @@ impl Metadata {
     }
 
     pub(super) async fn region(&self) -> Result<Region, Ec2Error> {
-        let region = self.get("its region", "placement/region").await?;
-        Ok(Region::new(region))
+        let region = self.get("its region", "placement/region").await;
+        let region = region.map_err(|error| match error {
+            Ec2Error::Metadata { value, why, .. } => Ec2Error::Metadata {
+                value,
+                why,
+                hint: NO_REGION_HINT,
+            },
+            error => error,
+        });
+        region.map(Region::new)
     }
 
     pub(super) async fn this_instance(&self) -> Result<ThisInstance, Ec2Error> {

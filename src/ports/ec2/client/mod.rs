@@ -179,11 +179,7 @@ fn find_region(metadata: &Metadata) -> Result<Region, Ec2Error> {
     if let Some(region) = configured_region() {
         return Ok(region);
     }
-    block_on(metadata.region()).map_err(|error| {
-        Ec2Error::Settings(format!(
-            "no region of EC2: set `ec2.region` in the settings, or AWS_REGION (an AWS profile's region counts too); {error}"
-        ))
-    })
+    block_on(metadata.region())
 }
 
 /// A parameter of a call.

@@ -20,7 +20,7 @@ fn ask_from_environment() {
     }
     let client = match ApiClient::open(&Ec2Settings::default(), Duration::from_secs(10)) {
         Ok(client) => client,
-        Err(error) => return println!("error {error}"),
+        Err(error) => return println!("error {error}; {}", error.hint().unwrap()),
     };
     println!("client {}", client.address);
     match client.this_instance() {
@@ -107,7 +107,7 @@ fn host_outside_of_ec2_ends_with_an_instruction() {
     let endpoint = silent.endpoint();
     let output = run_child(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]);
     assert!(
-        output.contains("no region of EC2: set `ec2.region`"),
+        output.contains("did not say its region") && output.contains("set `ec2.region`"),
         "{output}"
     );
 }
