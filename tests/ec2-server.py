@@ -109,6 +109,7 @@ def main():
         metadata.append(serve(metadata_app(values)))
     lists = {
         "ENDPOINT": [endpoint],
+        "IMAGE": [image],
         "METADATA": metadata,
         "INSTANCES": instances,
         "INTERFACES": interfaces,

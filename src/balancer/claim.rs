@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,12 @@ pub(crate) struct ClaimRecord {
     pub claimed: u32,
     pub given_up: u32,
     pub failed: u32,
+    /// When EC2 last confirmed, after the claim, that this instance has the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<Timestamp>,
+    /// How often it was found elsewhere since keepalived last made this host the master.
+    #[serde(default)]
+    pub lost: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,12 +125,26 @@ impl ClaimRecord {
             claimed: count(ClaimResult::Claimed, |before| before.claimed),
             given_up: count(ClaimResult::GivenUp, |before| before.given_up),
             failed: count(ClaimResult::Failed, |before| before.failed),
+            checked_at: None,
+            lost: 0,
         };
+        record.save(root, address)
+    }
+
+    pub(crate) fn save(self, root: &Root, address: &MovingAddress) -> Result<(), RootError> {
         let file = RecordFile {
             version: VERSION,
-            record,
+            record: self,
         };
         DOCUMENT.save(root, &file_of(address), &file)
+    }
+
+    /// When a pass has to ask EC2 whether the address is still here.
+    pub(crate) fn is_check_due(&self, now: Timestamp) -> bool {
+        let last = self.checked_at.unwrap_or(self.at);
+        let age = Duration::try_from(now.duration_since(last));
+        // A last check in the future is none: the clock was set.
+        age.map_or(true, |age| age >= check_interval(self.lost))
     }
 
     /// All records of this host.
@@ -135,6 +156,14 @@ impl ClaimRecord {
         });
         Ok(records.collect())
     }
+}
+
+/// How long EC2 is not asked after an address was found here. Two hosts that both believe for hours to be the master, and
+/// both reach EC2, take it from each other less and less often.
+fn check_interval(lost: u32) -> Duration {
+    const SHORTEST: Duration = Duration::from_secs(60);
+    const LONGEST: Duration = Duration::from_secs(3600);
+    SHORTEST.saturating_mul(1 << lost.min(10)).min(LONGEST)
 }
 
 fn folder() -> PathBuf {

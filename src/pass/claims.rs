@@ -1,5 +1,6 @@
-//! Addresses of EC2 that this host failed to claim when it became the master. Each pass tries again while it is: the
-//! permission that was missing may be there now.
+//! Addresses of EC2 that belong to the master of a pair. keepalived claims them once, when it makes this host the master;
+//! each pass of the master claims those that are not here: a permission that was missing may be there now, or the other
+//! balancer claimed it while the network between them was cut.
 
 use std::time::{Duration, Instant};
 
@@ -14,71 +15,87 @@ use crate::problem::Problem;
 /// How long all claims of a pass may take together.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Claims what an earlier claim failed to. Returns the addresses that are still not here, and why.
-pub(super) fn repeat_failed_claims(
+/// Claims the addresses that are not here although keepalived has made this host the master. `at_once`: also asks about
+/// those that were here a moment ago. Returns the addresses that are still not here, and why.
+pub(super) fn converge_claims(
     host: &Host,
+    at_once: bool,
     open: impl FnOnce(Duration) -> Result<Box<dyn Ec2>, Ec2Error>,
 ) -> Result<Vec<(String, Problem)>, RootError> {
-    let root = &host.root;
-    let mut failed = ClaimRecord::load_all(root)?;
-    failed.retain(|record| record.result == ClaimResult::Failed);
-    if failed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let is_failed = |claim: &ConfiguredClaim| {
-        let address = claim.address.to_string();
-        failed.iter().any(|record| record.address == address)
-    };
-    let claims = configured_claims(root)?.into_iter().filter(is_failed);
-    let claims: Vec<(ConfiguredClaim, RecordedState)> = claims
-        .filter_map(|claim| {
-            let master = state::read(root, claim.instance.as_deref()?).ok()??;
-            (master.state == State::Master).then_some((claim, master))
-        })
-        .collect();
-    if claims.is_empty() {
+    let (root, now) = (&host.root, host.clock.now());
+    let due = configured_claims(root)?.into_iter().filter_map(|claim| {
+        let master = state::read(root, claim.instance.as_deref()?).ok()??;
+        let record = ClaimRecord::load(root, &claim.address);
+        let is_due = record.as_ref().is_none_or(|record| match record.result {
+            ClaimResult::Claimed => at_once || record.is_check_due(now),
+            ClaimResult::Failed | ClaimResult::GivenUp => true,
+        });
+        let is_master = master.state == State::Master;
+        (is_master && is_due).then_some((claim, master, record))
+    });
+    let due: Vec<DueClaim> = due.collect();
+    if due.is_empty() {
         return Ok(Vec::new());
     }
     let connected = open(CLAIM_TIMEOUT);
     let connected = connected.and_then(|client| client.this_instance().map(|this| (client, this)));
     let started = host.clock.monotonic_now();
     let mut problems = Vec::new();
-    for (claim, master) in claims {
+    for due in due {
+        let address = due.0.address.to_string();
         let claimed = match &connected {
-            Ok((client, this)) => repeat(host, (&**client, this), &claim, master, started),
+            Ok((client, this)) => converge_claim(host, (&**client, this), due, started),
             Err(error) => Err(error.clone().into()),
         };
         if let Err(problem) = claimed {
-            problems.push((claim.address.to_string(), problem));
+            problems.push((address, problem));
         }
     }
     Ok(problems)
 }
 
-fn repeat(
+/// A claim, since when this host is the master, and how the last claim ended.
+type DueClaim = (ConfiguredClaim, RecordedState, Option<ClaimRecord>);
+
+fn converge_claim(
     host: &Host,
     (client, this): (&dyn Ec2, &ThisInstance),
-    claim: &ConfiguredClaim,
-    master: RecordedState,
+    (claim, master, before): DueClaim,
     started: Instant,
 ) -> Result<(), Problem> {
+    let (root, address) = (&host.root, &claim.address);
+    let mut lost = 0;
+    if let Some(record) = before.filter(|record| record.result == ClaimResult::Claimed) {
+        let found = eip::describe(client, address)?;
+        if eip::is_here(&found, this, None) {
+            let record = ClaimRecord {
+                checked_at: Some(host.clock.now()),
+                lost: 0,
+                ..record
+            };
+            warn_of(record.save(root, address));
+            return Ok(());
+        }
+        lost = record.lost + 1;
+    }
     let instance = claim.instance.as_deref().unwrap_or_default();
     let wish = Claim {
-        address: &claim.address,
+        address,
         private_address: None,
         mastership: Some((instance, master)),
         started,
         timeout: CLAIM_TIMEOUT,
     };
-    let result = eip::claim(&host.root, &*host.clock, &host.stop, client, this, &wish);
+    let result = eip::claim(root, &*host.clock, &host.stop, client, this, &wish);
     let (kind, took_ms) = match &result {
         Ok(outcome) => (ClaimResult::Claimed, outcome.took_ms),
         Err(error) => (error.result(), 0),
     };
-    let (address, now) = (&claim.address, host.clock.now());
-    if let Err(error) = ClaimRecord::add(&host.root, address, kind, now, took_ms) {
-        tracing::warn!("cannot record the claim: {error}");
-    }
+    let added = ClaimRecord::add(root, address, kind, host.clock.now(), took_ms);
+    warn_of(added.and_then(|()| match ClaimRecord::load(root, address) {
+        Some(record) => ClaimRecord { lost, ..record }.save(root, address),
+        None => Ok(()),
+    }));
     match result {
         Ok(_) => {
             tracing::info!(target: "progress", "{address} is now at this instance");
@@ -90,11 +107,18 @@ fn repeat(
     }
 }
 
+/// A claim that went well does not fail for want of its record.
+fn warn_of(saved: Result<(), RootError>) {
+    if let Err(error) = saved {
+        tracing::warn!("cannot record the claim: {error}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::balancer::claim::MovingAddress;
-    use crate::ports::ec2::fake::{FakeEc2, Fault};
+    use crate::ports::ec2::fake::{FakeEc2, Fault, THIS_INTERFACE};
     use crate::ports::testing::Sandbox;
 
     /// A master of keepalived whose last claim of its elastic IP ended so.
@@ -119,7 +143,18 @@ mod tests {
     }
 
     fn pass(sandbox: &Sandbox, ec2: FakeEc2) -> Vec<(String, Problem)> {
-        repeat_failed_claims(&sandbox.host, |_| Ok(Box::new(ec2))).unwrap()
+        converge_claims(&sandbox.host, false, |_| Ok(Box::new(ec2))).unwrap()
+    }
+
+    fn asks_nothing(sandbox: &Sandbox) {
+        let asked = converge_claims(&sandbox.host, false, |_| panic!("it asks"));
+        assert_eq!(asked.unwrap(), []);
+    }
+
+    fn here() -> FakeEc2 {
+        let ec2 = FakeEc2::new();
+        ec2.holder.replace(THIS_INTERFACE.parse().ok());
+        ec2
     }
 
     #[test]
@@ -131,15 +166,47 @@ mod tests {
         assert!(problems[0].1.hint.is_some(), "{problems:?}");
         assert_eq!(pass(&sandbox, FakeEc2::new()), []);
         assert_eq!(last_result(&sandbox), ClaimResult::Claimed);
+        asks_nothing(&sandbox);
     }
 
     #[test]
-    fn pass_asks_ec2_nothing_after_a_claim_that_did_not_fail() {
-        for result in [ClaimResult::Claimed, ClaimResult::GivenUp] {
-            let sandbox = master(result);
-            let asked = repeat_failed_claims(&sandbox.host, |_| panic!("it asks"));
-            assert_eq!(asked.unwrap(), []);
+    fn master_asks_once_a_minute_whether_the_address_is_still_here() {
+        let sandbox = master(ClaimResult::Claimed);
+        asks_nothing(&sandbox);
+        sandbox.clock.advance(60);
+        assert_eq!(pass(&sandbox, here()), []);
+        asks_nothing(&sandbox);
+        sandbox.clock.advance(60);
+        // The other balancer has claimed it.
+        assert_eq!(pass(&sandbox, FakeEc2::new()), []);
+        let record = ClaimRecord::load(&sandbox.host.root, &address()).unwrap();
+        assert_eq!((record.claimed, record.lost), (2, 1));
+    }
+
+    #[test]
+    fn two_masters_take_the_address_from_each_other_less_and_less_often() {
+        let sandbox = master(ClaimResult::Claimed);
+        for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
+            sandbox.clock.advance(minutes * 60 - 1);
+            asks_nothing(&sandbox);
+            sandbox.clock.advance(1);
+            assert_eq!(pass(&sandbox, FakeEc2::new()), []);
         }
+        // It is over.
+        sandbox.clock.advance(3600);
+        assert_eq!(pass(&sandbox, here()), []);
+        sandbox.clock.advance(60);
+        assert_eq!(pass(&sandbox, here()), []);
+    }
+
+    #[test]
+    fn address_that_the_role_names_later_is_claimed_by_a_pass() {
+        let sandbox = master(ClaimResult::Claimed);
+        let root = &sandbox.host.root;
+        root.remove_file(std::path::Path::new("/run/trueup/claims/eipalloc-0a.json"))
+            .unwrap();
+        assert_eq!(pass(&sandbox, FakeEc2::new()), []);
+        assert_eq!(last_result(&sandbox), ClaimResult::Claimed);
     }
 
     #[test]
@@ -147,7 +214,6 @@ mod tests {
         let sandbox = master(ClaimResult::Failed);
         let host = &sandbox.host;
         state::record(&host.root, "web", State::Backup, host.clock.now()).unwrap();
-        let asked = repeat_failed_claims(host, |_| panic!("it asks"));
-        assert_eq!(asked.unwrap(), []);
+        asks_nothing(&sandbox);
     }
 }

@@ -223,7 +223,7 @@ impl Session {
         report.warnings.extend(self.settle_rollouts(&catalog));
         if is_whole {
             let open = |limit| ec2::open(&self.settings.ec2, limit);
-            for (address, problem) in claims::repeat_failed_claims(&self.host, open)? {
+            for (address, problem) in claims::converge_claims(&self.host, options.by_hand, open)? {
                 report.add_failure(&address, problem.message, problem.hint);
             }
             let warnings = self.give_service_slots_back(&report);

@@ -46,7 +46,8 @@ pub(super) struct Instance {
     /// Never empty if the host is known: keepalived would take to multicast.
     pub peers: Vec<String>,
     pub addresses: Vec<String>,
-    pub elastic_ip: Option<String>,
+    /// What the master claims of EC2.
+    pub claim: Option<String>,
     pub lines: Vec<String>,
 }
 
@@ -146,7 +147,7 @@ fn instance(
             .iter()
             .map(|(_, text)| text.clone())
             .collect(),
-        elastic_ip: settings.elastic_ip.clone(),
+        claim: settings.claim.clone(),
         lines: settings.lines.clone(),
     })
 }

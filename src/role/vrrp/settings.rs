@@ -37,6 +37,7 @@ pub(super) struct PairSettings {
     interface: Option<String>,
     preempt: Option<bool>,
     elastic_ip: Option<String>,
+    private_ip: Option<String>,
     #[serde(default)]
     lines: Vec<String>,
 }
@@ -49,6 +50,7 @@ struct InstanceFields {
     interface: Option<String>,
     preempt: Option<bool>,
     elastic_ip: Option<String>,
+    private_ip: Option<String>,
     #[serde(default)]
     lines: Vec<String>,
 }
@@ -62,7 +64,8 @@ pub(super) struct InstanceSettings {
     pub router_id: u8,
     pub interface: Option<String>,
     pub preempt: Option<bool>,
-    pub elastic_ip: Option<String>,
+    /// What the master claims of EC2.
+    pub claim: Option<String>,
     pub lines: Vec<String>,
 }
 
@@ -80,14 +83,17 @@ impl PairSettings {
             interface: self.interface.take(),
             preempt: self.preempt,
             elastic_ip: self.elastic_ip.take(),
+            private_ip: self.private_ip.take(),
             lines: std::mem::take(&mut self.lines),
         };
         if self.instances.is_empty() {
             let only = InstanceSettings::check(DEFAULT_NAME, "keepalived", common)?;
             return self.check_all(vec![only]);
         }
-        if common.addresses.is_some() || common.router_id.is_some() || common.elastic_ip.is_some() {
-            return Err("keepalived: `addresses`, `router_id` and `elastic_ip` belong to one of `instances`, or to all of this if there are none".to_owned());
+        let claims = [&common.elastic_ip, &common.private_ip];
+        let is_claimed = claims.iter().any(|claim| claim.is_some());
+        if common.addresses.is_some() || common.router_id.is_some() || is_claimed {
+            return Err("keepalived: `addresses`, `router_id`, `elastic_ip` and `private_ip` belong to one of `instances`, or to all of this if there are none".to_owned());
         }
         let mut all = Vec::new();
         for (name, mut fields) in std::mem::take(&mut self.instances) {
@@ -142,23 +148,14 @@ impl InstanceSettings {
                 interface.escape_default()
             ));
         }
-        let is_allocation = |id: &String| {
-            let number = id.strip_prefix("eipalloc-").unwrap_or_default();
-            !number.is_empty() && number.chars().all(|c| c.is_ascii_alphanumeric())
-        };
-        if let Some(id) = fields.elastic_ip.as_ref().filter(|id| !is_allocation(id)) {
-            return Err(format!(
-                "{path}.elastic_ip: `{}` is not the id of an allocation, such as `eipalloc-0a1b2c3d`",
-                id.escape_default()
-            ));
-        }
+        let claim = claim(path, fields.elastic_ip, fields.private_ip)?;
         Ok(InstanceSettings {
             name: name.to_owned(),
             router_id: router_id(path, fields.router_id, addresses[0].0)?,
             addresses,
             interface: fields.interface,
             preempt: fields.preempt,
-            elastic_ip: fields.elastic_ip,
+            claim,
             lines: fields.lines,
         })
     }
@@ -235,6 +232,37 @@ fn router_id(path: &str, given: Option<i64>, first: IpAddr) -> Result<u8, String
         _ => Err(format!(
             "{path}.router_id: {first} does not end in a number from 1 to 255, which would be the default: give one that no other pair on this network has"
         )),
+    }
+}
+
+/// The address of EC2 that the master claims.
+fn claim(
+    path: &str,
+    elastic_ip: Option<String>,
+    private_ip: Option<String>,
+) -> Result<Option<String>, String> {
+    let is_allocation = |id: &String| {
+        let number = id.strip_prefix("eipalloc-").unwrap_or_default();
+        !number.is_empty() && number.chars().all(|c| c.is_ascii_alphanumeric())
+    };
+    if let Some(id) = elastic_ip.as_ref().filter(|id| !is_allocation(id)) {
+        return Err(format!(
+            "{path}.elastic_ip: `{}` is not the id of an allocation, such as `eipalloc-0a1b2c3d`",
+            id.escape_default()
+        ));
+    }
+    let is_address = |text: &String| text.parse::<std::net::Ipv4Addr>().is_ok();
+    if let Some(text) = private_ip.as_ref().filter(|text| !is_address(text)) {
+        return Err(format!(
+            "{path}.private_ip: `{}` is not an IPv4 address, such as `10.0.0.5`",
+            text.escape_default()
+        ));
+    }
+    match (elastic_ip, private_ip) {
+        (Some(_), Some(_)) => Err(format!(
+            "{path}: `elastic_ip` and `private_ip` are two addresses: give each an instance of its own (`instances`)"
+        )),
+        (elastic_ip, private_ip) => Ok(elastic_ip.or(private_ip)),
     }
 }
 

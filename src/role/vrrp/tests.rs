@@ -66,7 +66,7 @@ fn plain_pair_needs_only_its_address() {
             source: "10.0.0.11".parse().unwrap(),
             peers: vec!["10.0.0.12".into()],
             addresses: vec!["10.0.0.5/24".into()],
-            elastic_ip: None,
+            claim: None,
             lines: Vec::new(),
         }
     );
@@ -240,6 +240,14 @@ fn mistake_is_named_with_what_is_expected() {
         (
             json!({"addresses": ["10.0.0.5/24"], "interface": "eth0; x"}),
             "keepalived.interface: `eth0; x` is not the name",
+        ),
+        (
+            json!({"addresses": ["10.0.0.5/24"], "private_ip": "10.0.0.5/24"}),
+            "keepalived.private_ip: `10.0.0.5/24` is not an IPv4 address",
+        ),
+        (
+            json!({"addresses": ["10.0.0.5/24"], "private_ip": "10.0.0.5", "elastic_ip": "eipalloc-0a"}),
+            "keepalived: `elastic_ip` and `private_ip` are two addresses",
         ),
         (
             json!({"addresses": ["10.0.0.5/24"], "elastic_ip": "1.2.3.4"}),

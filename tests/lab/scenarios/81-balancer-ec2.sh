@@ -164,11 +164,12 @@ begin_move
 adverts del dir in src 0.0.0.0/0 dst 0.0.0.0/0 proto 112
 one() { [ "$(holders | wc -w)" = 1 ]; }
 wait_for 10 "healed, exactly one has the address" one
-follows "$(holders)" 15 "healed"
-sleep 3
-check "and keeps both" has_eip "$(holders)"
 master=$(holders) other=lb2
 [ "$master" = lb1 ] || other=lb1
+code "a pass of the master" 0 on "$master" trueup converge
+follows "$master" 5 "healed, and a pass"
+code "and one of the other" 0 on "$other" trueup converge
+check "the elastic IP stays" has_eip "$master"
 
 # The API is slow, throttles, and refuses.
 ec2_fault slow 2
@@ -214,6 +215,28 @@ code "the next answer" 0 pass lb1
 same "lacks it" "${instances[app1]}" "$(servers lb1)"
 has "without a reload" "at runtime" "$output"
 differs "as before" "$before" "$(servers lb1)"
+
+# A changed keepalived.conf reaches both at once, and one reloads after the other.
+for each in lb1 lb2; do write "$each:/etc/trueup/node.d/change.yml" <<<'attributes: {keepalived: {global_lines: [vrrp_garp_master_repeat 2]}}'; done
+both=()
+for each in lb1 lb2; do
+  (for _ in {1..20}; do ! on "$each" env TRIGGER_UNIT=trueup.timer trueup converge >>"$SCRATCH/$each.passes" 2>&1 || exit 0; sleep .2; done; exit 1) & both+=($!)
+done
+check "both converge" wait "${both[0]}"; check "at last" wait "${both[1]}"
+reloads() { on "$1" journalctl -q -u keepalived -o short-unix | sed -n 's/^\([0-9.]*\) .* \(Reloading\|Reloaded\) keepalived.service.*/\1 \2/p' | tail -n 2 | xargs; }
+read -r from1 _ to1 _ <<<"$(reloads lb1)"; read -r from2 _ to2 _ <<<"$(reloads lb2)"
+check "one after the other: $from1 to $to1, $from2 to $to2" python3 -c "exit(not ($to1 < $from2 or $to2 < $from1))"
+
+# A thousand instances.
+check "there are 1,000 more instances" ec2 RunInstances "ImageId=$TRUEUP_TEST_EC2_IMAGE&MinCount=1000&MaxCount=1000&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=role&TagSpecification.1.Tag.1.Value=app" -o /dev/null
+new_calls
+started=$(date +%s.%N)
+code "a pass finds them" 0 pass lb1
+echo "  $(wc -w <<<"$(servers lb1)") servers, $(calls DescribeInstances) requests, $(python3 -c "print(f'{$(date +%s.%N) - $started:.1f}')") s for the pass"
+same "all are servers of haproxy" 1001 "$(servers lb1 | wc -w)"
+new_calls
+code "the next pass" 0 on lb1 env TRIGGER_UNIT=trueup.timer trueup converge
+same "asks nothing" 0 "$(calls DescribeInstances)"
 
 echo "  moves                                     to follow    failed"
 printf '    %s\n' "${moves[@]}"
