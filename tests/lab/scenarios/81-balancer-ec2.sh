@@ -200,7 +200,7 @@ code "the drain ends" 0 on "$master" trueup balancer undrain
 write "$other:/etc/trueup/node.d/region.yml" <<<"ec2: {region: us-west-2}"
 code "the wrong region is an error" 1 on "$other" trueup eip claim "$eip"
 printf '%s\n' "$output" | sed 's/^/          /'
-has "which names the region" "us-west-2" "$output"
+has "which names the setting" "check ec2.region" "${output//\`}"
 on "$other" rm /etc/trueup/node.d/region.yml
 
 # Instances come and go; EC2 is asked again after a minute, or when the cache is gone, as after a reboot.
@@ -222,7 +222,7 @@ both=()
 for each in lb1 lb2; do
   (for _ in {1..20}; do ! on "$each" env TRIGGER_UNIT=trueup.timer trueup converge >>"$SCRATCH/$each.passes" 2>&1 || exit 0; sleep .2; done; exit 1) & both+=($!)
 done
-check "both converge" wait "${both[0]}"; check "at last" wait "${both[1]}"
+{ wait "${both[0]}" && wait "${both[1]}"; } || fail "both converge" "$(cat "$SCRATCH"/lb?.passes)"
 reloads() { on "$1" journalctl -q -u keepalived -o short-unix | sed -n 's/^\([0-9.]*\) .* \(Reloading\|Reloaded\) keepalived.service.*/\1 \2/p' | tail -n 2 | xargs; }
 read -r from1 _ to1 _ <<<"$(reloads lb1)"; read -r from2 _ to2 _ <<<"$(reloads lb2)"
 check "one after the other: $from1 to $to1, $from2 to $to2" python3 -c "exit(not ($to1 < $from2 or $to2 < $from1))"
