@@ -4,20 +4,35 @@
 
 use std::time::{Duration, Instant};
 
+use super::Session;
 use crate::balancer::claim::{ClaimRecord, ClaimResult, ConfiguredClaim, configured_claims};
 use crate::balancer::eip::{self, Claim, ClaimError};
 use crate::balancer::state::{self, RecordedState, State};
 use crate::ports::Host;
-use crate::ports::ec2::{Ec2, Ec2Error, ThisInstance};
+use crate::ports::ec2::{self, Ec2, Ec2Error, ThisInstance};
 use crate::ports::root::RootError;
 use crate::problem::Problem;
+use crate::report::Report;
 
 /// How long all claims of a pass may take together.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 
+impl Session {
+    /// Claims the addresses of the master that are not here, and adds those that stay elsewhere to the report.
+    pub(super) fn converge_claims(&self, at_once: bool, report: &mut Report) {
+        let open = |limit| ec2::open(&self.settings.ec2, limit);
+        match converge_claims(&self.host, at_once, open) {
+            Ok(problems) => problems.into_iter().for_each(|(address, problem)| {
+                report.add_failure(&address, problem.message, problem.hint);
+            }),
+            Err(error) => report.warnings.push(error.to_string()),
+        }
+    }
+}
+
 /// Claims the addresses that are not here although keepalived has made this host the master. `at_once`: also asks about
 /// those that were here a moment ago. Returns the addresses that are still not here, and why.
-pub(super) fn converge_claims(
+fn converge_claims(
     host: &Host,
     at_once: bool,
     open: impl FnOnce(Duration) -> Result<Box<dyn Ec2>, Ec2Error>,

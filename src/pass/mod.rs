@@ -39,7 +39,7 @@ use crate::ports::packages::Packages;
 use crate::ports::permission::Permissions;
 use crate::ports::root::Root;
 use crate::ports::store::{Store, StoreError};
-use crate::ports::{Host, ec2, selinux, services, store};
+use crate::ports::{Host, selinux, services, store};
 use crate::problem::Problem;
 use crate::release::{self, Maintenance};
 use crate::report::{History, Report, ReportHeader};
@@ -214,6 +214,9 @@ impl Session {
             }
         };
         let is_whole = is_whole(options, &report);
+        if is_whole {
+            self.converge_claims(options.by_hand, &mut report);
+        }
         let published = match is_whole {
             true => self.publish_record(&report, &catalog),
             false => PublishOutcome::default(),
@@ -222,10 +225,6 @@ impl Session {
         // The record is there: without it the rollout of the only host would not end.
         report.warnings.extend(self.settle_rollouts(&catalog));
         if is_whole {
-            let open = |limit| ec2::open(&self.settings.ec2, limit);
-            for (address, problem) in claims::converge_claims(&self.host, options.by_hand, open)? {
-                report.add_failure(&address, problem.message, problem.hint);
-            }
             let warnings = self.give_service_slots_back(&report);
             report.warnings.extend(warnings);
             self.list_local_failures(&catalog, &report);

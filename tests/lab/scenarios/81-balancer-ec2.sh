@@ -7,10 +7,10 @@
 
 give_s3
 vip=$LAB_NET.200
-host app1 & host app2 & host lb1 & host lb2 & wait
+host app1 & host app2 & host app3 & host lb1 & host lb2 & wait
 
 # EC2, with an instance at the address of each host, behind a proxy with faults; and in each balancer the metadata service.
-all=(app1 app2 lb1 lb2)
+all=(app1 app2 app3 lb1 lb2)
 addresses=$(for each in "${all[@]}"; do address "$each"; done | xargs)
 TRUEUP_TEST_EC2_BIND=$outer TRUEUP_TEST_EC2_ADDRESSES=$addresses "$tests/ec2-server" start "$SCRATCH/ec2" >"$SCRATCH/ec2.log" 2>&1 ||
   fail "an EC2 server starts" "$(cat "$SCRATCH/ec2.log")"
@@ -34,7 +34,7 @@ new_calls() { : >"$SCRATCH/api/requests"; }
 calls() { grep -c "^POST /$1 " "$SCRATCH/api/requests" ||:; }
 ec2() { curl -sS --fail-with-body --max-time 20 --aws-sigv4 "aws:amz:$AWS_REGION:ec2" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" -d "Action=$1&Version=2016-11-15&$2" "$behind/"; }
 has_eip() { [[ "$(ec2 DescribeAddresses "AllocationId.1=$eip")" == *"<networkInterfaceId>${interfaces[$1]}</networkInterfaceId>"* ]]; }
-for each in app1 app2; do
+for each in app1 app2 app3; do
   check "$each is an instance with a tag" ec2 CreateTags "ResourceId.1=${instances[$each]}&Tag.1.Key=role&Tag.1.Value=app"
 done
 cat >"$SCRATCH/metadata.py" <<'END'
@@ -63,7 +63,7 @@ give_metadata() {
   on "$1" systemd-run -q --unit metadata ip netns exec metadata python3 /root/metadata.py "${instances[$1]}" "${interfaces[$1]}"
 }
 
-# Two app hosts without an agent.
+# Three app hosts without an agent.
 cat >"$SCRATCH/serve.py" <<'END'
 import http.server
 class Page(http.server.BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ class Page(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer.request_queue_size = 128
 http.server.ThreadingHTTPServer(("", 8001), Page).serve_forever()
 END
-for each in app1 app2; do
+for each in app1 app2 app3; do
   on "$each" systemctl -q mask --now nginx haproxy keepalived
   lab cp "$SCRATCH/serve.py" "$each:/root/serve.py"
   on "$each" systemd-run -q --unit serve python3 /root/serve.py
@@ -125,7 +125,7 @@ fleet:
 END
 check "a manifest is published" publish "$(printf '%040d' 1)" --create
 for each in lb1 lb2 lb1 lb2; do code "$each converges" 0 on "$each" trueup converge; done
-same "haproxy has the instances with the tag" "$(printf '%s\n' "${instances[app1]}" "${instances[app2]}" | sort | xargs)" "$(servers lb1)"
+same "haproxy has the instances with the tag" "$(printf '%s\n' "${instances[app1]}" "${instances[app2]}" "${instances[app3]}" | sort | xargs)" "$(servers lb1)"
 wait_for 10 "the first has the address" held_by lb1
 wait_for 10 "and the elastic IP" has_eip lb1
 code "the status" 0 on lb1 trueup eip status
@@ -197,6 +197,11 @@ ec2_fault
 code "and the next one claims it" 0 on "$other" trueup converge
 follows "$other" 5 "refused, then allowed"
 code "the drain ends" 0 on "$master" trueup balancer undrain
+ec2_fault ec2 400 ExpiredToken
+code "an expired token is an error" 1 on "$other" trueup eip claim "$eip"
+has "in words" "expired" "$output"
+ec2_fault
+code "the next pass finds all well" 0 on "$other" trueup converge
 write "$other:/etc/trueup/node.d/region.yml" <<<"ec2: {region: us-west-2}"
 code "the wrong region is an error" 1 on "$other" trueup eip claim "$eip"
 printf '%s\n' "$output" | sed 's/^/          /'
@@ -212,7 +217,7 @@ code "a pass without EC2 keeps what it has" 0 on lb1 trueup converge
 ec2_fault
 check "an instance is terminated" ec2 TerminateInstances "InstanceId.1=${instances[app2]}"
 code "the next answer" 0 pass lb1
-same "lacks it" "${instances[app1]}" "$(servers lb1)"
+same "lacks it" "$(printf '%s\n' "${instances[app1]}" "${instances[app3]}" | sort | xargs)" "$(servers lb1)"
 has "without a reload" "at runtime" "$output"
 differs "as before" "$before" "$(servers lb1)"
 
@@ -233,7 +238,7 @@ new_calls
 started=$(date +%s.%N)
 code "a pass finds them" 0 pass lb1
 echo "  $(wc -w <<<"$(servers lb1)") servers, $(calls DescribeInstances) requests, $(python3 -c "print(f'{$(date +%s.%N) - $started:.1f}')") s for the pass"
-same "all are servers of haproxy" 1001 "$(servers lb1 | wc -w)"
+same "all are servers of haproxy" 1002 "$(servers lb1 | wc -w)"
 new_calls
 code "the next pass" 0 on lb1 env TRIGGER_UNIT=trueup.timer trueup converge
 same "asks nothing" 0 "$(calls DescribeInstances)"
