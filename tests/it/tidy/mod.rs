@@ -99,8 +99,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pass",
         &[
-            "apply", "desired", "exit", "facts", "fleet", "plan", "ports", "problem", "release",
-            "report", "resource", "role", "settings",
+            "apply", "balancer", "desired", "exit", "facts", "fleet", "plan", "ports", "problem",
+            "release", "report", "resource", "role", "settings",
         ],
     ),
     // What a pass relies on, checked without a pass.
