@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use crate::balancer::claim::MovingAddress;
 use crate::balancer::state::is_instance_name;
 
 /// The name of the only instance, where the settings name none.
@@ -112,6 +113,12 @@ impl PairSettings {
                 if one.ips().any(|ip| other.ips().any(|taken| taken == ip)) {
                     return Err(format!(
                         "keepalived.instances: {} and {} have the same address",
+                        other.name, one.name
+                    ));
+                }
+                if let Some(claim) = one.claim.as_ref().filter(|_| one.claim == other.claim) {
+                    return Err(format!(
+                        "keepalived.instances: {} and {} both claim {claim}: two masters would take it from each other",
                         other.name, one.name
                     ));
                 }
@@ -241,10 +248,8 @@ fn claim(
     elastic_ip: Option<String>,
     private_ip: Option<String>,
 ) -> Result<Option<String>, String> {
-    let is_allocation = |id: &String| {
-        let number = id.strip_prefix("eipalloc-").unwrap_or_default();
-        !number.is_empty() && number.chars().all(|c| c.is_ascii_alphanumeric())
-    };
+    // As the command that keepalived runs reads it.
+    let is_allocation = |id: &String| matches!(id.parse(), Ok(MovingAddress::Elastic(_)));
     if let Some(id) = elastic_ip.as_ref().filter(|id| !is_allocation(id)) {
         return Err(format!(
             "{path}.elastic_ip: `{}` is not the id of an allocation, such as `eipalloc-0a1b2c3d`",

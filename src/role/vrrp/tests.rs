@@ -250,6 +250,17 @@ fn mistake_is_named_with_what_is_expected() {
             "keepalived: `elastic_ip` and `private_ip` are two addresses",
         ),
         (
+            json!({"addresses": ["10.0.0.5/24"], "elastic_ip": "eipalloc-0A1B"}),
+            "keepalived.elastic_ip: `eipalloc-0A1B` is not the id",
+        ),
+        (
+            json!({"instances": {
+                "a": {"addresses": ["10.0.0.5/24"], "elastic_ip": "eipalloc-0a"},
+                "b": {"addresses": ["10.0.0.6/24"], "elastic_ip": "eipalloc-0a"}
+            }}),
+            "keepalived.instances: a and b both claim eipalloc-0a",
+        ),
+        (
             json!({"addresses": ["10.0.0.5/24"], "elastic_ip": "1.2.3.4"}),
             "keepalived.elastic_ip: `1.2.3.4` is not the id",
         ),
