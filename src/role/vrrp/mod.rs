@@ -123,8 +123,14 @@ fn instance(
             settings.name
         ));
     }
-    let others = members.iter().filter(|(name, _)| *name != this.name);
-    let mut peers: Vec<String> = others.map(|(_, ip)| ip.to_string()).collect();
+    // Of a host that has a new name, there is another record with its address for a while.
+    let mut peers: Vec<String> = Vec::new();
+    for ip in members.iter().map(|(_, ip)| *ip).filter(|ip| *ip != source) {
+        let peer = ip.to_string();
+        if !peers.contains(&peer) {
+            peers.push(peer);
+        }
+    }
     // Alone, it speaks to the address itself: that reaches nobody, and keepalived does not take to multicast.
     if peers.is_empty() || own.is_none() {
         peers = settings.ips().take(1).map(|ip| ip.to_string()).collect();

@@ -319,3 +319,14 @@ fn mistake_is_named_with_what_is_expected() {
         );
     }
 }
+
+#[test]
+fn record_of_an_earlier_name_makes_no_balancer_its_own_peer() {
+    let mut pair = balancers(2);
+    pair.push(peer("lb1-old", &["10.0.0.11"], &[]));
+    assert_eq!(only("lb01", &pair).peers, ["10.0.0.12"]);
+    assert_eq!(only("lb02", &pair).peers, ["10.0.0.11"]);
+    // Alone, it speaks to nobody.
+    pair.remove(1);
+    assert_eq!(only("lb01", &pair).peers, ["10.0.0.5"]);
+}
