@@ -48,10 +48,10 @@ impl Drain {
         root.write_atomic(&mark(), b"1\n", &Attrs::mode(0o644))
     }
 
-    /// Ends it. Returns whether there was one.
+    /// Ends it. Returns whether there was one. The mark first: without the record, nothing would show that it still holds.
     pub(crate) fn remove(root: &Root) -> Result<bool, RootError> {
         let is_drained = root.meta(&path())?.is_some();
-        for path in [path(), mark()] {
+        for path in [mark(), path()] {
             if root.meta(&path)?.is_some() {
                 root.remove_file(&path)?;
             }
@@ -113,6 +113,12 @@ mod tests {
             line.starts_with("drained, with a damaged record: "),
             "{line}"
         );
+        // The mark goes first: a drain that ends halfway still shows itself.
+        sandbox.remove("/var/lib/trueup/balancer/drained");
+        sandbox.make_dir("/var/lib/trueup/balancer/drained");
+        assert!(Drain::remove(root).is_err());
+        assert!(sandbox.exists("/var/lib/trueup/balancer/drain.json"));
+        sandbox.remove("/var/lib/trueup/balancer/drained");
         assert!(Drain::remove(root).unwrap());
         assert!(!sandbox.exists("/var/lib/trueup/balancer/drained"));
         assert!(!Drain::remove(root).unwrap());
