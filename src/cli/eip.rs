@@ -57,9 +57,13 @@ fn claim(
             "`sudo trueup eip claim`; `trueup eip status` shows who has the address",
         )));
     }
-    let settings = load_settings(paths);
     let started = SystemClock.monotonic_now();
-    let result = try_claim(args, root, settings.as_ref(), started);
+    let mastership = args.instance.as_deref();
+    let mastership = mastership.map(|name| record_master(root, name).map(|master| (name, master)));
+    let settings = load_settings(paths);
+    let result = mastership
+        .transpose()
+        .and_then(|mastership| try_claim(args, root, settings.as_ref(), started, mastership));
     let took = SystemClock
         .monotonic_now()
         .saturating_duration_since(started);
@@ -97,11 +101,8 @@ fn try_claim(
     root: &Root,
     settings: Option<&Settings>,
     started: Instant,
+    mastership: Option<(&str, RecordedState)>,
 ) -> Result<ClaimOutcome, ClaimError> {
-    let mastership = match args.instance.as_deref() {
-        Some(instance) => Some((instance, record_master(root, instance)?)),
-        None => None,
-    };
     let elapsed = || {
         SystemClock
             .monotonic_now()
@@ -121,7 +122,8 @@ fn try_claim(
     eip::claim(root, &SystemClock, &stop, &*ec2, &this, &wish)
 }
 
-/// Before anything that takes time: other commands rely on it, whatever EC2 answers.
+/// Before anything that takes time: other commands rely on it, whatever EC2 answers, and it must not come after what
+/// keepalived reports next.
 fn record_master(root: &Root, instance: &str) -> Result<RecordedState, ClaimError> {
     let failed = |why: String| {
         let message = format!("cannot record that `{instance}` is the master: {why}");
@@ -134,7 +136,7 @@ fn record_master(root: &Root, instance: &str) -> Result<RecordedState, ClaimErro
 }
 
 /// The settings; `None` if they have a mistake, which must not keep the address from moving.
-fn load_settings(paths: &Paths) -> Option<Settings> {
+pub(super) fn load_settings(paths: &Paths) -> Option<Settings> {
     let loaded = settings::load(Path::new(&paths.config), &paths.share);
     loaded
         .inspect_err(|error| tracing::warn!("goes on without the settings: {error}"))
