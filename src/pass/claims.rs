@@ -12,13 +12,14 @@ use crate::ports::Host;
 use crate::ports::ec2::{self, Ec2, Ec2Error, ThisInstance};
 use crate::ports::root::RootError;
 use crate::problem::Problem;
-use crate::report::Report;
+use crate::report::{Report, metrics};
 
 /// How long all claims of a pass may take together.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Session {
-    /// Claims the addresses of the master that are not here, and adds those that stay elsewhere to the report.
+    /// Claims the addresses of the master that are not here, adds those that stay elsewhere to the report, and updates
+    /// the metrics.
     pub(super) fn converge_claims(&self, at_once: bool, report: &mut Report) {
         let open = |limit| ec2::open(&self.settings.ec2, limit);
         match converge_claims(&self.host, at_once, open) {
@@ -26,6 +27,11 @@ impl Session {
                 report.add_failure(&address, problem.message, problem.hint);
             }),
             Err(error) => report.warnings.push(error.to_string()),
+        }
+        let root = &self.host.root;
+        if let Some(folder) = &self.settings.metrics.textfile {
+            let claims = ClaimRecord::load_all(root);
+            warn_of(claims.and_then(|claims| metrics::claims::update(root, folder, &claims)));
         }
     }
 }

@@ -8,12 +8,23 @@ use crate::balancer::claim::{ClaimRecord, ClaimResult};
 use crate::ports::root::{Attrs, Root, RootError};
 
 const FILE_NAME: &str = "trueup_claims.prom";
+const MAX_BYTES: usize = 1 << 20;
 
 /// Writes the file into `folder`, which must exist: it belongs to the collector.
 pub(crate) fn write(root: &Root, folder: &Path, claims: &[ClaimRecord]) -> Result<(), RootError> {
     let text = render(claim_metrics(claims));
     let path = folder.join(FILE_NAME);
     root.write_atomic(&path, text.as_bytes(), &Attrs::mode(0o644))
+}
+
+/// Writes the file if it has other claims, such as those before the last boot. Creates none without a claim.
+pub(crate) fn update(root: &Root, folder: &Path, claims: &[ClaimRecord]) -> Result<(), RootError> {
+    let before = root.read(&folder.join(FILE_NAME), MAX_BYTES)?;
+    let text = render(claim_metrics(claims));
+    match before.unwrap_or_default() == text.as_bytes() {
+        true => Ok(()),
+        false => write(root, folder, claims),
+    }
 }
 
 fn claim_metrics(claims: &[ClaimRecord]) -> Vec<Metric> {
@@ -84,5 +95,21 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn claims_before_a_boot_are_forgotten_and_no_claim_makes_no_file() {
+        let sandbox = Sandbox::with_base_system();
+        sandbox.make_dir("/var/lib/textfile");
+        let (root, folder) = (&sandbox.host.root, Path::new("/var/lib/textfile"));
+        let path = "/var/lib/textfile/trueup_claims.prom";
+        update(root, folder, &[]).unwrap();
+        assert!(!sandbox.exists(path));
+        sandbox.write(
+            path,
+            "trueup_address_last_claim_failed{address=\"eipalloc-0a\"} 1\n",
+        );
+        update(root, folder, &[]).unwrap();
+        assert_eq!(sandbox.read(path), "");
     }
 }
