@@ -1,6 +1,7 @@
 //! `trueup balancer`: who has the address of a pair, and moving it away before work on a host.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -9,19 +10,23 @@ use super::args::{
     BalancerArgs, BalancerCheckArgs, BalancerCommand, BalancerDrainArgs, BalancerStateArgs,
     BalancerUndrainArgs, StateArgument,
 };
+use super::eip::{load_settings, open_ec2};
 use super::format::{current_user, format_age, parse_one_line};
 use crate::balancer::check::{self, HaproxyTarget};
 use crate::balancer::drain::Drain;
 use crate::balancer::state::{self, State};
 use crate::exit::Exit;
 use crate::operate::CommandError;
-use crate::operate::balancer::{Balancer, BalancerReport, InstanceRow, MoveOutcome, Wait};
+use crate::operate::balancer::{Balancer, BalancerReport, InstanceRow, MoveOutcome, OpenEc2, Wait};
 use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::root::Root;
 use crate::ports::signals;
 use crate::problem::Problem;
 use crate::report::Paint;
+
+/// How long EC2 may take to say who has an address.
+const EC2_TIMEOUT: Duration = Duration::from_secs(5);
 
 const COLUMNS: [&str; 5] = ["INSTANCE", "STATE", "SINCE", "ADDRESS", "HERE"];
 
@@ -33,10 +38,11 @@ pub(super) fn run(
     // None of these needs the settings: keepalived runs two of them, and an operator may have to move the address
     // although the settings have a mistake.
     let root = Rc::new(Root::at(&paths.root)?);
+    let open_ec2 = || open_ec2(load_settings(paths).as_ref(), EC2_TIMEOUT);
     match &args.command {
-        BalancerCommand::Status => show_status(&root, output),
-        BalancerCommand::Drain(args) => drain(args, &root, output),
-        BalancerCommand::Undrain(args) => undrain(args, &root, output),
+        BalancerCommand::Status => show_status(&root, &open_ec2, output),
+        BalancerCommand::Drain(args) => drain(args, &root, &open_ec2, output),
+        BalancerCommand::Undrain(args) => undrain(args, &root, &open_ec2, output),
         BalancerCommand::Check(args) => run_check(args, &root, output),
         BalancerCommand::State(args) => record_state(args, &root),
     }
@@ -72,9 +78,13 @@ fn record_state(args: &BalancerStateArgs, root: &Root) -> Result<Exit, CommandEr
     Ok(Exit::Converged)
 }
 
-fn show_status(root: &Rc<Root>, output: &Output) -> Result<Exit, CommandError> {
+fn show_status(
+    root: &Rc<Root>,
+    open_ec2: OpenEc2<'_>,
+    output: &Output,
+) -> Result<Exit, CommandError> {
     require_root(root, "balancer status")?;
-    let report = Balancer::open(root, &SystemClock)?.status()?;
+    let report = Balancer::open(root, &SystemClock, open_ec2)?.status()?;
     if output.is_document() {
         output.print_document(&report);
     } else {
@@ -83,7 +93,12 @@ fn show_status(root: &Rc<Root>, output: &Output) -> Result<Exit, CommandError> {
     Ok(report.outcome)
 }
 
-fn drain(args: &BalancerDrainArgs, root: &Rc<Root>, output: &Output) -> Result<Exit, CommandError> {
+fn drain(
+    args: &BalancerDrainArgs,
+    root: &Rc<Root>,
+    open_ec2: OpenEc2<'_>,
+    output: &Output,
+) -> Result<Exit, CommandError> {
     let reason = parse_one_line("--reason", args.reason.as_deref()).map_err(CommandError::Usage)?;
     let by = parse_one_line("--by", args.by.as_deref()).map_err(CommandError::Usage)?;
     require_root(root, "balancer drain")?;
@@ -92,7 +107,7 @@ fn drain(args: &BalancerDrainArgs, root: &Rc<Root>, output: &Output) -> Result<E
         since: SystemClock.now(),
         reason,
     };
-    let balancer = Balancer::open(root, &SystemClock)?;
+    let balancer = Balancer::open(root, &SystemClock, open_ec2)?;
     let wait = Wait {
         timeout: args.timeout,
         stop: &signals::termination(),
@@ -134,6 +149,7 @@ fn drain(args: &BalancerDrainArgs, root: &Rc<Root>, output: &Output) -> Result<E
 fn undrain(
     args: &BalancerUndrainArgs,
     root: &Rc<Root>,
+    open_ec2: OpenEc2<'_>,
     output: &Output,
 ) -> Result<Exit, CommandError> {
     require_root(root, "balancer undrain")?;

@@ -143,7 +143,10 @@ pub(super) fn load_settings(paths: &Paths) -> Option<Settings> {
         .ok()
 }
 
-fn open_ec2(settings: Option<&Settings>, limit: Duration) -> Result<Box<dyn Ec2>, Ec2Error> {
+pub(super) fn open_ec2(
+    settings: Option<&Settings>,
+    limit: Duration,
+) -> Result<Box<dyn Ec2>, Ec2Error> {
     let settings = settings.map(|settings| settings.ec2.clone());
     ec2::open(&settings.unwrap_or_default(), limit)
 }

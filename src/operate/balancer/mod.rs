@@ -1,5 +1,6 @@
 //! A balancer of a pair: what it does now, and an operator's drain.
 
+mod elsewhere;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::balancer::state::{self, RecordedState, State};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::ports::clock::Clock;
+use crate::ports::ec2::{Ec2, Ec2Error};
 use crate::ports::exec::StopFlag;
 use crate::ports::haproxy::{HeldListeners, RuntimeSocket};
 use crate::ports::root::Root;
@@ -42,6 +44,9 @@ const OWN_CONNECTIONS: u64 = 1;
 /// How long another balancer may take for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Opens EC2, if it has to be asked.
+pub(crate) type OpenEc2<'a> = &'a dyn Fn() -> Result<Box<dyn Ec2>, Ec2Error>;
+
 /// What this host knows about its pair.
 pub(crate) struct Balancer<'a> {
     root: &'a Rc<Root>,
@@ -50,6 +55,7 @@ pub(crate) struct Balancer<'a> {
     haproxy: HaproxyTarget,
     /// The addresses of this host now.
     own_addresses: fn() -> BTreeSet<IpAddr>,
+    open_ec2: OpenEc2<'a>,
 }
 
 /// The document of `balancer status --output`.
@@ -101,7 +107,11 @@ pub(crate) struct Wait<'a> {
 }
 
 impl<'a> Balancer<'a> {
-    pub(crate) fn open(root: &'a Rc<Root>, clock: &'a dyn Clock) -> Result<Self, CommandError> {
+    pub(crate) fn open(
+        root: &'a Rc<Root>,
+        clock: &'a dyn Clock,
+        open_ec2: OpenEc2<'a>,
+    ) -> Result<Self, CommandError> {
         let missing = |why: &str, hint: &str| CommandError::Usage(Problem::new(why).hint(hint));
         let config = PairConfig::load(root)?.ok_or_else(|| {
             missing(
@@ -121,6 +131,7 @@ impl<'a> Balancer<'a> {
             instances: config.instances,
             haproxy,
             own_addresses: interface_addresses,
+            open_ec2,
         })
     }
 
@@ -304,15 +315,9 @@ impl<'a> Balancer<'a> {
                     state.word()
                 )));
             }
-            if !has_successor {
-                continue;
-            }
-            for address in &instance.addresses {
-                if let Err(why) = check::request(&self.url_at(*address), REQUEST_TIMEOUT) {
-                    return Ok(Some(format!(
-                        "{address} is gone from here, and does not answer elsewhere: {why}"
-                    )));
-                }
+            let missing = has_successor.then(|| self.missing_elsewhere(instance));
+            if let Some(why) = missing.flatten() {
+                return Ok(Some(why));
             }
         }
         Ok(None)
@@ -354,26 +359,6 @@ impl<'a> Balancer<'a> {
         match state::is_instance_name(&instance.name) {
             true => state::read(self.root, &instance.name),
             false => Ok(None),
-        }
-    }
-
-    /// The front page at another address: with the scheme and the port of the check.
-    fn url_at(&self, address: IpAddr) -> String {
-        let url = &self.haproxy.url;
-        let scheme = url.split("://").next().unwrap_or("http");
-        let authority = url.split("://").nth(1).unwrap_or_default();
-        let authority = authority.split('/').next().unwrap_or_default();
-        let port = authority
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse::<u16>().ok());
-        let host = match address {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("[{ip}]"),
-        };
-        match port {
-            Some(port) => format!("{scheme}://{host}:{port}/"),
-            None => format!("{scheme}://{host}/"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 
 use super::*;
 use crate::balancer::state::record;
+use crate::ports::ec2::fake::{FakeEc2, THIS_INTERFACE};
 use crate::ports::testing::Sandbox;
 
 /// Answers requests to the addresses of these tests, which are all on the loopback interface.
@@ -35,6 +36,10 @@ fn sandbox(port: u16, peers: &str) -> Sandbox {
     sandbox
 }
 
+fn no_ec2() -> Result<Box<dyn Ec2>, Ec2Error> {
+    panic!("nothing of EC2 moves here");
+}
+
 fn nothing() -> BTreeSet<IpAddr> {
     BTreeSet::new()
 }
@@ -44,7 +49,7 @@ fn address() -> BTreeSet<IpAddr> {
 }
 
 fn balancer(sandbox: &Sandbox, own: fn() -> BTreeSet<IpAddr>) -> Balancer<'_> {
-    let opened = Balancer::open(&sandbox.host.root, &*sandbox.host.clock).unwrap();
+    let opened = Balancer::open(&sandbox.host.root, &*sandbox.host.clock, &no_ec2).unwrap();
     Balancer {
         own_addresses: own,
         ..opened
@@ -159,7 +164,7 @@ fn undrain_waits_until_the_check_passes() {
 fn host_without_a_pair_says_what_makes_one() {
     let sandbox = Sandbox::with_base_system();
     let open = || {
-        Balancer::open(&sandbox.host.root, &*sandbox.host.clock)
+        Balancer::open(&sandbox.host.root, &*sandbox.host.clock, &no_ec2)
             .err()
             .unwrap()
     };
@@ -213,4 +218,30 @@ fn address_is_asked_with_the_scheme_and_port_of_the_check() {
     assert_eq!(url(&balancer, "2001:db8::5"), "http://[2001:db8::5]:8080/");
     balancer.haproxy.url = "https://127.0.0.1/x".into();
     assert_eq!(url(&balancer, "10.0.0.5"), "https://10.0.0.5/");
+}
+
+#[test]
+fn elastic_ip_at_another_instance_has_moved_though_no_address_answers() {
+    let sandbox = sandbox(serve_http(), "127.0.0.1");
+    let script =
+        "vrrp_instance web {\n notify_master \"trueup eip claim eipalloc-0a --instance web\"\n}\n";
+    let config = sandbox.read("/etc/keepalived/keepalived.conf");
+    sandbox.write("/etc/keepalived/keepalived.conf", config + script);
+    let here = || -> Result<Box<dyn Ec2>, Ec2Error> {
+        let ec2 = FakeEc2::new();
+        ec2.holder.replace(THIS_INTERFACE.parse().ok());
+        Ok(Box::new(ec2))
+    };
+    let elsewhere = || -> Result<Box<dyn Ec2>, Ec2Error> { Ok(Box::new(FakeEc2::new())) };
+    let mut balancer = balancer(&sandbox, nothing);
+    // As in a VPC.
+    balancer.haproxy.url = "http://127.0.0.1:1/".into();
+    balancer.open_ec2 = &here;
+    let why = balancer.what_stays(true).unwrap().unwrap();
+    assert!(
+        why.ends_with("; EC2 shows eipalloc-0a still at this instance"),
+        "{why}"
+    );
+    balancer.open_ec2 = &elsewhere;
+    assert_eq!(balancer.what_stays(true).unwrap(), None);
 }
