@@ -34,7 +34,7 @@ pub enum BalancerCommand {
                   and haproxy can be stopped or upgraded without a failed request. Waits until the address is gone from here \
                   and answers elsewhere. Holds over a reboot. Again, it changes nothing and waits likewise.\n\n\
                   Refuses if no other balancer answers. Exits with 124 if the address has not moved in time, and lets this \
-                  balancer have it again."
+                  balancer have it again, as when it is stopped."
 )]
 pub struct BalancerDrainArgs {
     /// Why, for the record

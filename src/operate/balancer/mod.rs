@@ -175,8 +175,8 @@ impl<'a> Balancer<'a> {
         })
     }
 
-    /// Drains this balancer, and waits until each address is elsewhere. If they do not get there in time, this host may
-    /// have them again: nobody may have them now, as when the other balancers are drained, too. `force`: also if nobody
+    /// Drains this balancer, and waits until each address is elsewhere. If they do not get there in time, or the wait is
+    /// stopped, this host may have them again: nobody may have them now, as when the other balancers are drained, too. `force`: also if nobody
     /// would take them. Returns the drain in force.
     pub(crate) fn drain(
         &self,
@@ -214,13 +214,22 @@ impl<'a> Balancer<'a> {
                 held.take();
             }
             Ok(missing)
-        })?;
+        });
+        let is_kept = !is_new || force;
+        if !is_kept && !matches!(outcome, Ok(MoveOutcome::Done)) {
+            Drain::remove(self.root)?;
+        }
         match outcome {
-            MoveOutcome::TimedOut(why) if is_new && !force => {
-                Drain::remove(self.root)?;
-                Ok((drain, MoveOutcome::Undone(why)))
+            Ok(MoveOutcome::TimedOut(why)) if !is_kept => Ok((drain, MoveOutcome::Undone(why))),
+            Ok(outcome) => Ok((drain, outcome)),
+            Err(CommandError::Stopped(problem)) => {
+                let hint = match is_kept {
+                    true => "this balancer stays drained: `trueup balancer undrain` ends it",
+                    false => "this balancer is not drained: it may have the address again",
+                };
+                Err(CommandError::Stopped(problem.hint(hint)))
             }
-            outcome => Ok((drain, outcome)),
+            Err(error) => Err(error),
         }
     }
 

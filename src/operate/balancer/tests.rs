@@ -245,3 +245,26 @@ fn elastic_ip_at_another_instance_has_moved_though_no_address_answers() {
     balancer.open_ec2 = &elsewhere;
     assert_eq!(balancer.what_stays(true).unwrap(), None);
 }
+
+#[test]
+fn stopped_drain_is_undone_unless_one_is_in_force() {
+    let sandbox = sandbox(serve_http(), "127.0.0.2");
+    let root = &sandbox.host.root;
+    let mut balancer = balancer(&sandbox, address);
+    balancer.instances[0].peers = vec![IpAddr::from([127, 0, 0, 1])];
+    let stopped = |force| {
+        let stop = StopFlag::default();
+        stop.set();
+        let wait = Wait {
+            timeout: Duration::from_secs(9),
+            stop: &stop,
+            announce: &mut |_| {},
+        };
+        let error = balancer.drain(wanted(), force, wait).err().unwrap();
+        error.problems()[0].hint.clone().unwrap()
+    };
+    assert!(stopped(false).contains("is not drained"));
+    assert_eq!(Drain::load(root).unwrap(), None);
+    assert!(stopped(true).contains("stays drained"));
+    assert_eq!(Drain::load(root).unwrap(), Some(wanted()));
+}
