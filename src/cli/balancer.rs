@@ -153,7 +153,15 @@ fn undrain(
     output: &Output,
 ) -> Result<Exit, CommandError> {
     require_root(root, "balancer undrain")?;
-    let balancer = Balancer::open(root, &SystemClock)?;
+    let balancer = match Balancer::open(root, &SystemClock, open_ec2) {
+        Ok(balancer) => balancer,
+        // Without its role there is nothing to wait for, and the drain must not hold until the host has it again.
+        Err(error) if Drain::remove(root)? => {
+            output.print_text(format!("the drain is over; {}", error.summary()));
+            return Ok(Exit::Converged);
+        }
+        Err(error) => return Err(error),
+    };
     let wait = Wait {
         timeout: args.timeout,
         stop: &signals::termination(),

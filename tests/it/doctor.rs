@@ -202,3 +202,22 @@ fn doctor_stops_after_the_current_check_on_a_signal() {
         assert!(!ran.out.contains(line), "{line}: {ran}");
     }
 }
+
+#[test]
+fn drain_of_a_host_that_is_no_balancer_any_more_can_be_ended() {
+    let host = Sandbox::of("  - file: {path: /etc/motd, content: x}\n");
+    let path = "/var/lib/trueup/balancer/drain.json";
+    let drain = r#"{"version":1,"by":"ana","since":"2026-11-30T13:04:11Z"}"#;
+    host.write(path, drain);
+    let doctor = host.run(&["doctor"]);
+    assert!(
+        doctor.out.contains("`trueup balancer undrain` ends it"),
+        "{doctor}"
+    );
+    let ended = host.run(&["balancer", "undrain"]);
+    assert_eq!(ended.code, 0, "{ended}");
+    assert!(ended.out.contains("the drain is over; "), "{ended}");
+    assert!(!host.at(path).exists());
+    let again = host.run(&["balancer", "undrain"]);
+    assert_eq!(again.code, 64, "{again}");
+}
