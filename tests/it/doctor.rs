@@ -221,3 +221,12 @@ fn drain_of_a_host_that_is_no_balancer_any_more_can_be_ended() {
     let again = host.run(&["balancer", "undrain"]);
     assert_eq!(again.code, 64, "{again}");
 }
+
+#[test]
+fn keepalived_of_another_hand_fails_no_pass() {
+    let host = Sandbox::of("  - file: {path: /etc/motd, content: x}\n");
+    host.write("/etc/keepalived/keepalived.conf", &"#\n".repeat(600 << 10));
+    let ran = host.converge();
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(format!("{ran}").contains("keepalived.conf"), "{ran}");
+}
