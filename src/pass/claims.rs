@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::balancer::claim::{ClaimRecord, ClaimResult, ConfiguredClaim, configured_claims};
+use crate::balancer::config::PairConfig;
 use crate::balancer::eip::{self, Claim, ClaimError};
 use crate::balancer::state::{self, RecordedState, State};
-use crate::ports::Host;
 use crate::ports::ec2::{self, Ec2, Ec2Error, ThisInstance};
-use crate::ports::root::RootError;
+use crate::ports::root::{Root, RootError};
+use crate::ports::{Host, machine};
 use crate::problem::Problem;
 use crate::report::{Report, metrics};
 
@@ -52,7 +53,8 @@ fn converge_claims(
             ClaimResult::Failed | ClaimResult::GivenUp => true,
         });
         let is_master = master.state == State::Master;
-        (is_master && is_due).then_some((claim, master, record))
+        (is_master && is_due && has_addresses(root, claim.instance.as_deref()?))
+            .then_some((claim, master, record))
     });
     let due: Vec<DueClaim> = due.collect();
     if due.is_empty() {
@@ -73,6 +75,19 @@ fn converge_claims(
         }
     }
     Ok(problems)
+}
+
+/// Whether this host has an address of the instance, which is what makes it the master. keepalived runs its scripts at the
+/// same time, so the record of an earlier state may be written last.
+fn has_addresses(root: &Root, instance: &str) -> bool {
+    let config = PairConfig::load(root).ok().flatten().unwrap_or_default();
+    let mut instances = config.instances.into_iter();
+    let addresses = instances.find(|each| each.name == instance);
+    let addresses = addresses.map_or(Vec::new(), |each| each.addresses);
+    let Ok(own) = machine::interface_addresses() else {
+        return true;
+    };
+    addresses.is_empty() || own.iter().any(|own| addresses.contains(&own.ip))
 }
 
 /// A claim, since when this host is the master, and how the last claim ended.
@@ -236,5 +251,27 @@ mod tests {
         let host = &sandbox.host;
         state::record(&host.root, "web", State::Backup, host.clock.now()).unwrap();
         asks_nothing(&sandbox);
+    }
+
+    #[test]
+    fn record_of_a_master_without_the_address_claims_nothing() {
+        let sandbox = master(ClaimResult::Failed);
+        let path = "/etc/keepalived/keepalived.conf";
+        let virtual_ip = |address: String| {
+            let block = format!("web {{\n virtual_ipaddress {{\n {address}\n }}\n");
+            sandbox.read(path).replacen("web {\n", &block, 1)
+        };
+        // One that no machine has.
+        let elsewhere = virtual_ip("203.0.113.77/24".to_owned());
+        let own = machine::interface_addresses().unwrap();
+        let here = own.first().map(|own| virtual_ip(format!("{}/24", own.ip)));
+        sandbox.write(path, elsewhere);
+        asks_nothing(&sandbox);
+        let Some(here) = here else {
+            return;
+        };
+        sandbox.write(path, here);
+        assert_eq!(pass(&sandbox, FakeEc2::new()), []);
+        assert_eq!(last_result(&sandbox), ClaimResult::Claimed);
     }
 }
