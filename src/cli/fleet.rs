@@ -29,7 +29,7 @@ use crate::settings::is_name;
 #[derive(Debug, Args)]
 #[command(
     after_help = "The exit code is that of the worst node: 0 all as wanted, 2 in progress, 3 held or waiting, 4 rolled back or \
-                  quarantined, 5 a node is gone or silent, or a record cannot be read, 1 or 78 a pass failed, or `--env` or `--app` \
+                  quarantined, 5 a node is gone or silent, a record cannot be read, or EC2 does not list its instances, 1 or 78 a pass failed, or `--env` or `--app` \
                   matches nothing. Use `--forget` for a node whose machine is gone for good. A live node returns with its next \
                   heartbeat and is missing from all peer lists until then: forgetting it needs `--yes`."
 )]

@@ -48,7 +48,7 @@ pub struct RolloutStatusArgs {
     /// The environment
     #[arg(value_name = "ENV")]
     pub env: String,
-    /// The app
+    /// The app; `_haproxy` or `_keepalived`: who restarts or reloads that
     #[arg(value_name = "APP")]
     pub app: String,
     /// Wait until the rollout is done or cannot go on, and print a line for each step
@@ -90,7 +90,7 @@ pub struct RolloutActArgs {
     /// The environment
     #[arg(value_name = "ENV")]
     pub env: String,
-    /// The app
+    /// The app; `break-slot` and `reset` also take `_haproxy` and `_keepalived`
     #[arg(value_name = "APP")]
     pub app: String,
     /// Why, for the history of the rollout
