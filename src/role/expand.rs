@@ -52,7 +52,7 @@ pub(crate) fn expand<'a, 'p>(
         return Err(Problems(unknown));
     }
     let mut expanded = RoleExpansion {
-        renderer: Renderer::new(&settings.lookup, facts, peers),
+        renderer: Renderer::new(settings, facts, peers),
         scopes: Vec::new(),
         drafts: Vec::new(),
         skipped_ids: Vec::new(),

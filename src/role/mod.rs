@@ -40,6 +40,7 @@ mod tera_error;
 #[cfg(test)]
 mod tests;
 mod value_check;
+mod value_location;
 mod value_schema;
 mod vrrp;
 

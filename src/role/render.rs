@@ -12,10 +12,11 @@ use super::nodes::{NodesFunction, single_call_as_json};
 use super::scope::Scope;
 use super::template_syntax::{is_template, plain_reference, referenced_templates};
 use super::tera_error::{self, visible_names};
+use super::value_location::value_location;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
 use crate::problem::{Location, Problem, nearest};
-use crate::settings::Lookup;
+use crate::settings::{Lookup, Settings};
 use crate::yaml::{Entry, Node, NodeKind, Style};
 
 /// Renders strings and templates. Reads templates on first use and compiles each once.
@@ -23,6 +24,8 @@ pub(crate) struct Renderer<'a, 'p> {
     lookup: &'a Lookup,
     facts: &'a Facts,
     peers: &'a mut PeerSource<'p>,
+    /// The values that operators set: those of this node, and those of its environment.
+    set_values: [&'a Node; 2],
     nodes: NodesFunction,
     tera: Tera,
     /// The facts that Tera has.
@@ -43,7 +46,7 @@ struct TemplateSource {
 
 impl<'a, 'p> Renderer<'a, 'p> {
     pub(crate) fn new(
-        lookup: &'a Lookup,
+        settings: &'a Settings,
         facts: &'a Facts,
         peers: &'a mut PeerSource<'p>,
     ) -> Renderer<'a, 'p> {
@@ -54,9 +57,10 @@ impl<'a, 'p> Renderer<'a, 'p> {
         tera.autoescape_on(Vec::<&'static str>::new());
         super::filters::register(&mut tera);
         Renderer {
-            lookup,
+            lookup: &settings.lookup,
             facts,
             peers,
+            set_values: [&settings.attributes, &settings.environment_attributes],
             nodes,
             tera,
             provided_facts: serde_json::Map::new(),
@@ -333,7 +337,18 @@ impl<'a, 'p> Renderer<'a, 'p> {
             let source = self.sources.get(name);
             source.map_or_else(|| name.to_owned(), |source| source.path.clone())
         };
-        tera_error::explain(error, scope, file.then_some(&path_of))
+        let problem = tera_error::explain(error, scope, file.then_some(&path_of));
+        let message = problem.message.strip_prefix(tera_error::PREFIX);
+        let message = message.unwrap_or(&problem.message);
+        match value_location(message, &self.set_values) {
+            // The mistake is not the template's.
+            Some(at) => Problem {
+                at: Some(at),
+                message: message.to_owned(),
+                ..problem
+            },
+            None => problem,
+        }
     }
 }
 

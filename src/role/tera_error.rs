@@ -5,6 +5,9 @@ use tera::ErrorKind;
 use super::scope::Scope;
 use crate::problem::{Location, Problem, nearest};
 
+/// What the message of each begins with.
+pub(super) const PREFIX: &str = "template error: ";
+
 /// `path_of` returns the path of a template file by its name; `None`: the error is in a string of a role.
 pub(super) fn explain(
     error: &tera::Error,
@@ -18,7 +21,7 @@ pub(super) fn explain(
     // Tera lists every known variable; the closest one is enough.
     let message = report.message().split(". Available variables").next();
     let message = message.unwrap_or_default();
-    let mut problem = Problem::new(format!("template error: {message}"));
+    let mut problem = Problem::new(format!("{PREFIX}{message}"));
     if let Some(path_of) = path_of {
         let span = report.span();
         problem = problem.at(&Location {
@@ -49,7 +52,7 @@ pub(super) fn explain(
 fn explain_text(text: &str, path_of: Option<&dyn Fn(&str) -> String>) -> Problem {
     let first = text.lines().next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(first);
-    let mut problem = Problem::new(format!("template error: {message}"));
+    let mut problem = Problem::new(format!("{PREFIX}{message}"));
     let position = text
         .lines()
         .find_map(|line| line.trim_start().strip_prefix("--> "));

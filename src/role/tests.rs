@@ -177,6 +177,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "templates/bad.conf:2:8: template:/a: source: template error: Variable `facst` is not defined\n  hint: did you mean `facts`?",
     ),
     (
+        "parameters: {net: {}}\nresources:\n  - template: {path: /a, source: picky.conf}",
+        "attributes: {net: {mtu: 1}}",
+        "node.yml:4:25: template:/a: source: net.mtu: expected at least 68",
+    ),
+    (
         "parameters: {apps: {}}",
         "attributes: {aps: {}}",
         "node.yml:4:14: attributes.aps: no role of this node (web) has a parameter `aps`\n  hint: did you mean `apps`?",
@@ -214,6 +219,10 @@ fn every_mistake_names_its_place_and_what_to_do() {
     for (role, attributes, expected) in MISTAKES {
         let files = [
             ("templates/a.conf", ""),
+            (
+                "templates/picky.conf",
+                "{{ throw(message='net.mtu: expected at least 68') }}",
+            ),
             ("templates/bad.conf", "one\ntwo {{ facst.cpus }}\n"),
         ];
         let error = catalog(role, attributes, &files)

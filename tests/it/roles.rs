@@ -134,11 +134,11 @@ fn host_name_belongs_to_one_backend() {
     for (backends, expected) in [
         (
             "    a: {}\n    b: {hosts: [b.example]}\n    c: {hosts: [c.example, _]}\n",
-            "the backends `a` and `c` both answer to all host names that no other backend has",
+            "backends: `a` and `c` both answer to all host names that no other backend has",
         ),
         (
             "    a: {hosts: [www.example, a.example]}\n    b: {hosts: [b.example, A.Example]}\n",
-            "the backends `a` and `b` both answer to the host name a.example",
+            "backends: `a` and `b` both answer to the host name a.example",
         ),
     ] {
         let ran = run(
