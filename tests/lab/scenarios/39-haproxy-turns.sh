@@ -74,6 +74,7 @@ has "and the status says so" "no host restarts or reloads haproxy" "$output"
 # haproxy -c accepts this, and the new process ends at once for want of file descriptors.
 setting "max_connections: 2000000000"
 code "the reload fails on the first" 1 pass lb1
+has "with what haproxy says, not with its requests" "global maxconn" "$output"
 code "the other one waits" 2 pass lb2
 has "for the first" "waits for a slot: lb1 has slot 0 of _haproxy" "$output"
 code "which the status shows" 2 rollout status

@@ -12,6 +12,9 @@ const JOURNALCTL: &str = "/usr/bin/journalctl";
 
 const LOG_TAIL_LINES: usize = 10;
 
+/// Lines that did not come through syslog.
+const PRINTED: [&str; 2] = ["_TRANSPORT=stdout", "_TRANSPORT=journal"];
+
 /// Maximum time of the start of a journalctl that prints for as long as it is read.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -102,19 +105,21 @@ impl SystemdServices {
         };
         // The last output of a process may still be on its way into the journal.
         journalctl(&["--sync"]);
-        let lines = LOG_TAIL_LINES.to_string();
-        let args = [
-            "-u",
-            name.full(),
-            "-n",
-            &lines,
-            "-o",
-            "cat",
-            "-q",
-            "--no-pager",
-        ];
-        journalctl(&args)
-            .map(|done| done.output.text().lines().map(str::to_owned).collect())
-            .unwrap_or_default()
+        let count = LOG_TAIL_LINES.to_string();
+        let tail = |only: &[&str]| -> Vec<String> {
+            let mut args = vec!["-u", name.full(), "-n", &count];
+            args.extend(["-o", "cat", "-q", "--no-pager"]);
+            args.extend(only);
+            let done = journalctl(&args);
+            done.map(|done| done.output.text().lines().map(str::to_owned).collect())
+                .unwrap_or_default()
+        };
+        // What a process prints, and systemd about it, before what goes through syslog: there haproxy has a line for each
+        // request, and a busy one would hide why it failed.
+        let printed = tail(&PRINTED);
+        match printed.is_empty() {
+            true => tail(&[]),
+            false => printed,
+        }
     }
 }
