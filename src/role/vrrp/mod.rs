@@ -60,7 +60,7 @@ pub(super) fn instances(
     let mut settings = PairSettings::parse(settings)?;
     let priority_tag = settings.priority_tag.take();
     let all = settings.instances()?;
-    let balancers = sort_balancers(balancers, priority_tag.as_deref())?;
+    let balancers = sort_balancers(balancers, priority_tag.as_deref(), this.name)?;
     let moving: Vec<IpAddr> = all.iter().flat_map(InstanceSettings::ips).collect();
     let mut instances: Vec<Instance> = Vec::new();
     for settings in &all {
@@ -158,8 +158,13 @@ fn instance(
     })
 }
 
-/// By the number in a tag, the highest first, and then by name.
-fn sort_balancers<'p>(balancers: &'p [Peer], tag: Option<&str>) -> Result<Vec<&'p Peer>, String> {
+/// By the number in a tag, the highest first, and then by name. What another host says instead of a number in its own record
+/// must not stop the passes of this one: it comes last.
+fn sort_balancers<'p>(
+    balancers: &'p [Peer],
+    tag: Option<&str>,
+    this: &str,
+) -> Result<Vec<&'p Peer>, String> {
     if balancers.len() > MAX_BALANCERS {
         return Err(format!(
             "keepalived: {} hosts have the role, and {MAX_BALANCERS} can share addresses: `tag` selects those of this group",
@@ -169,17 +174,15 @@ fn sort_balancers<'p>(balancers: &'p [Peer], tag: Option<&str>) -> Result<Vec<&'
     let mut ranked = Vec::new();
     for peer in balancers {
         let value = tag.and_then(|tag| peer.tags.get(tag));
-        let number = value.map(|value| {
-            value.parse::<i64>().map_err(|_| {
-                format!(
-                    "keepalived.priority_tag: {} has the tag {}={}, expected a number",
-                    peer.name,
-                    tag.unwrap_or_default(),
-                    value.escape_default()
-                )
-            })
-        });
-        ranked.push((number.transpose()?, peer));
+        let number = value.and_then(|value| value.parse::<i64>().ok());
+        if let Some(value) = value.filter(|_| number.is_none() && peer.name == this) {
+            return Err(format!(
+                "keepalived.priority_tag: {this} has the tag {}={}, expected a number",
+                tag.unwrap_or_default(),
+                value.escape_default()
+            ));
+        }
+        ranked.push((number, peer));
     }
     ranked.sort_by(|(one, a), (other, b)| other.cmp(one).then_with(|| a.name.cmp(&b.name)));
     Ok(ranked.into_iter().map(|(_, peer)| peer).collect())

@@ -133,11 +133,14 @@ fn tag_decides_the_order_before_the_name() {
     let priority = |name| on(name, &pair, settings.clone()).unwrap()[0].priority;
     assert_eq!(["lb3", "lb2", "lb1"].map(priority), [250, 240, 230]);
     let bad = [peer("lb1", &["10.0.0.11"], &[("rank", "high")])];
-    let error = on("lb1", &bad, settings).unwrap_err();
+    let error = on("lb1", &bad, settings.clone()).unwrap_err();
     assert_eq!(
         error,
         "keepalived.priority_tag: lb1 has the tag rank=high, expected a number"
     );
+    // The record of another host stops nobody else.
+    let other = [bad[0].clone(), peer("lb2", &["10.0.0.12"], &[])];
+    assert_eq!(on("lb2", &other, settings).unwrap().len(), 1);
 }
 
 #[test]
