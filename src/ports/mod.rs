@@ -9,6 +9,7 @@ pub(crate) mod accounts;
 pub(crate) mod address;
 #[cfg(feature = "s3")]
 mod aws;
+mod aws_region;
 pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod deadline;

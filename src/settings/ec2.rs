@@ -7,6 +7,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::name::is_name;
+use crate::ports::ec2::Ec2Settings;
 
 /// The most groups of one host: each is a request a minute.
 const MAX_GROUPS: usize = 10;
@@ -95,21 +96,6 @@ impl Ec2Group {
                 ),
             );
         }
-        if let Some(region) = self.region.as_ref().filter(|region| !is_region(region)) {
-            add(
-                "region",
-                format!("`{region}` is not a region: expected one such as eu-west-1"),
-            );
-        }
-        let is_url = |url: &&String| url.starts_with("http://") || url.starts_with("https://");
-        if let Some(endpoint) = self.endpoint.as_ref().filter(|endpoint| !is_url(endpoint)) {
-            add(
-                "endpoint",
-                format!(
-                    "`{endpoint}` is not an endpoint: expected http://host:port or https://host:port"
-                ),
-            );
-        }
         let nodes = &self.nodes;
         let names = nodes
             .apps
@@ -122,18 +108,17 @@ impl Ec2Group {
         if nodes.ports.values().any(|port| *port == 0) {
             add("as", "0 is not a port".into());
         }
+        problems.extend(self.api().mistakes());
         problems
     }
-}
 
-/// Whether a text has the form of a region's name, which becomes a part of a host name.
-fn is_region(region: &str) -> bool {
-    region.len() <= 32
-        && region.contains('-')
-        && region.starts_with(|c: char| c.is_ascii_lowercase())
-        && region
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    /// Where these instances are listed.
+    pub(crate) fn api(&self) -> Ec2Settings {
+        Ec2Settings {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+        }
+    }
 }
 
 /// One group, or a list of groups.
@@ -262,7 +247,7 @@ mod tests {
             (
                 r#"{"filters": {"a": "b"}, "region": "eu/../x"}"#,
                 "region",
-                "such as eu-west-1",
+                "such as `eu-west-1`",
             ),
             (
                 r#"{"filters": {"a": "b"}, "endpoint": "file:///x"}"#,

@@ -13,6 +13,11 @@ pub(super) fn validate(file: &SettingsFile, tree: &Node) -> Vec<Problem> {
     problems.extend(invalid_names(tree, "roles", &file.roles));
     problems.extend(invalid_names(tree, "node", file.node.as_slice()));
     problems.extend(file.fleet.validate(tree));
+    for (field, message) in file.ec2.mistakes() {
+        let ec2 = tree.get("ec2").unwrap_or(tree);
+        let problem = Problem::new(message).at(location_of(ec2, field));
+        problems.push(problem.field(format!("ec2.{field}")));
+    }
     if file.roles.is_empty() {
         problems.push(
             Problem::new("expected at least one role")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::ec2::{self, Ec2Error, Ec2Settings, Filter};
+use crate::ports::ec2::{self, Ec2Error, Filter};
 use crate::settings::Ec2Group;
 
 /// How long one list may take: a pass goes on without it.
@@ -62,11 +62,7 @@ impl Instances for Ec2Api {
 }
 
 fn list(group: &Ec2Group) -> Result<Vec<Instance>, Ec2Error> {
-    let settings = Ec2Settings {
-        region: group.region.clone(),
-        endpoint: group.endpoint.clone(),
-    };
-    let client = ec2::open(&settings, LIST_TIMEOUT)?;
+    let client = ec2::open(&group.api(), LIST_TIMEOUT)?;
     let filters = group.filters.iter();
     let filters: Vec<(&str, Vec<&str>)> = filters
         .map(|(name, values)| (name.as_str(), values.iter().map(String::as_str).collect()))

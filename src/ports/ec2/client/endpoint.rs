@@ -1,6 +1,8 @@
 //! The address of EC2's API in a region.
 
 use super::super::Ec2Error;
+use super::super::settings::check_endpoint;
+use crate::ports::aws_region::check_region;
 
 /// The domains of AWS's partitions, by the prefix of their regions.
 const DOMAINS: [(&str, &str); 6] = [
@@ -14,21 +16,12 @@ const DOMAINS: [(&str, &str); 6] = [
 
 /// The endpoint: the configured one, else the region's own.
 pub(super) fn endpoint(configured: Option<&str>, region: &str) -> Result<String, Ec2Error> {
-    let is_usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if region.is_empty() || region.len() > 40 || !region.chars().all(is_usual) {
-        return Err(Ec2Error::Settings(format!(
-            "`{region}` is not a region of AWS: expected such as `eu-west-1`"
-        )));
-    }
+    check_region(region).map_err(Ec2Error::Settings)?;
     match configured {
-        // It is a part of messages, and requests are signed.
-        Some(endpoint) if names_user(endpoint) => Err(Ec2Error::Settings(
-            "the endpoint of EC2 has a user or a password: expected no user, as requests are signed with the keys of AWS".into(),
-        )),
-        Some(endpoint) if is_url(endpoint) => Ok(endpoint.trim_end_matches('/').to_owned()),
-        Some(endpoint) => Err(Ec2Error::Settings(format!(
-            "`{endpoint}` is not an endpoint of EC2: expected https://host or http://host:port"
-        ))),
+        Some(endpoint) => {
+            check_endpoint(endpoint).map_err(Ec2Error::Settings)?;
+            Ok(endpoint.trim_end_matches('/').to_owned())
+        }
         None => {
             let domain = DOMAINS
                 .iter()
@@ -37,16 +30,6 @@ pub(super) fn endpoint(configured: Option<&str>, region: &str) -> Result<String,
             Ok(format!("https://ec2.{region}.{domain}"))
         }
     }
-}
-
-fn is_url(endpoint: &str) -> bool {
-    let url = url::Url::parse(endpoint);
-    url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
-}
-
-fn names_user(endpoint: &str) -> bool {
-    let url = url::Url::parse(endpoint);
-    url.is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
 }
 
 /// The endpoint that the environment names.

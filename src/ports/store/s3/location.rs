@@ -1,5 +1,7 @@
 //! Where a bucket is.
 
+use crate::ports::aws_region::check_region;
+
 /// Location of the bucket.
 #[derive(Debug, Clone)]
 pub(crate) struct S3Settings {
@@ -23,12 +25,7 @@ pub(super) fn check_aws_names(bucket: &str, region: Option<&str>) -> Result<(), 
             "`{bucket}` is not the name of a bucket of AWS: expected 3 to 63 lower-case letters, digits, dots and dashes (for another S3 server set `endpoint`)"
         ));
     }
-    match region.filter(|region| region.is_empty() || !region.chars().all(usual)) {
-        Some(region) => Err(format!(
-            "`{region}` is not a region of AWS: expected such as `eu-west-1`"
-        )),
-        None => Ok(()),
-    }
+    region.map_or(Ok(()), check_region)
 }
 
 #[cfg(test)]
