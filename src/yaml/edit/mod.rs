@@ -36,7 +36,7 @@ pub(crate) struct YamlEditor {
 /// The position of a new entry in a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InsertPosition<'a> {
-    /// Above all others. Only in the outermost map.
+    /// Above all others.
     First,
     /// Below the entry of this key, which must exist.
     After(&'a str),
@@ -135,13 +135,39 @@ impl YamlEditor {
             Some(entries) if view.is_flow(found.node) => {
                 self.insert_in_flow_map(&view, found.node, entries, position, key, value)
             }
-            Some(_) => self.insert_in_block_map(&view, &tree, found.node, position, key, value),
+            Some(_) => self.insert_in_block_map(&view, &tree, &found, position, key, value),
             None if found.node.is_null() => self.insert_in_null(&view, &tree, &found, key, value),
             None => None,
         };
         self.apply_splices(splices.ok_or_else(|| unsupported_problem(found.node))?);
         let entry_path: Vec<&str> = path.iter().copied().chain([key]).collect();
         self.record_expected(&entry_path, value.clone());
+        Ok(())
+    }
+
+    /// Removes the entry `key`, if there is one, from the map at `path`, with the comments in it.
+    pub(crate) fn remove_entry(&mut self, path: &[&str], key: &str) -> Result<(), Problem> {
+        let tree = self.parse_tree()?;
+        let view = SourceText::new(&self.text);
+        let map = view.find(&tree, path)?.node;
+        if map.get(key).is_none() {
+            return Ok(());
+        }
+        let entry_path: Vec<&str> = path.iter().copied().chain([key]).collect();
+        let found = view.find(&tree, &entry_path)?;
+        let range = match found.in_flow {
+            true => view.flow_entry_range(map, key),
+            false => view.block_entry_range(map, key),
+        };
+        let range = range.ok_or_else(|| unsupported_problem(found.node))?;
+        self.apply_splices(vec![(range, String::new())]);
+        let mut target = &mut self.expected;
+        for key in path {
+            target = &mut target[*key];
+        }
+        if let Some(map) = target.as_object_mut() {
+            map.shift_remove(key);
+        }
         Ok(())
     }
 
@@ -206,15 +232,20 @@ impl YamlEditor {
         &self,
         view: &SourceText<'_>,
         tree: &Node,
-        map: &Node,
+        found: &EditTarget<'_>,
         position: InsertPosition<'_>,
         key: &str,
         value: &Value,
     ) -> Option<Vec<Splice>> {
+        let map = found.node;
         let indent = view.column(view.content_start(map));
         let lines =
             write::render_block_entry(key, value, indent, self.indent_width(tree), self.newline);
         let below = match position {
+            InsertPosition::First if found.is_nested => {
+                let end = view.line_end(found.key_start);
+                return Some(vec![(end..end, lines)]);
+            }
             InsertPosition::First => {
                 let top = view.first_line_start(map);
                 let line = format!("{}{}", &lines[self.newline.len()..], self.newline);
