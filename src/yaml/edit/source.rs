@@ -145,23 +145,28 @@ impl<'a> SourceText<'a> {
     /// The lines of an entry in a block map that has others, up to the comments above the next entry.
     pub(super) fn block_entry_range(&self, map: &Node, key: &str) -> Option<Range<usize>> {
         let own = map.as_map()?.iter();
-        let own = own.filter(|entry| self.is_own_entry(map, entry));
-        let mut starts: Vec<usize> = own.map(|entry| entry.key_start).collect();
-        starts.sort_unstable();
+        let count = own.filter(|entry| self.is_own_entry(map, entry)).count();
         let start = map.entry(key)?.key_start;
         let line_start = self.line_start(start);
         let is_alone = self.text[line_start..start].trim().is_empty();
-        let next = starts.iter().find(|other| **other > start);
-        let end = match next {
-            Some(next) => self.text[..self.line_start(*next)].len(),
-            None => map.span.end,
-        };
-        let last = self.last_content_before(end, start);
-        let end = self.line_end(last);
+        let end = self.line_end(self.block_entry_end(map, start));
         // With the line break in front, so that a text without a final one keeps none.
         let break_start = self.text[..line_start].strip_suffix('\n')?;
         let break_start = break_start.strip_suffix('\r').unwrap_or(break_start).len();
-        (is_alone && starts.len() > 1).then_some(break_start..end)
+        (is_alone && count > 1).then_some(break_start..end)
+    }
+
+    /// A position on the last line of the entry of a block map whose key is at `start`.
+    pub(super) fn block_entry_end(&self, map: &Node, start: usize) -> usize {
+        let own = map.as_map().unwrap_or_default().iter();
+        let own = own.filter(|entry| self.is_own_entry(map, entry));
+        let next = own
+            .map(|entry| entry.key_start)
+            .filter(|other| *other > start);
+        let end = next
+            .min()
+            .map_or(map.span.end, |next| self.line_start(next));
+        self.last_content_before(end, start)
     }
 
     /// An entry in a flow map that has others, with one comma.
