@@ -12,6 +12,7 @@ use crate::desired::{
 use crate::exit::Exit;
 use crate::operate;
 use crate::operate::CommandError;
+use crate::operate::publish::PublishTarget;
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store;
@@ -91,13 +92,13 @@ pub(super) fn run(
     let environment = request.environment.clone();
     let target = StoreTarget::resolve(&args.at, paths, "publish")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
-    let published = operate::publish::publish(
-        store.as_ref(),
-        &target.manifest,
-        request,
-        args.above_fleet,
-        target.fleet.gone_after(),
-    )?;
+    let publish_target = PublishTarget {
+        store: store.as_ref(),
+        manifest_key: &target.manifest,
+        gone_after: target.fleet.gone_after(),
+        signing: None,
+    };
+    let published = operate::publish::publish(&publish_target, request, args.above_fleet)?;
     if output.is_document() {
         output.print_document(&Document {
             version: crate::report::VERSION,
