@@ -12,6 +12,7 @@ mod hold;
 mod hold_tests;
 mod manifest;
 mod publish;
+mod repository;
 mod rollout;
 mod sha;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub(crate) use publish::{
     FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, publish,
 };
 
+pub(crate) use repository::{AllowedRefs, Repo, RepositorySetting, SshServer};
 #[cfg(test)]
 pub(crate) use rollout::Amount;
 pub(crate) use rollout::{Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
