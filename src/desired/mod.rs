@@ -30,7 +30,7 @@ use crate::problem::Problem;
 pub(crate) use cache::CachedManifest;
 pub(crate) use edit::{EditError, HoldRequest, PublishRequest, ShaChange};
 pub(crate) use entry::{AppEntry, DesiredApp};
-pub(crate) use environment::Environment;
+pub(crate) use environment::{Environment, EnvironmentSettings};
 pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;

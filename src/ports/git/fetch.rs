@@ -36,14 +36,14 @@ const MAX_FETCH_BYTES: u64 = 8 << 30;
 
 impl Git {
     /// Fetches the refs of a remote repository into its copy in the cache, and returns the copy. Waits for another process
-    /// that does so. `shown`: the address for messages, without its password.
+    /// that does so; what another one fetches later adds to what this one reads. `shown`: the address for messages, without its password.
     pub(crate) fn fetch(
         &self,
         cache: &CacheFolder,
         (url, shown): (&str, &str),
         refspecs: &[String],
     ) -> Result<GitRepository<'_>, GitError> {
-        let lock = cache.lock(url, self.timeout)?;
+        let _lock = cache.lock(url, self.timeout)?;
         let folder = cache.copy_of(url);
         let root = cache.root();
         match self.update_copy(root, &folder, (url, shown), refspecs) {
@@ -56,7 +56,7 @@ impl Git {
         Ok(GitRepository {
             git: self,
             folder,
-            lock: Some(lock),
+            is_copy: true,
         })
     }
 

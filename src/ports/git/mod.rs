@@ -13,6 +13,8 @@ mod error;
 mod fetch;
 mod query;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use self::cache::CacheFolder;
-use self::cache::CacheLock;
 use self::environment::{Protocols, child_environment};
 pub(crate) use self::error::GitError;
 pub(crate) use self::query::{Commit, Divergence, FileChange, GitRef};
@@ -47,8 +48,7 @@ pub(crate) struct Git {
 pub(crate) struct GitRepository<'g> {
     git: &'g Git,
     folder: PathBuf,
-    /// Nobody else fetches into it meanwhile.
-    lock: Option<CacheLock>,
+    is_copy: bool,
 }
 
 impl Git {
@@ -68,7 +68,7 @@ impl Git {
         let repository = GitRepository {
             git: self,
             folder: folder.to_owned(),
-            lock: None,
+            is_copy: false,
         };
         // git itself refuses one that belongs to another user: it would run what its configuration names.
         match repository.read(["rev-parse", "--git-dir"], b"") {
@@ -98,7 +98,7 @@ impl Git {
 impl GitRepository<'_> {
     /// Whether it is a copy in the cache.
     pub(crate) fn is_copy(&self) -> bool {
-        self.lock.is_some()
+        self.is_copy
     }
 
     /// Runs a command that only reads, and returns its output.

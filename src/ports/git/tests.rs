@@ -1,85 +1,13 @@
 //! Real repositories, read in place and over http and ssh.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use super::testing::{GitBench, http_server, run};
 use super::*;
 use crate::ports::testing::skip_test;
-
-/// A repository, a home, and git as that home's user.
-struct Bench {
-    dir: tempfile::TempDir,
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-impl Bench {
-    fn new() -> Bench {
-        let bench = Bench {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        std::fs::create_dir(bench.path("home")).unwrap();
-        let repository = bench.path("srv/shop.git");
-        std::fs::create_dir_all(&repository).unwrap();
-        bench.git(&["init", "--quiet", "--initial-branch=main"]);
-        bench.git(&["config", "uploadpack.allowFilter", "true"]);
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn repository(&self) -> PathBuf {
-        self.path("srv/shop.git")
-    }
-
-    fn git(&self, words: &[&str]) -> String {
-        let mut command = Command::new("git");
-        command
-            .arg("-C")
-            .arg(self.repository())
-            .args(words)
-            .env("HOME", self.path("home"))
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_AUTHOR_NAME", "Ana")
-            .env("GIT_AUTHOR_EMAIL", "ana@example.invalid")
-            .env("GIT_COMMITTER_NAME", "Ana")
-            .env("GIT_COMMITTER_EMAIL", "ana@example.invalid");
-        run(&mut command)
-    }
-
-    /// Commits one file.
-    fn commit(&self, file: &str, content: &str, subject: &str) -> String {
-        let path = self.repository().join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, content).unwrap();
-        self.git(&["add", "."]);
-        self.git(&["commit", "--quiet", "-m", subject]);
-        self.git(&["rev-parse", "HEAD"])
-    }
-
-    fn operator(&self, more: &[(&str, &str)]) -> Git {
-        let home = self.path("home").into_os_string();
-        let path = std::env::var_os("PATH").unwrap();
-        let own = [("HOME".into(), home), ("PATH".into(), path)];
-        let no_system = ("GIT_CONFIG_NOSYSTEM".into(), "1".into());
-        let more = more.iter().map(|(k, v)| ((*k).into(), (*v).into()));
-        let all = own.into_iter().chain([no_system]).chain(more);
-        Git::new(all, Duration::from_secs(60))
-    }
-}
 
 fn all_refs() -> Vec<String> {
     ["heads", "tags"]
@@ -91,83 +19,9 @@ fn names(refs: &[GitRef]) -> Vec<&str> {
     refs.iter().map(|one| one.name.as_str()).collect()
 }
 
-/// `git http-backend` on a port of its own; `dumb`: the plain files instead, as a simple web server has them.
-fn http_server(folder: PathBuf, dumb: bool) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let folder = folder.clone();
-            std::thread::spawn(move || answer(&folder, stream.unwrap(), dumb));
-        }
-    });
-    port
-}
-
-fn answer(folder: &Path, mut stream: TcpStream, dumb: bool) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).unwrap_or(0) <= 2 {
-            break;
-        }
-        head.push(line.trim().to_lowercase());
-    }
-    let Some(first) = head.first().cloned() else {
-        return;
-    };
-    let header = |name: &str| {
-        let line = head.iter().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_default().trim().to_owned()
-    };
-    let target = first.split(' ').nth(1).unwrap();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut body = vec![0; header("content-length:").parse().unwrap_or(0)];
-    reader.read_exact(&mut body).unwrap();
-    if dumb {
-        let file = std::fs::read(folder.join(path.trim_start_matches('/')));
-        let (status, body) = match file {
-            Ok(body) => ("200 OK", body),
-            Err(_) => ("404 No", Vec::new()),
-        };
-        let length = body.len();
-        let _ = write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-        );
-        let _ = stream.write_all(&body);
-        return;
-    }
-    let mut backend = Command::new("git")
-        .arg("http-backend")
-        .env("GIT_PROJECT_ROOT", folder)
-        .env("GIT_HTTP_EXPORT_ALL", "1")
-        .env("GIT_CONFIG_COUNT", "1")
-        .env("GIT_CONFIG_KEY_0", "safe.directory")
-        .env("GIT_CONFIG_VALUE_0", "*")
-        .env(
-            "REQUEST_METHOD",
-            first.split(' ').next().unwrap().to_uppercase(),
-        )
-        .env("PATH_INFO", path)
-        .env("QUERY_STRING", query)
-        .env("CONTENT_TYPE", header("content-type:"))
-        .env("HTTP_CONTENT_ENCODING", header("content-encoding:"))
-        .env("GIT_PROTOCOL", header("git-protocol:"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    backend.stdin.take().unwrap().write_all(&body).unwrap();
-    let output = backend.wait_with_output().unwrap().stdout;
-    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n");
-    let _ = stream.write_all(&output);
-}
-
 #[test]
 fn clone_on_this_machine_is_read_in_place() {
-    let bench = Bench::new();
+    let bench = GitBench::new();
     let first = bench.commit("a", "1", "First");
     bench.git(&["tag", "-a", "v1", "-m", "One"]);
     bench.git(&["tag", "-a", "v1-again", "-m", "Tag of a tag", "v1"]);
@@ -226,7 +80,7 @@ fn clone_on_this_machine_is_read_in_place() {
 #[test]
 fn copy_over_http_follows_the_server_without_contents_of_files() {
     for dumb in [false, true] {
-        let bench = Bench::new();
+        let bench = GitBench::new();
         let first = bench.commit("a", "1", "First");
         bench.git(&["branch", "old"]);
         bench.git(&["update-server-info"]);
@@ -280,7 +134,7 @@ fn copy_over_ssh_uses_the_configuration_of_the_user() {
     if !Path::new(SSHD).exists() || !nix::unistd::geteuid().is_root() {
         return skip_test("publish over ssh", "needs sshd and root");
     }
-    let bench = Bench::new();
+    let bench = GitBench::new();
     bench.commit("a", "1", "First");
     std::fs::create_dir_all("/run/sshd").unwrap();
     for name in ["host", "key"] {
@@ -351,7 +205,7 @@ fn copy_over_ssh_uses_the_configuration_of_the_user() {
 
 #[test]
 fn no_address_and_no_configuration_starts_a_program() {
-    let bench = Bench::new();
+    let bench = GitBench::new();
     bench.commit("a", "1", "First");
     let trap = bench.path("trap");
     let touched = bench.path("touched");
@@ -415,7 +269,7 @@ fn no_address_and_no_configuration_starts_a_program() {
 
 #[test]
 fn cache_that_others_can_read_or_change_is_refused() {
-    let bench = Bench::new();
+    let bench = GitBench::new();
     let git = bench.operator(&[]);
     git.cache_folder().unwrap();
     let folder = bench.path("home/.cache/trueup/repositories");
@@ -435,16 +289,16 @@ fn cache_that_others_can_read_or_change_is_refused() {
 
 #[test]
 fn second_publisher_waits_for_the_copy_up_to_its_deadline() {
-    let bench = Bench::new();
+    let bench = GitBench::new();
     bench.commit("a", "1", "First");
     let port = http_server(bench.path("srv"), false);
     let url = format!("http://127.0.0.1:{port}/shop.git");
     let git = bench.operator(&[]);
     let cache = git.cache_folder().unwrap();
-    let held = git.fetch(&cache, (&url, &url), &all_refs()).unwrap();
+    let held = cache.lock(&url, Duration::ZERO).unwrap();
     let error = cache.lock(&url, Duration::from_millis(200)).unwrap_err();
     assert!(matches!(error, GitError::Busy { .. }), "{error}");
-    let held = std::thread::scope(|threads| {
+    let count = std::thread::scope(|threads| {
         let other = threads.spawn(|| {
             let git = bench.operator(&[]);
             let cache = git.cache_folder().unwrap();
@@ -454,12 +308,12 @@ fn second_publisher_waits_for_the_copy_up_to_its_deadline() {
         drop(held);
         other.join().unwrap()
     });
-    assert_eq!(held, 1);
+    assert_eq!(count, 1);
 }
 
 #[test]
 fn damaged_copy_is_fetched_anew() {
-    let bench = Bench::new();
+    let bench = GitBench::new();
     bench.commit("a", "1", "First");
     let port = http_server(bench.path("srv"), false);
     let url = format!("http://127.0.0.1:{port}/shop.git");
@@ -474,7 +328,7 @@ fn damaged_copy_is_fetched_anew() {
 
 #[test]
 fn missing_program_is_named_with_what_to_install() {
-    let bench = Bench::new();
+    let bench = GitBench::new();
     let git = Git::new(
         [
             ("PATH".into(), "/nowhere".into()),
