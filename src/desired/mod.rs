@@ -34,7 +34,8 @@ use crate::problem::Problem;
 pub(crate) use cache::CachedManifest;
 pub(crate) use change::{Action, ManifestChange};
 pub(crate) use edit::{
-    EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit, ShaChange,
+    CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
+    ShaChange,
 };
 pub(crate) use entry::{AppEntry, DesiredApp};
 pub(crate) use environment::{Environment, EnvironmentSettings};
@@ -43,8 +44,8 @@ pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
 pub(crate) use note::Note;
 pub(crate) use publish::{
-    FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore,
-    history_key, publish,
+    FleetReports, ManifestTexts, PublishError, PublishSummary, ReportedHost, ReportedHosts,
+    ServedBefore, history_key, publish,
 };
 
 pub(crate) use repository::{AllowedRefs, Repo, RepositorySetting, SshServer};

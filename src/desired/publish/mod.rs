@@ -36,6 +36,18 @@ pub(crate) struct PublishSummary {
     pub generation: Option<u64>,
     pub changes: Vec<ShaChange>,
     pub warnings: Vec<Problem>,
+    /// The text before, and what was written, or would be without [`PublishRequest::dry_run`]. `None`: it stays as it is.
+    pub texts: Option<ManifestTexts>,
+    /// What the manifest says then.
+    pub desired: Manifest,
+}
+
+/// A manifest before and after a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ManifestTexts {
+    /// Empty if there was none.
+    pub before: String,
+    pub after: String,
 }
 
 /// Why a request was not carried out.
@@ -84,12 +96,19 @@ pub(crate) fn publish(
             edited.warnings.extend(warnings);
         }
         let record = |body: &[u8]| record_history(store, &manifest, body, &request.environment);
+        let text = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
+        let texts = edited.body.as_deref().map(|after| ManifestTexts {
+            before: text(body.unwrap_or_default()),
+            after: text(after),
+        });
         let done = |written: bool, edited: ManifestEdit| PublishSummary {
             manifest: manifest.clone(),
             written,
             generation: edited.generation,
             changes: edited.changes,
             warnings: edited.warnings,
+            texts,
+            desired: edited.manifest,
         };
         if edited.body.is_some() {
             let mut fleet = Remembered::new(fleet);
@@ -107,6 +126,9 @@ pub(crate) fn publish(
         let Some(new) = edited.body.take() else {
             return Ok(done(false, edited));
         };
+        if request.dry_run {
+            return Ok(done(false, edited));
+        }
         // That of the generation which ends now may be missing.
         let incomplete = body.and_then(record);
         let when = match &found {
