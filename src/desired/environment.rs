@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::change::ManifestChange;
 use super::entry::{AppEntry, DesiredApp, parse_entry};
+use super::repository::RepositorySetting;
 use super::rollout::{RolloutMode, RolloutSpec, apps_in_circles};
 use crate::problem::{Location, Problem};
 use crate::yaml::{self, Node};
@@ -26,6 +27,9 @@ pub(crate) struct EnvironmentSettings {
     /// The `rollout` of each app; its own overrides single fields.
     #[serde(default)]
     pub rollout: Option<RolloutSpec>,
+    /// Where `publish` looks up the branches and commits of an app, which need not have an entry yet. Hosts do not use it.
+    #[serde(default)]
+    pub repositories: BTreeMap<String, RepositorySetting>,
     /// The environment's own generation, which takes the place of the file's.
     #[serde(default)]
     pub generation: Option<u64>,
@@ -231,6 +235,13 @@ fn parse_settings(node: &Node) -> Result<EnvironmentSettings, Problem> {
     }
     let settings: EnvironmentSettings =
         yaml::decode(node).map_err(|problem: Problem| problem.within_field(SETTINGS_KEY))?;
+    if let Some(name) = settings.repositories.keys().find(|name| is_reserved(name)) {
+        let repositories = node.get("repositories");
+        let at = repositories.and_then(|map| map.get(name)).unwrap_or(node);
+        return Err(no_app_problem(name)
+            .at(&at.at)
+            .field(format!("{SETTINGS_KEY}.repositories.{name}")));
+    }
     if let (Some(change), Some(at)) = (&settings.change, node.get("change")) {
         let checked = change.check();
         checked.map_err(|problem| problem.at(&at.at).field(format!("{SETTINGS_KEY}.change")))?;
@@ -240,10 +251,14 @@ fn parse_settings(node: &Node) -> Result<EnvironmentSettings, Problem> {
 
 /// Why a name can be none of an app.
 pub(crate) fn reserved_name_problem(name: &str) -> Problem {
-    let problem = Problem::new(format!(
-        "`{name}` cannot be an app: names that begin with `_` are reserved"
-    ));
+    let problem = no_app_problem(name);
     problem.suggest(name, [SETTINGS_KEY]).hint(format!(
         "the only one is `{SETTINGS_KEY}`, for what all apps share"
+    ))
+}
+
+fn no_app_problem(name: &str) -> Problem {
+    Problem::new(format!(
+        "`{name}` cannot be an app: names that begin with `_` are reserved"
     ))
 }

@@ -16,6 +16,7 @@ mod hold_tests;
 mod manifest;
 mod note;
 mod publish;
+mod repository;
 mod rollout;
 mod sha;
 mod signature;
@@ -35,19 +36,21 @@ use crate::settings::Signers;
 use cache::{CachedManifest, ManifestMeta};
 pub(crate) use change::{Action, ManifestChange};
 pub(crate) use edit::{
-    EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit, ShaChange,
+    CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
+    ShaChange,
 };
 pub(crate) use entry::{AppEntry, DesiredApp};
-pub(crate) use environment::Environment;
+pub(crate) use environment::{Environment, EnvironmentSettings};
 pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
 pub(crate) use note::Note;
 pub(crate) use publish::{
-    FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, Signing,
-    history_key, publish,
+    FleetReports, ManifestTexts, PublishError, PublishSummary, ReportedHost, ReportedHosts,
+    ServedBefore, Signing, history_key, publish,
 };
 
+pub(crate) use repository::{AllowedRefs, Repo, RepositorySetting, SshServer};
 #[cfg(test)]
 pub(crate) use rollout::Amount;
 pub(crate) use rollout::{Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};

@@ -3,6 +3,7 @@
 pub(crate) mod balancer;
 pub(crate) mod build;
 pub(crate) mod clean;
+pub(crate) mod commits;
 pub(crate) mod doctor;
 pub(crate) mod eip;
 mod error;

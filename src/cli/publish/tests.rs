@@ -2,6 +2,7 @@ use clap::Parser;
 
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::desired::Manifest;
 
 const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
 
@@ -103,6 +104,8 @@ fn each_app_is_printed_in_one_line() {
         generation: Some(43),
         changes: Vec::new(),
         warnings: Vec::new(),
+        texts: None,
+        desired: Manifest::parse("m.yml", b"generation: 43").unwrap(),
     };
     for (from, expected) in [
         (

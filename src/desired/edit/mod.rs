@@ -8,7 +8,8 @@ use self::bump::next_generation;
 use self::entry::new_manifest;
 use self::note::{check_notes, no_entry};
 pub(crate) use self::request::{
-    EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit, ShaChange,
+    CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
+    ShaChange,
 };
 use self::settings::{changes_settings, edit_settings};
 use self::stamp::stamp;

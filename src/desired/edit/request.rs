@@ -18,8 +18,8 @@ pub(crate) struct PublishRequest {
     pub shas: Vec<(String, Sha)>,
     /// The shas that hosts build ahead without activating them, by app.
     pub next: Vec<(String, Sha)>,
-    /// The commits between the sha before and the published one, by app, newest first: `4f2c9d0 Fix the checkout`.
-    pub commits: BTreeMap<String, Vec<String>>,
+    /// The commits between the sha before and the published one, by app.
+    pub commits: BTreeMap<String, CommitList>,
     /// The refs that the shas came from, by app, for people.
     pub references: BTreeMap<String, String>,
     /// The publisher.
@@ -47,6 +47,8 @@ pub(crate) struct PublishRequest {
     /// Sets the generation above those that these hosts have acted on, instead of incrementing the current
     /// one.
     pub above_fleet: Option<Vec<NodeGeneration>>,
+    /// Checks everything, and writes nothing.
+    pub dry_run: bool,
 }
 
 impl PublishRequest {
@@ -72,6 +74,7 @@ impl PublishRequest {
             create: false,
             restart: None,
             above_fleet: None,
+            dry_run: false,
         }
     }
 
@@ -82,6 +85,15 @@ impl PublishRequest {
         let restart = self.restart.as_deref();
         restart.into_iter().chain(next).chain(noted)
     }
+}
+
+/// The commits that a change brings to an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommitList {
+    /// The sha that they follow. Another publisher may replace it first; then they are not those of this change.
+    pub from: Sha,
+    /// Newest first: `4f2c9d0 Fix the checkout`.
+    pub lines: Vec<String>,
 }
 
 /// What a request does about the holds of its apps.

@@ -39,6 +39,18 @@ pub(crate) struct PublishSummary {
     pub generation: Option<u64>,
     pub changes: Vec<ShaChange>,
     pub warnings: Vec<Problem>,
+    /// The text before, and what was written, or would be without [`PublishRequest::dry_run`]. `None`: it stays as it is.
+    pub texts: Option<ManifestTexts>,
+    /// What the manifest says then.
+    pub desired: Manifest,
+}
+
+/// A manifest before and after a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ManifestTexts {
+    /// Empty if there was none.
+    pub before: String,
+    pub after: String,
 }
 
 /// Why a request was not carried out.
@@ -88,12 +100,19 @@ pub(crate) fn publish(
             edited.warnings.extend(warnings);
         }
         let record = |body: &[u8]| record_history(store, &manifest, body, &request.environment);
+        let text = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
+        let texts = edited.body.as_deref().map(|after| ManifestTexts {
+            before: text(body.unwrap_or_default()),
+            after: text(after),
+        });
         let done = |written: bool, edited: ManifestEdit| PublishSummary {
             manifest: manifest.clone(),
             written,
             generation: edited.generation,
             changes: edited.changes,
             warnings: edited.warnings,
+            texts,
+            desired: edited.manifest,
         };
         if edited.body.is_some() {
             let mut fleet = Remembered::new(fleet);
@@ -112,15 +131,18 @@ pub(crate) fn publish(
             return Ok(done(false, edited));
         };
         let current = body.unwrap_or_default();
+        if signing.is_none() && is_signed(&manifest, current, &request.environment) {
+            let problem = unsigned_problem(&manifest, &request.environment);
+            return Err(EditError::request(problem).into());
+        }
+        if request.dry_run {
+            return Ok(done(false, edited));
+        }
         let new = match signing {
             Some(signing) => {
                 let both = (current, &new[..]);
                 sign_environment(&manifest, both, &request.environment, signing, request.now)
                     .map_err(EditError::manifest)?
-            }
-            None if is_signed(&manifest, current, &request.environment) => {
-                let problem = unsigned_problem(&manifest, &request.environment);
-                return Err(EditError::request(problem).into());
             }
             None => new,
         };
