@@ -2,8 +2,10 @@
 
 mod args;
 mod balancer;
+mod commits;
 mod converge;
 mod demo;
+mod diff;
 mod doctor;
 mod eip;
 mod error;
@@ -23,6 +25,7 @@ mod plan;
 mod ps;
 mod publish;
 mod releases;
+mod repositories;
 mod restart;
 mod roles;
 mod rollback;
@@ -90,6 +93,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Ps(args) => ps::run(&args, paths, output),
         Command::Validate => validate::run(paths, output),
         Command::Publish(args) => publish::run(&args, paths, output),
+        Command::Diff(args) => diff::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
         Command::Balancer(args) => balancer::run(&args, paths, output),
