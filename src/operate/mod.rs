@@ -21,6 +21,8 @@ pub(crate) mod restart;
 pub(crate) mod roles;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
+mod sign;
 pub(crate) mod status;
 
 pub(crate) use error::CommandError;
+pub(crate) use sign::SigningKey;

@@ -69,6 +69,7 @@ impl Session {
             last_answer: History::new(&self.host)
                 .last()
                 .and_then(|last| last.store_answered),
+            signers: self.settings.signers.as_ref(),
         };
         let key = &self.settings.manifest;
         let mut desired = match source {

@@ -8,6 +8,7 @@ mod format;
 mod lookup;
 mod merge;
 mod name;
+mod signers;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -30,6 +31,9 @@ pub(crate) use format::{MetricsSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
+#[cfg(test)]
+pub(crate) use signers::parse as parse_signers;
+pub(crate) use signers::{Signer, SignerRefusal, Signers};
 
 use files::{read_file, unreadable};
 use validate::location_of;
@@ -53,6 +57,8 @@ pub(crate) struct Settings {
     pub metrics: MetricsSettings,
     pub fleet: FleetSettings,
     pub ec2: Ec2Settings,
+    /// Who may sign the manifest; `None`: unsigned manifests are accepted.
+    pub signers: Option<Signers>,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty if there is no such file.
@@ -109,6 +115,7 @@ fn load_with(
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
+    let signers = load_signers(&root, file.signers.as_deref(), config, &tree)?;
     let lookup = Lookup::with_root(root, config, share);
     let environment_attributes = load_environment(&lookup, &file.environment, &mut warnings)?
         .unwrap_or_else(|| empty_map(&tree));
@@ -124,6 +131,7 @@ fn load_with(
         metrics: file.metrics,
         fleet: file.fleet.with_ec2(&file.ec2),
         ec2: file.ec2,
+        signers,
         attributes,
         environment_attributes,
         lookup,
@@ -133,6 +141,20 @@ fn load_with(
         },
         warnings,
     })
+}
+
+/// A relative path is one beside `config`.
+fn load_signers(
+    root: &Root,
+    path: Option<&Path>,
+    config: &Path,
+    tree: &Node,
+) -> Result<Option<Signers>, Problems> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let beside = config.parent().unwrap_or(Path::new("/")).join(path);
+    Signers::load(root, &beside, location_of(tree, "signers")).map(Some)
 }
 
 /// Refuses the settings of a host that nobody has configured yet.

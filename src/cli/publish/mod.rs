@@ -19,7 +19,7 @@ use crate::desired::{Manifest, RolloutMode};
 use crate::exit::Exit;
 use crate::operate;
 use crate::operate::CommandError;
-use crate::operate::publish::{LookupOptions, forecast, prepare};
+use crate::operate::publish::{LookupOptions, PublishTarget, forecast, prepare};
 use crate::operate::rollout::RolloutTarget;
 use crate::pass::{PassError, Paths};
 use crate::ports::store;
@@ -58,13 +58,13 @@ pub(super) fn run(
     if args.wait {
         check_rollouts(store.as_ref(), prepared.manifest.as_ref(), args, &apps)?;
     }
-    let summary = operate::publish::publish(
-        store.as_ref(),
-        &target.manifest,
-        request.clone(),
-        args.above_fleet,
-        target.fleet.gone_after(),
-    )?;
+    let publish_target = PublishTarget {
+        store: store.as_ref(),
+        manifest_key: &target.manifest,
+        gone_after: target.fleet.gone_after(),
+        signing: None,
+    };
+    let summary = operate::publish::publish(&publish_target, request.clone(), args.above_fleet)?;
     let gone_after = target.fleet.gone_after();
     let forecasts = match &summary.texts {
         Some(_) => forecast(

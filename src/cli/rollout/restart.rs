@@ -42,7 +42,7 @@ pub(super) fn run(
         fleet: &target.fleet,
     };
     let reason = args.reason.as_deref().unwrap_or_default();
-    let requested = request_restart(&target, (&current_user(), reason, SystemClock.now()))?;
+    let requested = request_restart(&target, (&current_user(), reason, SystemClock.now()), None)?;
     if let Some(error) = &requested.unrecorded {
         output.print_error(&format!(
             "trueup: the history of the rollouts does not have it: {error}"

@@ -155,7 +155,7 @@ impl EditError {
         EditError::Manifest(Box::new(problem))
     }
 
-    pub(super) fn request(problem: Problem) -> EditError {
+    pub(in crate::desired) fn request(problem: Problem) -> EditError {
         EditError::Request(Box::new(problem))
     }
 }

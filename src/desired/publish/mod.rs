@@ -12,6 +12,7 @@ mod history;
 mod previous;
 mod remembered;
 mod reports;
+mod sign;
 mod versions;
 
 use access::check_access;
@@ -21,6 +22,8 @@ use history::record_history;
 use previous::keep_previous;
 use remembered::Remembered;
 pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
+pub(crate) use sign::Signing;
+use sign::{is_signed, sign_environment, unsigned_problem};
 use versions::outdated_hosts;
 
 /// Maximum number of attempts while other writers keep coming first.
@@ -66,11 +69,12 @@ pub(crate) enum PublishError {
 }
 
 /// Applies a request to the manifest `key`. `fleet` knows the hosts of its environment: a canary has to be among them, and they
-/// have to be able to take part in rollouts. `backoff` waits before the next attempt, longer with each; its argument counts them from 1.
+/// have to be able to take part in rollouts. With `signing`, the environment is signed. `backoff` waits before the next attempt, longer with each; its argument counts them from 1.
 pub(crate) fn publish(
     store: &dyn Store,
     key: &str,
     request: &PublishRequest,
+    signing: Option<&Signing<'_>>,
     fleet: &mut dyn FleetReports,
     backoff: &mut dyn FnMut(u32),
 ) -> Result<PublishSummary, PublishError> {
@@ -126,9 +130,22 @@ pub(crate) fn publish(
         let Some(new) = edited.body.take() else {
             return Ok(done(false, edited));
         };
+        let current = body.unwrap_or_default();
+        if signing.is_none() && is_signed(&manifest, current, &request.environment) {
+            let problem = unsigned_problem(&manifest, &request.environment);
+            return Err(EditError::request(problem).into());
+        }
         if request.dry_run {
             return Ok(done(false, edited));
         }
+        let new = match signing {
+            Some(signing) => {
+                let both = (current, &new[..]);
+                sign_environment(&manifest, both, &request.environment, signing, request.now)
+                    .map_err(EditError::manifest)?
+            }
+            None => new,
+        };
         // That of the generation which ends now may be missing.
         let incomplete = body.and_then(record);
         let when = match &found {

@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use super::target::{RolloutTarget, check_app};
-use crate::desired::{Action, Manifest, PublishRequest};
+use crate::desired::{Action, Manifest, PublishRequest, Signing};
 use crate::exit::Exit;
 use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
-use crate::operate::{CommandError, publish};
+use crate::operate::CommandError;
+use crate::operate::publish::{self, PublishTarget};
 use crate::problem::Problem;
 
 /// A request that hosts will find in the manifest.
@@ -22,6 +23,7 @@ pub(crate) struct RequestedRestart {
 pub(crate) fn request_restart(
     target: &RolloutTarget<'_>,
     (name, reason, now): (&str, &str, Timestamp),
+    signing: Option<&Signing<'_>>,
 ) -> Result<RequestedRestart, CommandError> {
     let objects = target.objects();
     let instead = format!(
@@ -36,14 +38,13 @@ pub(crate) fn request_restart(
         restart: Some(target.app.to_owned()),
         ..PublishRequest::new(target.environment, now)
     };
-    let gone_after = target.fleet.gone_after();
-    let published = publish::publish(
-        target.store,
-        target.manifest_key,
-        request,
-        false,
-        gone_after,
-    )?;
+    let publish_target = PublishTarget {
+        store: target.store,
+        manifest_key: target.manifest_key,
+        gone_after: target.fleet.gone_after(),
+        signing,
+    };
+    let published = publish::publish(&publish_target, request, false)?;
     let operator = Operator {
         store: &objects,
         environment: target.environment,

@@ -6,7 +6,7 @@ use crate::ports::store::{MemoryStore, Store};
 
 fn request(store: &MemoryStore, app: &str) -> Result<RequestedRestart, String> {
     let requested = with_target(store, app, |target| {
-        request_restart(target, ("ana", "it leaks", Timestamp::UNIX_EPOCH))
+        request_restart(target, ("ana", "it leaks", Timestamp::UNIX_EPOCH), None)
     });
     requested.map_err(|error| {
         let problems = error.problems().into_iter();

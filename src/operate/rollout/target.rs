@@ -30,6 +30,7 @@ impl RolloutTarget<'_> {
                 store_name: self.store.address(),
                 manifest_key: self.manifest_key,
                 fleet: self.fleet,
+                signers: None,
             },
             app: self.app,
             canary: None,
