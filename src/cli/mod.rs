@@ -3,8 +3,10 @@
 mod act;
 mod args;
 mod balancer;
+mod commits;
 mod converge;
 mod demo;
+mod diff;
 mod doctor;
 mod eip;
 mod error;
@@ -24,6 +26,7 @@ mod plan;
 mod ps;
 mod publish;
 mod releases;
+mod repositories;
 mod restart;
 mod roles;
 mod rollback;
@@ -96,6 +99,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Unhold(args) => act::hold::unhold(&args, paths, output),
         Command::Now(args) => act::now::run(&args, paths, output),
         Command::Note(args) => act::note::run(&args, paths, output),
+        Command::Diff(args) => diff::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
         Command::Balancer(args) => balancer::run(&args, paths, output),

@@ -46,14 +46,12 @@ pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
 pub(crate) use note::Note;
 pub(crate) use publish::{
-    FleetReports, ManifestTexts, PublishError, PublishSummary, ReportedHost, ReportedHosts,
-    ServedBefore, Signing, history_key, publish,
+    FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, Signing,
+    history_key, publish,
 };
 
-pub(crate) use repository::{AllowedRefs, Repo, RepositorySetting, SshServer};
-#[cfg(test)]
-pub(crate) use rollout::Amount;
-pub(crate) use rollout::{Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
+pub(crate) use repository::{AllowedRefs, Repo, SshServer};
+pub(crate) use rollout::{Amount, Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
 pub(crate) use sha::Sha;
 #[cfg(test)]
 pub(crate) use signature::signed_lines;

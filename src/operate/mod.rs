@@ -1,5 +1,6 @@
 //! What commands decide. Returns values and never prints.
 
+pub(crate) mod app_differences;
 pub(crate) mod balancer;
 pub(crate) mod build;
 pub(crate) mod clean;

@@ -23,12 +23,12 @@ pub(super) use self::balancer::{
 pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
-use self::maintenance::parse_time;
-pub(super) use self::maintenance::{MaintenanceArgs, Switch};
+pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
     RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
 };
+use super::diff::DiffArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
 use super::logs::LogsArgs;
@@ -136,8 +136,10 @@ pub enum Command {
     Roles(RolesArgs),
     /// Show the facts of this host that templates can use
     Facts,
-    /// Set the wanted sha of an app in the manifest that all hosts follow
-    Publish(PublishArgs),
+    /// Set the wanted sha of an app in the manifest that all hosts follow: a branch, a tag or a sha
+    Publish(Box<PublishArgs>),
+    /// Show the commits and migrations between what hosts serve and what the manifest wants
+    Diff(DiffArgs),
     /// Publish in one environment what another one serves, proven there
     Promote(PromoteArgs),
     /// Freeze apps of an environment at their sha, for a reason and a time

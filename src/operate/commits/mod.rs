@@ -18,7 +18,7 @@ use crate::operate::CommandError;
 use crate::ports::git::{GitError, GitRef, GitRepository};
 use crate::problem::Problem;
 
-pub(crate) use self::range::{CommitRange, Direction};
+pub(crate) use self::range::{ChangeStatus, CommitRange, Direction};
 pub(crate) use self::repositories::Repositories;
 pub(crate) use self::resolve::{Resolved, Revision};
 pub(crate) use self::source::Source;

@@ -82,6 +82,11 @@ pub(crate) enum ChangeStatus {
 }
 
 impl CommitRange {
+    /// The range of a commit and itself.
+    pub(crate) fn same(from: &Sha, to: &Sha) -> CommitRange {
+        CommitRange::empty(from, to, Direction::Same)
+    }
+
     fn empty(from: &Sha, to: &Sha, direction: Direction) -> CommitRange {
         CommitRange {
             from: from.clone(),
@@ -112,7 +117,6 @@ impl CommitRange {
                 let commits = self.commits.iter();
                 commits
                     .map(|commit| format!("{} {}", commit.sha.short(), commit.subject))
-                    .map(|line| shorten(&line, MAX_SUBJECT_CHARS))
                     .collect()
             }
             _ => Vec::new(),
@@ -129,7 +133,7 @@ impl AppCommits<'_> {
         to: &Sha,
     ) -> Result<CommitRange, CommandError> {
         if from == to {
-            return Ok(CommitRange::empty(from, to, Direction::Same));
+            return Ok(CommitRange::same(from, to));
         }
         let git = &self.repository.git;
         for sha in [from, to] {

@@ -1,7 +1,12 @@
 //! Publishes wanted shas, counted from what the hosts report where the request asks for it.
 
+mod forecast;
+mod prepare;
+
 use std::time::Duration;
 
+pub(crate) use self::forecast::{Forecast, forecast};
+pub(crate) use self::prepare::{LookupOptions, WantedCommit, prepare};
 use crate::desired::{
     self, FleetReports, PublishError, PublishRequest, PublishSummary, ReportedHost, ReportedHosts,
     ServedBefore, Sha, Signing,

@@ -23,10 +23,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use self::cache::CacheFolder;
 use self::environment::{Protocols, child_environment};
 pub(crate) use self::error::GitError;
-pub(crate) use self::query::{Commit, Divergence, FileChange, GitRef};
+pub(crate) use self::query::{Commit, GitRef};
 use super::exec::{Command, Exec, ExitReason};
 
 /// Time for a command that only reads a repository of this machine.

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use super::query::{Divergence, FileChange};
 use super::testing::{GitBench, http_server, run};
 use super::*;
 use crate::ports::testing::skip_test;
