@@ -36,6 +36,9 @@ pub(crate) struct EnvironmentSettings {
     /// What made this generation.
     #[serde(default)]
     pub change: Option<ManifestChange>,
+    /// When an operator last asked for a pass of every host. Like `restart_requested_at` it only tells requests apart.
+    #[serde(default, deserialize_with = "yaml::deserialize_optional_time")]
+    pub passes_requested_at: Option<Timestamp>,
     /// Commands ask before they change this environment.
     #[serde(default)]
     pub protected: bool,

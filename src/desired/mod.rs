@@ -53,7 +53,9 @@ pub(crate) use publish::{
 pub(crate) use repository::{AllowedRefs, Repo, SshServer};
 pub(crate) use rollout::{Amount, Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
 pub(crate) use sha::Sha;
-pub(crate) use signature::{namespace, signed_lines, verified_manifest};
+#[cfg(test)]
+pub(crate) use signature::signed_lines;
+pub(crate) use signature::verified_manifest;
 
 /// Whether the desired state is known to be the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub(crate) struct DesiredState {
     pub resume_policy: ResumePolicy,
     pub freshness: Freshness,
     pub generation: Option<u64>,
+    /// An operator asked for a pass of every host since the last manifest that this host acted on.
+    pub is_pass_requested: bool,
     /// Problems elsewhere in the manifest, and other warnings for the report.
     pub warnings: Vec<Problem>,
     /// Why the last good list of peers is in force instead of the store's, a line each.
@@ -107,6 +111,7 @@ impl DesiredState {
             resume_policy: ResumePolicy::Backoff,
             freshness: Freshness::Fresh,
             generation: None,
+            is_pass_requested: false,
             warnings: Vec::new(),
             kept_lists: Vec::new(),
         }
@@ -200,7 +205,16 @@ pub(crate) fn read(
         Ok(GetOutcome::Object(object)) => {
             let acted_on = last_good.as_ref().and_then(|known| known.meta.generation);
             match parse_and_check(&name, &object.body, acted_on, node) {
-                Ok((manifest, desired)) => {
+                Ok((manifest, mut desired)) => {
+                    let requested = manifest.passes_requested_at(node.environment);
+                    let before = last_good.as_ref().and_then(|known| {
+                        known
+                            .manifest
+                            .as_ref()
+                            .ok()?
+                            .passes_requested_at(node.environment)
+                    });
+                    desired.is_pass_requested = requested.is_some() && requested != before;
                     if options.save_last_good {
                         let accepted = cache::Accepted {
                             environment: node.environment,

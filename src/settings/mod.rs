@@ -143,6 +143,12 @@ fn load_with(
     })
 }
 
+/// Reads the keys of `--signers`: only this user and root can change the file.
+pub(crate) fn read_signers(path: &Path) -> Result<Signers, Problems> {
+    let root = Root::real().map_err(unreadable)?;
+    Signers::load_named(&root, path)
+}
+
 /// A relative path is one beside `config`.
 fn load_signers(
     root: &Root,

@@ -113,6 +113,16 @@ fn is_match(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 impl Signers {
+    /// Reads a file that an option names.
+    pub(super) fn load_named(root: &Root, path: &Path) -> Result<Signers, Problems> {
+        let at = Location {
+            file: path.display().to_string().into(),
+            line: 1,
+            column: 1,
+        };
+        Signers::load(root, path, &at)
+    }
+
     /// Reads the file. `at`: where the settings name it.
     pub(super) fn load(root: &Root, path: &Path, at: &Location) -> Result<Signers, Problems> {
         let missing = || {

@@ -35,6 +35,8 @@ pub(crate) struct PublishRequest {
     pub hold: HoldRequest,
     /// Apps whose sha stays as it is, whatever it is then, and whose hold is changed.
     pub held_apps: Vec<String>,
+    /// A person has confirmed a change of a protected environment.
+    pub confirmed: bool,
     /// Refuses a sha that a hold in force blocks, instead of publishing it behind the hold with a warning.
     pub refuses_holds: bool,
     pub notes: Vec<NoteEdit>,
@@ -68,6 +70,7 @@ impl PublishRequest {
             keeps_previous: Vec::new(),
             hold: HoldRequest::Keep,
             held_apps: Vec::new(),
+            confirmed: false,
             refuses_holds: false,
             notes: Vec::new(),
             settings: Vec::new(),
@@ -148,6 +151,9 @@ pub(crate) enum EditError {
     /// A hold in force blocks the sha.
     #[error(transparent)]
     Held(Box<Problem>),
+    /// The environment is protected, and nobody has confirmed the change.
+    #[error(transparent)]
+    Protected(Box<Problem>),
 }
 
 impl EditError {

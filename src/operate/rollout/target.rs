@@ -21,7 +21,7 @@ pub(crate) struct RolloutTarget<'a> {
 }
 
 impl RolloutTarget<'_> {
-    pub(super) fn objects(&self) -> StoreObjects<'_> {
+    pub(in crate::operate) fn objects(&self) -> StoreObjects<'_> {
         StoreObjects {
             store: self.store,
             context: RolloutContext {
