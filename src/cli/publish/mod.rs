@@ -7,7 +7,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use self::args::PublishArgs;
+pub(super) use self::args::PublishArgs;
 use self::ci::CiJob;
 use self::print::Published;
 use self::request::parse_request;
