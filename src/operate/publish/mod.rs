@@ -161,4 +161,6 @@ fn reported_hosts(
 }
 
 #[cfg(test)]
+mod forecast_tests;
+#[cfg(test)]
 mod tests;
