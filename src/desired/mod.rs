@@ -1,6 +1,7 @@
 //! The desired state: the manifest in the store, or the last good one if the store does not provide it.
 
 mod cache;
+mod content_digest;
 pub(crate) mod edit;
 mod entry;
 mod environment;
@@ -27,6 +28,7 @@ use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
 pub(crate) use cache::CachedManifest;
+pub(crate) use content_digest::ContentDigest;
 pub(crate) use edit::{EditError, HoldRequest, PublishRequest, ShaChange};
 pub(crate) use entry::{AppEntry, DesiredApp};
 pub(crate) use environment::Environment;
@@ -79,6 +81,8 @@ pub(crate) struct DesiredState {
     pub resume_policy: ResumePolicy,
     pub freshness: Freshness,
     pub generation: Option<u64>,
+    /// The secrets of the environment, by name.
+    pub secrets: BTreeMap<String, ContentDigest>,
     /// Problems elsewhere in the manifest, and other warnings for the report.
     pub warnings: Vec<Problem>,
     /// Why the last good list of peers is in force instead of the store's, a line each.
@@ -94,6 +98,7 @@ impl DesiredState {
             resume_policy: ResumePolicy::Backoff,
             freshness: Freshness::Fresh,
             generation: None,
+            secrets: BTreeMap::new(),
             warnings: Vec::new(),
             kept_lists: Vec::new(),
         }
@@ -293,8 +298,9 @@ fn select_apps(
         }
         return Ok(desired);
     };
-    if let Err(problem) = &environment.settings {
-        return Err(problem.clone());
+    match &environment.settings {
+        Ok(settings) => desired.secrets.clone_from(&settings.secrets),
+        Err(problem) => return Err(problem.clone()),
     }
     let mut bad = 0;
     for app in environment.app_names() {

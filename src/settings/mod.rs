@@ -26,7 +26,7 @@ use crate::yaml::{self, Node, ParseLimits};
 pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
 pub(crate) use ec2::Ec2Group;
 pub(crate) use fleet::{FleetSettings, StaticNode};
-pub(crate) use format::{MetricsSettings, SettingsFile, default_manifest};
+pub(crate) use format::{MetricsSettings, SecretSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
@@ -52,6 +52,7 @@ pub(crate) struct Settings {
     pub services: ServiceManager,
     pub metrics: MetricsSettings,
     pub fleet: FleetSettings,
+    pub secrets: SecretSettings,
     pub ec2: Ec2Settings,
     /// A map; every node knows its file and line.
     pub attributes: Node,
@@ -123,6 +124,7 @@ fn load_with(
         services: file.services,
         metrics: file.metrics,
         fleet: file.fleet.with_ec2(&file.ec2),
+        secrets: file.secrets,
         ec2: file.ec2,
         attributes,
         environment_attributes,

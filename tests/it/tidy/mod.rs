@@ -46,6 +46,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("resource", &["ports", "printable", "problem", "yaml"]),
     (
+        "secrets",
+        &[
+            "desired",
+            "digest",
+            "ports",
+            "printable",
+            "problem",
+            "resource",
+            "settings",
+        ],
+    ),
+    (
         "release",
         &[
             "desired",
@@ -69,7 +81,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "role",
         &[
             "balancer", "desired", "facts", "fleet", "kind", "kinds", "ports", "problem",
-            "release", "resource", "settings", "yaml",
+            "release", "resource", "secrets", "settings", "yaml",
         ],
     ),
     ("owed", &["digest", "ports", "resource"]),
