@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Sha;
 use super::hold::{Hold, MAX_REASON_CHARS};
+use super::note::{Note, check_notes};
 use super::rollout::{RolloutMode, RolloutSpec};
 use crate::printable;
 use crate::problem::Problem;
@@ -69,6 +70,9 @@ pub(crate) struct AppEntry {
     pub restart_requested_at: Option<Timestamp>,
     #[serde(default)]
     pub overrides: Vec<Override>,
+    /// Tasks for people that belong to the next deployment.
+    #[serde(default)]
+    pub notes: Vec<Note>,
     /// As written; `None`: as the environment's settings say.
     #[serde(default)]
     pub rollout: Option<RolloutSpec>,
@@ -101,6 +105,7 @@ pub(super) fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
             hold: None,
             restart_requested_at: None,
             overrides: Vec::new(),
+            notes: Vec::new(),
             rollout: None,
         }),
         _ => {
@@ -133,6 +138,8 @@ impl AppEntry {
                     .field(path.join(".")));
             }
         }
+        check_notes(&self.notes)
+            .map_err(|problem| problem.at(&node_at(node, &["notes"]).at).field("notes"))?;
         if let Some(number) = self.overrides.iter().position(|over| over.tags.is_empty()) {
             let field = format!("overrides[{number}].match");
             return Err(Problem::new(

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
+use super::change::ManifestChange;
 use super::content_digest::ContentDigest;
 use super::entry::{AppEntry, DesiredApp, parse_entry};
 use super::rollout::{RolloutMode, RolloutSpec, apps_in_circles};
@@ -28,6 +29,15 @@ pub(crate) struct EnvironmentSettings {
     /// The `rollout` of each app; its own overrides single fields.
     #[serde(default)]
     pub rollout: Option<RolloutSpec>,
+    /// The environment's own generation, which takes the place of the file's.
+    #[serde(default)]
+    pub generation: Option<u64>,
+    /// What made this generation.
+    #[serde(default)]
+    pub change: Option<ManifestChange>,
+    /// Commands ask before they change this environment.
+    #[serde(default)]
+    pub protected: bool,
     /// The secrets of its hosts, by name: the digest of the encrypted object.
     #[serde(default, deserialize_with = "deserialize_secrets")]
     pub secrets: BTreeMap<String, ContentDigest>,
@@ -53,6 +63,8 @@ fn deserialize_secrets<'de, D: Deserializer<'de>>(
 pub(crate) struct Environment {
     /// A mistake in them concerns every host of the environment.
     pub settings: Result<EnvironmentSettings, Problem>,
+    /// The location of its own generation, if it has one.
+    pub(super) generation_at: Option<Location>,
     apps: BTreeMap<String, Result<AppEntry, Problem>>,
     /// Why an app cannot go after those of its `after`.
     order_problems: BTreeMap<String, Problem>,
@@ -62,6 +74,7 @@ impl Environment {
     pub(super) fn parse(node: &Node) -> Result<Environment, Problem> {
         let mut environment = Environment {
             settings: Ok(EnvironmentSettings::default()),
+            generation_at: None,
             apps: BTreeMap::new(),
             order_problems: BTreeMap::new(),
         };
@@ -71,6 +84,8 @@ impl Environment {
         for entry in node.expect_map("an environment: a map of apps to shas")? {
             let key = &entry.key;
             if key == SETTINGS_KEY {
+                let generation = entry.value.get("generation");
+                environment.generation_at = generation.map(|node| node.at.clone());
                 if environment.settings.is_ok() {
                     environment.settings = parse_settings(&entry.value);
                 }
@@ -83,6 +98,11 @@ impl Environment {
         }
         environment.check_order(node);
         Ok(environment)
+    }
+
+    /// Its own generation, if it has one.
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.settings.as_ref().ok()?.generation
     }
 
     /// The names of all apps, also of those whose entry is invalid.
@@ -230,7 +250,13 @@ fn parse_settings(node: &Node) -> Result<EnvironmentSettings, Problem> {
     if node.is_null() {
         return Ok(EnvironmentSettings::default());
     }
-    yaml::decode(node).map_err(|problem: Problem| problem.within_field(SETTINGS_KEY))
+    let settings: EnvironmentSettings =
+        yaml::decode(node).map_err(|problem: Problem| problem.within_field(SETTINGS_KEY))?;
+    if let (Some(change), Some(at)) = (&settings.change, node.get("change")) {
+        let checked = change.check();
+        checked.map_err(|problem| problem.at(&at.at).field(format!("{SETTINGS_KEY}.change")))?;
+    }
+    Ok(settings)
 }
 
 /// Why a name can be none of an app.
