@@ -19,6 +19,7 @@ pub(crate) mod restart;
 pub(crate) mod roles;
 pub(crate) mod rollback;
 pub(crate) mod rollout;
+pub(crate) mod secret;
 pub(crate) mod status;
 
 pub(crate) use error::CommandError;

@@ -16,7 +16,12 @@ const SUFFIX: &str = ".age";
 
 /// The key in the store of a secret of an environment.
 pub(crate) fn object_key(environment: &str, digest: &ContentDigest) -> String {
-    format!("secrets/{environment}/{}{SUFFIX}", digest.hex())
+    format!("{}{}{SUFFIX}", objects_prefix(environment), digest.hex())
+}
+
+/// What the keys of all secrets of an environment begin with.
+pub(crate) fn objects_prefix(environment: &str) -> String {
+    format!("secrets/{environment}/")
 }
 
 /// The objects that this host has fetched. Encrypted, and nevertheless only root's: whoever gets a key later
@@ -59,7 +64,7 @@ impl ObjectCache<'_> {
 }
 
 /// Fetches objects, each with the reason if it cannot be had.
-pub(super) fn fetch(
+pub(crate) fn fetch(
     store: &dyn Store,
     environment: &str,
     digests: &[ContentDigest],

@@ -56,6 +56,14 @@ pub(crate) struct LockedIdentity {
 }
 
 impl LockedIdentity {
+    /// The public key, which needs no passphrase.
+    pub(crate) fn recipient(&self) -> Option<Recipient> {
+        let key = age::ssh::Identity::Encrypted((*self.key).clone());
+        age::ssh::Recipient::try_from(key)
+            .ok()
+            .map(Recipient::of_ssh_key)
+    }
+
     /// The key, unless the passphrase is another one.
     pub(crate) fn unlock(&self, passphrase: String) -> Option<Identity> {
         let key = self.key.decrypt(SecretString::from(passphrase)).ok()?;
@@ -138,12 +146,18 @@ pub(super) fn host_identities(
     Ok(identities)
 }
 
-/// The public keys of this host's ssh host keys, the preferred one first.
-pub(crate) fn host_public_key(root: &Root) -> Option<Recipient> {
+/// The public key that secrets for this host are encrypted to, without a comment: that of the configured key, or of its
+/// preferred ssh host key.
+pub(crate) fn host_recipient(root: &Root, configured: Option<&Path>) -> Option<Recipient> {
+    if configured.is_some() {
+        let identities = host_identities(root, configured).ok()?;
+        return identities.first()?.recipient();
+    }
     HOST_KEYS.iter().find_map(|path| {
         let path = PathBuf::from(format!("{path}.pub"));
         let (_, body) = root.read_trusted(&path, MAX_KEY_FILE, None).ok()??;
-        Recipient::parse(std::str::from_utf8(&body).ok()?.trim()).ok()
+        let key = Recipient::parse(std::str::from_utf8(&body).ok()?.trim()).ok()?;
+        Some(key.named(""))
     })
 }
 

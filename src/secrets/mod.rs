@@ -21,9 +21,9 @@ mod tests;
 pub(crate) use age_file::{
     AgeError, MAX_OBJECT_BYTES, MAX_RECIPIENTS, MAX_VALUE_BYTES, decrypt, encrypt,
 };
-pub(crate) use cache::object_key;
+pub(crate) use cache::{fetch, object_key, objects_prefix};
 pub(crate) use identity::{
-    Identity, IdentityError, LockedIdentity, ParsedIdentity, parse_identity,
+    Identity, IdentityError, LockedIdentity, ParsedIdentity, host_recipient, parse_identity,
 };
 pub(crate) use recipient::Recipient;
 pub(crate) use source::{LoadedSecrets, SecretSource};

@@ -40,6 +40,8 @@ pub(crate) struct PublishRequest {
     pub notes: Vec<NoteEdit>,
     /// Edits below `_settings` of the environment, in this order.
     pub settings: Vec<SettingEdit>,
+    /// Settings that the request relies on. One that has another value by now makes it [`EditError::Outdated`].
+    pub expected_settings: Vec<SettingEdit>,
     /// Allows a new environment, a new app or a new manifest.
     pub create: bool,
     /// An app that has an entry, whose services are to be restarted on all hosts.
@@ -69,6 +71,7 @@ impl PublishRequest {
             refuses_holds: false,
             notes: Vec::new(),
             settings: Vec::new(),
+            expected_settings: Vec::new(),
             create: false,
             restart: None,
             above_fleet: None,
@@ -136,6 +139,9 @@ pub(crate) enum EditError {
     /// A hold in force blocks the sha.
     #[error(transparent)]
     Held(Box<Problem>),
+    /// Somebody changed a setting that the request relies on.
+    #[error("`{0}` was changed meanwhile")]
+    Outdated(String),
 }
 
 impl EditError {
