@@ -2,6 +2,7 @@
 
 mod args;
 mod balancer;
+mod confirm;
 mod converge;
 mod demo;
 mod doctor;
@@ -27,6 +28,7 @@ mod restart;
 mod roles;
 mod rollback;
 mod rollout;
+mod secret;
 mod status;
 mod table;
 mod target;
@@ -92,6 +94,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Publish(args) => publish::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
+        Command::Secret(args) => secret::run(args, paths, output),
         Command::Balancer(args) => balancer::run(&args, paths, output),
         Command::Eip(args) => eip::run(&args, paths, output),
         Command::Roles(args) => roles::run(&args, paths, output),

@@ -18,12 +18,8 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use age_file::{
-    AgeError, MAX_OBJECT_BYTES, MAX_RECIPIENTS, MAX_VALUE_BYTES, decrypt, encrypt,
-};
+pub(crate) use age_file::{AgeError, MAX_VALUE_BYTES, decrypt, encrypt};
 pub(crate) use cache::{fetch, object_key, objects_prefix};
-pub(crate) use identity::{
-    Identity, IdentityError, LockedIdentity, ParsedIdentity, host_recipient, parse_identity,
-};
+pub(crate) use identity::{Identity, ParsedIdentity, host_recipient, parse_identity};
 pub(crate) use recipient::Recipient;
 pub(crate) use source::{LoadedSecrets, SecretSource};

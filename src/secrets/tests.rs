@@ -2,6 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
+use super::age_file::{MAX_OBJECT_BYTES, MAX_RECIPIENTS};
+use super::identity::IdentityError;
 use super::*;
 use crate::desired::ContentDigest;
 use crate::ports::secrets::redact;

@@ -26,8 +26,8 @@ use crate::problem::Problem;
 use crate::secrets::{self, Identity, Recipient};
 use crate::settings::{invalid_name, is_name};
 
-pub(crate) use change::{SetSecret, edit_value, remove, set};
-pub(crate) use rekey::{ProposedRecipient, RekeyProposal, Rekeyed, propose, rekey};
+pub(crate) use change::{edit_value, remove, set};
+pub(crate) use rekey::{ProposedRecipient, RekeyProposal, propose, rekey};
 
 /// The keys below `_settings`.
 const SECRETS: &str = "secrets";
