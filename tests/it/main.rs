@@ -75,6 +75,7 @@ mod role_values;
 mod roles;
 mod sandbox;
 mod scenario;
+mod secret_command;
 mod secrets;
 mod services;
 mod status;
