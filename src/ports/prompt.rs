@@ -33,12 +33,11 @@ impl Drop for NoEcho<'_> {
 /// # Errors
 /// There is no terminal, nobody answered, or the line is longer than a terminal passes on.
 pub(crate) fn read_hidden_line(question: &str) -> io::Result<String> {
-    let mut terminal = OpenOptions::new()
+    let terminal = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC)
         .open(TERMINAL)?;
-    terminal.write_all(question.as_bytes())?;
     let before = tcgetattr(&terminal)?;
     let mut hidden = before.clone();
     let off = LocalFlags::ECHO | LocalFlags::ISIG;
@@ -47,13 +46,13 @@ pub(crate) fn read_hidden_line(question: &str) -> io::Result<String> {
         .local_flags
         .insert(LocalFlags::ECHONL | LocalFlags::ICANON);
     tcsetattr(&terminal, SetArg::TCSAFLUSH, &hidden)?;
-    let line = {
-        let _restored = NoEcho {
-            terminal: &terminal,
-            before,
-        };
-        read_line(&terminal)
-    }?;
+    let _restored = NoEcho {
+        terminal: &terminal,
+        before,
+    };
+    // Only now: what is typed before is discarded.
+    (&terminal).write_all(question.as_bytes())?;
+    let line = read_line(&terminal)?;
     String::from_utf8(line).map_err(|_| io::Error::other("expected UTF-8 text"))
 }
 

@@ -31,6 +31,17 @@ fn compile(
     files: &[(&str, &str)],
     loaded: LoadedSecrets,
 ) -> Result<Catalog, String> {
+    compile_with(role, attributes, files, loaded, Path::new("/nonexistent"))
+}
+
+/// The same with the roles and templates that are shipped in a folder.
+fn compile_with(
+    role: &str,
+    attributes: &str,
+    files: &[(&str, &str)],
+    loaded: LoadedSecrets,
+    share: &Path,
+) -> Result<Catalog, String> {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, body: &str| {
         let path = dir.path().join(name);
@@ -51,8 +62,7 @@ fn compile(
         let text = problems.to_string();
         text.replace(&format!("{}/", dir.path().display()), "")
     };
-    let settings =
-        settings::load(&dir.path().join("node.yml"), Path::new("/nonexistent")).map_err(clean)?;
+    let settings = settings::load(&dir.path().join("node.yml"), share).map_err(clean)?;
     let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
     let mut peers = crate::fleet::PeerSource::from_settings(&settings);
     let desired = DesiredState::empty();
@@ -303,6 +313,28 @@ resources:
     let command = catalog.find("command:true").unwrap();
     let failure = command.inspect(&sandbox.host).err().unwrap();
     assert_eq!(failure.message, "no key fits");
+}
+
+#[test]
+fn shipped_role_takes_secrets_as_values_of_its_parameters() {
+    let attributes = "attributes: {apps: {shop: {repo: 'git@example.org:a/shop.git', port: 3000, secrets: {TOKEN: '{{ secret(\"token\") }}'}, files: {config/a.yml: {content: '{{ secret(\"token\") }}'}}}}}\n";
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let role = std::fs::read_to_string(shared.join("roles/app.yml")).unwrap();
+    let loaded = values(&[("token", Ok("value-of-token"))]);
+    let catalog = compile_with(&role, attributes, &[], loaded, shared).unwrap();
+    let release = catalog.releases().next().unwrap().1;
+    assert_eq!(release.secrets["TOKEN"], "value-of-token");
+    let config = release
+        .files
+        .iter()
+        .find(|file| file.path.ends_with("a.yml"));
+    assert!(config.unwrap().secret);
+    // All else is as public as before.
+    let rendered = release.files.iter().filter(|file| file.secret);
+    let paths: Vec<_> = rendered
+        .map(|file| file.path.display().to_string())
+        .collect();
+    assert_eq!(paths, [".trueup/env", "config/a.yml"]);
 }
 
 #[test]

@@ -13,6 +13,8 @@
 mod age_file;
 mod cache;
 mod identity;
+#[cfg(test)]
+mod key_tests;
 mod recipient;
 mod source;
 #[cfg(test)]

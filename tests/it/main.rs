@@ -76,6 +76,7 @@ mod roles;
 mod sandbox;
 mod scenario;
 mod secret_command;
+mod secret_prompts;
 mod secrets;
 mod services;
 mod status;
