@@ -9,6 +9,8 @@
 use std::collections::BTreeSet;
 
 use super::{AnyKind, AnyResource, Kind, KindEntry, Observation};
+use serde_json::Value;
+
 use crate::desired::DesiredState;
 use crate::kinds::KINDS;
 use crate::ports::testing::{Sandbox, skip_test};
@@ -163,11 +165,7 @@ impl Probe {
 pub(crate) struct FakeInputs;
 
 impl ResolveInputs for FakeInputs {
-    fn render_template(
-        &self,
-        _: &str,
-        _: Option<&serde_json::Value>,
-    ) -> Result<RenderedTemplate, Problem> {
+    fn render_template(&self, _: &str, _: Option<&Value>) -> Result<RenderedTemplate, Problem> {
         Ok(RenderedTemplate {
             text: "server { listen 80; }\n".to_owned(),
             is_secret: false,

@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::libc;
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
 
 /// What the terminal of this process is called.
 const TERMINAL: &str = "/dev/tty";
@@ -45,6 +47,8 @@ pub(crate) fn read_hidden_line(question: &str) -> io::Result<String> {
     hidden
         .local_flags
         .insert(LocalFlags::ECHONL | LocalFlags::ICANON);
+    // It ends the line, which is otherwise held back until Enter.
+    hidden.control_chars[SpecialCharacterIndices::VEOL as usize] = CTRL_C;
     tcsetattr(&terminal, SetArg::TCSAFLUSH, &hidden)?;
     let _restored = NoEcho {
         terminal: &terminal,

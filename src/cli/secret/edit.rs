@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::identity::OperatorKey;
-use super::{OpenedTarget, confirm_protected, set};
+use super::opened::{OpenedTarget, confirm_protected};
+use super::set;
 use crate::cli::Output;
 use crate::cli::args::SecretEditArgs;
 use crate::exit::Exit;

@@ -29,13 +29,13 @@ pub(super) fn run(
     paths: &Paths,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let place = StoreTarget::resolve(&args.at, paths, "secret list")?;
-    let store = store::open(&place.store).map_err(PassError::Store)?;
+    let resolved = StoreTarget::resolve(&args.at, paths, "secret list")?;
+    let store = store::open(&resolved.store).map_err(PassError::Store)?;
     let target = SecretTarget {
         store: store.as_ref(),
         environment: &args.env,
-        manifest_key: &place.manifest,
-        gone_after: place.fleet.gone_after(),
+        manifest_key: &resolved.manifest,
+        gone_after: resolved.fleet.gone_after(),
         by: &current_user(),
         reason: None,
         now: SystemClock.now(),

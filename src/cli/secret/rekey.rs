@@ -1,7 +1,7 @@
 //! `trueup secret rekey`.
 
 use super::identity::OperatorKey;
-use super::{Changed, OpenedTarget};
+use super::opened::{Changed, OpenedTarget, confirm_protected};
 use crate::cli::Output;
 use crate::cli::args::RekeyArgs;
 use crate::cli::confirm::confirm;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
         output.print_line(line);
         return Ok(Exit::Converged);
     }
-    super::confirm_protected(&args.target, &proposal.current, "encrypt its secrets again")?;
+    confirm_protected(&args.target, &proposal.current, "encrypt its secrets again")?;
     let identities = match proposal.current.named.is_empty() {
         true => Vec::new(),
         false => OperatorKey::require(&args.key)?.unlock()?,

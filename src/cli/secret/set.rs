@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use super::identity::OperatorKey;
-use super::{Changed, OpenedTarget, confirm_protected};
+use super::opened::{Changed, OpenedTarget, confirm_protected};
 use crate::cli::Output;
 use crate::cli::args::SecretSetArgs;
 use crate::exit::Exit;

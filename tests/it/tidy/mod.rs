@@ -80,7 +80,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "role",
         &[
-            "balancer", "desired", "facts", "fleet", "kind", "kinds", "ports", "problem",
+            "balancer", "desired", "digest", "facts", "fleet", "kind", "kinds", "ports", "problem",
             "release", "resource", "secrets", "settings", "yaml",
         ],
     ),
@@ -112,7 +112,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "pass",
         &[
             "apply", "balancer", "desired", "exit", "facts", "fleet", "plan", "ports", "problem",
-            "release", "report", "resource", "role", "settings",
+            "release", "report", "resource", "role", "secrets", "settings",
         ],
     ),
     // What a pass relies on, checked without a pass.
@@ -128,7 +128,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "operate",
         &[
             "apply", "balancer", "checks", "desired", "exit", "fleet", "pass", "ports", "problem",
-            "release", "report", "resource", "role", "settings", "yaml",
+            "release", "report", "resource", "role", "secrets", "settings", "yaml",
         ],
     ),
     // For releases (list, build, roll back) it calls the pipeline itself, whose
@@ -152,6 +152,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "report",
             "resource",
             "role",
+            "secrets",
             "settings",
             "yaml",
         ],
