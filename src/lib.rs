@@ -17,6 +17,7 @@
 //! | [`settings`] | `node.yml`: reading, merging and validating it |
 //! | [`desired`] | the manifest: reading it, caching the last good one, and editing it (`publish`) |
 //! | [`fleet`] | the records that the hosts of an environment publish; `nodes(…)` in templates |
+//! | [`secrets`] | secrets as age files: keys, the objects of an environment, and where hosts look them up |
 //! | [`facts`] | facts of the host, gathered only when a template uses them |
 //! | [`role`] | expands roles into a catalog of resources: parameters, rendering, ids, conflicts |
 //! | [`plan`] | inspects every resource and compares it with its desired state |
@@ -90,6 +91,7 @@ mod release;
 mod report;
 mod resource;
 mod role;
+mod secrets;
 mod settings;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]

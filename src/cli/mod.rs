@@ -4,6 +4,7 @@ mod act;
 mod args;
 mod balancer;
 mod commits;
+mod confirm;
 mod converge;
 mod demo;
 mod diff;
@@ -31,6 +32,7 @@ mod restart;
 mod roles;
 mod rollback;
 mod rollout;
+mod secret;
 mod status;
 mod table;
 mod target;
@@ -102,6 +104,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Diff(args) => diff::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
+        Command::Secret(args) => secret::run(args, paths, output),
         Command::Balancer(args) => balancer::run(&args, paths, output),
         Command::Eip(args) => eip::run(&args, paths, output),
         Command::Roles(args) => roles::run(&args, paths, output),

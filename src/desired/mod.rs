@@ -2,6 +2,7 @@
 
 mod cache;
 mod change;
+mod content_digest;
 pub(crate) mod edit;
 mod entry;
 mod environment;
@@ -35,6 +36,7 @@ use crate::settings::Signers;
 
 use cache::{CachedManifest, ManifestMeta};
 pub(crate) use change::{Action, ManifestChange};
+pub(crate) use content_digest::ContentDigest;
 pub(crate) use edit::{
     CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
     ShaChange,
@@ -96,6 +98,8 @@ pub(crate) struct DesiredState {
     pub generation: Option<u64>,
     /// An operator asked for a pass of every host since the last manifest that this host acted on.
     pub is_pass_requested: bool,
+    /// The secrets of the environment, by name.
+    pub secrets: BTreeMap<String, ContentDigest>,
     /// Problems elsewhere in the manifest, and other warnings for the report.
     pub warnings: Vec<Problem>,
     /// Why the last good list of peers is in force instead of the store's, a line each.
@@ -112,6 +116,7 @@ impl DesiredState {
             freshness: Freshness::Fresh,
             generation: None,
             is_pass_requested: false,
+            secrets: BTreeMap::new(),
             warnings: Vec::new(),
             kept_lists: Vec::new(),
         }
@@ -358,8 +363,9 @@ fn select_apps(
         }
         return Ok(desired);
     };
-    if let Err(problem) = &environment.settings {
-        return Err(problem.clone());
+    match &environment.settings {
+        Ok(settings) => desired.secrets.clone_from(&settings.secrets),
+        Err(problem) => return Err(problem.clone()),
     }
     let mut bad = 0;
     for app in environment.app_names() {

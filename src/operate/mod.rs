@@ -27,6 +27,7 @@ pub(crate) mod roles;
 pub(crate) mod rollback;
 pub(crate) mod rollback_target;
 pub(crate) mod rollout;
+pub(crate) mod secret;
 mod sign;
 pub(crate) mod status;
 

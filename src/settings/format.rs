@@ -39,6 +39,9 @@ pub(crate) struct SettingsFile {
     /// What this node publishes to its peers, and which peer lists it accepts.
     #[serde(default)]
     pub fleet: FleetSettings,
+    /// How this host decrypts secrets.
+    #[serde(default)]
+    pub secrets: SecretSettings,
     /// Where the API of EC2 is, for hosts that claim its addresses.
     #[serde(default)]
     pub ec2: Ec2Settings,
@@ -50,6 +53,16 @@ pub(crate) struct SettingsFile {
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     #[allow(dead_code, reason = "decoded for its errors; read as a tree")]
     attributes: serde_json::Value,
+}
+
+/// How this host decrypts secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretSettings {
+    /// The file with the private key: an age key, as `age-keygen` writes it, or an ssh key without a passphrase. Only
+    /// root may read it. The ssh host keys when not given.
+    pub identity: Option<PathBuf>,
 }
 
 /// Metrics of the passes, for monitoring.

@@ -27,7 +27,7 @@ use crate::yaml::{self, Node, ParseLimits};
 pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
 pub(crate) use ec2::Ec2Group;
 pub(crate) use fleet::{FleetSettings, StaticNode};
-pub(crate) use format::{MetricsSettings, SettingsFile, default_manifest};
+pub(crate) use format::{MetricsSettings, SecretSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
@@ -56,6 +56,7 @@ pub(crate) struct Settings {
     pub services: ServiceManager,
     pub metrics: MetricsSettings,
     pub fleet: FleetSettings,
+    pub secrets: SecretSettings,
     pub ec2: Ec2Settings,
     /// Who may sign the manifest; `None`: unsigned manifests are accepted.
     pub signers: Option<Signers>,
@@ -130,6 +131,7 @@ fn load_with(
         services: file.services,
         metrics: file.metrics,
         fleet: file.fleet.with_ec2(&file.ec2),
+        secrets: file.secrets,
         ec2: file.ec2,
         signers,
         attributes,

@@ -76,6 +76,8 @@ mod role_values;
 mod roles;
 mod sandbox;
 mod scenario;
+mod secret_command;
+mod secret_prompts;
 mod secrets;
 mod services;
 mod status;

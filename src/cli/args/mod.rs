@@ -7,6 +7,7 @@ mod eip;
 mod init;
 mod maintenance;
 mod rollout;
+mod secret;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,10 @@ pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
     RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
+};
+pub(super) use self::secret::{
+    IdentityArgs, RekeyArgs, SecretArgs, SecretCommand, SecretEditArgs, SecretListArgs,
+    SecretRemoveArgs, SecretSetArgs, SecretTargetArgs,
 };
 use super::diff::DiffArgs;
 use super::exec::ExecArgs;
@@ -153,6 +158,8 @@ pub enum Command {
     Fleet(FleetArgs),
     /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
     Rollout(RolloutArgs),
+    /// Set, edit, list and remove the secrets of an environment, and encrypt them to the keys of its hosts
+    Secret(SecretArgs),
     /// Show which balancer has the address of a pair, and move it away before work on a host
     Balancer(BalancerArgs),
     /// Show which instance has an address of EC2 that moves, or claim it for this one

@@ -46,6 +46,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("resource", &["ports", "printable", "problem", "yaml"]),
     (
+        "secrets",
+        &[
+            "desired",
+            "digest",
+            "ports",
+            "printable",
+            "problem",
+            "resource",
+            "settings",
+        ],
+    ),
+    (
         "release",
         &[
             "desired",
@@ -68,8 +80,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "role",
         &[
-            "balancer", "desired", "facts", "fleet", "kind", "kinds", "ports", "problem",
-            "release", "resource", "settings", "yaml",
+            "balancer", "desired", "digest", "facts", "fleet", "kind", "kinds", "ports", "problem",
+            "release", "resource", "secrets", "settings", "yaml",
         ],
     ),
     ("owed", &["digest", "ports", "resource"]),
@@ -100,7 +112,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "pass",
         &[
             "apply", "balancer", "desired", "exit", "facts", "fleet", "plan", "ports", "problem",
-            "release", "report", "resource", "role", "settings",
+            "release", "report", "resource", "role", "secrets", "settings",
         ],
     ),
     // What a pass relies on, checked without a pass.
@@ -129,6 +141,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "report",
             "resource",
             "role",
+            "secrets",
             "settings",
             "yaml",
         ],
@@ -154,6 +167,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "report",
             "resource",
             "role",
+            "secrets",
             "settings",
             "yaml",
         ],
