@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::entry::{AppEntry, DesiredApp, parse_entry};
+use super::notify::NotifySpec;
 use super::rollout::{RolloutMode, RolloutSpec, apps_in_circles};
 use crate::problem::{Location, Problem};
 use crate::yaml::{self, Node};
@@ -25,6 +26,9 @@ pub(crate) struct EnvironmentSettings {
     /// The `rollout` of each app; its own overrides single fields.
     #[serde(default)]
     pub rollout: Option<RolloutSpec>,
+    /// Channels of the hosts' settings that rollouts notify.
+    #[serde(default)]
+    pub notify: NotifySpec,
 }
 
 /// The apps of an environment.

@@ -11,6 +11,7 @@ mod hold;
 #[cfg(test)]
 mod hold_tests;
 mod manifest;
+mod notify;
 mod publish;
 mod rollout;
 mod sha;
@@ -33,6 +34,7 @@ pub(crate) use environment::Environment;
 pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
+pub(crate) use notify::{NotifySpec, Transition};
 pub(crate) use publish::{
     FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, publish,
 };
@@ -79,6 +81,8 @@ pub(crate) struct DesiredState {
     pub resume_policy: ResumePolicy,
     pub freshness: Freshness,
     pub generation: Option<u64>,
+    /// Channels that the rollouts of this environment notify.
+    pub notify: NotifySpec,
     /// Problems elsewhere in the manifest, and other warnings for the report.
     pub warnings: Vec<Problem>,
     /// Why the last good list of peers is in force instead of the store's, a line each.
@@ -94,6 +98,7 @@ impl DesiredState {
             resume_policy: ResumePolicy::Backoff,
             freshness: Freshness::Fresh,
             generation: None,
+            notify: NotifySpec::default(),
             warnings: Vec::new(),
             kept_lists: Vec::new(),
         }
@@ -293,8 +298,9 @@ fn select_apps(
         }
         return Ok(desired);
     };
-    if let Err(problem) = &environment.settings {
-        return Err(problem.clone());
+    match &environment.settings {
+        Ok(settings) => desired.notify.clone_from(&settings.notify),
+        Err(problem) => return Err(problem.clone()),
     }
     let mut bad = 0;
     for app in environment.app_names() {

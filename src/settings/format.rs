@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::fleet::FleetSettings;
+use super::notify::NotifySettings;
 use crate::ports::ec2::Ec2Settings;
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
@@ -42,6 +43,9 @@ pub(crate) struct SettingsFile {
     /// Where the API of EC2 is, for hosts that claim its addresses.
     #[serde(default)]
     pub ec2: Ec2Settings,
+    /// Channels for notifications about rollouts, which the manifest names.
+    #[serde(default)]
+    pub notify: NotifySettings,
     /// Parameters of the roles, over their defaults and the environment's file.
     #[serde(default = "default_attributes")]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]

@@ -8,6 +8,7 @@ mod format;
 mod lookup;
 mod merge;
 mod name;
+mod notify;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -30,6 +31,9 @@ pub(crate) use format::{MetricsSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
+pub(crate) use notify::{
+    Channel, ChannelKind, EmailChannel, NotifySettings, SlackChannel, WebhookChannel, check_url,
+};
 
 use files::{read_file, unreadable};
 use validate::location_of;
@@ -53,6 +57,7 @@ pub(crate) struct Settings {
     pub metrics: MetricsSettings,
     pub fleet: FleetSettings,
     pub ec2: Ec2Settings,
+    pub notify: NotifySettings,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty if there is no such file.
@@ -124,6 +129,7 @@ fn load_with(
         metrics: file.metrics,
         fleet: file.fleet.with_ec2(&file.ec2),
         ec2: file.ec2,
+        notify: file.notify,
         attributes,
         environment_attributes,
         lookup,
