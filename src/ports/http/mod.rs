@@ -28,7 +28,7 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 pub(crate) use error::HttpError;
-use ssrf_guard::SsrfGuard;
+use ssrf_guard::{AddressPolicy, SsrfGuard};
 
 use self::error::display_host;
 use super::deadline::{Deadline, DeadlineError};
@@ -134,6 +134,38 @@ impl HttpClient {
         }
     }
 
+    /// For webhooks: uses the proxies of the environment, and connects to public addresses alone; with `allow_private` also
+    /// to those of private networks and of this host. Never to a metadata service.
+    pub(crate) fn for_webhook(allow_private: bool) -> HttpClient {
+        let policy = match allow_private {
+            true => AddressPolicy::PrivateToo,
+            false => AddressPolicy::Public,
+        };
+        HttpClient {
+            guard: SsrfGuard::with_policy(policy),
+            ..HttpClient::with_proxy()
+        }
+    }
+
+    /// Posts a body, follows no redirect, and reads at most the first `most` bytes of the response. Any status counts as a
+    /// response.
+    pub(crate) fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        deadline: &Deadline,
+        most: usize,
+    ) -> Result<FullResponse, HttpError> {
+        let request = Request {
+            url,
+            headers,
+            body: Some(body),
+            follow_redirects: false,
+        };
+        self.send(request, deadline)?.read_up_to(most)
+    }
+
     /// Fetches at most the first `most` bytes of `url`. Any status counts as a response.
     pub(crate) fn get(
         &self,
@@ -147,17 +179,7 @@ impl HttpClient {
             headers,
             ..Request::default()
         };
-        let mut response = self.send(request, &deadline.into())?;
-        let mut body = Vec::new();
-        while body.len() <= most && response.read_chunk()? {
-            body.append(&mut response.chunk);
-        }
-        body.truncate(most);
-        Ok(FullResponse {
-            status: response.status,
-            headers: response.headers,
-            body,
-        })
+        self.send(request, &deadline.into())?.read_up_to(most)
     }
 
     /// Sends a request. Any status counts as a response, except followed redirects.
@@ -279,6 +301,20 @@ impl Response {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// Reads at most the first `most` bytes of the body.
+    fn read_up_to(mut self, most: usize) -> Result<FullResponse, HttpError> {
+        let mut body = Vec::new();
+        while body.len() <= most && self.read_chunk()? {
+            body.append(&mut self.chunk);
+        }
+        body.truncate(most);
+        Ok(FullResponse {
+            status: self.status,
+            headers: self.headers,
+            body,
+        })
     }
 
     /// Waits for the next part of the body; `false` at its end.
