@@ -60,7 +60,7 @@ mod tests;
 mod view;
 
 pub(crate) use access::{may_take_part, may_take_part_lately, may_take_slots, rollout_folders};
-pub(crate) use entry::EntryState;
+pub(crate) use entry::{Entry, EntryState, HaltCause, HaltRecord};
 pub(crate) use fleet_host::FleetHost;
 pub(crate) use host_rollout::HostRollout;
 pub(crate) use identity::{Member, Nonce};
@@ -72,7 +72,8 @@ pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use polling::Polling;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use quarantines::list_quarantined;
-pub(crate) use register::{WantedHold, WantedShas};
+pub(crate) use register::{Register, WantedHold, WantedShas};
+pub(crate) use remedy::halt_command;
 pub(crate) use restarts::RestartProgress;
 pub(crate) use service_slot::ServiceSlot;
 pub(crate) use settle::{AppPosition, Settled};
