@@ -22,6 +22,8 @@ pub(crate) struct DesiredApp {
     /// The ref that the sha came from, for people.
     pub reference: Option<String>,
     pub by: Option<String>,
+    /// When it was published, by that machine's clock.
+    pub at: Option<Timestamp>,
     /// A release to build ahead without activating it.
     pub next: Option<Sha>,
     /// The hold in force now; `None` if it has expired. It may name `sha`, and then keeps this host from nothing.
@@ -202,6 +204,7 @@ impl AppEntry {
             unheld_sha: unheld.clone(),
             reference: self.reference.clone(),
             by: self.by.clone(),
+            at: self.at,
             next: self.next.clone(),
             hold: self.hold_at(now).cloned(),
             restart_requested_at: self.restart_requested_at,

@@ -150,7 +150,7 @@ impl Delivery<'_> {
                 self.postpone_due(memory, REFUSED_RETRY);
                 return Ok(());
             };
-            let read_at = Instant::now();
+            let read_at = self.clock.monotonic_now();
             let now = self.store.server_time().unwrap_or_else(|| self.clock.now());
             let parcels = self.choose(memory, &board, now);
             if parcels.is_empty() && memory.unmarked.is_empty() {
@@ -231,7 +231,8 @@ impl Delivery<'_> {
             let Some(notice) = notice.map(|pending| pending.notice.clone()) else {
                 continue;
             };
-            let result = match since.elapsed() < CLAIM_IS_GOOD_FOR {
+            let passed = self.clock.monotonic_now().saturating_duration_since(since);
+            let result = match passed < CLAIM_IS_GOOD_FOR {
                 true => (self.send)(&parcel.channel, &notice),
                 // It was suspended meanwhile.
                 false => DeliveryStep::NotTried,

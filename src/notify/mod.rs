@@ -23,13 +23,13 @@ mod notice;
 mod tests;
 mod text;
 
-pub(crate) use board::{Board, Parcel, RecordState};
+pub(crate) use board::{Parcel, RecordState};
 pub(crate) use channel::Courier;
 pub(crate) use deliver::{Delivery, DeliveryStep, board_key, read_board};
 pub(crate) use due::{
-    ManualTask, OwnResult, Publication, Subject, Wanted, hold_digest, manifest_notices,
+    ManualTask, OwnResult, Publication, Subject, Wanted, hold_ended, known_hold, manifest_notices,
     own_notices, published_id, register_notices,
 };
 pub(crate) use health::ChannelHealth;
-pub(crate) use memory::{AppMemory, News, Observation};
+pub(crate) use memory::{AppMemory, MAX_AGE, News, Observation};
 pub(crate) use notice::Notice;

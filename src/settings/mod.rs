@@ -31,9 +31,7 @@ pub(crate) use format::{MetricsSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
-pub(crate) use notify::{
-    Channel, ChannelKind, EmailChannel, NotifySettings, SlackChannel, WebhookChannel, check_url,
-};
+pub(crate) use notify::{Channel, ChannelKind, EmailChannel, NotifySettings, check_url};
 
 use files::{read_file, unreadable};
 use validate::location_of;

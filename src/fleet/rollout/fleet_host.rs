@@ -44,6 +44,7 @@ impl FleetHost {
             app,
             canary,
             ignores_hold,
+            observer: None,
         }
     }
 }

@@ -100,7 +100,7 @@ fn assess(
     };
     let problem = Problem::new(shown);
     Err(match status {
-        300..400 => problem.hint("a redirect is not followed: set the address that it leads to"),
+        300..=399 => problem.hint("a redirect is not followed: set the address that it leads to"),
         401 | 403 | 404 | 410 => {
             problem.hint("is the webhook still there, and its address complete?")
         }

@@ -34,6 +34,7 @@ impl RolloutTarget<'_> {
             app: self.app,
             canary: None,
             ignores_hold: false,
+            observer: None,
         }
     }
 }
