@@ -22,7 +22,11 @@ pub(crate) struct ManifestMeta {
     version: u32,
     /// `None` if the pair of files did not match: the next read is unconditional.
     pub etag: Option<Etag>,
+    /// Of `environment`.
     pub generation: Option<u64>,
+    /// The environment of this host when it accepted it: each has its own generations. Empty: unknown.
+    #[serde(default)]
+    environment: String,
     /// When this host first accepted it.
     pub taken: Timestamp,
     sha256: String,
@@ -47,12 +51,19 @@ fn paths(host: &Host) -> (PathBuf, PathBuf) {
 }
 
 /// The last good manifest, if one is readable. Never an error: a lost cache costs one unconditional request.
-pub(super) fn load(host: &Host) -> Option<CachedManifest> {
+pub(super) fn load(host: &Host, environment: &str) -> Option<CachedManifest> {
     let (body, meta) = paths(host);
     let body = host.root.read(&body, MAX_OBJECT_SIZE).ok()??;
     let known: Result<Option<ManifestMeta>, StateError> = META.load(&host.root, &meta);
     let lost = matches!(known, Ok(None) | Err(StateError::Root(_)));
-    let meta = match known.ok().flatten() {
+    let mut known = known.ok().flatten();
+    if let Some(meta) = &mut known
+        && !["", environment].contains(&meta.environment.as_str())
+    {
+        meta.generation = None;
+        meta.etag = None;
+    }
+    let meta = match known {
         Some(meta) if meta.sha256 == digest(&body) => meta,
         // The generation still counts: a torn file must not let an old manifest through. It does not count
         // only if the metadata was removed, which is how an operator goes back on purpose.
@@ -64,8 +75,9 @@ pub(super) fn load(host: &Host) -> Option<CachedManifest> {
                 None if lost => None,
                 None => Manifest::parse("", &body)
                     .ok()
-                    .and_then(|manifest| manifest.generation),
+                    .and_then(|manifest| manifest.generation_of(environment)),
             },
+            environment: environment.to_owned(),
             taken: other.map_or(Timestamp::UNIX_EPOCH, |meta| meta.taken),
             sha256: digest(&body),
         },
@@ -73,18 +85,21 @@ pub(super) fn load(host: &Host) -> Option<CachedManifest> {
     Some(CachedManifest { body, meta })
 }
 
-pub(super) fn save(
-    host: &Host,
-    object: &Object,
-    generation: Option<u64>,
-    now: Timestamp,
-) -> Result<(), RootError> {
+/// What a host accepted, and when.
+pub(super) struct Accepted<'a> {
+    pub environment: &'a str,
+    pub generation: Option<u64>,
+    pub at: Timestamp,
+}
+
+pub(super) fn save(host: &Host, object: &Object, accepted: Accepted<'_>) -> Result<(), RootError> {
     let (body_path, meta_path) = paths(host);
     let meta = ManifestMeta {
         version: VERSION,
         etag: Some(object.etag.clone()),
-        generation,
-        taken: now,
+        generation: accepted.generation,
+        environment: accepted.environment.to_owned(),
+        taken: accepted.at,
         sha256: digest(&object.body),
     };
     host.root

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Sha;
 use super::hold::{Hold, MAX_REASON_CHARS};
+use super::note::{Note, check_notes};
 use super::rollout::{RolloutMode, RolloutSpec};
 use crate::printable;
 use crate::problem::Problem;
@@ -19,11 +20,15 @@ pub(crate) struct DesiredApp {
     pub sha: Sha,
     /// The sha of the entry, whatever the hold says.
     pub unheld_sha: Sha,
+    /// The sha of the entry, whatever the hold and the overrides say.
+    pub published_sha: Sha,
     /// The ref that the sha came from, for people.
     pub reference: Option<String>,
     pub by: Option<String>,
     /// When it was published, by that machine's clock.
     pub at: Option<Timestamp>,
+    /// What somebody has to do by hand.
+    pub notes: Vec<Note>,
     /// A release to build ahead without activating it.
     pub next: Option<Sha>,
     /// The hold in force now; `None` if it has expired. It may name `sha`, and then keeps this host from nothing.
@@ -71,6 +76,9 @@ pub(crate) struct AppEntry {
     pub restart_requested_at: Option<Timestamp>,
     #[serde(default)]
     pub overrides: Vec<Override>,
+    /// Tasks for people that belong to the next deployment.
+    #[serde(default)]
+    pub notes: Vec<Note>,
     /// As written; `None`: as the environment's settings say.
     #[serde(default)]
     pub rollout: Option<RolloutSpec>,
@@ -103,6 +111,7 @@ pub(super) fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
             hold: None,
             restart_requested_at: None,
             overrides: Vec::new(),
+            notes: Vec::new(),
             rollout: None,
         }),
         _ => {
@@ -135,6 +144,8 @@ impl AppEntry {
                     .field(path.join(".")));
             }
         }
+        check_notes(&self.notes)
+            .map_err(|problem| problem.at(&node_at(node, &["notes"]).at).field("notes"))?;
         if let Some(number) = self.overrides.iter().position(|over| over.tags.is_empty()) {
             let field = format!("overrides[{number}].match");
             return Err(Problem::new(
@@ -202,9 +213,11 @@ impl AppEntry {
         DesiredApp {
             sha: sha.clone(),
             unheld_sha: unheld.clone(),
+            published_sha: self.sha.clone(),
             reference: self.reference.clone(),
             by: self.by.clone(),
             at: self.at,
+            notes: self.notes.clone(),
             next: self.next.clone(),
             hold: self.hold_at(now).cloned(),
             restart_requested_at: self.restart_requested_at,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::change::ManifestChange;
 use super::entry::{AppEntry, DesiredApp, parse_entry};
 use super::notify::NotifySpec;
 use super::rollout::{RolloutMode, RolloutSpec, apps_in_circles};
@@ -26,6 +27,15 @@ pub(crate) struct EnvironmentSettings {
     /// The `rollout` of each app; its own overrides single fields.
     #[serde(default)]
     pub rollout: Option<RolloutSpec>,
+    /// The environment's own generation, which takes the place of the file's.
+    #[serde(default)]
+    pub generation: Option<u64>,
+    /// What made this generation.
+    #[serde(default)]
+    pub change: Option<ManifestChange>,
+    /// Commands ask before they change this environment.
+    #[serde(default)]
+    pub protected: bool,
     /// Channels of the hosts' settings that rollouts notify.
     #[serde(default)]
     pub notify: NotifySpec,
@@ -36,6 +46,8 @@ pub(crate) struct EnvironmentSettings {
 pub(crate) struct Environment {
     /// A mistake in them concerns every host of the environment.
     pub settings: Result<EnvironmentSettings, Problem>,
+    /// The location of its own generation, if it has one.
+    pub(super) generation_at: Option<Location>,
     apps: BTreeMap<String, Result<AppEntry, Problem>>,
     /// Why an app cannot go after those of its `after`.
     order_problems: BTreeMap<String, Problem>,
@@ -45,6 +57,7 @@ impl Environment {
     pub(super) fn parse(node: &Node) -> Result<Environment, Problem> {
         let mut environment = Environment {
             settings: Ok(EnvironmentSettings::default()),
+            generation_at: None,
             apps: BTreeMap::new(),
             order_problems: BTreeMap::new(),
         };
@@ -54,6 +67,8 @@ impl Environment {
         for entry in node.expect_map("an environment: a map of apps to shas")? {
             let key = &entry.key;
             if key == SETTINGS_KEY {
+                let generation = entry.value.get("generation");
+                environment.generation_at = generation.map(|node| node.at.clone());
                 if environment.settings.is_ok() {
                     environment.settings = parse_settings(&entry.value);
                 }
@@ -66,6 +81,11 @@ impl Environment {
         }
         environment.check_order(node);
         Ok(environment)
+    }
+
+    /// Its own generation, if it has one.
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.settings.as_ref().ok()?.generation
     }
 
     /// The names of all apps, also of those whose entry is invalid.
@@ -213,7 +233,13 @@ fn parse_settings(node: &Node) -> Result<EnvironmentSettings, Problem> {
     if node.is_null() {
         return Ok(EnvironmentSettings::default());
     }
-    yaml::decode(node).map_err(|problem: Problem| problem.within_field(SETTINGS_KEY))
+    let settings: EnvironmentSettings =
+        yaml::decode(node).map_err(|problem: Problem| problem.within_field(SETTINGS_KEY))?;
+    if let (Some(change), Some(at)) = (&settings.change, node.get("change")) {
+        let checked = change.check();
+        checked.map_err(|problem| problem.at(&at.at).field(format!("{SETTINGS_KEY}.change")))?;
+    }
+    Ok(settings)
 }
 
 /// Why a name can be none of an app.

@@ -6,13 +6,17 @@ use super::environment::{Environment, SETTINGS_KEY};
 use crate::problem::{Location, Problem};
 use crate::yaml::{self, ParseLimits};
 
+/// The key of the signatures of environments.
+pub(super) const SIGNATURES_KEY: &str = "_signatures";
+
 /// A whole manifest. Environments and their entries are validated one by one, because a mistake in what a host
 /// does not run does not concern it.
 #[derive(Debug, Clone)]
 pub(crate) struct Manifest {
+    /// The generation of the environments that have none of their own.
     pub generation: Option<u64>,
-    /// The location of the generation, or the start of the file.
-    pub generation_at: Location,
+    /// The location of that generation, or the start of the file.
+    generation_at: Location,
     pub environments: BTreeMap<String, Environment>,
 }
 
@@ -39,6 +43,9 @@ impl Manifest {
                     Some(yaml::decode(&entry.value).map_err(|p| p.field("generation"))?);
                 continue;
             }
+            if entry.key == SIGNATURES_KEY {
+                continue;
+            }
             if entry.key == SETTINGS_KEY {
                 let problem = Problem::new(format!("`{SETTINGS_KEY}` is no environment"));
                 return Err(problem
@@ -53,5 +60,18 @@ impl Manifest {
             manifest.environments.insert(entry.key.clone(), environment);
         }
         Ok(manifest)
+    }
+
+    /// The generation of an environment: its own, or that of the file.
+    pub(crate) fn generation_of(&self, environment: &str) -> Option<u64> {
+        let own = self.environments.get(environment);
+        own.and_then(Environment::generation).or(self.generation)
+    }
+
+    /// The location of an environment's generation, or the start of the file.
+    pub(super) fn generation_location(&self, environment: &str) -> &Location {
+        let own = self.environments.get(environment);
+        let own = own.and_then(|own| own.generation_at.as_ref());
+        own.unwrap_or(&self.generation_at)
     }
 }

@@ -1,16 +1,20 @@
 //! The desired state: the manifest in the store, or the last good one if the store does not provide it.
 
 mod cache;
+mod change;
 pub(crate) mod edit;
 mod entry;
 mod environment;
 #[cfg(test)]
 mod environment_tests;
 mod generation;
+#[cfg(test)]
+mod generation_tests;
 mod hold;
 #[cfg(test)]
 mod hold_tests;
 mod manifest;
+mod note;
 mod notify;
 mod publish;
 mod rollout;
@@ -28,15 +32,20 @@ use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 
 pub(crate) use cache::CachedManifest;
-pub(crate) use edit::{EditError, HoldRequest, PublishRequest, ShaChange};
+pub(crate) use change::{Action, AppChange, ManifestChange};
+pub(crate) use edit::{
+    EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit, ShaChange,
+};
 pub(crate) use entry::{AppEntry, DesiredApp};
 pub(crate) use environment::Environment;
 pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
+pub(crate) use note::Note;
 pub(crate) use notify::{NotifySpec, Transition};
 pub(crate) use publish::{
-    FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, publish,
+    FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore,
+    history_key, publish,
 };
 
 #[cfg(test)]
@@ -83,6 +92,8 @@ pub(crate) struct DesiredState {
     pub generation: Option<u64>,
     /// Channels that the rollouts of this environment notify.
     pub notify: NotifySpec,
+    /// What made this generation.
+    pub change: Option<ManifestChange>,
     /// Problems elsewhere in the manifest, and other warnings for the report.
     pub warnings: Vec<Problem>,
     /// Why the last good list of peers is in force instead of the store's, a line each.
@@ -99,6 +110,7 @@ impl DesiredState {
             freshness: Freshness::Fresh,
             generation: None,
             notify: NotifySpec::default(),
+            change: None,
             warnings: Vec::new(),
             kept_lists: Vec::new(),
         }
@@ -166,7 +178,7 @@ pub(crate) fn read(
     host: &Host,
     node: &NodeContext<'_>,
 ) -> Result<DesiredState, DesiredError> {
-    let cached = cache::load(host);
+    let cached = cache::load(host, node.environment);
     let known = cached
         .as_ref()
         .and_then(|cached| cached.meta.etag.as_ref())
@@ -191,7 +203,12 @@ pub(crate) fn read(
             match parse_and_check(&name, &object.body, cached.as_ref(), node) {
                 Ok((manifest, desired)) => {
                     if options.save_last_good {
-                        cache::save(host, &object, manifest.generation, accepted_at)?;
+                        let accepted = cache::Accepted {
+                            environment: node.environment,
+                            generation: manifest.generation_of(node.environment),
+                            at: accepted_at,
+                        };
+                        cache::save(host, &object, accepted)?;
                     }
                     Ok(desired)
                 }
@@ -224,7 +241,13 @@ pub(crate) fn read(
 
 /// The last good state, without contacting the store. `None`: there is no last good manifest.
 pub(crate) fn last_known(name: &str, host: &Host, node: &NodeContext<'_>) -> Option<DesiredState> {
-    desired_from_last_good(cache::load(host)?, name, node, Freshness::Fresh).ok()
+    desired_from_last_good(
+        cache::load(host, node.environment)?,
+        name,
+        node,
+        Freshness::Fresh,
+    )
+    .ok()
 }
 
 /// The new manifest, if it may be acted on.
@@ -236,11 +259,12 @@ fn parse_and_check(
 ) -> Result<(Manifest, DesiredState), Problem> {
     let manifest = Manifest::parse(name, body)?;
     let acted_on = cached.and_then(|cached| cached.meta.generation);
-    if let Some(why) = generation::refusal_reason(manifest.generation, acted_on) {
+    let generation = manifest.generation_of(node.environment);
+    if let Some(why) = generation::refusal_reason(generation, acted_on) {
         return Err(Problem::new(why)
-            .at(&manifest.generation_at)
+            .at(manifest.generation_location(node.environment))
             .field("generation")
-            .hint(generation::refusal_hint(manifest.generation, acted_on)));
+            .hint(generation::refusal_hint(generation, acted_on)));
     }
     let desired = select_apps(&manifest, name, node, Freshness::Fresh)?;
     Ok((manifest, desired))
@@ -281,7 +305,7 @@ fn select_apps(
 ) -> Result<DesiredState, Problem> {
     let mut desired = DesiredState {
         freshness,
-        generation: manifest.generation,
+        generation: manifest.generation_of(node.environment),
         ..DesiredState::empty()
     };
     let Some(environment) = manifest.environments.get(node.environment) else {
@@ -299,7 +323,10 @@ fn select_apps(
         return Ok(desired);
     };
     match &environment.settings {
-        Ok(settings) => desired.notify.clone_from(&settings.notify),
+        Ok(settings) => {
+            desired.notify.clone_from(&settings.notify);
+            desired.change.clone_from(&settings.change);
+        }
         Err(problem) => return Err(problem.clone()),
     }
     let mut bad = 0;

@@ -74,30 +74,31 @@ pub(crate) fn forget_node(
     Ok(keys.len())
 }
 
-/// The manifest generations that the live hosts of all environments have acted on, and the records that
+/// The manifest generations that the live hosts of an environment have acted on, and the records that
 /// could not be read. Each node counts once, by the record of its own name. The record of a machine beside a
 /// taken name (`NODE@…`) does not count; otherwise one writer of a record would have many votes.
 pub(crate) fn node_generations(
     store: &dyn Store,
+    environment: &str,
     gone_after: Duration,
 ) -> Result<(Vec<NodeGeneration>, Option<UnreadRecords>), StoreError> {
-    let listed = store.list("nodes/")?;
+    let folder = format!("nodes/{environment}/");
+    let listed = store.list(&folder)?;
     let now = store_time(store, listed.iter());
-    let names: Vec<(String, String, String)> = listed
+    let names: Vec<(String, String)> = listed
         .into_iter()
         .filter(|object| object.size <= MAX_RECORD as u64 && age(object, now) <= gone_after)
         .filter_map(|object| {
-            let name = object.key.strip_prefix("nodes/")?.strip_suffix(".json")?;
-            let (environment, node) = name.split_once('/')?;
-            let (environment, node) = (environment.to_owned(), node.to_owned());
-            (is_name(&environment) && is_name(&node)).then_some((object.key, environment, node))
+            let node = object.key.strip_prefix(&folder)?.strip_suffix(".json")?;
+            let node = node.to_owned();
+            is_name(&node).then_some((object.key, node))
         })
         .collect();
-    let keys: Vec<String> = names.iter().map(|(key, ..)| key.clone()).collect();
+    let keys: Vec<String> = names.iter().map(|(key, _)| key.clone()).collect();
     let mut generations = Vec::new();
     let mut unread = UnreadCounter::default();
     store.get_many(&keys, MAX_RECORD, &mut |number, answer| {
-        let (_, environment, node) = &names[number];
+        let (_, node) = &names[number];
         match answer {
             Ok(GetOutcome::Object(object)) => {
                 let record = NodeRecord::parse(node, environment, &object.body);

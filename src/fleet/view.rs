@@ -162,7 +162,7 @@ pub(crate) fn fleet_view(
         read_outcome,
         environment: environment.to_owned(),
         outcome: outcomes.fold(read_outcome, Exit::merge),
-        generation: manifest.and_then(|manifest| manifest.generation),
+        generation: manifest.and_then(|manifest| manifest.generation_of(environment)),
         nodes,
         instances: Vec::new(),
         rollouts: Vec::new(),

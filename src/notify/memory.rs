@@ -70,6 +70,8 @@ pub(crate) struct Observation {
     pub register: Option<Vec<Notice>>,
     /// When the rollout began.
     pub opened: Option<Timestamp>,
+    /// The ids of what another notice says already.
+    pub implied: BTreeSet<String>,
     /// What this host itself has brought about: nobody knows it earlier.
     pub own: BTreeSet<String>,
 }
@@ -127,6 +129,7 @@ impl AppMemory {
             published,
             register,
             opened,
+            implied,
             own,
         } = observation;
         self.pending.retain(|pending| {
@@ -141,7 +144,8 @@ impl AppMemory {
         let is_old = published.is_some_and(|at| now.duration_since(at) > MAX_AGE);
         let is_publication = |notice: &Notice| notice.id.starts_with("published:");
         let is_new = |notice: &Notice| {
-            let was_known = is_first || self.manifest.contains(&notice.id);
+            let was_known = self.manifest.contains(&notice.id) || implied.contains(&notice.id);
+            let was_known = is_first || was_known;
             let is_new = !was_known && !(is_old && is_publication(notice));
             is_new || own.contains(&notice.id)
         };

@@ -27,7 +27,7 @@ pub(crate) use board::{Parcel, RecordState};
 pub(crate) use channel::Courier;
 pub(crate) use deliver::{Delivery, DeliveryStep, board_key, read_board};
 pub(crate) use due::{
-    ManualTask, OwnResult, Publication, Subject, Wanted, hold_ended, known_hold, manifest_notices,
+    OwnResult, Publication, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices,
     own_notices, published_id, register_notices,
 };
 pub(crate) use health::ChannelHealth;

@@ -23,6 +23,9 @@ pub(crate) enum CommandError {
     /// The requested sha is quarantined.
     #[error(transparent)]
     Quarantined(Problem),
+    /// A hold in force is in the way.
+    #[error(transparent)]
+    Held(Problem),
     #[error(transparent)]
     Failed(Problem),
     /// What the command waited for did not happen in time.
@@ -48,6 +51,7 @@ impl CommandError {
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Input(_) => Exit::BadInput,
             CommandError::Quarantined(_) => Exit::RolledBack,
+            CommandError::Held(_) => Exit::Waiting,
             CommandError::Stopped(_) => Exit::Stopped,
             CommandError::Failed(_) => Exit::Failed,
             CommandError::TimedOut(_) => Exit::TimedOut,
@@ -65,6 +69,7 @@ impl CommandError {
         match self {
             CommandError::Usage(problem)
             | CommandError::Quarantined(problem)
+            | CommandError::Held(problem)
             | CommandError::Failed(problem)
             | CommandError::TimedOut(problem)
             | CommandError::Stopped(problem) => vec![problem.clone()],
@@ -142,6 +147,7 @@ impl From<PublishError> for CommandError {
         match error {
             PublishError::Edit(EditError::Manifest(problem)) => CommandError::input(*problem),
             PublishError::Edit(EditError::Request(problem)) => CommandError::Usage(*problem),
+            PublishError::Edit(EditError::Held(problem)) => CommandError::Held(*problem),
             PublishError::Store(error) => PassError::Store(error).into(),
             PublishError::Unconfirmed(_) => CommandError::Failed(
                 Problem::new(message)

@@ -14,8 +14,8 @@ use crate::digest::digest;
 use crate::fleet::rollout::{AppPosition, Register, marks_prefix};
 use crate::notify::{
     AppMemory, ChannelHealth, Courier, Delivery, DeliveryStep, MAX_AGE, News, Notice, Observation,
-    OwnResult, Publication, Subject, Wanted, hold_ended, known_hold, manifest_notices, own_notices,
-    published_id, register_notices,
+    OwnResult, Publication, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices,
+    own_notices, published_id, register_notices,
 };
 use crate::ports::random::random_u64;
 use crate::report::{History, Report};
@@ -132,7 +132,7 @@ impl Session {
             node: self.node(),
             now: store_time.unwrap_or_else(|| self.host.clock.now()),
         };
-        let wanted = wanted(desired_app, desired);
+        let wanted = wanted(name, desired_app, desired);
         let hold = wanted.hold.as_ref().map(known_hold);
         let ended = memory.known_hold().filter(|_| hold.is_none());
         let mut observation = Observation {
@@ -140,6 +140,7 @@ impl Session {
             hold_ended: ended.map(|(id, hold)| hold_ended(subject, &wanted, hold, id)),
             hold,
             published: wanted.publication.at,
+            implied: implied_ids(&wanted),
             ..Observation::default()
         };
         let rollouts = self.rollouts.borrow();
@@ -281,20 +282,16 @@ impl Session {
 }
 
 /// What the manifest says about an app, for its notices.
-fn wanted(app: &DesiredApp, desired: &DesiredState) -> Wanted {
+fn wanted(name: &str, app: &DesiredApp, desired: &DesiredState) -> Wanted {
     let policy = app.rollout.policy();
     Wanted {
         sha: app.sha.clone(),
         previous: app.previous.clone(),
-        publication: Publication {
-            by: app.by.clone(),
-            at: app.at,
-            reference: app.reference.clone(),
-            ..Publication::default()
-        },
+        published: app.published_sha.clone(),
+        publication: Publication::of(name, app, desired.change.as_ref()),
         generation: desired.generation,
         hold: app.hold.clone(),
-        notes: Vec::new(),
+        notes: app.notes.clone(),
         on_failure: policy.map_or(OnFailure::default(), |policy| policy.on_failure),
     }
 }
@@ -311,7 +308,8 @@ fn own_ids(subject: Subject<'_>, wanted: &Wanted, joined: &JoinedRollout) -> BTr
         let before = write.before.as_ref();
         let known = before.map_or_else(BTreeSet::new, ids);
         own.extend(ids(&write.after).difference(&known).cloned());
-        if is_open(&write.after) && !before.is_some_and(is_open) {
+        let opens = is_open(&write.after) && !before.is_some_and(is_open);
+        if opens && wanted.sha == wanted.published {
             // Nobody acts on a new sha earlier.
             own.insert(published_id(wanted));
         }

@@ -20,7 +20,7 @@ mod time;
 mod write;
 
 pub(crate) use decode::decode;
-pub(crate) use edit::{InsertPosition, YamlEditor};
+pub(crate) use edit::{InsertPosition, YamlEditor, entry_text};
 pub(crate) use node::{Entry, Node, NodeKind, Style};
 pub(crate) use parse::{ParseLimits, parse};
 pub(crate) use seconds::{Seconds, SecondsOrZero};

@@ -31,11 +31,11 @@ pub(super) fn render_scalar(value: &Value, quotes: QuoteStyle) -> String {
     }
 }
 
-/// Whether a text needs no quotes: a word that starts with a letter, a full sha, or a time as trueup writes
+/// Whether a text needs no quotes: a word that starts with a letter or `_`, a full sha, or a time as trueup writes
 /// it.
 fn is_bare(text: &str) -> bool {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./+@".contains(c);
-    let word = text.starts_with(|c: char| c.is_ascii_alphabetic())
+    let word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(safe)
         && !is_reserved(text);
     let sha = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -137,7 +137,10 @@ fn fuzz_publish() {
     let orders = [("shop", None), ("shop", Some("v1")), ("new", None)].map(|(app, reference)| {
         PublishRequest {
             shas: vec![(app.into(), new.clone())],
-            reference: reference.map(str::to_owned),
+            references: reference
+                .map(|name: &str| (app.to_owned(), name.to_owned()))
+                .into_iter()
+                .collect(),
             hold: crate::desired::HoldRequest::Keep,
             create: true,
             ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
@@ -163,11 +166,24 @@ fn fuzz_publish() {
                 there
             };
             assert_eq!(found, sha.as_str());
-            assert_eq!(after["generation"].as_u64(), edited.generation);
+            let own = &after["production"]["_settings"]["generation"];
+            assert_eq!(own.as_u64(), edited.generation);
             // Everything else is unchanged.
             let mut expected = before.clone();
             for tree in [&mut expected, &mut after] {
-                tree.as_object_mut().unwrap().shift_remove("generation");
+                if let Some(settings) = tree
+                    .pointer_mut("/production/_settings")
+                    .and_then(|it| it.as_object_mut())
+                {
+                    settings.shift_remove("generation");
+                    settings.shift_remove("change");
+                }
+                let settings = tree.pointer("/production/_settings");
+                let is_empty =
+                    settings.is_some_and(|it| it.is_null() || *it == serde_json::json!({}));
+                if let Some(apps) = tree["production"].as_object_mut().filter(|_| is_empty) {
+                    apps.shift_remove("_settings");
+                }
                 if let Some(apps) = tree["production"].as_object_mut() {
                     apps.shift_remove(app);
                 }
@@ -176,9 +192,10 @@ fn fuzz_publish() {
                 }
             }
             assert_eq!(after, expected);
-            // Comments are kept: an edit only replaces shas and adds entries.
+            // Comments are kept: an edit only replaces shas and the last change, and adds entries.
             let kept = input.iter().filter(|byte| **byte == b'#').count();
-            assert!(body.iter().filter(|byte| **byte == b'#').count() >= kept);
+            let is_replaced = before.pointer("/production/_settings/change").is_some();
+            assert!(is_replaced || body.iter().filter(|byte| **byte == b'#').count() >= kept);
             // A second edit changes nothing.
             let again = edit_manifest("m.yml", Some(&body), order).expect("an edit can be edited");
             assert!(again.body.is_none());

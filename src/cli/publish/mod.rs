@@ -184,8 +184,11 @@ fn parse_request(args: &PublishArgs) -> Result<PublishRequest, Problem> {
         );
     }
     Ok(PublishRequest {
+        references: parse_one_line("--ref", args.reference.as_deref())?
+            .and_then(|reference| Some((shas.first()?.0.clone(), reference)))
+            .into_iter()
+            .collect(),
         shas,
-        reference: parse_one_line("--ref", args.reference.as_deref())?,
         by: Some(parse_one_line("--by", args.by.as_deref())?.unwrap_or_else(current_user)),
         hold: parse_hold(args)?,
         create: args.create,

@@ -14,9 +14,9 @@ pub(super) fn next_generation(
     order: &PublishRequest,
     warnings: &mut Vec<Problem>,
 ) -> Result<u64, EditError> {
-    let current = manifest.generation;
+    let current = manifest.generation_of(&order.environment);
     let Some(hosts) = &order.above_fleet else {
-        return increment_generation(manifest).map_err(EditError::manifest);
+        return increment_generation(manifest, &order.environment).map_err(EditError::manifest);
     };
     let next = generation_above_fleet(hosts, current).ok_or_else(|| {
         let problem = format!("no node record reports the generation that its host applied, so the next generation of {name} is unknown");
@@ -65,14 +65,14 @@ fn refused_by_most(next: &NextGeneration, hosts: usize) -> Problem {
 }
 
 /// The current generation plus one.
-fn increment_generation(manifest: &Manifest) -> Result<u64, Problem> {
-    match manifest.generation {
+fn increment_generation(manifest: &Manifest, environment: &str) -> Result<u64, Problem> {
+    match manifest.generation_of(environment) {
         None => Ok(1),
         Some(there) if there < MAX_FIRST => Ok(there + 1),
         Some(there) => Err(Problem::new(format!(
             "the generation {there} cannot be incremented: a new host accepts none above {MAX_FIRST}"
         ))
-        .at(&manifest.generation_at)
+        .at(manifest.generation_location(environment))
         .hint(format!("if it is unintended, {ABOVE_FLEET_HINT}"))),
     }
 }

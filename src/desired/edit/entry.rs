@@ -6,18 +6,13 @@ use super::hold::{new_hold, whole_second};
 use super::request::{PublishRequest, ShaChange};
 use crate::yaml::serialize;
 
-/// The text of a store's first manifest.
-pub(super) fn new_manifest(
-    changes: &[ShaChange],
-    generation: u64,
-    order: &PublishRequest,
-) -> String {
-    let mut manifest = Map::new();
-    manifest.insert("generation".into(), generation.into());
-    if !changes.is_empty() {
-        manifest.insert(order.environment.clone(), new_entries(changes, order));
-    }
-    serialize(Value::Object(manifest))
+/// The text of a store's first manifest, without its generation.
+pub(super) fn new_manifest(changes: &[ShaChange], order: &PublishRequest) -> String {
+    let apps = new_entries(changes, order);
+    serialize(Value::Object(Map::from_iter([(
+        order.environment.clone(),
+        apps,
+    )])))
 }
 
 /// The entries of new apps, as a map.
@@ -37,7 +32,12 @@ impl PublishRequest {
     /// A new entry: the short form, unless there are more fields to write.
     pub(super) fn new_entry(&self, change: &ShaChange) -> Value {
         let hold = self.hold_of(&change.to, None);
-        match self.reference.as_ref().map(|_| ()).or(hold.map(|_| ())) {
+        match self
+            .references
+            .get(&change.app)
+            .map(|_| ())
+            .or(hold.map(|_| ()))
+        {
             None => Value::from(change.to.as_str()),
             Some(_) => self.long_entry(change),
         }
@@ -60,7 +60,7 @@ impl PublishRequest {
         [
             ("sha", Some(change.to.as_str().to_owned())),
             ("previous", previous.map(|sha| sha.as_str().to_owned())),
-            ("ref", self.reference.clone()),
+            ("ref", self.references.get(&change.app).cloned()),
             ("by", self.by.clone()),
             ("at", Some(at.to_string())),
         ]

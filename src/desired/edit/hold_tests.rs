@@ -10,25 +10,25 @@ fn hold_names_the_published_sha_whatever_the_entry_looked_like() {
         (
             "generation: 1\nproduction:\n  shop: A\n",
             "shop=B --hold bad",
-            &format!("generation: 2\nproduction:\n  shop:\n    sha: B\n{meta}{written}"),
+            &format!("generation: 1\nproduction:\n  shop:\n    sha: B\n{meta}{written}"),
         ),
         (
             "generation: 1\nproduction:\n  shop:\n    sha: A # now\n    next: C\n",
             "shop=B --hold bad",
             &format!(
-                "generation: 2\nproduction:\n  shop:\n    sha: B # now\n{meta}    next: C\n{written}"
+                "generation: 1\nproduction:\n  shop:\n    sha: B # now\n{meta}    next: C\n{written}"
             ),
         ),
         (
             "generation: 1\nproduction:\n  shop: {sha: A}\n",
             "shop=A --hold bad --until 2026-11-22T00:00:00Z",
-            "generation: 2\nproduction:\n  shop: {sha: A, hold: {sha: A, reason: bad, by: ana, until: 2026-11-22T00:00:00Z}}\n",
+            "generation: 1\nproduction:\n  shop: {sha: A, hold: {sha: A, reason: bad, by: ana, until: 2026-11-22T00:00:00Z}}\n",
         ),
         (
             "generation: 1\nproduction:\n  web: A\n",
             "shop=B --hold bad --create",
             &format!(
-                "generation: 2\nproduction:\n  web: A\n  shop:\n    sha: B\n    by: ana\n    at: 2026-11-21T04:43:01Z\n{written}"
+                "generation: 1\nproduction:\n  web: A\n  shop:\n    sha: B\n    by: ana\n    at: 2026-11-21T04:43:01Z\n{written}"
             ),
         ),
     ]);
@@ -39,7 +39,7 @@ fn hold_replaces_an_earlier_one_field_by_field() {
     let before = "generation: 1\nproduction:\n  shop:\n    sha: B\n    hold: {reason: db, by: bob, until: 2026-11-22T00:00:00Z} # ask\n";
     assert_eq!(
         after(before, "shop=B --hold bad"),
-        "generation: 2\nproduction:\n  shop:\n    sha: B\n    hold: {reason: bad, by: ana, until: null, sha: B} # ask\n"
+        "generation: 1\nproduction:\n  shop:\n    sha: B\n    hold: {reason: bad, by: ana, until: null, sha: B} # ask\n"
     );
     let empty = "generation: 1\nproduction:\n  shop:\n    sha: B\n    hold: ~\n";
     assert!(after(empty, "shop=B --hold bad").contains("reason: bad"));
@@ -54,7 +54,7 @@ fn lifted_hold_ends_now_and_stays_on_record() {
     let after = after(before, "shop=A --lift-hold");
     assert_eq!(
         after,
-        "generation: 2\nproduction:\n  shop: {sha: A, hold: {reason: db, by: bob, until: 2026-11-21T04:43:01Z}}\n"
+        "generation: 1\nproduction:\n  shop: {sha: A, hold: {reason: db, by: bob, until: 2026-11-21T04:43:01Z}}\n"
     );
     assert!(edited(&after, "shop=A --lift-hold").unwrap().body.is_none());
     let none = "generation: 1\nproduction:\n  shop: A\n";

@@ -6,18 +6,27 @@
 
 use self::bump::next_generation;
 use self::entry::new_manifest;
-pub(crate) use self::request::{EditError, HoldRequest, PublishRequest, ShaChange};
+use self::note::{check_notes, no_entry};
+pub(crate) use self::request::{
+    EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit, ShaChange,
+};
+use self::settings::{changes_settings, edit_settings};
+use self::stamp::stamp;
 use self::writer::ManifestWriter;
 use super::entry::AppEntry;
 use super::environment::{is_reserved, reserved_name_problem};
-use super::{Environment, Manifest};
+use super::{Environment, Manifest, Sha};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
+use crate::yaml::{ParseLimits, parse};
 
 mod bump;
 mod entry;
 mod hold;
+mod note;
 mod request;
+mod settings;
+mod stamp;
 mod warnings;
 mod writer;
 
@@ -61,10 +70,12 @@ pub(crate) fn edit_manifest(
     }
     let manifest = Manifest::parse(name, body.unwrap_or(EMPTY_MANIFEST));
     let manifest = manifest.map_err(EditError::manifest)?;
-    if order.restart.is_some() {
-        check_entries(&manifest, order).map_err(EditError::manifest)?;
-    }
+    check_notes(&manifest, order)?;
     let changes = sha_changes(&manifest, name, order)?;
+    if order.restart.is_some() {
+        check_entries(&manifest, order, &changes).map_err(EditError::manifest)?;
+    }
+    check_holds(&manifest, order, &changes)?;
     let mut warnings = warnings::blocked_hosts(&manifest, order);
     let next = next_generation(&manifest, name, order, &mut warnings)?;
     let known = manifest.environments.get(&order.environment);
@@ -74,36 +85,86 @@ pub(crate) fn edit_manifest(
             && order.hold_of(&one.to, hold(&one.app).as_ref()).is_none()
     };
     let unmoved = changes.iter().all(is_unmoved);
-    let is_restart = order.restart.is_some();
-    if unmoved && !is_restart && (order.above_fleet.is_none() || manifest.generation == Some(next))
-    {
-        check_entries(&manifest, order).map_err(EditError::manifest)?;
+    let generation = manifest.generation_of(&order.environment);
+    let next_shas = |(app, sha): &(String, Sha)| {
+        let entry = known.and_then(|known| known.own_entry(app)?.ok());
+        entry.and_then(|entry| entry.next.as_ref()) == Some(sha)
+    };
+    let tree = parse(name, body.unwrap_or(EMPTY_MANIFEST), ParseLimits::default());
+    let tree = tree.map_err(EditError::manifest)?;
+    let is_other_change = order.restart.is_some()
+        || !order.notes.is_empty()
+        || !order.next.iter().all(next_shas)
+        || changes_settings(&tree, order);
+    if unmoved && !is_other_change && (order.above_fleet.is_none() || generation == Some(next)) {
+        check_entries(&manifest, order, &changes).map_err(EditError::manifest)?;
         warnings.extend(warnings::other_problems(&manifest, order));
         return Ok(ManifestEdit {
             body: None,
-            generation: manifest.generation,
+            generation,
             manifest,
             changes,
             warnings,
         });
     }
-    let edited = match body {
-        Some(body) => ManifestWriter::new(name, body, &manifest, order)
-            .and_then(|writer| writer.write(&changes, next))
-            .map_err(EditError::manifest)?,
-        None => new_manifest(&changes, next, order).into_bytes(),
-    };
-    let after = verify_edit(name, &edited, order)
+    // Validated before the change is written into it, which moves the lines that a problem names.
+    let edited = write_changes(name, body, &manifest, order, &changes)
+        .and_then(|body| edit_settings(name, &body, order))
+        .map_err(EditError::manifest)?;
+    let after = verify_edit(name, &edited, order, &changes)
         .map_err(|problem| EditError::manifest(placed_in_current(problem, &manifest, order)))?;
+    let stamped = stamp(name, &edited, next, &order.change(&changes), order)
+        .and_then(|body| {
+            verify_edit(name, &body, order, &changes)?;
+            Ok(body)
+        })
+        .map_err(EditError::manifest)?;
     warnings.extend(warnings::other_problems(&after, order));
     warnings.extend(warnings::stale_reference(&manifest, order, &changes));
     Ok(ManifestEdit {
-        body: Some(edited),
-        generation: after.generation,
+        body: Some(stamped),
+        generation: Some(next),
         manifest: after,
         changes,
         warnings,
     })
+}
+
+/// The text with the changes of apps, and with everything else as it was.
+fn write_changes(
+    name: &str,
+    body: Option<&[u8]>,
+    manifest: &Manifest,
+    order: &PublishRequest,
+    changes: &[ShaChange],
+) -> Result<Vec<u8>, Problem> {
+    let first = body.is_none().then(|| new_manifest(changes, order));
+    let (body, changes) = match (&first, body) {
+        (Some(first), _) => (first.as_bytes(), &[][..]),
+        (None, body) => (body.unwrap_or_default(), changes),
+    };
+    ManifestWriter::new(name, body, manifest, order)?.write(changes)
+}
+
+/// Refuses shas that holds block, if the request asks for that.
+fn check_holds(
+    manifest: &Manifest,
+    order: &PublishRequest,
+    changes: &[ShaChange],
+) -> Result<(), EditError> {
+    if !order.refuses_holds {
+        return Ok(());
+    }
+    let moved = changes.iter();
+    let moved = moved.filter(|one| one.from.as_ref() != Some(&one.to));
+    let blocked =
+        moved.filter_map(|one| warnings::blocking_hold(manifest, order, &one.app, &one.to));
+    match blocked.last() {
+        None => Ok(()),
+        Some(problem) => Err(EditError::Held(Box::new(problem.hint(
+            "`--next` builds it ahead meanwhile; `trueup unhold` ends the hold; nothing was written",
+        )))),
+    }
 }
 
 /// Every app of the request with its current sha, validated before anything is edited.
@@ -144,6 +205,24 @@ fn sha_changes(
             to: to.clone(),
         });
     }
+    for app in &order.held_apps {
+        let entry = known.and_then(|known| known.own_entry(app));
+        let entry = entry.ok_or_else(|| no_entry(manifest, environment, app))?;
+        let sha = &entry
+            .map_err(|problem| EditError::manifest(problem.clone()))?
+            .sha;
+        changes.push(ShaChange {
+            app: app.clone(),
+            from: Some(sha.clone()),
+            to: sha.clone(),
+        });
+    }
+    for (app, _) in &order.next {
+        let entry = known.and_then(|known| known.own_entry(app));
+        entry
+            .ok_or_else(|| no_entry(manifest, environment, app))?
+            .map_err(|problem| EditError::manifest(problem.clone()))?;
+    }
     Ok(changes)
 }
 
@@ -178,13 +257,17 @@ fn check_may_be_new<'a>(
 }
 
 /// Parses the new text, and verifies that hosts will read the requested shas from it.
-fn verify_edit(name: &str, body: &[u8], order: &PublishRequest) -> Result<Manifest, Problem> {
+fn verify_edit(
+    name: &str,
+    body: &[u8],
+    order: &PublishRequest,
+    changes: &[ShaChange],
+) -> Result<Manifest, Problem> {
     let manifest = Manifest::parse(name, body)?;
-    check_entries(&manifest, order)?;
-    if manifest.generation.is_none() {
-        return Err(Problem::new(
-            "internal error: the edited manifest would have no generation; nothing was written",
-        ));
+    check_entries(&manifest, order, changes)?;
+    let environment = manifest.environments.get(&order.environment);
+    if let Some(Err(problem)) = environment.map(|environment| &environment.settings) {
+        return Err(problem.clone());
     }
     Ok(manifest)
 }
@@ -214,9 +297,13 @@ fn is_held_as_asked(entry: &AppEntry, order: &PublishRequest) -> bool {
 }
 
 /// Whether hosts may act on the entries of the request, and read its shas from them.
-fn check_entries(manifest: &Manifest, order: &PublishRequest) -> Result<(), Problem> {
+fn check_entries(
+    manifest: &Manifest,
+    order: &PublishRequest,
+    changes: &[ShaChange],
+) -> Result<(), Problem> {
     let environment = manifest.environments.get(&order.environment);
-    for (app, sha) in &order.shas {
+    for ShaChange { app, to: sha, .. } in changes {
         match environment.and_then(|known| known.entry(app)) {
             Some(Ok(entry)) if entry.sha == *sha && is_held_as_asked(entry, order) => {}
             Some(Err(problem)) => return Err(problem.clone()),
@@ -227,7 +314,7 @@ fn check_entries(manifest: &Manifest, order: &PublishRequest) -> Result<(), Prob
             }
         }
     }
-    if let Some(app) = &order.restart {
+    for app in order.others() {
         let entry = environment.and_then(|known| known.entry(app));
         entry.transpose().map_err(Clone::clone)?.ok_or_else(|| {
             let environment = &order.environment;
@@ -245,5 +332,7 @@ mod hold_tests;
 mod policy_tests;
 #[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod tests;

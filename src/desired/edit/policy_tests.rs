@@ -8,24 +8,24 @@ fn policy_and_settings_are_kept_and_the_old_sha_becomes_previous() {
         (
             ROLLOUT,
             "shop=B",
-            "generation: 2\nproduction:\n  # for all\n  _settings:\n    rollout: {max_unavailable: 1, per: zone} # one by one\n  db: A\n  shop: # the shop\n    rollout: {after: [db]} # the schema first\n    sha: B\n    previous: A # before\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
+            "generation: 1\nproduction:\n  # for all\n  _settings:\n    rollout: {max_unavailable: 1, per: zone} # one by one\n  db: A\n  shop: # the shop\n    rollout: {after: [db]} # the schema first\n    sha: B\n    previous: A # before\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
         ),
         // Back to the previous sha: the two swap.
         (
             ROLLOUT,
             "shop=C",
-            "generation: 2\nproduction:\n  # for all\n  _settings:\n    rollout: {max_unavailable: 1, per: zone} # one by one\n  db: A\n  shop: # the shop\n    rollout: {after: [db]} # the schema first\n    sha: C\n    previous: A # before\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
+            "generation: 1\nproduction:\n  # for all\n  _settings:\n    rollout: {max_unavailable: 1, per: zone} # one by one\n  db: A\n  shop: # the shop\n    rollout: {after: [db]} # the schema first\n    sha: C\n    previous: A # before\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
         ),
         // A new app, below an environment that has only settings; an empty `previous`.
         (
             "generation: 1\nproduction: {_settings: {rollout: none}}\n",
             "shop=B --create",
-            "generation: 2\nproduction: {_settings: {rollout: none}, shop: B}\n",
+            "generation: 1\nproduction: {_settings: {rollout: none}, shop: B}\n",
         ),
         (
             "generation: 1\nproduction:\n  shop:\n    sha: A\n    previous:\n    rollout: none\n",
             "shop=B",
-            "generation: 2\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n    rollout: none\n",
+            "generation: 1\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n    rollout: none\n",
         ),
     ]);
     assert_eq!(edited(ROLLOUT, "shop=A").unwrap().body, None);

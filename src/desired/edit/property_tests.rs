@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::desired::Sha;
+use crate::desired::environment::SETTINGS_KEY;
 use crate::yaml::{ParseLimits, parse};
 
 /// The YAML style of an entry or an environment.
@@ -189,30 +189,25 @@ fn order(environment: usize, app: &str) -> PublishRequest {
     }
 }
 
-/// The old text with its generation incremented, or with a new one at its place.
-fn with_next_generation(sample: &Sample, text: &str) -> String {
-    match sample.generation {
-        Some(n) => text.replacen(
-            &format!("generation: {n} #"),
-            &format!("generation: {} #", n + 1),
-            1,
-        ),
-        None => {
-            let at = if sample.mark { 3 } else { 0 };
-            format!(
-                "{}generation: 1{}{}",
-                &text[..at],
-                sample.newline,
-                &text[at..]
-            )
-        }
-    }
-}
-
 fn publish(text: &str, order: &PublishRequest) -> String {
     let edited = edit_manifest("m", Some(text.as_bytes()), order)
         .unwrap_or_else(|error| panic!("{error}\n{text}"));
-    String::from_utf8(edited.body.expect("something to write")).unwrap()
+    let stamped = String::from_utf8(edited.body.expect("something to write")).unwrap();
+    let body = text.as_bytes();
+    let manifest = Manifest::parse("m", body).unwrap();
+    let written = write_changes("m", Some(body), &manifest, order, &edited.changes).unwrap();
+    let written = String::from_utf8(written).unwrap();
+    // The generation and the change are all that comes to it, but for a comment in the change before.
+    let mut expected = tree(&written);
+    let settings = &mut expected[&order.environment][SETTINGS_KEY];
+    if settings.is_null() {
+        *settings = json!({});
+    }
+    settings["generation"] = json!(edited.generation);
+    settings["change"] = tree(&stamped)[&order.environment][SETTINGS_KEY]["change"].clone();
+    assert_eq!(tree(&stamped), expected, "{written}\nbecame\n{stamped}");
+    assert!(is_kept(&written, &stamped) || text.contains("_settings: ~"));
+    written
 }
 
 proptest! {
@@ -229,7 +224,6 @@ proptest! {
         let old = sha(environment, app);
         let App { quote, comment, long, .. } = apps[app];
         let mut expected_tree = tree(&text);
-        expected_tree["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
         let entry = &mut expected_tree[format!("env-{environment}")][&name];
         if long.is_none() {
             *entry = json!({});
@@ -260,7 +254,7 @@ proptest! {
                 (written, new)
             }
         };
-        let expected = with_next_generation(&sample, &text).replacen(&from, &to, 1);
+        let expected = text.replacen(&from, &to, 1);
         prop_assert_eq!(&new, &expected);
         prop_assert_eq!(tree(&new), expected_tree);
     }
@@ -272,10 +266,11 @@ proptest! {
         let environment = if fresh { count } else { pick.index(count) };
         let mut order = order(environment, "new");
         order.create = true;
-        order.reference = named.then(|| "v 1".to_owned());
+        if named {
+            order.references.insert("new".into(), "v 1".into());
+        }
         let new = publish(&text, &order);
         let mut expected_tree = tree(&text);
-        expected_tree["generation"] = json!(sample.generation.map_or(1, |n| n + 1));
         let value = if named {
             json!({"sha": NEW, "ref": "v 1", "at": "2026-11-21T04:43:01Z"})
         } else {
@@ -283,7 +278,7 @@ proptest! {
         };
         expected_tree[format!("env-{environment}")]["new"] = value;
         prop_assert_eq!(tree(&new), expected_tree);
-        prop_assert!(is_kept(&with_next_generation(&sample, &text), &new), "{}\nbecame\n{}", text, new);
+        prop_assert!(is_kept(&text, &new), "{}\nbecame\n{}", text, new);
         // No line end of the other kind was added.
         let bare = new.replace("\r\n", "").contains('\n');
         prop_assert_eq!(bare, sample.newline == "\n");

@@ -1,27 +1,45 @@
 //! A request to publish, and why one cannot be carried out.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
 
-use crate::desired::{NodeGeneration, Sha};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::desired::{Action, NodeGeneration, Sha};
 use crate::problem::Problem;
 
 /// The shas to publish, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct PublishRequest {
     pub environment: String,
+    /// What it is called in the history.
+    pub action: Action,
     /// By app; no app occurs twice.
     pub shas: Vec<(String, Sha)>,
-    /// The ref that the sha came from, for people. For a single app only.
-    pub reference: Option<String>,
+    /// The shas that hosts build ahead without activating them, by app.
+    pub next: Vec<(String, Sha)>,
+    /// The commits between the sha before and the published one, by app, newest first: `4f2c9d0 Fix the checkout`.
+    pub commits: BTreeMap<String, Vec<String>>,
+    /// The refs that the shas came from, by app, for people.
+    pub references: BTreeMap<String, String>,
     /// The publisher.
     pub by: Option<String>,
+    /// Why, for the history.
+    pub reason: Option<String>,
     pub at: Timestamp,
     /// The time by which holds are judged: that of the store, if it is known.
     pub now: Timestamp,
     /// The apps whose `previous` stays, because what they wanted before was never served.
     pub keeps_previous: Vec<String>,
-    /// What to do about the holds of these apps.
+    /// What to do about the holds of the apps of `shas` and `held_apps`.
     pub hold: HoldRequest,
+    /// Apps whose sha stays as it is, whatever it is then, and whose hold is changed.
+    pub held_apps: Vec<String>,
+    /// Refuses a sha that a hold in force blocks, instead of publishing it behind the hold with a warning.
+    pub refuses_holds: bool,
+    pub notes: Vec<NoteEdit>,
+    /// Edits below `_settings` of the environment, in this order.
+    pub settings: Vec<SettingEdit>,
     /// Allows a new environment, a new app or a new manifest.
     pub create: bool,
     /// An app that has an entry, whose services are to be restarted on all hosts.
@@ -36,17 +54,33 @@ impl PublishRequest {
     pub(crate) fn new(environment: &str, at: Timestamp) -> PublishRequest {
         PublishRequest {
             environment: environment.to_owned(),
+            action: Action::Publish,
             shas: Vec::new(),
-            reference: None,
+            next: Vec::new(),
+            commits: BTreeMap::new(),
+            references: BTreeMap::new(),
             by: None,
+            reason: None,
             at,
             now: at,
             keeps_previous: Vec::new(),
             hold: HoldRequest::Keep,
+            held_apps: Vec::new(),
+            refuses_holds: false,
+            notes: Vec::new(),
+            settings: Vec::new(),
             create: false,
             restart: None,
             above_fleet: None,
         }
+    }
+
+    /// The apps that it changes in other ways than their sha or hold.
+    pub(super) fn others(&self) -> impl Iterator<Item = &str> {
+        let noted = self.notes.iter().map(|edit| edit.app.as_str());
+        let next = self.next.iter().map(|(app, _)| app.as_str());
+        let restart = self.restart.as_deref();
+        restart.into_iter().chain(next).chain(noted)
     }
 }
 
@@ -64,6 +98,31 @@ pub(crate) enum HoldRequest {
     Lift,
 }
 
+/// A change of one setting of an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SettingEdit {
+    /// The keys below `_settings`, such as `secrets` and `db-password`.
+    pub path: Vec<String>,
+    /// `None`: removes it.
+    pub value: Option<Value>,
+}
+
+/// A change of the notes of one app, which has an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NoteEdit {
+    pub app: String,
+    pub change: NoteChange,
+}
+
+/// What becomes of a note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoteChange {
+    /// Adds a note with this text.
+    Add(String),
+    /// Ticks the note off, by its number as commands show it, from 1.
+    Done(usize),
+}
+
 /// Why a request cannot be carried out. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EditError {
@@ -74,6 +133,9 @@ pub(crate) enum EditError {
     /// impossible name.
     #[error(transparent)]
     Request(Box<Problem>),
+    /// A hold in force blocks the sha.
+    #[error(transparent)]
+    Held(Box<Problem>),
 }
 
 impl EditError {
@@ -90,7 +152,7 @@ impl EditError {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct ShaChange {
     pub app: String,
-    /// `None`: the app is new in this environment.
+    /// `None`: the app is new in this environment. Equal to `to`: it stays.
     pub from: Option<Sha>,
     pub to: Sha,
 }

@@ -3,6 +3,8 @@ use crate::desired::{NodeGeneration, Sha};
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+/// Two shas.
+pub(super) const SHAS: [&str; 2] = [A, B];
 const C: &str = "cccccccccccccccccccccccccccccccccccccccc";
 
 /// Parses `shop=B --ref master --create`, as on the command line; always in `production`, by ana.
@@ -15,7 +17,11 @@ fn order(words: &str) -> PublishRequest {
     while let Some(word) = words.next() {
         match (word, word.split_once('=')) {
             ("--create", _) => order.create = true,
-            ("--ref", _) => order.reference = words.next().map(str::to_owned),
+            ("--ref", _) => {
+                let app = order.shas[0].0.clone();
+                let reference = words.next().unwrap().to_owned();
+                order.references.insert(app, reference);
+            }
             ("--restart", _) => order.restart = words.next().map(str::to_owned),
             ("--hold", _) => {
                 order.hold = HoldRequest::Set {
@@ -55,9 +61,16 @@ pub(super) fn edited(before: &str, words: &str) -> Result<ManifestEdit, String> 
         .map_err(|error| abbreviate_shas(&error.to_string()))
 }
 
+/// The text after an edit, as it is before its generation and its change are written.
 pub(super) fn after(before: &str, words: &str) -> String {
     let edited = edited(before, words).unwrap_or_else(|error| panic!("{before:?}: {error}"));
-    abbreviate_shas(&String::from_utf8(edited.body.expect("something to write")).unwrap())
+    assert!(edited.body.is_some(), "something to write");
+    let before = expand_shas(before);
+    let manifest = Manifest::parse("m.yml", before.as_bytes()).unwrap();
+    let order = order(words);
+    let body = Some(before.as_bytes());
+    let written = write_changes("m.yml", body, &manifest, &order, &edited.changes).unwrap();
+    abbreviate_shas(&String::from_utf8(written).unwrap())
 }
 
 /// Each edit: the text before, the request and the text after.
@@ -85,29 +98,29 @@ fn replacing_a_sha_changes_nothing_else() {
         (
             "# top\ngeneration: 42   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop: A     # the shop\n\nstaging:\n    shop: A\n# end\n",
             "shop=B",
-            "# top\ngeneration: 43   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop:     # the shop\n        sha: B\n        previous: A\n        by: ana\n        at: 2026-11-21T04:43:01Z\n\nstaging:\n    shop: A\n# end\n",
+            "# top\ngeneration: 42   # count\n\nproduction:   # live\n    web:  A # keep\n    # between\n    shop:     # the shop\n        sha: B\n        previous: A\n        by: ana\n        at: 2026-11-21T04:43:01Z\n\nstaging:\n    shop: A\n# end\n",
         ),
         // Quotes; quoted keys.
         (
             "generation: 9\n\"production\": {'shop': \"A\", web: 'A'}\n",
             "shop=B web=B",
-            "generation: 10\n\"production\": {'shop': {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}, web: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}}\n",
+            "generation: 9\n\"production\": {'shop': {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}, web: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}}\n",
         ),
         // No generation yet: it is added at the top.
         (
             "# top\nproduction:\n  shop: A\n",
             "shop=B",
-            "generation: 1\n# top\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
+            "# top\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n",
         ),
         (
             "%YAML 1.2\n---\n# top\nproduction:\n  shop: A\n...\n",
             "shop=B",
-            "%YAML 1.2\n---\ngeneration: 1\n# top\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n...\n",
+            "%YAML 1.2\n---\n# top\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n...\n",
         ),
         (
             "{production: {shop: A}}\n",
             "shop=B",
-            "{generation: 1, production: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}}}\n",
+            "{production: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}}}\n",
         ),
     ]);
 }
@@ -118,29 +131,29 @@ fn restart_request_changes_one_field_of_its_app() {
         (
             "generation: 1\nproduction:\n  shop: A # live\n  web: A\n",
             "--restart shop",
-            "generation: 2\nproduction:\n  shop: # live\n    sha: A\n    restart_requested_at: 2026-11-21T04:43:01Z\n  web: A\n",
+            "generation: 1\nproduction:\n  shop: # live\n    sha: A\n    restart_requested_at: 2026-11-21T04:43:01Z\n  web: A\n",
         ),
         (
             "generation: 1\nproduction: {shop: {sha: A, ref: master}}\n",
             "--restart shop",
-            "generation: 2\nproduction: {shop: {sha: A, restart_requested_at: 2026-11-21T04:43:01Z, ref: master}}\n",
+            "generation: 1\nproduction: {shop: {sha: A, restart_requested_at: 2026-11-21T04:43:01Z, ref: master}}\n",
         ),
         // Later by a clock that is behind, or twice in a second.
         (
             "production:\n  shop:\n    sha: A\n    restart_requested_at: 2027-01-01T00:00:59Z # first\n",
             "--restart shop",
-            "generation: 1\nproduction:\n  shop:\n    sha: A\n    restart_requested_at: 2027-01-01T00:01:00Z # first\n",
+            "production:\n  shop:\n    sha: A\n    restart_requested_at: 2027-01-01T00:01:00Z # first\n",
         ),
         (
             "generation: 1\nproduction:\n  shop:\n    sha: A\n    restart_requested_at: null\n",
             "--restart shop",
-            "generation: 2\nproduction:\n  shop:\n    sha: A\n    restart_requested_at: 2026-11-21T04:43:01Z\n",
+            "generation: 1\nproduction:\n  shop:\n    sha: A\n    restart_requested_at: 2026-11-21T04:43:01Z\n",
         ),
         // A later publish keeps it.
         (
             "generation: 1\nproduction: {shop: {sha: A, restart_requested_at: 2026-11-21T04:43:01Z}}\n",
             "shop=B",
-            "generation: 2\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z, restart_requested_at: 2026-11-21T04:43:01Z}}\n",
+            "generation: 1\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z, restart_requested_at: 2026-11-21T04:43:01Z}}\n",
         ),
     ]);
     assert_refused(&[(
@@ -157,29 +170,29 @@ fn replacing_a_sha_keeps_line_ends_layout_and_anchors() {
         (
             "generation: 1\nproduction:\n  shop: A",
             "shop=B",
-            "generation: 2\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z",
+            "generation: 1\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z",
         ),
         (
             "production:\r\n  shop: A # x\r\n",
             "shop=B",
-            "generation: 1\r\nproduction:\r\n  shop: # x\r\n    sha: B\r\n    previous: A\r\n    by: ana\r\n    at: 2026-11-21T04:43:01Z\r\n",
+            "production:\r\n  shop: # x\r\n    sha: B\r\n    previous: A\r\n    by: ana\r\n    at: 2026-11-21T04:43:01Z\r\n",
         ),
         (
             "\u{feff}# größe\nproduction: {shop: A} # ü\n",
             "shop=B",
-            "\u{feff}generation: 1\n# größe\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}} # ü\n",
+            "\u{feff}# größe\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}} # ü\n",
         ),
         // The whole map is indented; the value is on a line of its own.
         (
             "  production:\n    shop:\n      A\n",
             "shop=B",
-            "  generation: 1\n  production:\n    shop:\n      {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}\n",
+            "  production:\n    shop:\n      {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}\n",
         ),
         // An unused anchor, a tag.
         (
             "generation: 1\nproduction: &p\n  shop: {sha: !!str &s A} # c\n",
             "shop=B",
-            "generation: 2\nproduction: &p\n  shop: {sha: !!str &s B, previous: A, by: ana, at: 2026-11-21T04:43:01Z} # c\n",
+            "generation: 1\nproduction: &p\n  shop: {sha: !!str &s B, previous: A, by: ana, at: 2026-11-21T04:43:01Z} # c\n",
         ),
     ]);
 }
@@ -190,29 +203,29 @@ fn long_entry_keeps_its_other_fields() {
         (
             "generation: 1\nproduction:\n  shop:\n    sha: A  # now\n    ref: v1 # tag\n    by: 'bob'\n    at: 2020-01-01T00:00:00Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
             "shop=B --ref v2",
-            "generation: 2\nproduction:\n  shop:\n    sha: B  # now\n    previous: A\n    ref: v2 # tag\n    by: 'ana'\n    at: 2026-11-21T04:43:01Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
+            "generation: 1\nproduction:\n  shop:\n    sha: B  # now\n    previous: A\n    ref: v2 # tag\n    by: 'ana'\n    at: 2026-11-21T04:43:01Z\n    next: C\n    overrides: [{match: {zone: b}, sha: C}]\n",
         ),
         (
             "generation: 1\nproduction:\n  shop:\n    # why\n    next: C\n    sha: A # now\n    hold: {reason: db, by: bob}\n",
             "shop=B --ref v2",
-            "generation: 2\nproduction:\n  shop:\n    # why\n    next: C\n    sha: B # now\n    previous: A\n    ref: v2\n    by: ana\n    at: 2026-11-21T04:43:01Z\n    hold: {reason: db, by: bob}\n",
+            "generation: 1\nproduction:\n  shop:\n    # why\n    next: C\n    sha: B # now\n    previous: A\n    ref: v2\n    by: ana\n    at: 2026-11-21T04:43:01Z\n    hold: {reason: db, by: bob}\n",
         ),
         (
             "generation: 1\nproduction: {shop: {sha: A, next: C}, web: A}\n",
             "shop=B",
-            "generation: 2\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z, next: C}, web: A}\n",
+            "generation: 1\nproduction: {shop: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z, next: C}, web: A}\n",
         ),
         // A field that was left empty.
         (
             "generation: 1\nproduction:\n  shop:\n    sha: A\n    by: # nobody\n    at: ~\n",
             "shop=B",
-            "generation: 2\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana # nobody\n    at: 2026-11-21T04:43:01Z\n",
+            "generation: 1\nproduction:\n  shop:\n    sha: B\n    previous: A\n    by: ana # nobody\n    at: 2026-11-21T04:43:01Z\n",
         ),
         // Values that a YAML reader could take for another type are quoted.
         (
             "generation: 1\nproduction:\n  shop: {sha: A, ref: x}\n",
             "shop=B --ref 1.10",
-            "generation: 2\nproduction:\n  shop: {sha: B, previous: A, ref: \"1.10\", by: ana, at: 2026-11-21T04:43:01Z}\n",
+            "generation: 1\nproduction:\n  shop: {sha: B, previous: A, ref: \"1.10\", by: ana, at: 2026-11-21T04:43:01Z}\n",
         ),
     ] {
         assert_eq!(after(before, words), expected, "{before:?}");
@@ -224,19 +237,19 @@ fn short_entry_becomes_long_and_keeps_its_comment() {
     for (before, expected) in [
         (
             "generation: 1\nproduction:\n  shop: A # the shop\n  web: A\n",
-            "generation: 2\nproduction:\n  shop: # the shop\n    sha: B\n    previous: A\n    ref: feature/x\n    by: ana\n    at: 2026-11-21T04:43:01Z\n  web: A\n",
+            "generation: 1\nproduction:\n  shop: # the shop\n    sha: B\n    previous: A\n    ref: feature/x\n    by: ana\n    at: 2026-11-21T04:43:01Z\n  web: A\n",
         ),
         (
             "generation: 1\r\nproduction:\r\n    shop: A",
-            "generation: 2\r\nproduction:\r\n    shop:\r\n        sha: B\r\n        previous: A\r\n        ref: feature/x\r\n        by: ana\r\n        at: 2026-11-21T04:43:01Z",
+            "generation: 1\r\nproduction:\r\n    shop:\r\n        sha: B\r\n        previous: A\r\n        ref: feature/x\r\n        by: ana\r\n        at: 2026-11-21T04:43:01Z",
         ),
         (
             "generation: 1\nproduction: {shop: A, web: A}\n",
-            "generation: 2\nproduction: {shop: {sha: B, previous: A, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}, web: A}\n",
+            "generation: 1\nproduction: {shop: {sha: B, previous: A, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}, web: A}\n",
         ),
         (
             "generation: 1\nproduction:\n  shop:\n    'A'\n",
-            "generation: 2\nproduction:\n  shop:\n    {sha: B, previous: A, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}\n",
+            "generation: 1\nproduction:\n  shop:\n    {sha: B, previous: A, ref: feature/x, by: ana, at: 2026-11-21T04:43:01Z}\n",
         ),
     ] {
         assert_eq!(
@@ -253,37 +266,37 @@ fn new_app_is_added_after_its_siblings() {
         (
             "generation: 1\nproduction:\n    web: A # w\n    # later\n\n# next\nstaging:\n    web: A\n",
             "shop=B api=C --create",
-            "generation: 2\nproduction:\n    web: A # w\n    shop: B\n    api: C\n    # later\n\n# next\nstaging:\n    web: A\n",
+            "generation: 1\nproduction:\n    web: A # w\n    shop: B\n    api: C\n    # later\n\n# next\nstaging:\n    web: A\n",
         ),
         (
             "generation: 1\nproduction:\n  web:\n    sha: A\n    overrides:\n    - match: {zone: b}\n      sha: C",
             "shop=B --ref v1 --create",
-            "generation: 2\nproduction:\n  web:\n    sha: A\n    overrides:\n    - match: {zone: b}\n      sha: C\n  shop:\n    sha: B\n    ref: v1\n    by: ana\n    at: 2026-11-21T04:43:01Z",
+            "generation: 1\nproduction:\n  web:\n    sha: A\n    overrides:\n    - match: {zone: b}\n      sha: C\n  shop:\n    sha: B\n    ref: v1\n    by: ana\n    at: 2026-11-21T04:43:01Z",
         ),
         (
             "generation: 1\nproduction: {web: A}   # all\n",
             "shop=B --create",
-            "generation: 2\nproduction: {web: A, shop: B}   # all\n",
+            "generation: 1\nproduction: {web: A, shop: B}   # all\n",
         ),
         (
             "generation: 1\nproduction: {web: A,}\n",
             "shop=B --create",
-            "generation: 2\nproduction: {web: A, shop: B,}\n",
+            "generation: 1\nproduction: {web: A, shop: B,}\n",
         ),
         (
             "generation: 1\nproduction: {\n  api: A, # a\n  web: A # w\n}\n",
             "shop=B --create",
-            "generation: 2\nproduction: {\n  api: A, # a\n  web: A, # w\n  shop: B\n}\n",
+            "generation: 1\nproduction: {\n  api: A, # a\n  web: A, # w\n  shop: B\n}\n",
         ),
         (
             "generation: 1\nproduction: {\n  web: A, # w\n}\n",
             "shop=B web=B --create",
-            "generation: 2\nproduction: {\n  web: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}, # w\n  shop: B,\n}\n",
+            "generation: 1\nproduction: {\n  web: {sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}, # w\n  shop: B,\n}\n",
         ),
         (
             "generation: 1\nproduction: {web: {sha: A}}\n",
             "shop=B --create",
-            "generation: 2\nproduction: {web: {sha: A}, shop: B}\n",
+            "generation: 1\nproduction: {web: {sha: A}, shop: B}\n",
         ),
     ]);
 }
@@ -294,44 +307,44 @@ fn new_app_is_added_to_an_empty_or_new_environment() {
         (
             "generation: 1\nproduction: {}\n",
             "shop=B web=C --create",
-            "generation: 2\nproduction: {shop: B, web: C}\n",
+            "generation: 1\nproduction: {shop: B, web: C}\n",
         ),
         (
             "generation: 1\nproduction: # none yet\nstaging: ~\n",
             "shop=B web=C --create",
-            "generation: 2\nproduction: # none yet\n  shop: B\n  web: C\nstaging: ~\n",
+            "generation: 1\nproduction: # none yet\n  shop: B\n  web: C\nstaging: ~\n",
         ),
         (
             "generation: 1\nproduction: ~ # none yet\n",
             "shop=B --create",
-            "generation: 2\nproduction: {shop: B} # none yet\n",
+            "generation: 1\nproduction: {shop: B} # none yet\n",
         ),
         (
             "generation: 1\nstaging:\n   web: A\n# end\n",
             "shop=B web=C --create",
-            "generation: 2\nstaging:\n   web: A\nproduction:\n   shop: B\n   web: C\n# end\n",
+            "generation: 1\nstaging:\n   web: A\nproduction:\n   shop: B\n   web: C\n# end\n",
         ),
         (
             "{staging: {web: A}}",
             "shop=B --create",
-            "{generation: 1, staging: {web: A}, production: {shop: B}}",
+            "{staging: {web: A}, production: {shop: B}}",
         ),
         (
             "generation: 7\n",
             "shop=B --create",
-            "generation: 8\nproduction:\n  shop: B\n",
+            "generation: 7\nproduction:\n  shop: B\n",
         ),
         // Names that some readers take for a number or a boolean.
         (
             "generation: 1\nproduction:\n  web: A\n",
             "on=B 42=C --create",
-            "generation: 2\nproduction:\n  web: A\n  \"on\": B\n  \"42\": C\n",
+            "generation: 1\nproduction:\n  web: A\n  \"on\": B\n  \"42\": C\n",
         ),
         // A new and a known app at once; a merge key of another app is left alone.
         (
             "generation: 1\nx: &x {web: A}\nproduction:\n  <<: *x\n  api: A\n",
             "shop=B api=C --create",
-            "generation: 2\nx: &x {web: A}\nproduction:\n  <<: *x\n  api:\n    sha: C\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n  shop: B\n",
+            "generation: 1\nx: &x {web: A}\nproduction:\n  <<: *x\n  api:\n    sha: C\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n  shop: B\n",
         ),
     ]);
 }
@@ -342,16 +355,17 @@ fn first_manifest_is_created_only_with_create() {
     let text = String::from_utf8(first.body.unwrap()).unwrap();
     assert_eq!(
         abbreviate_shas(&text),
-        "generation: 1\nproduction:\n  shop: B\n"
+        "production:\n  _settings:\n    generation: 1\n    change:\n      action: publish\n      by: ana\n      at: 2026-11-21T04:43:01Z\n      apps:\n        shop:\n          to: B\n  shop: B\n"
     );
     assert_eq!(
         (first.generation, first.changes[0].from.as_ref()),
         (Some(1), None)
     );
     let long = edit_manifest("m.yml", None, &order("shop=B --ref 1.10 --create")).unwrap();
-    assert_eq!(
-        abbreviate_shas(&String::from_utf8(long.body.unwrap()).unwrap()),
-        "generation: 1\nproduction:\n  shop:\n    sha: B\n    ref: \"1.10\"\n    by: ana\n    at: \"2026-11-21T04:43:01Z\"\n"
+    let text = abbreviate_shas(&String::from_utf8(long.body.unwrap()).unwrap());
+    assert!(
+        text.ends_with("  shop:\n    sha: B\n    ref: \"1.10\"\n    by: ana\n    at: \"2026-11-21T04:43:01Z\"\n"),
+        "{text}"
     );
     let error = edit_manifest("m.yml", None, &order("shop=B")).unwrap_err();
     assert!(matches!(error, EditError::Request(_)));
@@ -378,7 +392,7 @@ fn unchanged_sha_is_not_written_again() {
             "generation: 4\nproduction:\n  shop: {sha: A, by: x}\n  web: A\n",
             "shop=A web=B"
         ),
-        "generation: 5\nproduction:\n  shop: {sha: A, by: x}\n  web:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n"
+        "generation: 4\nproduction:\n  shop: {sha: A, by: x}\n  web:\n    sha: B\n    previous: A\n    by: ana\n    at: 2026-11-21T04:43:01Z\n"
     );
 }
 
@@ -580,22 +594,35 @@ fn locked_out_fleet_recovers_with_a_higher_generation() {
         "{why}"
     );
     // With a sha, without one, and with one that is current already.
-    let healed = |shop: &str| format!("# top\ngeneration: 43 # n\nproduction: {{shop: {shop}}}\n");
+    let healed = |apps: &str, shop: &str| {
+        let change = format!("{{action: publish, by: ana, at: 2026-11-21T04:43:01Z{apps}}}");
+        format!(
+            "# top\ngeneration: {most} # n\nproduction: {{_settings: {{generation: 43, change: {change}}}, shop: {shop}}}\n"
+        )
+    };
     let moved = "{sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}";
-    for (words, sha) in [("shop=B", moved), ("", "A"), ("shop=A", "A")] {
+    let (move_of, none) = (", apps: {shop: {from: A, to: B}}", ", apps: {shop: {}}");
+    for (words, apps, sha) in [
+        ("shop=B", move_of, moved),
+        ("", "", "A"),
+        ("shop=A", none, "A"),
+    ] {
         let (body, warnings) = edit_above_fleet(&locked, words, &[42, 41]).unwrap();
-        assert_eq!((body, warnings.len()), (healed(sha), 0), "{words}");
+        assert_eq!((body, warnings.len()), (healed(apps, sha), 0), "{words}");
     }
     // A host with an arbitrary number in its record is named, and does not mislead the others.
     let (body, warnings) = edit_above_fleet(&locked, "", &[42, u64::MAX, 41]).unwrap();
-    assert_eq!(body, healed("A"));
+    assert_eq!(body, healed("", "A"));
     assert!(
         warnings[0].contains("production/web1") && warnings[0].contains(most),
         "{warnings:?}"
     );
     // If there is no generation yet, one is added.
     let (body, _) = edit_above_fleet("production: {shop: A}\n", "", &[42]).unwrap();
-    assert_eq!(body, "generation: 43\nproduction: {shop: A}\n");
+    assert!(
+        body.starts_with("production: {_settings: {generation: 43, "),
+        "{body}"
+    );
     let why = edit_above_fleet(&locked, "shop=B", &[]).unwrap_err();
     assert!(
         why.contains("no node record reports") && why.contains("by hand"),

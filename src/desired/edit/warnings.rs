@@ -1,8 +1,29 @@
 //! What a publisher should know, although the request is carried out.
 
 use super::request::{PublishRequest, ShaChange};
-use crate::desired::{Environment, MAX_LISTED, Manifest, RolloutMode, more_entries_warning};
+use crate::desired::{Environment, MAX_LISTED, Manifest, RolloutMode, Sha, more_entries_warning};
 use crate::problem::Problem;
+
+/// The hold in force that keeps the hosts of an app from a sha.
+pub(super) fn blocking_hold(
+    manifest: &Manifest,
+    order: &PublishRequest,
+    app: &str,
+    sha: &Sha,
+) -> Option<Problem> {
+    let environment = &order.environment;
+    let entry = manifest.environments.get(environment)?;
+    let hold = entry.own_entry(app)?.ok()?.hold_at(order.now)?;
+    let blocks = hold.blocks(sha) && !order.replaces_hold();
+    let until = hold.until;
+    let until = until.map_or("it is removed".into(), |until| until.to_string());
+    blocks.then(|| {
+        Problem::new(format!(
+            "{environment}/{app} is held by {} until {until}: {}; no host deploys the new sha before then",
+            hold.by, hold.reason
+        ))
+    })
+}
 
 /// The holds and overrides that keep hosts from a published sha. `manifest` is the current one.
 pub(super) fn blocked_hosts(manifest: &Manifest, order: &PublishRequest) -> Vec<Problem> {
@@ -14,16 +35,7 @@ pub(super) fn blocked_hosts(manifest: &Manifest, order: &PublishRequest) -> Vec<
             .get(environment)
             .and_then(|known| known.own_entry(app)?.ok());
         let Some(entry) = entry else { continue };
-        let hold = entry.hold_at(order.now);
-        if let Some(hold) = hold.filter(|hold| hold.blocks(sha) && !order.replaces_hold()) {
-            let until = hold
-                .until
-                .map_or("it is removed".into(), |until| until.to_string());
-            warnings.push(Problem::new(format!(
-                "{environment}/{app} is held by {} until {until}: {}; no host deploys the new sha before then",
-                hold.by, hold.reason
-            )));
-        }
+        warnings.extend(blocking_hold(manifest, order, app, sha));
         for over in entry.overrides.iter().filter(|over| over.sha != *sha) {
             let tags: Vec<String> = over.tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
             warnings.push(Problem::new(format!(
@@ -92,13 +104,10 @@ pub(super) fn stale_reference(
     order: &PublishRequest,
     changes: &[ShaChange],
 ) -> Vec<Problem> {
-    if order.reference.is_some() {
-        return Vec::new();
-    }
     let apps = manifest.environments.get(&order.environment);
-    let changed = changes
-        .iter()
-        .filter(|one| one.from.as_ref() != Some(&one.to));
+    let changed = changes.iter().filter(|one| {
+        one.from.as_ref() != Some(&one.to) && !order.references.contains_key(&one.app)
+    });
     changed
         .filter_map(|one| {
             let entry = apps?.own_entry(&one.app)?.ok()?;

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::entry::new_entries;
 use super::hold::{hold_fields, new_hold, whole_second};
-use super::request::{PublishRequest, ShaChange};
-use crate::desired::Manifest;
+use super::request::{NoteChange, NoteEdit, PublishRequest, ShaChange};
+use crate::desired::{Manifest, Sha};
 use crate::problem::Problem;
 use crate::yaml::{InsertPosition, Node, NodeKind, ParseLimits, YamlEditor, parse};
 
@@ -34,11 +34,7 @@ impl<'a> ManifestWriter<'a> {
         })
     }
 
-    pub(super) fn write(
-        mut self,
-        changes: &[ShaChange],
-        generation: u64,
-    ) -> Result<Vec<u8>, Problem> {
+    pub(super) fn write(mut self, changes: &[ShaChange]) -> Result<Vec<u8>, Problem> {
         let environment = self.request.environment.as_str();
         for one in changes {
             match &one.from {
@@ -49,7 +45,7 @@ impl<'a> ManifestWriter<'a> {
         }
         let new = changes.iter().filter(|one| one.from.is_none());
         if changes.is_empty() {
-            // Only the generation changes.
+            // No app changes.
         } else if self.tree.get(environment).is_none() {
             let apps = new_entries(new, self.request);
             self.draft
@@ -64,7 +60,12 @@ impl<'a> ManifestWriter<'a> {
         if let Some(app) = &self.request.restart {
             self.request_restart(app)?;
         }
-        self.set_generation(generation)?;
+        for (app, sha) in &self.request.next {
+            self.set_next(app, sha)?;
+        }
+        for edit in &self.request.notes {
+            self.change_notes(edit)?;
+        }
         self.draft.finish()
     }
 
@@ -78,22 +79,54 @@ impl<'a> ManifestWriter<'a> {
         let next = last.and_then(|last| last.checked_add(Duration::from_secs(1)).ok());
         let at = next.map_or(self.request.at, |next| next.max(self.request.at));
         let value = Value::from(whole_second(at).to_string());
-        let node = self.tree.get(path[0]).and_then(|apps| apps.get(app));
-        // Also an empty one.
-        let has_field = node.is_some_and(|node| node.get(KEY).is_some());
+        self.put_field(app, KEY, &value)
+    }
+
+    fn set_next(&mut self, app: &str, sha: &Sha) -> Result<(), Problem> {
+        self.put_field(app, "next", &Value::from(sha.as_str()))
+    }
+
+    /// Sets a field of an app's entry, which may be in the short form.
+    fn put_field(&mut self, app: &str, key: &str, value: &Value) -> Result<(), Problem> {
+        let path = [self.request.environment.as_str(), app];
+        let draft = self.draft.tree()?;
+        let node = draft.get(path[0]).and_then(|apps| apps.get(app));
         match node.map(|node| &node.kind) {
-            Some(NodeKind::Map(_)) if has_field => self.draft.set(&[path[0], app, KEY], &value),
-            Some(NodeKind::Map(_)) => {
-                let position = InsertPosition::After("sha");
-                self.draft.insert_entry(&path, position, KEY, &value)
+            Some(NodeKind::Scalar { .. }) => {
+                let environment = self.manifest.environments.get(path[0]);
+                let entry = environment.and_then(|known| known.own_entry(app)?.ok());
+                let sha = entry.map(|entry| Value::from(entry.sha.as_str()));
+                let long = [("sha", sha), (key, Some(value.clone()))].into_iter();
+                let long = long.filter_map(|(key, value)| Some((key.to_owned(), value?)));
+                let long = Value::Object(long.collect());
+                self.draft.replace_with_map(&path, &long)
             }
             _ => {
-                let sha = entry.map(|entry| Value::from(entry.sha.as_str()));
-                let long = [("sha", sha), (KEY, Some(value))].into_iter();
-                let long = long.filter_map(|(key, value)| Some((key.to_owned(), value?)));
-                self.draft
-                    .replace_with_map(&path, &Value::Object(long.collect()))
+                let position = InsertPosition::After("sha");
+                self.draft.put_entry(&path, position, key, value)
             }
+        }
+    }
+
+    fn change_notes(&mut self, edit: &NoteEdit) -> Result<(), Problem> {
+        const KEY: &str = "notes";
+        let path = [self.request.environment.as_str(), edit.app.as_str()];
+        let draft = self.draft.tree()?;
+        let entry = draft.get(path[0]).and_then(|apps| apps.get(path[1]));
+        let known = entry.and_then(|entry| entry.get(KEY)).map(Node::to_json);
+        let mut notes = match known {
+            Some(Value::Array(notes)) => notes,
+            _ => Vec::new(),
+        };
+        match &edit.change {
+            NoteChange::Add(text) => notes.push(self.request.new_note(text)),
+            NoteChange::Done(number) => {
+                notes.remove(number - 1);
+            }
+        }
+        match notes.is_empty() {
+            true => self.draft.remove_entry(&path, KEY),
+            false => self.put_field(&edit.app, KEY, &Value::Array(notes)),
         }
     }
 
@@ -152,15 +185,5 @@ impl<'a> ManifestWriter<'a> {
             }
         }
         Ok(())
-    }
-
-    fn set_generation(&mut self, generation: u64) -> Result<(), Problem> {
-        let value = Value::from(generation);
-        match self.manifest.generation {
-            Some(_) => self.draft.set(&["generation"], &value),
-            None => self
-                .draft
-                .insert_entry(&[], InsertPosition::First, "generation", &value),
-        }
     }
 }

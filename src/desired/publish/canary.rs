@@ -13,7 +13,7 @@ use crate::yaml::{ParseLimits, parse};
 /// if there is such an app. Adds a warning if the hosts are not known: CI may publish without permission to read
 /// what they report.
 pub(super) fn check_canaries(
-    manifest: &str,
+    (manifest, current): (&str, &[u8]),
     edit: &mut ManifestEdit,
     order: &PublishRequest,
     fleet: &mut dyn FleetReports,
@@ -59,11 +59,10 @@ pub(super) fn check_canaries(
             edit.warnings.push(problem);
             continue;
         }
-        let body = edit.body.as_deref().unwrap_or_default();
         return Err(with_location(
             problem,
             manifest,
-            body,
+            current,
             &order.environment,
             app,
         ));

@@ -115,13 +115,13 @@ fn canary_that_no_host_can_be_is_refused_with_the_tags_there_are() {
             zone_a,
             "~",
             &["zone=b: shop", "zone=c: shop", "zone=a: web"][..],
-            "memory:/sha_number.yml:9:31: shop.rollout.canary.match: no host that runs shop has the tags zone=a of its canary, so no host would ever take a new sha\n  hint: their `zone` is b, c",
+            "memory:/sha_number.yml:6:31: shop.rollout.canary.match: no host that runs shop has the tags zone=a of its canary, so no host would ever take a new sha\n  hint: their `zone` is b, c",
         ),
         (
             "{min_ready: 5s}",
             "{canary: {match: {zone: a}}}",
             &["zone=b: shop"],
-            "memory:/sha_number.yml:4:31: _settings.rollout.canary.match: no host",
+            "memory:/sha_number.yml:3:31: _settings.rollout.canary.match: no host",
         ),
         (
             zone_a,

@@ -8,6 +8,7 @@ use crate::problem::Problem;
 
 mod access;
 mod canary;
+mod history;
 mod previous;
 mod remembered;
 mod reports;
@@ -15,6 +16,8 @@ mod versions;
 
 use access::check_access;
 use canary::check_canaries;
+pub(crate) use history::history_key;
+use history::record_history;
 use previous::keep_previous;
 use remembered::Remembered;
 pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
@@ -80,6 +83,7 @@ pub(crate) fn publish(
             }
             edited.warnings.extend(warnings);
         }
+        let record = |body: &[u8]| record_history(store, &manifest, body, &request.environment);
         let done = |written: bool, edited: ManifestEdit| PublishSummary {
             manifest: manifest.clone(),
             written,
@@ -89,21 +93,32 @@ pub(crate) fn publish(
         };
         if edited.body.is_some() {
             let mut fleet = Remembered::new(fleet);
-            let checked = check_canaries(&manifest, &mut edited, &request, &mut fleet)
-                .and_then(|()| check_access(&edited, &request, &mut fleet));
+            let checked = check_canaries(
+                (&manifest, body.unwrap_or_default()),
+                &mut edited,
+                &request,
+                &mut fleet,
+            )
+            .and_then(|()| check_access(&edited, &request, &mut fleet));
             checked.map_err(EditError::manifest)?;
             let outdated = outdated_hosts(before.as_ref(), &edited, &request, &mut fleet);
             edited.warnings.extend(outdated);
         }
-        let Some(body) = &edited.body else {
+        let Some(new) = edited.body.take() else {
             return Ok(done(false, edited));
         };
+        // That of the generation which ends now may be missing.
+        let incomplete = body.and_then(record);
         let when = match &found {
             Some(object) => WriteCondition::Matches(&object.etag),
             None => WriteCondition::Absent,
         };
-        match store.put(key, body, when) {
-            Ok(PutOutcome::Written(_)) => return Ok(done(true, edited)),
+        match store.put(key, &new, when) {
+            Ok(PutOutcome::Written(_)) => {
+                let unrecorded = record(&new).or(incomplete);
+                edited.warnings.extend(unrecorded);
+                return Ok(done(true, edited));
+            }
             Ok(PutOutcome::Conflict) if attempt < MAX_ATTEMPTS => backoff(attempt),
             Ok(PutOutcome::Conflict) => {}
             Err(error @ StoreError::Unreachable { .. }) => {

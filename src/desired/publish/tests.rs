@@ -57,7 +57,8 @@ impl double::StoreDouble for RacingStore {
         body: &[u8],
         when: WriteCondition<'_>,
     ) -> Result<PutOutcome, StoreError> {
-        if let Some(left) = self.times.get().checked_sub(1) {
+        let is_manifest = key == KEY;
+        if let Some(left) = self.times.get().checked_sub(1).filter(|_| is_manifest) {
             self.times.set(left);
             let other = order(&format!("other-{left}"), "0");
             publish(&self.store, key, &other, &mut NoHosts, &mut |_| {}).unwrap();
@@ -204,10 +205,106 @@ fn eight_concurrent_publishes_all_land_and_count_up() {
         }
     });
     let (manifest, _) = stored_manifest(&DirStore::open(folder.path()).unwrap());
-    assert_eq!(manifest.generation, Some(THREADS as u64));
+    assert_eq!(manifest.generation_of("production"), Some(THREADS as u64));
     let apps = &manifest.environments["production"];
     for number in 0..THREADS {
         let entry = apps.entry(&format!("app-{number}")).unwrap().unwrap();
         assert_eq!(entry.sha.as_str(), number.to_string().repeat(40));
+    }
+}
+
+/// The copy of a generation in the history.
+fn copy_of(store: &dyn Store, generation: u64) -> Option<String> {
+    match store
+        .get(&history_key("production", generation), None)
+        .unwrap()
+    {
+        GetOutcome::Object(object) => Some(String::from_utf8(object.body).unwrap()),
+        GetOutcome::Missing | GetOutcome::Unchanged => None,
+    }
+}
+
+#[test]
+fn history_has_a_copy_of_each_generation_of_an_environment() {
+    let store = MemoryStore::new();
+    let before = format!(
+        "x: &x {{shop: {}}}\nstaging: *x\nproduction:\n  # live\n  web: {}\n# end\n_signatures: {{production: s}}\n",
+        "1".repeat(40),
+        "2".repeat(40)
+    );
+    store
+        .put(KEY, before.as_bytes(), WriteCondition::Always)
+        .unwrap();
+    publish(&store, KEY, &order("shop", "a"), &mut NoHosts, &mut |_| {}).unwrap();
+    let (_, body) = stored_manifest(&store);
+    let body = String::from_utf8(body).unwrap();
+    let copy = copy_of(&store, 1).unwrap();
+    let (own, signatures) = copy.split_once("_signatures:\n").unwrap();
+    assert!(body.contains(own), "{own}");
+    assert!(own.starts_with("production:\n  _settings:\n") && own.contains("  # live\n"));
+    assert_eq!(signatures, "  production: s\n");
+    Manifest::parse("copy", copy.as_bytes()).unwrap();
+}
+
+#[test]
+fn killed_publisher_leaves_its_copy_to_the_next_one() {
+    let store = MemoryStore::new();
+    for letter in ["a", "b"] {
+        publish(
+            &store,
+            KEY,
+            &order("shop", letter),
+            &mut NoHosts,
+            &mut |_| {},
+        )
+        .unwrap();
+    }
+    let copy = copy_of(&store, 2).unwrap();
+    store.delete(&history_key("production", 2)).unwrap();
+    publish(&store, KEY, &order("shop", "c"), &mut NoHosts, &mut |_| {}).unwrap();
+    assert_eq!(copy_of(&store, 2), Some(copy));
+    assert!(copy_of(&store, 3).is_some());
+}
+
+/// A store that refuses the history.
+struct NoHistory(MemoryStore);
+
+impl double::StoreDouble for NoHistory {
+    fn inner(&self) -> &dyn Store {
+        &self.0
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
+        if key.starts_with("history/") {
+            return Err(StoreError::Unreachable {
+                store: "memory:".into(),
+                why: "no answer".into(),
+                hint: "as the test says",
+            });
+        }
+        self.0.put(key, body, when)
+    }
+}
+
+#[test]
+fn history_that_cannot_be_written_is_one_warning() {
+    let store = NoHistory(MemoryStore::new());
+    for letter in ["a", "b"] {
+        let done = publish(
+            &store,
+            KEY,
+            &order("shop", letter),
+            &mut NoHosts,
+            &mut |_| {},
+        )
+        .unwrap();
+        let warnings: Vec<String> = done.warnings.iter().map(Problem::to_string).collect();
+        assert!(done.written && warnings.len() == 1, "{warnings:?}");
+        assert!(warnings[0].contains("the history has no history/production/"));
     }
 }

@@ -199,7 +199,9 @@ impl StoreObjects<'_> {
             let first = entry.sha_for(&BTreeMap::new(), now);
             shas.sort_by_key(|sha| sha != first);
             WantedShas {
-                generation: manifest.generation.unwrap_or(0),
+                generation: manifest
+                    .generation_of(self.context.environment)
+                    .unwrap_or(0),
                 shas,
                 hold: entry
                     .hold_at(now)
@@ -352,7 +354,9 @@ impl RolloutStore for StoreObjects<'_> {
         let manifest = self.manifest()?;
         let wanted = self.wanted_in(&manifest, self.app)?;
         Ok(wanted.unwrap_or(WantedShas {
-            generation: manifest.generation.unwrap_or(0),
+            generation: manifest
+                .generation_of(self.context.environment)
+                .unwrap_or(0),
             shas: Vec::new(),
             hold: None,
         }))

@@ -150,7 +150,7 @@ fn record_cached_by_an_earlier_version_is_validated_again() {
 }
 
 #[test]
-fn applied_generations_are_read_from_all_environments() {
+fn applied_generations_are_read_from_the_hosts_of_one_environment() {
     let store = MemoryStore::new();
     put(&store, &typical_record("web1", 1));
     let mut silent = typical_record("web2", 2);
@@ -172,29 +172,32 @@ fn applied_generations_are_read_from_all_environments() {
         store.put(key, body, WriteCondition::Always).unwrap();
     }
     let generations = || -> Vec<(String, u64)> {
-        let (generations, unread) = node_generations(&store, HOUR).unwrap();
+        let (generations, unread) = node_generations(&store, "production", HOUR).unwrap();
         assert!(unread.is_none());
         let generations = generations.into_iter();
         generations
             .map(|host| (host.node, host.generation))
             .collect()
     };
-    let both = [
+    let all = [
         ("production/web1".to_owned(), 42),
-        ("staging/web3".to_owned(), u64::MAX),
+        ("production/web4".to_owned(), 41),
     ];
-    assert_eq!(generations(), both);
+    let mut other = typical_record("web4", 4);
+    other.generation = Some(41);
+    put(&store, &other);
+    assert_eq!(generations(), all);
     // A writer of one record, and of those beside it, has one vote.
     for n in 0..6 {
         let mut beside = typical_record(&format!("web1@{n}"), 9);
         beside.generation = Some(7);
         put(&store, &beside);
     }
-    assert_eq!(generations(), both);
+    assert_eq!(generations(), all);
     // A node that is gone has no vote.
     store.set_server_time("2100-01-01T00:00:00Z".parse().unwrap());
     put(&store, &typical_record("web1", 1));
-    assert_eq!(generations(), both[..1]);
+    assert_eq!(generations(), all[..1]);
     store.set_unreachable(true);
-    assert!(node_generations(&store, HOUR).is_err());
+    assert!(node_generations(&store, "production", HOUR).is_err());
 }

@@ -1,9 +1,11 @@
 //! What the manifest calls for.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
-use super::{ManualTask, Subject, Wanted, short_digest};
-use crate::desired::{Hold, Transition};
+use super::{Subject, Wanted, short_digest};
+use crate::desired::{Hold, Note, Transition};
 use crate::notify::notice::{Notice, NoticeHold, line};
 
 /// Notes of which there are notices.
@@ -12,11 +14,7 @@ const MAX_TASKS: usize = 20;
 /// What the manifest calls for.
 pub(crate) fn manifest_notices(subject: Subject<'_>, wanted: &Wanted) -> Vec<Notice> {
     let mut notices = vec![published(subject, wanted)];
-    // A rollback that also holds says so itself.
-    let is_named = wanted.publication.action == "rollback";
-    if let Some(hold) = wanted.hold.as_ref().filter(|_| !is_named) {
-        notices.push(held(subject, wanted, hold));
-    }
+    notices.extend(wanted.hold.as_ref().map(|hold| held(subject, wanted, hold)));
     notices.extend(
         wanted
             .notes
@@ -27,24 +25,28 @@ pub(crate) fn manifest_notices(subject: Subject<'_>, wanted: &Wanted) -> Vec<Not
     notices
 }
 
-/// The id of the notice that this sha is wanted.
+/// The ids of what another notice says: a rollback that also holds.
+pub(crate) fn implied_ids(wanted: &Wanted) -> BTreeSet<String> {
+    let hold = wanted.hold.as_ref();
+    let hold = hold.filter(|_| wanted.publication.is_rollback);
+    hold.map(held_id).into_iter().collect()
+}
+
+/// The id of the notice that a sha is published. Not its generation: the manifest names that of the last change of the
+/// environment, which may be of another app.
 pub(crate) fn published_id(wanted: &Wanted) -> String {
-    let sha = wanted.sha.short();
-    match (wanted.publication.generation, wanted.publication.at) {
-        (Some(generation), _) => format!("published:{generation}"),
-        (None, Some(at)) => format!("published:{sha}:{}", at.as_second()),
-        (None, None) => format!("published:{sha}:{}", wanted.generation.unwrap_or(0)),
-    }
+    let at = wanted.publication.at.map_or(0, Timestamp::as_second);
+    format!("published:{}:{at}", wanted.published.short())
 }
 
 fn published(subject: Subject<'_>, wanted: &Wanted) -> Notice {
     let publication = &wanted.publication;
-    let sha = wanted.sha.short();
+    let sha = wanted.published.short();
     let by = publication.by.as_deref();
     let by = by.map_or(String::new(), |by| format!(" by {by}"));
     let from = publication.from.as_ref().or(wanted.previous.as_ref());
     let was = from.map_or(String::new(), |from| format!(", {} before", from.short()));
-    let (transition, text) = match publication.action == "rollback" {
+    let (transition, text) = match publication.is_rollback {
         true => (
             Transition::RolledBack,
             format!("rolled back to {sha}{by}{was}"),
@@ -52,6 +54,7 @@ fn published(subject: Subject<'_>, wanted: &Wanted) -> Notice {
         false => (Transition::Published, format!("{sha} published{by}{was}")),
     };
     let mut notice = subject.notice(published_id(wanted), transition, wanted);
+    notice.to = Some(wanted.published.clone());
     notice.summary = subject.summary(&text);
     notice.from = from.cloned();
     notice.reference = publication.reference.as_deref().map(line);
@@ -72,14 +75,17 @@ fn published(subject: Subject<'_>, wanted: &Wanted) -> Notice {
 }
 
 fn held(subject: Subject<'_>, wanted: &Wanted, hold: &Hold) -> Notice {
-    let id = format!("held:{}", hold_digest(hold));
-    let mut notice = subject.notice(id, Transition::Held, wanted);
+    let mut notice = subject.notice(held_id(hold), Transition::Held, wanted);
     notice.summary = subject.summary(&hold.description());
     notice.by = Some(line(&hold.by));
     notice.hold = Some(NoticeHold::of(hold));
     let unhold = format!("trueup unhold {} {}", subject.environment, subject.app);
     notice.add_command("end it", unhold);
     notice
+}
+
+fn held_id(hold: &Hold) -> String {
+    format!("held:{}", hold_digest(hold))
 }
 
 /// A hold to be remembered, with its id.
@@ -111,7 +117,7 @@ pub(crate) fn hold_ended(
     notice
 }
 
-fn to_do(subject: Subject<'_>, wanted: &Wanted, task: &ManualTask) -> Notice {
+fn to_do(subject: Subject<'_>, wanted: &Wanted, task: &Note) -> Notice {
     let at = task.at.map(Timestamp::as_second);
     let id = format!(
         "note:{}",

@@ -9,10 +9,12 @@ mod rollout;
 use jiff::Timestamp;
 
 use super::notice::{Notice, line};
-use crate::desired::{Hold, OnFailure, Sha, Transition};
+use crate::desired::{
+    Action, AppChange, DesiredApp, Hold, ManifestChange, Note, OnFailure, Sha, Transition,
+};
 use crate::digest::digest;
 
-pub(crate) use manifest::{hold_ended, known_hold, manifest_notices, published_id};
+pub(crate) use manifest::{hold_ended, implied_ids, known_hold, manifest_notices, published_id};
 pub(crate) use own::own_notices;
 pub(crate) use rollout::register_notices;
 
@@ -24,35 +26,57 @@ const ID_DIGITS: usize = 16;
 pub(crate) struct Wanted {
     /// What this host is to be at.
     pub sha: Sha,
+    /// What the entry names for all hosts, whatever holds and overrides say.
+    pub published: Sha,
     pub previous: Option<Sha>,
     pub publication: Publication,
     pub generation: Option<u64>,
     pub hold: Option<Hold>,
-    pub notes: Vec<ManualTask>,
+    pub notes: Vec<Note>,
     pub on_failure: OnFailure,
 }
 
-/// The last act of somebody that set what is wanted.
+/// How the app came to what is published.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Publication {
-    /// For example `publish` or `rollback`.
-    pub action: String,
+    /// It was a way back.
+    pub is_rollback: bool,
     pub by: Option<String>,
     pub at: Option<Timestamp>,
     pub reason: Option<String>,
     pub from: Option<Sha>,
     pub reference: Option<String>,
     pub commits: Vec<String>,
-    /// The generation whose act set it; `None`: the manifest does not say it.
-    pub generation: Option<u64>,
 }
 
-/// What somebody has to do by hand.
-#[derive(Debug, Clone)]
-pub(crate) struct ManualTask {
-    pub text: String,
-    pub by: Option<String>,
-    pub at: Option<Timestamp>,
+impl Publication {
+    /// As far as the manifest still says it: it names the last change of the environment only.
+    pub(crate) fn of(
+        app: &str,
+        desired: &DesiredApp,
+        change: Option<&ManifestChange>,
+    ) -> Publication {
+        let publication = Publication {
+            by: desired.by.clone(),
+            at: desired.at,
+            reference: desired.reference.clone(),
+            ..Publication::default()
+        };
+        let moved = change.and_then(|change| Some((change, change.apps.get(app)?)));
+        let to_this = |app: &AppChange| app.to.as_ref() == Some(&desired.published_sha);
+        match moved.filter(|(_, app)| to_this(app)) {
+            None => publication,
+            Some((change, app)) => Publication {
+                is_rollback: change.action == Action::Rollback,
+                by: change.by.clone().or(publication.by),
+                reason: change.reason.clone(),
+                from: app.from.clone(),
+                reference: app.reference.clone().or(publication.reference),
+                commits: app.commits.clone(),
+                ..publication
+            },
+        }
+    }
 }
 
 /// Where the app is on a host that goes by itself, without others.

@@ -53,11 +53,27 @@ impl RolloutNotices<'_> {
         let id = format!("{kind}:{}:{}", id.sha.short(), id.generation);
         let mut notice = self.subject.notice(id, transition, wanted);
         notice.from.clone_from(&wanted.previous);
+        self.add_publication(&mut notice, transition);
         notice.hosts = self.entry.count.map(|count| HostProgress {
             done: None,
             total: count.hosts as usize,
         });
         notice
+    }
+
+    /// Adds who published the sha, and what is in it, where that is what people ask next.
+    fn add_publication(&self, notice: &mut Notice, transition: Transition) {
+        let publication = &self.wanted.publication;
+        if self.wanted.published != self.entry.id.sha {
+            return;
+        }
+        notice.by = publication.by.as_deref().map(line);
+        notice.reason = publication.reason.as_deref().map(line);
+        notice.reference = publication.reference.as_deref().map(line);
+        let is_end = !matches!(transition, Transition::Started | Transition::CanaryOk);
+        if is_end && transition != Transition::Failed {
+            notice.with_commits(&publication.commits);
+        }
     }
 
     fn hosts(&self) -> String {

@@ -26,7 +26,8 @@ pub(crate) fn publish(
 ) -> Result<PublishSummary, PublishError> {
     let mut unread = None;
     if above_fleet {
-        let (generations, unread_records) = fleet::node_generations(store, gone_after)?;
+        let (generations, unread_records) =
+            fleet::node_generations(store, &request.environment, gone_after)?;
         request.above_fleet = Some(generations);
         unread = unread_records;
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::target::{RolloutTarget, check_app};
-use crate::desired::{Manifest, PublishRequest};
+use crate::desired::{Action, Manifest, PublishRequest};
 use crate::exit::Exit;
 use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
 use crate::operate::{CommandError, publish};
@@ -30,6 +30,9 @@ pub(crate) fn request_restart(
     );
     check_app(target, &objects.manifest()?, &instead, now)?;
     let request = PublishRequest {
+        action: Action::Restart,
+        by: Some(name.to_owned()),
+        reason: Some(reason.to_owned()),
         restart: Some(target.app.to_owned()),
         ..PublishRequest::new(target.environment, now)
     };

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use self::problems::{alias_problem, unsupported_problem, verification_problem};
 use self::source::{EditTarget, SourceText};
-use super::node::{Entry, Node};
+use super::node::{Entry, Node, NodeKind};
 use super::parse::{ParseLimits, parse};
 use super::write::{self, QuoteStyle};
 use crate::problem::{Location, Problem};
@@ -36,7 +36,7 @@ pub(crate) struct YamlEditor {
 /// The position of a new entry in a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InsertPosition<'a> {
-    /// Above all others. Only in the outermost map.
+    /// Above all others.
     First,
     /// Below the entry of this key, which must exist.
     After(&'a str),
@@ -135,13 +135,61 @@ impl YamlEditor {
             Some(entries) if view.is_flow(found.node) => {
                 self.insert_in_flow_map(&view, found.node, entries, position, key, value)
             }
-            Some(_) => self.insert_in_block_map(&view, &tree, found.node, position, key, value),
+            Some(_) => self.insert_in_block_map(&view, &tree, &found, position, key, value),
             None if found.node.is_null() => self.insert_in_null(&view, &tree, &found, key, value),
             None => None,
         };
         self.apply_splices(splices.ok_or_else(|| unsupported_problem(found.node))?);
         let entry_path: Vec<&str> = path.iter().copied().chain([key]).collect();
         self.record_expected(&entry_path, value.clone());
+        Ok(())
+    }
+
+    /// Sets the entry `key` of the map at `path`, whatever it was; a new one goes to `position`.
+    pub(crate) fn put_entry(
+        &mut self,
+        path: &[&str],
+        position: InsertPosition<'_>,
+        key: &str,
+        value: &Value,
+    ) -> Result<(), Problem> {
+        let tree = self.parse_tree()?;
+        let map = SourceText::new(&self.text).find(&tree, path)?.node;
+        let known = map.get(key);
+        let is_scalar = !value.is_object() && !value.is_array();
+        if is_scalar && known.is_some_and(|node| matches!(node.kind, NodeKind::Scalar { .. })) {
+            let entry_path: Vec<&str> = path.iter().copied().chain([key]).collect();
+            return self.set(&entry_path, value);
+        }
+        if known.is_some() {
+            self.remove_entry(path, key)?;
+        }
+        self.insert_entry(path, position, key, value)
+    }
+
+    /// Removes the entry `key`, if there is one, from the map at `path`, with the comments in it.
+    pub(crate) fn remove_entry(&mut self, path: &[&str], key: &str) -> Result<(), Problem> {
+        let tree = self.parse_tree()?;
+        let view = SourceText::new(&self.text);
+        let map = view.find(&tree, path)?.node;
+        if map.get(key).is_none() {
+            return Ok(());
+        }
+        let entry_path: Vec<&str> = path.iter().copied().chain([key]).collect();
+        let found = view.find(&tree, &entry_path)?;
+        let range = match found.in_flow {
+            true => view.flow_entry_range(map, key),
+            false => view.block_entry_range(map, key),
+        };
+        let range = range.ok_or_else(|| unsupported_problem(found.node))?;
+        self.apply_splices(vec![(range, String::new())]);
+        let mut target = &mut self.expected;
+        for key in path {
+            target = &mut target[*key];
+        }
+        if let Some(map) = target.as_object_mut() {
+            map.shift_remove(key);
+        }
         Ok(())
     }
 
@@ -160,6 +208,11 @@ impl YamlEditor {
         }
         body.extend(self.text.bytes());
         Ok(body)
+    }
+
+    /// The text as edited so far.
+    pub(crate) fn tree(&self) -> Result<Node, Problem> {
+        self.parse_tree()
     }
 
     fn parse_tree(&self) -> Result<Node, Problem> {
@@ -206,15 +259,20 @@ impl YamlEditor {
         &self,
         view: &SourceText<'_>,
         tree: &Node,
-        map: &Node,
+        found: &EditTarget<'_>,
         position: InsertPosition<'_>,
         key: &str,
         value: &Value,
     ) -> Option<Vec<Splice>> {
+        let map = found.node;
         let indent = view.column(view.content_start(map));
         let lines =
             write::render_block_entry(key, value, indent, self.indent_width(tree), self.newline);
         let below = match position {
+            InsertPosition::First if found.is_nested => {
+                let end = view.line_end(found.key_start);
+                return Some(vec![(end..end, lines)]);
+            }
             InsertPosition::First => {
                 let top = view.first_line_start(map);
                 let line = format!("{}{}", &lines[self.newline.len()..], self.newline);
@@ -293,6 +351,22 @@ impl YamlEditor {
         let lines = write::render_block_entry(key, value, indent, unit, self.newline);
         Some(vec![(end..end, lines)])
     }
+}
+
+/// The lines of an entry of the outermost map as they are written, without the last line break and without comments above
+/// and below it. `None`: it is not there, is an alias, or is written in one line with others.
+pub(crate) fn entry_text<'t>(file: &str, body: &'t [u8], key: &str) -> Option<&'t str> {
+    let tree = parse(file, body, ParseLimits::default()).ok()?;
+    let body = std::str::from_utf8(body).ok()?;
+    let text = body.strip_prefix('\u{feff}').unwrap_or(body);
+    let view = SourceText::new(text);
+    let found = view.find(&tree, &[key]).ok()?;
+    if found.in_flow {
+        return None;
+    }
+    let start = view.line_start(found.key_start);
+    let end = view.line_end(view.block_entry_end(&tree, found.key_start));
+    text.get(start..end)
 }
 
 #[cfg(test)]

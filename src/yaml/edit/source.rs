@@ -12,6 +12,8 @@ pub(super) struct EditTarget<'a> {
     /// Byte offset of its key; 0 for the outermost map.
     pub key_start: usize,
     pub in_flow: bool,
+    /// Whether it is below a key, not the outermost map.
+    pub is_nested: bool,
 }
 
 /// A text in which nodes are located by byte offset.
@@ -33,6 +35,7 @@ impl<'a> SourceText<'a> {
             node: tree,
             key_start: 0,
             in_flow: false,
+            is_nested: false,
         };
         for key in path {
             let map = found.node;
@@ -44,6 +47,7 @@ impl<'a> SourceText<'a> {
                 node: &entry.value,
                 key_start: entry.key_start,
                 in_flow: self.is_flow(map),
+                is_nested: true,
             };
         }
         Ok(found)
@@ -138,6 +142,46 @@ impl<'a> SourceText<'a> {
         self.text.get(..end)?.ends_with(close).then_some(end)
     }
 
+    /// The lines of an entry in a block map that has others, up to the comments above the next entry.
+    pub(super) fn block_entry_range(&self, map: &Node, key: &str) -> Option<Range<usize>> {
+        let own = map.as_map()?.iter();
+        let count = own.filter(|entry| self.is_own_entry(map, entry)).count();
+        let start = map.entry(key)?.key_start;
+        let line_start = self.line_start(start);
+        let is_alone = self.text[line_start..start].trim().is_empty();
+        let end = self.line_end(self.block_entry_end(map, start));
+        // With the line break in front, so that a text without a final one keeps none.
+        let break_start = self.text[..line_start].strip_suffix('\n')?;
+        let break_start = break_start.strip_suffix('\r').unwrap_or(break_start).len();
+        (is_alone && count > 1).then_some(break_start..end)
+    }
+
+    /// A position on the last line of the entry of a block map whose key is at `start`.
+    pub(super) fn block_entry_end(&self, map: &Node, start: usize) -> usize {
+        let own = map.as_map().unwrap_or_default().iter();
+        let own = own.filter(|entry| self.is_own_entry(map, entry));
+        let next = own
+            .map(|entry| entry.key_start)
+            .filter(|other| *other > start);
+        let end = next
+            .min()
+            .map_or(map.span.end, |next| self.line_start(next));
+        self.last_content_before(end, start)
+    }
+
+    /// An entry in a flow map that has others, with one comma.
+    pub(super) fn flow_entry_range(&self, map: &Node, key: &str) -> Option<Range<usize>> {
+        let entry = map.entry(key)?;
+        let end = self.value_end(entry)?;
+        let after = self.text[end..].trim_start();
+        if let Some(rest) = after.strip_prefix(',') {
+            let rest = rest.trim_start_matches(' ');
+            return Some(entry.key_start..self.text.len() - rest.len());
+        }
+        let before = self.text[..entry.key_start].trim_end().strip_suffix(',')?;
+        Some(before.len()..end)
+    }
+
     pub(super) fn line_start(&self, at: usize) -> usize {
         self.text[..at].rfind('\n').map_or(0, |found| found + 1)
     }
@@ -155,13 +199,18 @@ impl<'a> SourceText<'a> {
 
     /// A position on the last line of a block map that is neither blank nor a comment.
     pub(super) fn last_content(&self, map: &Node) -> usize {
-        let mut end = map.span.end;
+        self.last_content_before(map.span.end, map.span.start)
+    }
+
+    /// The end of the last line before `end` that is neither blank nor a comment, and not before `start`.
+    fn last_content_before(&self, mut end: usize, start: usize) -> usize {
+        let first = start;
         loop {
             end = self.text[..end].trim_end().len();
             let start = self.line_start(end);
             let comment = self.text[start..end].trim_start().starts_with('#');
-            if !comment || start <= map.span.start {
-                return end.max(map.span.start);
+            if !comment || start <= first {
+                return end.max(first);
             }
             end = start;
         }

@@ -72,7 +72,7 @@ proptest! {
         pieces in prop::collection::vec(piece(), 1..14),
         key in prop::sample::select(&["a", "b", "c"][..]),
         inner in prop::sample::select(&["", "a", "b"][..]),
-        how in 0..5_usize,
+        how in 0..7_usize,
     ) {
         let text = pieces.concat();
         let Ok(mut draft) = YamlEditor::new("t", text.as_bytes()) else { return Ok(()) };
@@ -88,23 +88,81 @@ proptest! {
             2 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.insert_entry(&path, InsertPosition::Last, "n", &json!("v")),
             3 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.insert_entry(&path, InsertPosition::After("a"), "n", &long),
             4 => draft.insert_entry(&[], InsertPosition::First, "first", &json!(1)),
+            5 if at.as_ref().is_none_or(|at| at.get("n").is_none()) => draft.insert_entry(&path, InsertPosition::First, "n", &json!("v")),
+            6 if at.is_some() => draft.remove_entry(&path[..path.len() - 1], path[path.len() - 1]),
             _ => return Ok(()),
         };
         let Ok(body) = done.and_then(|()| draft.finish()) else { return Ok(()) };
         match how {
             4 => meant["first"] = json!(1),
+            6 => {
+                let (map, key) = pointer.rsplit_once('/').expect("it begins with one");
+                let map = meant.pointer_mut(map).and_then(Value::as_object_mut);
+                map.expect("only what is there is edited").remove(key);
+            }
             _ => {
                 let value = meant.pointer_mut(&pointer).expect("only what is there is edited");
                 match how {
                     0 => *value = json!("new"),
                     1 => *value = long,
-                    2 => value["n"] = json!("v"),
+                    2 | 5 => value["n"] = json!("v"),
                     _ => value["n"] = long,
                 }
             }
         }
         let now = parse("t", &body, ParseLimits::default()).unwrap().to_json();
         prop_assert_eq!(canonical(&now), canonical(&meant), "{:?} became {:?}", text, String::from_utf8_lossy(&body));
+    }
+}
+
+#[test]
+fn removed_entry_leaves_the_others_and_their_comments() {
+    for (before, path, expected) in [
+        (
+            "a:\n  x: 1 # one\n  # of y\n  y: {k: [1]} # two\n\n  # of z\n  z: 3\n",
+            &["a"][..],
+            "a:\n  x: 1 # one\n  # of y\n\n  # of z\n  z: 3\n",
+        ),
+        ("x: 1\ny:\n  k: 1\n  l: 2", &[], "x: 1"),
+        ("x: 1\r\ny: 2\r\n", &[], "x: 1\r\n"),
+        ("a: {x: 1, y: {k: 2}, z: 3}\n", &["a"], "a: {x: 1, z: 3}\n"),
+        ("a: {x: 1, y: 'q'}\n", &["a"], "a: {x: 1}\n"),
+        ("a: {y: 1, x: 2}\n", &["a"], "a: {x: 2}\n"),
+        ("x: 1\n", &[], "x: 1\n"),
+    ] {
+        let mut draft = YamlEditor::new("t", before.as_bytes()).unwrap();
+        draft.remove_entry(path, "y").unwrap();
+        let after = draft
+            .finish()
+            .unwrap_or_else(|error| panic!("{before:?}: {error}"));
+        assert_eq!(String::from_utf8(after).unwrap(), expected, "{before:?}");
+    }
+    let mut only = YamlEditor::new("t", b"a:\n  y: 1\n").unwrap();
+    assert!(
+        only.remove_entry(&["a"], "y").is_err(),
+        "nothing would be left of `a`"
+    );
+}
+
+#[test]
+fn first_entry_of_a_nested_map_goes_below_its_key() {
+    for (before, expected) in [
+        (
+            "a: # live\n  # of x\n  x: 1\n",
+            "a: # live\n  k: v\n  # of x\n  x: 1\n",
+        ),
+        ("a: {x: 1}\n", "a: {k: v, x: 1}\n"),
+        ("a:\n", "a:\n  k: v\n"),
+        ("b: 1\na: &m\n    x: 1", "b: 1\na: &m\n    k: v\n    x: 1"),
+    ] {
+        let mut draft = YamlEditor::new("t", before.as_bytes()).unwrap();
+        draft
+            .insert_entry(&["a"], InsertPosition::First, "k", &json!("v"))
+            .unwrap();
+        let after = draft
+            .finish()
+            .unwrap_or_else(|error| panic!("{before:?}: {error}"));
+        assert_eq!(String::from_utf8(after).unwrap(), expected, "{before:?}");
     }
 }
 

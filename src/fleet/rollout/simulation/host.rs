@@ -198,7 +198,7 @@ impl<'a> Host<'a> {
         let environment = &manifest.environments[ENVIRONMENT];
         let entry = environment.entry(APP).expect("it is there").expect("valid");
         let wanted = WantedShas {
-            generation: manifest.generation.unwrap_or(0),
+            generation: manifest.generation_of(ENVIRONMENT).unwrap_or(0),
             shas: entry.wanted_shas().into_iter().collect(),
             hold: None,
         };

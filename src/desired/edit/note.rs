@@ -1,0 +1,58 @@
+//! What a request writes about the notes of an app.
+
+use serde_json::Value;
+
+use super::hold::whole_second;
+use super::request::{EditError, NoteChange, PublishRequest};
+use crate::desired::{Manifest, Note};
+use crate::problem::Problem;
+
+impl PublishRequest {
+    pub(super) fn new_note(&self, text: &str) -> Value {
+        let note = Note {
+            text: text.to_owned(),
+            by: self.by.clone(),
+            at: Some(whole_second(self.at)),
+        };
+        serde_json::to_value(note).expect("a note is plain data")
+    }
+}
+
+/// Validates that the apps of all note edits have entries, and that the notes to tick off exist.
+pub(super) fn check_notes(manifest: &Manifest, order: &PublishRequest) -> Result<(), EditError> {
+    let environment = manifest.environments.get(&order.environment);
+    for edit in &order.notes {
+        let app = &edit.app;
+        let entry = environment.and_then(|known| known.own_entry(app));
+        let entry = entry.ok_or_else(|| no_entry(manifest, &order.environment, app))?;
+        let entry = entry.map_err(|problem| EditError::manifest(problem.clone()))?;
+        let NoteChange::Done(number) = edit.change else {
+            continue;
+        };
+        let count = entry.notes.len();
+        if number == 0 || number > count {
+            let problem = Problem::new(format!(
+                "{}/{app} has no note {number}: it has {count}",
+                order.environment
+            ));
+            return Err(EditError::request(problem.hint(format!(
+                "`trueup note {} {app}` lists them with their numbers",
+                order.environment
+            ))));
+        }
+    }
+    Ok(())
+}
+
+/// That an app has no entry, and which apps have one.
+pub(super) fn no_entry(manifest: &Manifest, environment: &str, app: &str) -> EditError {
+    let known = manifest.environments.get(environment);
+    EditError::request(match known {
+        Some(known) => Problem::new(format!("the manifest has no app `{app}` in {environment}"))
+            .suggest(app, known.app_names()),
+        None => Problem::new(format!("the manifest has no environment `{environment}`")).suggest(
+            environment,
+            manifest.environments.keys().map(String::as_str),
+        ),
+    })
+}
