@@ -25,10 +25,10 @@ mod text;
 
 pub(crate) use board::{Parcel, RecordState};
 pub(crate) use channel::Courier;
-pub(crate) use deliver::{Delivery, DeliveryStep, board_key, read_board};
+pub(crate) use deliver::{Delivery, DeliveryStep, read_board};
 pub(crate) use due::{
-    OwnResult, Publication, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices,
-    own_notices, published_id, register_notices,
+    OwnResult, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices, own_notices,
+    published_id, register_notices,
 };
 pub(crate) use health::ChannelHealth;
 pub(crate) use memory::{AppMemory, MAX_AGE, News, Observation};

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod inventory;
 pub(crate) mod logs;
 pub(crate) mod maintenance;
+pub(crate) mod notify;
 pub(crate) mod processes;
 pub(crate) mod publish;
 pub(crate) mod release_history;

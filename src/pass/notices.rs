@@ -9,13 +9,13 @@ use jiff::SignedDuration;
 use super::Session;
 use super::apps::{DeployedApp, deployed_apps};
 use super::joined::JoinedRollout;
-use crate::desired::{DesiredApp, DesiredState, Freshness, OnFailure, Transition};
+use crate::desired::{DesiredApp, DesiredState, Freshness, Transition};
 use crate::digest::digest;
 use crate::fleet::rollout::{AppPosition, Register, marks_prefix};
 use crate::notify::{
     AppMemory, ChannelHealth, Courier, Delivery, DeliveryStep, MAX_AGE, News, Notice, Observation,
-    OwnResult, Publication, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices,
-    own_notices, published_id, register_notices,
+    OwnResult, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices, own_notices,
+    published_id, register_notices,
 };
 use crate::ports::random::random_u64;
 use crate::report::{History, Report};
@@ -132,7 +132,12 @@ impl Session {
             node: self.node(),
             now: store_time.unwrap_or_else(|| self.host.clock.now()),
         };
-        let wanted = wanted(name, desired_app, desired);
+        let wanted = Wanted::of(
+            name,
+            desired_app,
+            desired.generation,
+            desired.change.as_ref(),
+        );
         let hold = wanted.hold.as_ref().map(known_hold);
         let ended = memory.known_hold().filter(|_| hold.is_none());
         let mut observation = Observation {
@@ -278,21 +283,6 @@ impl Session {
             hosts.done = store.list(&prefix).ok().map(|marks| marks.len());
         }
         notice
-    }
-}
-
-/// What the manifest says about an app, for its notices.
-fn wanted(name: &str, app: &DesiredApp, desired: &DesiredState) -> Wanted {
-    let policy = app.rollout.policy();
-    Wanted {
-        sha: app.sha.clone(),
-        previous: app.previous.clone(),
-        published: app.published_sha.clone(),
-        publication: Publication::of(name, app, desired.change.as_ref()),
-        generation: desired.generation,
-        hold: app.hold.clone(),
-        notes: app.notes.clone(),
-        on_failure: policy.map_or(OnFailure::default(), |policy| policy.on_failure),
     }
 }
 

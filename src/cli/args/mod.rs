@@ -5,6 +5,7 @@ mod demo;
 mod eip;
 mod init;
 mod maintenance;
+mod notify;
 mod rollout;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch};
+pub(super) use self::notify::{NotifyArgs, NotifyCommand};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
     RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
@@ -124,6 +126,8 @@ pub enum Command {
     Logs(LogsArgs),
     /// Show the processes of an app: user, memory, CPU time, age, the release that they run from
     Ps(PsArgs),
+    /// Try a channel through which rollouts notify people
+    Notify(NotifyArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
     /// Show the roles that this host can have, or what one of them lets you set

@@ -18,6 +18,9 @@ use crate::settings::{Channel, ChannelKind, Lookup, check_url};
 /// Maximum size of a file with an address or a secret, in bytes.
 const MAX_SECRET: usize = 4096;
 
+/// A shorter part of an address is taken for a word and not for a token.
+const MIN_TOKEN: usize = 12;
+
 /// Delivers notices from this host.
 pub(crate) struct Courier<'a> {
     pub host: &'a Host,
@@ -139,6 +142,11 @@ fn register_address(url: &str) {
         secrets::add_secret(parsed.as_str());
         secrets::add_secret(parsed.path().trim_start_matches('/'));
         secrets::add_secret(parsed.query().unwrap_or_default());
+        let parts = parsed
+            .path()
+            .split('/')
+            .filter(|part| part.len() >= MIN_TOKEN);
+        parts.for_each(secrets::add_secret);
     }
 }
 

@@ -36,6 +36,28 @@ pub(crate) struct Wanted {
     pub on_failure: OnFailure,
 }
 
+impl Wanted {
+    /// As the manifest says it. `generation` and `change` are those of the environment.
+    pub(crate) fn of(
+        app: &str,
+        desired: &DesiredApp,
+        generation: Option<u64>,
+        change: Option<&ManifestChange>,
+    ) -> Wanted {
+        let policy = desired.rollout.policy();
+        Wanted {
+            sha: desired.sha.clone(),
+            published: desired.published_sha.clone(),
+            previous: desired.previous.clone(),
+            publication: Publication::of(app, desired, change),
+            generation,
+            hold: desired.hold.clone(),
+            notes: desired.notes.clone(),
+            on_failure: policy.map_or(OnFailure::default(), |policy| policy.on_failure),
+        }
+    }
+}
+
 /// How the app came to what is published.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Publication {
