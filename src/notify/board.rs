@@ -7,6 +7,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::due::same_publication;
+use super::memory::MAX_AGE;
 use crate::fleet::rollout::Nonce;
 use crate::printable;
 
@@ -127,10 +129,19 @@ impl Board {
     }
 
     pub(crate) fn record(&self, parcel: &Parcel) -> Option<&Record> {
-        self.records
-            .iter()
-            .rev()
-            .find(|record| record.parcel == *parcel)
+        let mut records = self.records.iter().rev();
+        records.find(|record| record.parcel == *parcel)
+    }
+
+    /// The same, or that of a parcel about the same publication.
+    fn similar_record(&self, parcel: &Parcel, now: Timestamp) -> Option<&Record> {
+        let is_similar = |record: &&Record| {
+            let Parcel { id, channel } = &record.parcel;
+            let age = now.duration_since(record.at);
+            *channel == parcel.channel && same_publication(id, &parcel.id) && age <= MAX_AGE
+        };
+        let similar = || self.records.iter().rev().find(is_similar);
+        self.record(parcel).or_else(similar)
     }
 
     /// Whether the host whose last claim is `own` may send a parcel.
@@ -140,7 +151,7 @@ impl Board {
         own: Option<Nonce>,
         now: Timestamp,
     ) -> Availability {
-        let Some(record) = self.record(parcel) else {
+        let Some(record) = self.similar_record(parcel, now) else {
             return Availability::Free;
         };
         let left = |lasts: SignedDuration| {

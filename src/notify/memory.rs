@@ -32,7 +32,7 @@ pub(crate) struct AppMemory {
     scope: String,
     /// States of before are no news; `None`: it has noticed nothing yet.
     baseline: Option<Timestamp>,
-    /// The ids of what the manifest called for when this host last looked.
+    /// The sha that was published, and the ids of what else the manifest called for when this host last looked.
     manifest: BTreeSet<String>,
     /// The same of the register; `None`: it was not read since the baseline.
     register: Option<BTreeSet<String>>,
@@ -64,6 +64,8 @@ pub(crate) struct Observation {
     pub hold: Option<(String, NoticeHold)>,
     /// The notice that the remembered hold is over, if it is.
     pub hold_ended: Option<Notice>,
+    /// Names what is published, whatever else changes; empty: nothing is.
+    pub published_key: String,
     /// When what is wanted was published, if the manifest says it.
     pub published: Option<Timestamp>,
     /// `None`: this pass has not read the register.
@@ -126,6 +128,7 @@ impl AppMemory {
             manifest,
             hold,
             hold_ended,
+            published_key,
             published,
             register,
             opened,
@@ -142,16 +145,23 @@ impl AppMemory {
             self.register = None;
         }
         let is_old = published.is_some_and(|at| now.duration_since(at) > MAX_AGE);
-        let is_publication = |notice: &Notice| notice.id.starts_with("published:");
+        let is_publication = |notice: &Notice| {
+            matches!(notice.transition, Transition::Published)
+                || notice.transition == Transition::RolledBack
+        };
+        let key = |notice: &Notice| match is_publication(notice) {
+            true => published_key.clone(),
+            false => notice.id.clone(),
+        };
         let is_new = |notice: &Notice| {
-            let was_known = self.manifest.contains(&notice.id) || implied.contains(&notice.id);
+            let was_known = self.manifest.contains(&key(notice)) || implied.contains(&notice.id);
             let was_known = is_first || was_known;
             let is_new = !was_known && !(is_old && is_publication(notice));
             is_new || own.contains(&notice.id)
         };
-        let ids = ids(&manifest);
+        let keys = manifest.iter().map(key).collect();
         let mut new: Vec<Notice> = manifest.into_iter().filter(|n| is_new(n)).collect();
-        self.manifest = ids;
+        self.manifest = keys;
         new.extend(hold_ended.filter(|_| !is_first));
         self.hold = hold;
         if let Some(register) = register {
@@ -164,7 +174,7 @@ impl AppMemory {
                 };
                 is_new || own.contains(&notice.id)
             };
-            let ids = self::ids(&register);
+            let ids = ids(&register);
             new.extend(register.into_iter().filter(|notice| is_new(notice)));
             self.register = Some(ids);
         }

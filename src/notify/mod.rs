@@ -28,7 +28,7 @@ pub(crate) use channel::Courier;
 pub(crate) use deliver::{Delivery, DeliveryStep, read_board};
 pub(crate) use due::{
     OwnResult, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices, own_notices,
-    published_id, register_notices,
+    published_id, published_key, register_notices,
 };
 pub(crate) use health::ChannelHealth;
 pub(crate) use memory::{AppMemory, MAX_AGE, News, Observation};

@@ -15,7 +15,7 @@ use crate::fleet::rollout::{AppPosition, Register, marks_prefix};
 use crate::notify::{
     AppMemory, ChannelHealth, Courier, Delivery, DeliveryStep, MAX_AGE, News, Notice, Observation,
     OwnResult, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices, own_notices,
-    published_id, register_notices,
+    published_id, published_key, register_notices,
 };
 use crate::ports::random::random_u64;
 use crate::report::{History, Report};
@@ -144,6 +144,7 @@ impl Session {
             manifest: manifest_notices(subject, &wanted),
             hold_ended: ended.map(|(id, hold)| hold_ended(subject, &wanted, hold, id)),
             hold,
+            published_key: published_key(&wanted),
             published: wanted.publication.at,
             implied: implied_ids(&wanted),
             ..Observation::default()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Subject, Wanted, short_digest};
+use super::{PUBLISHED, Subject, Wanted, short_digest};
 use crate::desired::{Hold, Note, Transition};
 use crate::notify::notice::{Notice, NoticeHold, line};
 
@@ -32,11 +32,14 @@ pub(crate) fn implied_ids(wanted: &Wanted) -> BTreeSet<String> {
     hold.map(held_id).into_iter().collect()
 }
 
-/// The id of the notice that a sha is published. Not its generation: the manifest names that of the last change of the
-/// environment, which may be of another app.
+/// The id of the notice that a sha is published.
 pub(crate) fn published_id(wanted: &Wanted) -> String {
-    let at = wanted.publication.at.map_or(0, Timestamp::as_second);
-    format!("published:{}:{at}", wanted.published.short())
+    Subject::publication_id(PUBLISHED, wanted)
+}
+
+/// The same as long as nobody publishes another sha, whatever else changes.
+pub(crate) fn published_key(wanted: &Wanted) -> String {
+    format!("{PUBLISHED}:{}", wanted.published.short())
 }
 
 fn published(subject: Subject<'_>, wanted: &Wanted) -> Notice {

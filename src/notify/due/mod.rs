@@ -14,12 +14,21 @@ use crate::desired::{
 };
 use crate::digest::digest;
 
-pub(crate) use manifest::{hold_ended, implied_ids, known_hold, manifest_notices, published_id};
+pub(crate) use manifest::{
+    hold_ended, implied_ids, known_hold, manifest_notices, published_id, published_key,
+};
 pub(crate) use own::own_notices;
 pub(crate) use rollout::register_notices;
 
 /// Digits of a digest in an id.
 const ID_DIGITS: usize = 16;
+
+/// Kinds of notices of which there is one for each publication.
+const PUBLISHED: &str = "published";
+const ALONE: &str = "alone";
+
+/// Stands for the generation of a publication in an id.
+const UNKNOWN: &str = "u";
 
 /// What the manifest says about an app.
 #[derive(Debug, Clone)]
@@ -49,7 +58,7 @@ impl Wanted {
             sha: desired.sha.clone(),
             published: desired.published_sha.clone(),
             previous: desired.previous.clone(),
-            publication: Publication::of(app, desired, change),
+            publication: Publication::of(app, desired, generation, change),
             generation,
             hold: desired.hold.clone(),
             notes: desired.notes.clone(),
@@ -69,13 +78,16 @@ pub(crate) struct Publication {
     pub from: Option<Sha>,
     pub reference: Option<String>,
     pub commits: Vec<String>,
+    /// The generation that published it; `None`: the manifest says it no more.
+    pub generation: Option<u64>,
 }
 
 impl Publication {
     /// As far as the manifest still says it: it names the last change of the environment only.
-    pub(crate) fn of(
+    fn of(
         app: &str,
         desired: &DesiredApp,
+        generation: Option<u64>,
         change: Option<&ManifestChange>,
     ) -> Publication {
         let publication = Publication {
@@ -90,7 +102,9 @@ impl Publication {
             None => publication,
             Some((change, app)) => Publication {
                 is_rollback: change.action == Action::Rollback,
+                generation,
                 by: change.by.clone().or(publication.by),
+                at: change.at.or(publication.at),
                 reason: change.reason.clone(),
                 from: app.from.clone(),
                 reference: app.reference.clone().or(publication.reference),
@@ -132,10 +146,34 @@ impl Subject<'_> {
         format!("trueup rollback {} {}", self.environment, self.app)
     }
 
+    /// The id of a notice that there is one of for each publication. Hosts that read the manifest later, when it names the
+    /// change of another app, do not know its generation: see [`same_publication`].
+    fn publication_id(kind: &str, wanted: &Wanted) -> String {
+        let generation = wanted.publication.generation;
+        let generation = generation.map_or(UNKNOWN.into(), |number| number.to_string());
+        format!("{kind}:{}:{generation}", wanted.published.short())
+    }
+
     /// `production/shop: TEXT`.
     fn summary(&self, text: &str) -> String {
         line(&format!("{}/{}: {text}", self.environment, self.app))
     }
+}
+
+/// Whether two ids may be of one publication, because one of them does not say which.
+pub(crate) fn same_publication(one: &str, other: &str) -> bool {
+    let parts = |id: &'_ str| {
+        id.rsplit_once(':')
+            .map(|(start, end)| (start.to_owned(), end.to_owned()))
+    };
+    let (Some(one), Some(other)) = (parts(one), parts(other)) else {
+        return false;
+    };
+    let is_unknown = one.1 == UNKNOWN || other.1 == UNKNOWN;
+    let is_kind = [PUBLISHED, ALONE]
+        .iter()
+        .any(|kind| one.0.starts_with(&format!("{kind}:")));
+    is_kind && is_unknown && one.0 == other.0
 }
 
 fn short_digest(text: &str) -> String {

@@ -1,18 +1,15 @@
 //! What the result on this host calls for, where each host goes by itself.
 
-use jiff::Timestamp;
-
 use super::failed_host::{FailedHost, cause};
-use super::{OwnResult, Subject, Wanted};
+use super::{ALONE, OwnResult, Subject, Wanted};
 use crate::desired::Transition;
 use crate::notify::notice::Notice;
 
 /// What the result on this host calls for, where each host goes by itself.
 pub(crate) fn own_notices(subject: Subject<'_>, wanted: &Wanted, own: &OwnResult) -> Vec<Notice> {
-    let at = wanted.publication.at.map_or(0, Timestamp::as_second);
     let sha = wanted.sha.short();
     if let Some((stage, reason, output)) = &own.failure {
-        let id = format!("failed:{sha}:{at}:{}", cause(stage.as_deref(), reason));
+        let id = format!("failed:{sha}:{}", cause(stage.as_deref(), reason));
         let mut notice = subject.notice(id, Transition::Failed, wanted);
         let host = FailedHost {
             node: subject.node,
@@ -26,7 +23,11 @@ pub(crate) fn own_notices(subject: Subject<'_>, wanted: &Wanted, own: &OwnResult
     if !own.is_proven {
         return Vec::new();
     }
-    let mut notice = subject.notice(format!("done:{sha}:{at}"), Transition::Done, wanted);
+    let mut notice = subject.notice(
+        Subject::publication_id(ALONE, wanted),
+        Transition::Done,
+        wanted,
+    );
     notice.from.clone_from(&wanted.previous);
     let text = format!("{sha} is on {}; each host takes it by itself", subject.node);
     notice.summary = subject.summary(&text);

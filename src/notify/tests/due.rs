@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::desired::{Hold, Note};
-use crate::notify::due::{OwnResult, implied_ids, manifest_notices, own_notices, register_notices};
+use crate::notify::due::{
+    OwnResult, implied_ids, manifest_notices, own_notices, published_id, published_key,
+    register_notices, same_publication,
+};
 
 fn of_register(fields: &serde_json::Value) -> Vec<Notice> {
     register_notices(subject(), &wanted(), &register(fields))
@@ -196,16 +199,18 @@ fn rollback_that_holds_is_one_notice() {
 }
 
 #[test]
-fn change_of_another_app_keeps_the_id_of_what_was_published() {
-    let before = manifest_notices(subject(), &wanted());
+fn change_of_another_app_keeps_the_publication() {
+    let first = wanted();
     let mut later = wanted();
     later.generation = Some(44);
-    later.publication = Publication {
-        by: Some("ana".into()),
-        at: later.publication.at,
-        ..Publication::default()
-    };
-    assert_eq!(ids(&before), ids(&manifest_notices(subject(), &later)));
+    later.publication = Publication::default();
+    assert_eq!(published_key(&first), published_key(&later));
+    let (known, unknown) = (published_id(&first), published_id(&later));
+    assert!(same_publication(&known, &unknown) && same_publication(&unknown, &known));
+    // Both know when: the sha was published twice.
+    later.publication.generation = Some(45);
+    assert!(!same_publication(&known, &published_id(&later)));
+    assert!(!same_publication("halted:9999999:43", "halted:9999999:u"));
 }
 
 #[test]

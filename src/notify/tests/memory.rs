@@ -18,6 +18,7 @@ fn started() -> Notice {
 fn published(id: &str) -> Observation {
     Observation {
         manifest: vec![notice(id, Transition::Published)],
+        published_key: id.into(),
         published: Some(at(NOW)),
         ..Observation::default()
     }

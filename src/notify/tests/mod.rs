@@ -49,6 +49,7 @@ fn wanted() -> Wanted {
             reason: Some("faster checkout".into()),
             from: Some(sha('4')),
             commits: vec!["9999999 Fix the checkout".into()],
+            generation: Some(43),
             ..Publication::default()
         },
         generation: Some(43),

@@ -283,3 +283,16 @@ fn suspended_sender_does_not_use_a_claim_that_another_host_took() {
         assert_eq!(fleet.sent(), 1, "{step}: {:?}", fleet.sent);
     }
 }
+
+#[test]
+fn publication_is_sent_once_whoever_still_knows_its_generation() {
+    let fleet = Fleet::new();
+    for (host, id) in [(0, "published:9999999:43"), (1, "published:9999999:u")] {
+        let mut notice = halted();
+        notice.id = id.into();
+        notice.transition = Transition::Published;
+        fleet.saved[host].replace(memory_with(&notice, host == 0, fleet.clock.now()));
+    }
+    fleet.go_on(&[0, 1]);
+    assert_eq!(*fleet.sent.borrow(), ["ops published:9999999:43"]);
+}

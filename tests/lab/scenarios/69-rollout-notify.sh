@@ -91,7 +91,7 @@ message=$(grep '"transition":"halted"' "$SCRATCH/hook/requests")
 has "it names the sha" "${sha[bad]}" "$message"
 has "the reason" "answered 500 instead of 200" "$message"
 has "and how to go back" "trueup rollback production shop" "$message"
-code "the rollout is halted" 1 rollout status
+code "the rollout is halted" 4 rollout status
 same "and its status knows of nothing that is unsent" "[]" "$(rollout status --output json | json 'd["unsent"]')"
 lasting=$(on app2 stat -c %Y /var/lib/trueup/notices/shop.json)
 sleep 8
