@@ -88,14 +88,6 @@ impl Transition {
 pub(crate) struct NotifySpec(BTreeMap<String, Vec<Transition>>);
 
 impl NotifySpec {
-    /// Every transition, to these channels.
-    #[cfg(test)]
-    pub(crate) fn all(channels: &[&str]) -> NotifySpec {
-        let channels = channels.iter();
-        let channels = channels.map(|name| ((*name).to_owned(), Transition::ALL.to_vec()));
-        NotifySpec(channels.collect())
-    }
-
     pub(crate) fn channels(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

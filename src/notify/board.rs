@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::due::same_publication;
-use super::memory::MAX_AGE;
+use super::notice::MAX_AGE;
 use crate::fleet::rollout::Nonce;
 use crate::printable;
 

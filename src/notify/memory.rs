@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::board::Parcel;
-use super::notice::{Notice, NoticeHold};
+use super::notice::{MAX_AGE, Notice, NoticeHold};
 use crate::desired::Transition;
 use crate::fleet::rollout::Nonce;
 use crate::ports::STATE_DIR;
@@ -17,9 +17,6 @@ use crate::ports::state::Document;
 
 const VERSION: u32 = 1;
 const DOCUMENT: Document = Document::new(VERSION, 1 << 20).private().compact();
-
-/// Older notices are news no more.
-pub(crate) const MAX_AGE: SignedDuration = SignedDuration::from_hours(1);
 
 /// Notices that wait at most.
 const MAX_PENDING: usize = 20;
@@ -156,8 +153,8 @@ impl AppMemory {
         let is_new = |notice: &Notice| {
             let was_known = self.manifest.contains(&key(notice)) || implied.contains(&notice.id);
             let was_known = is_first || was_known;
-            let is_new = !was_known && !(is_old && is_publication(notice));
-            is_new || own.contains(&notice.id)
+            let is_out = was_known || is_old && is_publication(notice);
+            !is_out || own.contains(&notice.id)
         };
         let keys = manifest.iter().map(key).collect();
         let mut new: Vec<Notice> = manifest.into_iter().filter(|n| is_new(n)).collect();

@@ -31,5 +31,5 @@ pub(crate) use due::{
     published_id, published_key, register_notices,
 };
 pub(crate) use health::ChannelHealth;
-pub(crate) use memory::{AppMemory, MAX_AGE, News, Observation};
-pub(crate) use notice::Notice;
+pub(crate) use memory::{AppMemory, News, Observation};
+pub(crate) use notice::{MAX_AGE, Notice};

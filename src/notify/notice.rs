@@ -1,6 +1,6 @@
 //! A notice: what has happened to an app in an environment, for people and for other programs.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Hold, Sha, Transition};
@@ -9,6 +9,9 @@ use crate::printable;
 
 /// Version of the document that webhooks and commands get.
 pub(crate) const VERSION: u32 = 1;
+
+/// Older notices are news no more.
+pub(crate) const MAX_AGE: SignedDuration = SignedDuration::from_hours(1);
 
 /// Commits that a notice lists.
 const MAX_COMMITS: usize = 10;

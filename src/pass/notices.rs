@@ -1,8 +1,9 @@
 //! Notices of what a pass has found or brought about. They are noted before the pass ends, and sent after it has: nothing
 //! here fails or delays it.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 
@@ -193,54 +194,17 @@ impl Session {
         let Ok(store) = self.shared_store() else {
             return;
         };
-        let courier = Courier {
-            host: &self.host,
-            lookup: &self.settings.lookup,
+        let sender = Sender {
+            session: self,
+            courier: Courier {
+                host: &self.host,
+                lookup: &self.settings.lookup,
+            },
+            health: RefCell::new(ChannelHealth::load(&self.host.root)),
+            started: self.host.clock.monotonic_now(),
         };
-        let started = self.host.clock.monotonic_now();
-        let health = std::cell::RefCell::new(ChannelHealth::load(&self.host.root));
-        let before = health.borrow().clone();
+        let before = sender.health.borrow().clone();
         for noted in &mut noted {
-            let is_ready = |channel: &str| {
-                let is_known = self.settings.notify.channels.contains_key(channel);
-                is_known
-                    && health
-                        .borrow()
-                        .rest(channel, self.host.clock.now())
-                        .is_none()
-            };
-            let mut send = |name: &str, notice: &Notice| {
-                let passed = self
-                    .host
-                    .clock
-                    .monotonic_now()
-                    .saturating_duration_since(started);
-                let left = SEND_TIMEOUT.saturating_sub(passed);
-                let channel = self.settings.notify.channels.get(name);
-                let Some(channel) = channel.filter(|_| left >= SHORTEST_TIMEOUT && is_ready(name))
-                else {
-                    return DeliveryStep::NotTried;
-                };
-                let notice = self.complete(notice);
-                let sent = courier.deliver(channel, &notice, left);
-                let result = sent
-                    .as_ref()
-                    .map(drop)
-                    .map_err(|problem| problem.message.as_str());
-                health
-                    .borrow_mut()
-                    .record(name, result, self.host.clock.now());
-                match &sent {
-                    Ok(answer) => {
-                        tracing::info!(target: "progress", "{}: notified {name}: {answer}", notice.summary);
-                        DeliveryStep::Sent
-                    }
-                    Err(problem) => {
-                        tracing::warn!("{}: {name} was not notified: {problem}", notice.summary);
-                        DeliveryStep::Failed
-                    }
-                }
-            };
             let mut save = |memory: &AppMemory| {
                 if let Err(error) = memory.save(&self.host.root, &noted.app) {
                     tracing::warn!("{}: its notices: {error}", noted.app);
@@ -253,15 +217,15 @@ impl Session {
                 node: self.node(),
                 clock: &*self.host.clock,
                 random: &random_u64,
-                is_ready: &is_ready,
-                send: &mut send,
+                is_ready: &|channel| sender.is_ready(channel),
+                send: &mut |channel, notice| sender.send(channel, notice),
                 save: &mut save,
             };
             if let Err(error) = delivery.run(&mut noted.memory) {
                 tracing::warn!("{}: its notices: {error}", noted.app);
             }
         }
-        let health = health.into_inner();
+        let health = sender.health.into_inner();
         if health != before
             && let Err(error) = health.save(&self.host.root)
         {
@@ -284,6 +248,55 @@ impl Session {
             hosts.done = store.list(&prefix).ok().map(|marks| marks.len());
         }
         notice
+    }
+}
+
+/// Sends the notices of one pass.
+struct Sender<'a> {
+    session: &'a Session,
+    courier: Courier<'a>,
+    health: RefCell<ChannelHealth>,
+    started: Instant,
+}
+
+impl Sender<'_> {
+    /// Whether this host has the channel, and it does not rest.
+    fn is_ready(&self, channel: &str) -> bool {
+        let now = self.session.host.clock.now();
+        let known = &self.session.settings.notify.channels;
+        known.contains_key(channel) && self.health.borrow().rest(channel, now).is_none()
+    }
+
+    fn send(&self, name: &str, notice: &Notice) -> DeliveryStep {
+        let host = &self.session.host;
+        let now = host.clock.monotonic_now();
+        let left = SEND_TIMEOUT.saturating_sub(now.saturating_duration_since(self.started));
+        let channel = self.session.settings.notify.channels.get(name);
+        let may_send = left >= SHORTEST_TIMEOUT && self.is_ready(name) && !host.stop.is_set();
+        let Some(channel) = channel.filter(|_| may_send) else {
+            return DeliveryStep::NotTried;
+        };
+        let notice = self.session.complete(notice);
+        let sent = self.courier.deliver(channel, &notice, left);
+        if sent.is_err() && host.stop.is_set() {
+            // Whoever stopped trueup ended it, not the channel.
+            return DeliveryStep::NotTried;
+        }
+        let result = sent.as_ref().map(drop);
+        let result = result.map_err(|problem| problem.message.as_str());
+        self.health
+            .borrow_mut()
+            .record(name, result, host.clock.now());
+        match &sent {
+            Ok(answer) => {
+                tracing::info!(target: "progress", "{}: notified {name}: {answer}", notice.summary);
+                DeliveryStep::Sent
+            }
+            Err(problem) => {
+                tracing::warn!("{}: {name} was not notified: {problem}", notice.summary);
+                DeliveryStep::Failed
+            }
+        }
     }
 }
 

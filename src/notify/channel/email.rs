@@ -53,7 +53,9 @@ pub(super) fn check(host: &Host) -> Result<(), Problem> {
 /// encoded, and in the body, in base64.
 fn message(email: &EmailChannel, notice: &Notice, text: &str, now: jiff::Timestamp) -> String {
     let mut message = String::new();
-    let mut header = |name: &str, value: &str| drop(write!(message, "{name}: {value}\n"));
+    let mut header = |name: &str, value: &str| {
+        let _ = writeln!(message, "{name}: {value}");
+    };
     if let Some(from) = &email.from {
         header("From", from);
     }

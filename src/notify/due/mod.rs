@@ -109,7 +109,6 @@ impl Publication {
                 from: app.from.clone(),
                 reference: app.reference.clone().or(publication.reference),
                 commits: app.commits.clone(),
-                ..publication
             },
         }
     }

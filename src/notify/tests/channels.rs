@@ -1,10 +1,15 @@
 //! What reaches the other side of a channel, over real connections and from real programs.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the other side is no part of trueup"
+)]
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -157,14 +162,16 @@ fn webhook_gets_the_signed_document() {
 #[test]
 fn hostile_servers_cost_no_more_than_the_deadline() {
     let sandbox = Sandbox::with_base_system();
-    for (answer, is_sent) in [("silence", false), ("headers", false), ("endless", true)] {
+    for answer in ["silence", "headers"] {
         let (url, _requests) = server(answer);
-        let started = Instant::now();
         let hook = json!({"webhook": {"url": url, "allow_private": true}});
-        let sent = deliver(&sandbox, hook, &halted());
-        assert_eq!(sent.is_ok(), is_sent, "{answer}: {sent:?}");
-        assert!(started.elapsed() < 3 * TIMEOUT, "{answer}");
+        let error = deliver(&sandbox, hook, &halted()).unwrap_err().to_string();
+        let is_bounded = error.contains("not finished within 0.7 s") || error.contains("broke off");
+        assert!(is_bounded, "{answer}: {error}");
     }
+    let (url, _requests) = server("endless");
+    let hook = json!({"webhook": {"url": url, "allow_private": true}});
+    deliver(&sandbox, hook, &halted()).unwrap();
 }
 
 #[test]
@@ -223,9 +230,7 @@ fn command_gets_the_document_and_the_variables() {
 fn command_ends_at_its_deadline_with_what_it_printed() {
     let sandbox = Sandbox::with_base_system();
     write_program(&sandbox, "/usr/page", "echo waiting; sleep 60 & sleep 60");
-    let started = Instant::now();
     let error = deliver(&sandbox, json!({"command": ["/usr/page"]}), &halted()).unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(20));
     assert!(
         error.to_string().contains("killed") && error.to_string().contains("waiting"),
         "{error}"

@@ -1,5 +1,10 @@
 //! The texts that ship, and what they make of texts from elsewhere.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "templates are files of the machine"
+)]
+
 use std::path::Path;
 
 use super::*;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # 69-rollout-notify: one message for each transition of a rollout, for all hosts; a webhook that hangs, a sender that is killed
-# timeout: 300
+# timeout: 480
 # shellcheck source=tests/lab/lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=tests/lab/versions.sh
@@ -15,6 +15,7 @@ commit second good
 commit bad error
 commit third good
 commit worse word
+commit worst redirect
 give_versions
 # shellcheck disable=SC2119  # no settings of its own
 give_fleet
@@ -107,14 +108,15 @@ rm -f "$SCRATCH/hook/hung"
 echo hang >"$SCRATCH/hook/mode"
 check "a version that fails is published" publish "${sha[worse]}"
 begin "${hosts[@]}"
-wait_for 60 "a host halts the rollout, and its webhook hangs" test -s "$SCRATCH/hook/hung"
-stop_passes
-sender=$(for each in "${hosts[@]}"; do on "$each" test -e /var/lib/trueup/notices/_channels.json && on "$each" grep -q '"failures":1' /var/lib/trueup/notices/_channels.json && echo "$each"; done | head -n 1)
-differs "its host knows" "" "$sender"
+wait "${pids[@]}"
+check "the webhook hung" test -s "$SCRATCH/hook/hung"
+failed_once() { on "$1" grep -q '"failures":1' /var/lib/trueup/notices/_channels.json 2>/dev/null; }
+sender=$(for each in "${hosts[@]}"; do if failed_once "$each"; then echo "$each"; break; fi; done)
+differs "a host knows" "" "$sender"
 began=$SECONDS
 code "its next pass" 4 on "$sender" trueup converge
 check "does not wait for it again" [ $((SECONDS - began)) -lt 5 ]
-has "and doctor names it" "it failed once" "$(on "$sender" trueup doctor ||:)"
+has "doctor names it" "it failed once" "$(on "$sender" trueup doctor ||:)"
 has "the status of the rollout, too" "halted to ops" "$(rollout status ||:)"
 rm "$SCRATCH/hook/mode"
 new_messages
@@ -122,5 +124,25 @@ new_runs
 timers "${hosts[@]}"
 wait_for 150 "another attempt is made, and the message arrives" has_messages halted 1
 sleep 10
+same "once" 1 "$(messages halted)"
+
+#### A sender that is killed
+s3 GET sha_number.yml | sed 's/^    notify: .*/    notify: {ops: [halted]}/' >"$SCRATCH/manifest"
+s3 PUT sha_number.yml "$SCRATCH/manifest"
+check "a good version is published" publish "${sha[third]}"
+code "and is on all hosts" 0 rollout status --wait --timeout 90s
+new_messages
+rm "$SCRATCH/hook/hung"
+echo hang >"$SCRATCH/hook/mode"
+check "a bad version is published" publish "${sha[worst]}"
+wait_for 60 "a host is about to send, and its webhook hangs" test -s "$SCRATCH/hook/hung"
+sender=$(field '["node"]')
+on "$sender" mv /etc/trueup/node.yml /etc/trueup/node.off
+on "$sender" pkill -KILL -x trueup ||:
+rm "$SCRATCH/hook/mode"
+new_messages
+wait_for 180 "another host sends" has_messages halted 1
+differs "which is another one" "$sender" "$(field '["node"]')"
+sleep 20
 same "once" 1 "$(messages halted)"
 stop_timers "${hosts[@]}"
