@@ -86,17 +86,20 @@ has "with all hosts" "is on all hosts (3 hosts)" "$(cat "$SCRATCH/hook/requests"
 new_messages
 check "a bad version is published" publish "${sha[bad]}"
 wait_for 60 "the fleet halts" has_messages halted 1
-sleep 40
-same "all hosts together sent one message of that" 1 "$(messages halted)"
+sleep 5
+same "one message says so" 1 "$(messages halted)"
 message=$(grep '"transition":"halted"' "$SCRATCH/hook/requests")
 has "it names the sha" "${sha[bad]}" "$message"
 has "the reason" "answered 500 instead of 200" "$message"
 has "and how to go back" "trueup rollback production shop" "$message"
 code "the rollout is halted" 4 rollout status
 same "and its status knows of nothing that is unsent" "[]" "$(rollout status --output json | json 'd["unsent"]')"
+is_settled() { [ "$(on "$1" cat /var/lib/trueup/notices/shop.json | json 'len(d["pending"])')" = 0 ]; }
+for each in "${hosts[@]}"; do wait_for 90 "$each knows that it is sent" is_settled "$each"; done
 lasting=$(on app2 stat -c %Y /var/lib/trueup/notices/shop.json)
 sleep 8
 same "quiet passes write nothing" "$lasting" "$(on app2 stat -c %Y /var/lib/trueup/notices/shop.json)"
+same "and all hosts together sent one message" 1 "$(messages halted)"
 check "a good version is published" publish "${sha[third]}"
 code "and is on all hosts" 0 rollout status --wait --timeout 90s
 wait_for 30 "its end is told" has_messages 'done' 1
@@ -110,7 +113,7 @@ check "a version that fails is published" publish "${sha[worse]}"
 begin "${hosts[@]}"
 wait "${pids[@]}"
 check "the webhook hung" test -s "$SCRATCH/hook/hung"
-failed_once() { on "$1" grep -q '"failures":1' /var/lib/trueup/notices/_channels.json 2>/dev/null; }
+failed_once() { on "$1" grep -q '"failures": 1' /var/lib/trueup/notices/_channels.json 2>/dev/null; }
 sender=$(for each in "${hosts[@]}"; do if failed_once "$each"; then echo "$each"; break; fi; done)
 differs "a host knows" "" "$sender"
 began=$SECONDS
