@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::board::Parcel;
 use super::notice::{MAX_AGE, Notice, NoticeHold};
 use crate::desired::Transition;
+use crate::digest::digest;
 use crate::fleet::rollout::Nonce;
 use crate::ports::STATE_DIR;
 use crate::ports::root::{Root, RootError};
@@ -99,9 +100,11 @@ impl AppMemory {
         }
     }
 
-    pub(crate) fn load(root: &Root, app: &str, scope: &str) -> AppMemory {
+    /// `store` is its address: another store or environment is another story.
+    pub(crate) fn load(root: &Root, app: &str, (store, environment): (&str, &str)) -> AppMemory {
+        let scope = &digest(format!("{store}\n{environment}").as_bytes());
         let known: Option<AppMemory> = DOCUMENT.load_cache(root, &path(app));
-        let known = known.filter(|known| known.scope == scope);
+        let known = known.filter(|known| known.scope == *scope);
         known.unwrap_or_else(|| AppMemory::new(scope))
     }
 

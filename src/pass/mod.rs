@@ -51,8 +51,7 @@ pub(crate) use announce::announce_no_session;
 pub(crate) use apps::{Apps, DeployedApp};
 pub(crate) use cron::CronStatus;
 pub(crate) use error::PassError;
-use joined::Rollouts;
-use notices::AppNotices;
+use joined::{AppNotices, Rollouts};
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
 /// Locations that the command line selects.

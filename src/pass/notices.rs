@@ -9,9 +9,8 @@ use jiff::SignedDuration;
 
 use super::Session;
 use super::apps::{DeployedApp, deployed_apps};
-use super::joined::JoinedRollout;
+use super::joined::{AppNotices, JoinedRollout};
 use crate::desired::{DesiredApp, DesiredState, Freshness, Transition};
-use crate::digest::digest;
 use crate::fleet::rollout::{AppPosition, Register, marks_prefix};
 use crate::notify::{
     AppMemory, ChannelHealth, Courier, Delivery, DeliveryStep, MAX_AGE, News, Notice, Observation,
@@ -36,12 +35,6 @@ const SHORTEST_SPREAD_S: u64 = 45;
 /// How long a failure waits for others of the same cause.
 const FAILURE_GATHERS: SignedDuration = SignedDuration::from_secs(20);
 
-/// The notices of one app, from a pass until they are sent.
-pub(super) struct AppNotices {
-    app: String,
-    memory: AppMemory,
-}
-
 impl Session {
     /// Notes what is new to this host. To be called before the summary of the pass is saved: the one of before says when
     /// this host last looked.
@@ -60,7 +53,8 @@ impl Session {
                 continue;
             };
             let name = &app.spec.app;
-            let mut memory = AppMemory::load(&self.host.root, name, &self.notice_scope());
+            let scope = (&*self.settings.store.url, &*self.settings.environment);
+            let mut memory = AppMemory::load(&self.host.root, name, scope);
             let before = memory.clone();
             let (observation, hosts) = self.observe(app, wanted, desired, &memory, report);
             let news = |notice: &Notice, is_own: bool| News {
@@ -90,12 +84,6 @@ impl Session {
         let named = desired.notify.channels();
         let usable = named.filter(|name| known.contains_key(*name));
         usable.map(str::to_owned).collect()
-    }
-
-    /// Other stores and environments are another story.
-    fn notice_scope(&self) -> String {
-        let text = format!("{}\n{}", self.settings.store.url, self.settings.environment);
-        digest(text.as_bytes())
     }
 
     /// How long this host leaves a notice to others: the more hosts there are, the longer.

@@ -1,9 +1,9 @@
 //! Which notices the state of an app calls for: pure functions of what a host reads anyway. Every host that reads the same
 //! makes notices with the same ids.
 
+mod alone;
 mod failed_host;
 mod manifest;
-mod own;
 mod rollout;
 
 use jiff::Timestamp;
@@ -14,10 +14,10 @@ use crate::desired::{
 };
 use crate::digest::digest;
 
+pub(crate) use alone::own_notices;
 pub(crate) use manifest::{
     hold_ended, implied_ids, known_hold, manifest_notices, published_id, published_key,
 };
-pub(crate) use own::own_notices;
 pub(crate) use rollout::register_notices;
 
 /// Digits of a digest in an id.

@@ -116,7 +116,7 @@ impl StoreDouble for Oversized<'_> {
 }
 
 #[test]
-fn object_too_large_to_read_is_written_anew() {
+fn oversized_object_is_replaced() {
     let (store, clock) = (MemoryStore::new(), FakeClock::default());
     let key = board_key("production", "shop");
     store.put(&key, b"10 MB", WriteCondition::Always).unwrap();

@@ -114,7 +114,7 @@ impl Fleet {
     }
 
     /// All hosts of these make their passes for five minutes.
-    fn go_on(&self, hosts: &[usize]) {
+    fn pass_minutes(&self, hosts: &[usize]) {
         for _ in 0..20 {
             self.advance(15);
             hosts.iter().for_each(|host| self.run(*host, None));
@@ -199,7 +199,7 @@ fn steps() -> (usize, usize) {
 #[test]
 fn one_host_sends_for_all() {
     let fleet = Fleet::new();
-    fleet.go_on(&[1, 0]);
+    fleet.pass_minutes(&[1, 0]);
     assert_eq!(*fleet.sent.borrow(), ["ops halted:9999999:43"]);
     assert!(
         fleet
@@ -224,7 +224,7 @@ fn killed_sender_is_followed_by_another_host() {
         for step in 0..steps().0 {
             let fleet = Fleet::new();
             fleet.run(0, Some((fault, step)));
-            fleet.go_on(&[1]);
+            fleet.pass_minutes(&[1]);
             assert!(
                 (1..=2).contains(&fleet.sent()),
                 "{fault:?} {step}: {:?}",
@@ -240,7 +240,7 @@ fn killed_sender_goes_on_when_it_is_the_only_host() {
         for step in 0..steps().0 {
             let fleet = Fleet::new();
             fleet.run(0, Some((fault, step)));
-            fleet.go_on(&[0]);
+            fleet.pass_minutes(&[0]);
             assert!(
                 (1..=2).contains(&fleet.sent()),
                 "{fault:?} {step}: {:?}",
@@ -256,7 +256,7 @@ fn nothing_is_doubled_while_all_hosts_live() {
         for step in 0..steps().0 {
             let fleet = Fleet::new();
             fleet.run(0, Some((fault, step)));
-            fleet.go_on(&[1, 0]);
+            fleet.pass_minutes(&[1, 0]);
             let sent = fleet.sent();
             // A channel whose reply was lost is tried again: that it took the message is not known.
             let is_send = step == steps().1;
@@ -279,7 +279,7 @@ fn suspended_sender_does_not_use_a_claim_that_another_host_took() {
     for step in 0..steps().1 {
         let fleet = Fleet::new();
         fleet.run(0, Some((Fault::Suspended, step)));
-        fleet.go_on(&[1, 0]);
+        fleet.pass_minutes(&[1, 0]);
         assert_eq!(fleet.sent(), 1, "{step}: {:?}", fleet.sent);
     }
 }
@@ -293,6 +293,6 @@ fn publication_is_sent_once_whoever_still_knows_its_generation() {
         notice.transition = Transition::Published;
         fleet.saved[host].replace(memory_with(&notice, host == 0, fleet.clock.now()));
     }
-    fleet.go_on(&[0, 1]);
+    fleet.pass_minutes(&[0, 1]);
     assert_eq!(*fleet.sent.borrow(), ["ops published:9999999:43"]);
 }

@@ -5,8 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::*;
+use crate::ports::deadline::DeadlineError;
 use crate::ports::exec::StopFlag;
 
 /// Sends these answers, one per connection, and records the requests.
