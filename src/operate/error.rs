@@ -146,7 +146,9 @@ impl From<PublishError> for CommandError {
         let message = error.to_string();
         match error {
             PublishError::Edit(EditError::Manifest(problem)) => CommandError::input(*problem),
-            PublishError::Edit(EditError::Request(problem)) => CommandError::Usage(*problem),
+            PublishError::Edit(EditError::Request(problem) | EditError::Protected(problem)) => {
+                CommandError::Usage(*problem)
+            }
             PublishError::Edit(EditError::Held(problem)) => CommandError::Held(*problem),
             PublishError::Store(error) => PassError::Store(error).into(),
             PublishError::Unconfirmed(_) => CommandError::Failed(

@@ -9,6 +9,7 @@ mod lookup;
 mod merge;
 mod name;
 mod notify;
+mod signers;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -32,6 +33,9 @@ pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
 pub(crate) use notify::{Channel, ChannelKind, EmailChannel, NotifySettings, check_url};
+#[cfg(test)]
+pub(crate) use signers::parse as parse_signers;
+pub(crate) use signers::{Signer, SignerRefusal, Signers};
 
 use files::{read_file, unreadable};
 use validate::location_of;
@@ -56,6 +60,8 @@ pub(crate) struct Settings {
     pub fleet: FleetSettings,
     pub ec2: Ec2Settings,
     pub notify: NotifySettings,
+    /// Who may sign the manifest; `None`: unsigned manifests are accepted.
+    pub signers: Option<Signers>,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty if there is no such file.
@@ -112,6 +118,7 @@ fn load_with(
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
+    let signers = load_signers(&root, file.signers.as_deref(), config, &tree)?;
     let lookup = Lookup::with_root(root, config, share);
     let environment_attributes = load_environment(&lookup, &file.environment, &mut warnings)?
         .unwrap_or_else(|| empty_map(&tree));
@@ -128,6 +135,7 @@ fn load_with(
         fleet: file.fleet.with_ec2(&file.ec2),
         ec2: file.ec2,
         notify: file.notify,
+        signers,
         attributes,
         environment_attributes,
         lookup,
@@ -137,6 +145,26 @@ fn load_with(
         },
         warnings,
     })
+}
+
+/// Reads the keys of `--signers`: only this user and root can change the file.
+pub(crate) fn read_signers(path: &Path) -> Result<Signers, Problems> {
+    let root = Root::real().map_err(unreadable)?;
+    Signers::load_named(&root, path)
+}
+
+/// A relative path is one beside `config`.
+fn load_signers(
+    root: &Root,
+    path: Option<&Path>,
+    config: &Path,
+    tree: &Node,
+) -> Result<Option<Signers>, Problems> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let beside = config.parent().unwrap_or(Path::new("/")).join(path);
+    Signers::load(root, &beside, location_of(tree, "signers")).map(Some)
 }
 
 /// Refuses the settings of a host that nobody has configured yet.

@@ -69,6 +69,7 @@ mod printed;
 mod privilege;
 mod processes;
 mod progress;
+mod publish;
 mod python_role;
 mod release_crash;
 mod resume;

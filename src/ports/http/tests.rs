@@ -1,6 +1,6 @@
 //! Tests against real servers on the loopback interface.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
