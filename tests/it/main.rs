@@ -60,6 +60,7 @@ mod git_memory;
 mod init;
 mod locked;
 mod maintenance;
+mod notify;
 mod operate;
 mod output;
 mod package;

@@ -129,6 +129,7 @@ impl FleetReports for StoreReports<'_> {
             app,
             canary: None,
             ignores_hold: false,
+            observer: None,
         };
         was_served(&objects, sha).map_err(|error| error.to_string())
     }

@@ -108,19 +108,32 @@ const LAYERS: &[(&str, &[&str])] = &[
             "role",
         ],
     ),
+    // Messages about what passes and rollouts bring about.
+    (
+        "notify",
+        &[
+            "desired",
+            "digest",
+            "fleet",
+            "ports",
+            "printable",
+            "problem",
+            "settings",
+        ],
+    ),
     (
         "pass",
         &[
-            "apply", "balancer", "desired", "exit", "facts", "fleet", "plan", "ports", "problem",
-            "release", "report", "resource", "role", "secrets", "settings",
+            "apply", "balancer", "desired", "exit", "facts", "fleet", "notify", "plan", "ports",
+            "problem", "release", "report", "resource", "role", "secrets", "settings",
         ],
     ),
     // What a pass relies on, checked without a pass.
     (
         "checks",
         &[
-            "apply", "balancer", "desired", "exit", "fleet", "pass", "plan", "ports", "problem",
-            "release", "report", "resource", "role", "settings",
+            "apply", "balancer", "desired", "exit", "fleet", "notify", "pass", "plan", "ports",
+            "problem", "release", "report", "resource", "role", "settings",
         ],
     ),
     // What commands decide; it knows no command line.
@@ -133,6 +146,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "desired",
             "exit",
             "fleet",
+            "notify",
             "pass",
             "ports",
             "printable",
