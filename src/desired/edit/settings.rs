@@ -25,11 +25,8 @@ pub(super) fn check_expected(tree: &Node, order: &PublishRequest) -> Result<(), 
 fn differs(tree: &Node, environment: &str, edit: &SettingEdit) -> bool {
     let environment = tree.get(environment);
     let settings = environment.and_then(|apps| apps.get(SETTINGS_KEY));
-    let known = settings.and_then(|settings| {
-        edit.path.iter().fold(Some(settings), |node, key| {
-            node.and_then(|node| node.get(key))
-        })
-    });
+    let mut keys = edit.path.iter();
+    let known = settings.and_then(|settings| keys.try_fold(settings, |node, key| node.get(key)));
     known.map(Node::to_json) != edit.value
 }
 
