@@ -295,6 +295,23 @@ fn repository_with_very_many_refs_is_resolved_and_listed_in_short() {
 }
 
 #[test]
+fn more_refs_than_fit_into_memory_are_refused() {
+    let bench = GitBench::new();
+    let first = bench.commit("a", "1", "First");
+    let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted \n");
+    let long = "x".repeat(200);
+    for number in 0..140_000 {
+        packed.push_str(&format!("{first} refs/heads/{long}/{number:06}\n"));
+    }
+    std::fs::write(bench.repository().join(".git/packed-refs"), packed).unwrap();
+    let git = bench.operator(&[]);
+    let source = Source::Local(bench.repository());
+    let opened = Repositories::new(&git, BTreeMap::new(), Some(source)).open("shop", None);
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains("printed more than 32 MiB"), "{error}");
+}
+
+#[test]
 fn apps_of_one_repository_share_its_copy() {
     let bench = GitBench::new();
     let first = bench.commit("a", "1", "First");
