@@ -5,9 +5,12 @@ use std::time::Duration;
 use super::{Publisher, confirm, print_published};
 use crate::cli::Output;
 use crate::cli::args::RollbackArgs;
+use crate::cli::commits::range_lines;
+use crate::cli::repositories::users_git;
 use crate::desired::{Action, HoldRequest, PublishRequest};
 use crate::exit::Exit;
 use crate::operate::CommandError;
+use crate::operate::commits::CommitRange;
 use crate::operate::rollback_target::{RollbackPlan, RollbackSource, find_target};
 use crate::operate::rollout::RolloutTarget;
 use crate::pass::Paths;
@@ -42,6 +45,13 @@ pub(in crate::cli) fn run(
     output.print_text(format!("rolling back {app} on all hosts of {env}"));
     for line in plan_lines(&plan) {
         output.print_text(line);
+    }
+    let range = look_up(&plan, app, args)?;
+    for line in range_lines(output.paint, &range) {
+        output.print_text(line);
+    }
+    if range.migration_count > 0 {
+        output.print_text("the database is not migrated down");
     }
     let request = publisher.request(env, Action::Rollback, args.reason.as_deref())?;
     let now = publisher.store.server_time().unwrap_or(SystemClock.now());
@@ -92,6 +102,27 @@ pub(in crate::cli) fn run(
     }
     print_published(output, Action::Rollback, env, &published, &lines);
     Ok(Exit::Converged)
+}
+
+/// What the rollback takes away, if the repository says it: a rollback must not wait for a git server that is down.
+fn look_up(
+    plan: &RollbackPlan,
+    app: &str,
+    args: &RollbackArgs,
+) -> Result<CommitRange, CommandError> {
+    let git = users_git();
+    let repositories = args.repositories.parse(&git, &[app]);
+    let mut repositories = repositories.map_err(CommandError::Usage)?;
+    let unknown = |why: String| CommitRange::unknown(&plan.from, &plan.to, why);
+    Ok(match repositories.open(app, plan.settings.as_ref()) {
+        Ok(Some(commits)) => commits
+            .commits_between(&plan.from, &plan.to)
+            .unwrap_or_else(|error| unknown(error.summary())),
+        Ok(None) => {
+            unknown("no repository is named (`--repo`, or `_settings.repositories`)".into())
+        }
+        Err(error) => unknown(error.to_string()),
+    })
 }
 
 /// From where to where, how that was found, and what it ends.

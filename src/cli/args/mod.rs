@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(super) use self::act::{
-    HoldArgs, NoteArgs, NowArgs, PromoteArgs, PublisherArgs, UnholdArgs, Via,
-};
+pub(super) use self::act::{HoldArgs, NoteArgs, NowArgs, PromoteArgs, PublisherArgs, UnholdArgs};
 pub(super) use self::balancer::{
     BalancerArgs, BalancerCheckArgs, BalancerCommand, BalancerDrainArgs, BalancerStateArgs,
     BalancerUndrainArgs, StateArgument,
@@ -35,6 +33,7 @@ use super::logs::LogsArgs;
 use super::output::OutputArgs;
 use super::ps::PsArgs;
 use super::publish::PublishArgs;
+use super::repositories::RepositoryArgs;
 use super::roles::RolesArgs;
 use super::target::StoreArgs;
 use crate::yaml::Seconds;
@@ -385,6 +384,8 @@ pub struct RollbackArgs {
     /// End the pin, and deploy the sha that the manifest wants
     #[arg(long, conflicts_with_all = ["to", "reason", "force"])]
     pub unpin: bool,
+    #[command(flatten)]
+    pub repositories: RepositoryArgs,
     #[command(flatten)]
     pub publisher: PublisherArgs,
     #[command(flatten)]

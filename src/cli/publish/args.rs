@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::args::parse_time;
+use crate::cli::args::{PublisherArgs, parse_time};
 use crate::cli::repositories::RepositoryArgs;
-use crate::cli::target::StoreArgs;
 
 #[derive(Debug, Args)]
 #[command(
@@ -55,9 +54,6 @@ pub struct PublishArgs {
     /// Source of the sha, such as a branch, for the record; with one app only [default: the branch or tag that was looked up]
     #[arg(long = "ref", value_name = "NAME")]
     pub reference: Option<String>,
-    /// Who publishes, for the record [default: CI's word with --via-ci, else the user]
-    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
-    pub by: Option<String>,
     /// Take full shas without asking their repositories, such as while these do not answer
     #[arg(long)]
     pub unchecked: bool,
@@ -83,5 +79,5 @@ pub struct PublishArgs {
     #[arg(long)]
     pub above_fleet: bool,
     #[command(flatten)]
-    pub at: StoreArgs,
+    pub publisher: PublisherArgs,
 }

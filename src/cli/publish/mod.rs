@@ -12,17 +12,15 @@ use self::ci::CiJob;
 use self::print::Published;
 use self::request::parse_request;
 use super::Output;
+use super::act::Publisher;
 use super::repositories::users_git;
 use super::rollout::{is_unreachable, wait_for_end};
-use super::target::StoreTarget;
 use crate::desired::{Manifest, RolloutMode};
 use crate::exit::Exit;
-use crate::operate;
 use crate::operate::CommandError;
-use crate::operate::publish::{LookupOptions, PublishTarget, forecast, prepare};
+use crate::operate::publish::{LookupOptions, forecast, prepare};
 use crate::operate::rollout::RolloutTarget;
-use crate::pass::{PassError, Paths};
-use crate::ports::store;
+use crate::pass::Paths;
 use crate::ports::store::Store;
 use crate::problem::Problem;
 
@@ -41,14 +39,14 @@ pub(super) fn run(
     let git = users_git();
     let repositories = args.repositories.parse(&git, &names);
     let mut repositories = repositories.map_err(CommandError::Usage)?;
-    let target = StoreTarget::resolve(&args.at, paths, "publish")?;
-    let store = store::open(&target.store).map_err(PassError::Store)?;
+    let publisher = Publisher::open(&args.publisher, paths, "publish")?;
+    let (store, target) = (publisher.store.as_ref(), &publisher.target);
     let options = LookupOptions {
         next: args.next,
         unchecked: args.unchecked,
     };
     let prepared = prepare(
-        store.as_ref(),
+        store,
         &target.manifest,
         &wanted,
         options,
@@ -56,24 +54,12 @@ pub(super) fn run(
         &mut request,
     )?;
     if args.wait {
-        check_rollouts(store.as_ref(), prepared.manifest.as_ref(), args, &apps)?;
+        check_rollouts(store, prepared.manifest.as_ref(), args, &apps)?;
     }
-    let publish_target = PublishTarget {
-        store: store.as_ref(),
-        manifest_key: &target.manifest,
-        gone_after: target.fleet.gone_after(),
-        signing: None,
-    };
-    let summary = operate::publish::publish(&publish_target, request.clone(), args.above_fleet)?;
+    let summary = publisher.publish(request.clone(), args.above_fleet)?;
     let gone_after = target.fleet.gone_after();
     let forecasts = match &summary.texts {
-        Some(_) => forecast(
-            store.as_ref(),
-            &args.environment,
-            &summary,
-            &apps,
-            gone_after,
-        ),
+        Some(_) => forecast(store, &args.environment, &summary, &apps, gone_after),
         None => Vec::new(),
     };
     let published = Published {
@@ -91,7 +77,7 @@ pub(super) fn run(
     let (mut rollouts, mut outcome) = (Vec::new(), Exit::Converged);
     for app in apps.iter().filter(|_| args.wait) {
         let rollout = RolloutTarget {
-            store: store.as_ref(),
+            store: store,
             environment: &args.environment,
             app,
             manifest_key: &target.manifest,

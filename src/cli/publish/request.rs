@@ -33,7 +33,7 @@ pub(super) fn parse_request(
     if let (Some(given), [only]) = (given, wanted.as_mut_slice()) {
         only.reference = Some(given);
     }
-    let by = parse_one_line("--by", args.by.as_deref())?;
+    let by = parse_one_line("--by", args.publisher.by.as_deref())?;
     let by = by.or_else(|| job.and_then(|job| job.by.clone()));
     let hold = parse_hold(args)?;
     let request = PublishRequest {
@@ -42,6 +42,7 @@ pub(super) fn parse_request(
         // A person looks at the warning. CI would publish behind the hold, again and again.
         refuses_holds: job.is_some() && !args.next && hold == HoldRequest::Keep,
         hold,
+        confirmed: args.publisher.yes,
         create: args.create,
         dry_run: args.dry_run,
         ..PublishRequest::new(&args.environment, SystemClock.now())

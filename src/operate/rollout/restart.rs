@@ -3,11 +3,10 @@
 use jiff::Timestamp;
 
 use super::target::{RolloutTarget, check_app};
-use crate::desired::{Action, Manifest, PublishRequest, Signing};
+use crate::desired::{Action, Manifest, PublishRequest, PublishSummary};
 use crate::exit::Exit;
 use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
 use crate::operate::CommandError;
-use crate::operate::publish::{self, PublishTarget};
 use crate::problem::Problem;
 
 /// A request that hosts will find in the manifest.
@@ -19,11 +18,11 @@ pub(crate) struct RequestedRestart {
     pub unrecorded: Option<RolloutError>,
 }
 
-/// Asks all hosts of an app to restart its services, by slots.
+/// Asks all hosts of an app to restart its services, by slots. `publish` writes the request into the manifest.
 pub(crate) fn request_restart(
     target: &RolloutTarget<'_>,
     (name, reason, now): (&str, &str, Timestamp),
-    signing: Option<&Signing<'_>>,
+    publish: &mut dyn FnMut(PublishRequest) -> Result<PublishSummary, CommandError>,
 ) -> Result<RequestedRestart, CommandError> {
     let objects = target.objects();
     let instead = format!(
@@ -34,17 +33,11 @@ pub(crate) fn request_restart(
     let request = PublishRequest {
         action: Action::Restart,
         by: Some(name.to_owned()),
-        reason: Some(reason.to_owned()),
+        reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
         restart: Some(target.app.to_owned()),
         ..PublishRequest::new(target.environment, now)
     };
-    let publish_target = PublishTarget {
-        store: target.store,
-        manifest_key: target.manifest_key,
-        gone_after: target.fleet.gone_after(),
-        signing,
-    };
-    let published = publish::publish(&publish_target, request, false)?;
+    let published = publish(request)?;
     let operator = Operator {
         store: &objects,
         environment: target.environment,
