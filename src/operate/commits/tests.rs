@@ -239,6 +239,7 @@ fn shallow_checkout_names_how_to_fetch_the_history() {
     // The branch is there as the remote's.
     let resolved = resolve(&app, "main").unwrap();
     assert_eq!(resolved.sha, sha(&head));
+    assert_eq!(resolved.reference.as_deref(), Some("main"));
     assert_eq!(resolve(&app, &head).unwrap().warnings, []);
     let error = resolve(&app, &first).unwrap_err();
     assert!(error.contains("--unshallow"), "{error}");
@@ -282,7 +283,7 @@ fn repository_with_very_many_refs_is_resolved_and_listed_in_short() {
     for number in 0..20_000 {
         packed.push_str(&format!("{first} refs/heads/feature/{number:05}\n"));
     }
-    std::fs::write(bench.repository().join(".git/packed-refs"), packed).unwrap();
+    bench.write("srv/shop.git/.git/packed-refs", &packed);
     let git = bench.operator(&[]);
     let port = http_server(bench.path("srv"), false);
     let app = app(&git, &format!("http://127.0.0.1:{port}/shop.git"), "{}");
@@ -303,7 +304,7 @@ fn more_refs_than_fit_into_memory_are_refused() {
     for number in 0..140_000 {
         packed.push_str(&format!("{first} refs/heads/{long}/{number:06}\n"));
     }
-    std::fs::write(bench.repository().join(".git/packed-refs"), packed).unwrap();
+    bench.write("srv/shop.git/.git/packed-refs", &packed);
     let git = bench.operator(&[]);
     let source = Source::Local(bench.repository());
     let opened = Repositories::new(&git, BTreeMap::new(), Some(source)).open("shop", None);
@@ -329,7 +330,7 @@ fn apps_of_one_repository_share_its_copy() {
 
 #[test]
 fn repository_option_takes_addresses_and_paths_and_nothing_that_starts_a_program() {
-    let current = std::env::current_dir().unwrap();
+    let current = std::path::absolute(".").unwrap();
     for (text, expected) in [
         (".", current.clone()),
         ("../shop", current.join("../shop")),
