@@ -1,10 +1,12 @@
 //! The command line: one file per command, and the only module that prints.
 
+mod act;
 mod args;
 mod balancer;
-mod confirm;
+mod commits;
 mod converge;
 mod demo;
+mod diff;
 mod doctor;
 mod eip;
 mod error;
@@ -24,6 +26,7 @@ mod plan;
 mod ps;
 mod publish;
 mod releases;
+mod repositories;
 mod restart;
 mod roles;
 mod rollback;
@@ -92,6 +95,12 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Ps(args) => ps::run(&args, paths, output),
         Command::Validate => validate::run(paths, output),
         Command::Publish(args) => publish::run(&args, paths, output),
+        Command::Promote(args) => act::promote::run(&args, paths, output),
+        Command::Hold(args) => act::hold::hold(&args, paths, output),
+        Command::Unhold(args) => act::hold::unhold(&args, paths, output),
+        Command::Now(args) => act::now::run(&args, paths, output),
+        Command::Note(args) => act::note::run(&args, paths, output),
+        Command::Diff(args) => diff::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
         Command::Secret(args) => secret::run(args, paths, output),

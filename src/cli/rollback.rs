@@ -1,11 +1,11 @@
 //! `trueup rollback` and `trueup releases activate`: activate another release and pin it.
 
-use super::Output;
 use super::args::{RollbackArgs, WaitArgs};
 use super::converge::{announce, print_text_report};
 use super::format::{current_user, parse_one_line};
 use super::locked::{LockRequest, LockedSession};
 use super::plan::print_state;
+use super::{Output, act};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::rollback::{self, NextStep, Rollback, RollbackResult};
@@ -40,11 +40,14 @@ pub(super) fn run(
     paths: &Paths,
     output: &Output,
 ) -> Result<Exit, CommandError> {
+    if let Some(app) = &args.second {
+        return act::rollback::run((&args.first, app), args, paths, output);
+    }
     let request = ActivationRequest {
-        app: &args.app,
+        app: &args.first,
         to: args.to.as_deref(),
         reason: args.reason.as_deref(),
-        by: args.by.as_deref(),
+        by: args.publisher.by.as_deref(),
         ignore_holds: args.force,
         wait: &args.wait,
     };

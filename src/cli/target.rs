@@ -6,7 +6,7 @@ use crate::operate::CommandError;
 use crate::pass::Paths;
 use crate::ports::store::StoreSettings;
 use crate::problem::Problem;
-use crate::settings::{self, FleetSettings};
+use crate::settings::{self, FleetSettings, Signers};
 
 /// A store that is not, or not only, that of the settings.
 #[derive(Debug, Args)]
@@ -36,6 +36,8 @@ pub(super) struct StoreTarget {
     /// The node's own environment, if the machine has settings.
     pub environment: Option<String>,
     pub fleet: FleetSettings,
+    /// Who may sign the manifest, if the machine has settings that name them.
+    pub signers: Option<Signers>,
 }
 
 impl StoreTarget {
@@ -57,6 +59,7 @@ impl StoreTarget {
                 manifest: manifest.map_or_else(settings::default_manifest, str::to_owned),
                 environment: None,
                 fleet: FleetSettings::default(),
+                signers: None,
             });
         }
         let written = settings::load(&paths.config, &paths.share).map_err(|mut problems| {
@@ -71,6 +74,7 @@ impl StoreTarget {
             manifest: manifest.map_or(written.manifest, str::to_owned),
             environment: Some(written.environment),
             fleet: written.fleet,
+            signers: written.signers,
         })
     }
 }

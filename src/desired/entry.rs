@@ -170,7 +170,8 @@ impl AppEntry {
         over.or(held).unwrap_or(&self.sha)
     }
 
-    fn override_for(&self, tags: &BTreeMap<String, String>) -> Option<&Override> {
+    /// The override for a node with these tags.
+    pub(crate) fn override_for(&self, tags: &BTreeMap<String, String>) -> Option<&Override> {
         let matching = |over: &&Override| {
             over.tags
                 .iter()

@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer};
 use super::change::ManifestChange;
 use super::content_digest::ContentDigest;
 use super::entry::{AppEntry, DesiredApp, parse_entry};
+use super::repository::RepositorySetting;
 use super::rollout::{RolloutMode, RolloutSpec, apps_in_circles};
 use crate::problem::{Location, Problem};
 use crate::settings::{invalid_name, is_name};
@@ -29,12 +30,18 @@ pub(crate) struct EnvironmentSettings {
     /// The `rollout` of each app; its own overrides single fields.
     #[serde(default)]
     pub rollout: Option<RolloutSpec>,
+    /// Where `publish` looks up the branches and commits of an app, which need not have an entry yet. Hosts do not use it.
+    #[serde(default)]
+    pub repositories: BTreeMap<String, RepositorySetting>,
     /// The environment's own generation, which takes the place of the file's.
     #[serde(default)]
     pub generation: Option<u64>,
     /// What made this generation.
     #[serde(default)]
     pub change: Option<ManifestChange>,
+    /// When an operator last asked for a pass of every host. Like `restart_requested_at` it only tells requests apart.
+    #[serde(default, deserialize_with = "yaml::deserialize_optional_time")]
+    pub passes_requested_at: Option<Timestamp>,
     /// Commands ask before they change this environment.
     #[serde(default)]
     pub protected: bool,
@@ -252,6 +259,13 @@ fn parse_settings(node: &Node) -> Result<EnvironmentSettings, Problem> {
     }
     let settings: EnvironmentSettings =
         yaml::decode(node).map_err(|problem: Problem| problem.within_field(SETTINGS_KEY))?;
+    if let Some(name) = settings.repositories.keys().find(|name| is_reserved(name)) {
+        let repositories = node.get("repositories");
+        let at = repositories.and_then(|map| map.get(name)).unwrap_or(node);
+        return Err(no_app_problem(name)
+            .at(&at.at)
+            .field(format!("{SETTINGS_KEY}.repositories.{name}")));
+    }
     if let (Some(change), Some(at)) = (&settings.change, node.get("change")) {
         let checked = change.check();
         checked.map_err(|problem| problem.at(&at.at).field(format!("{SETTINGS_KEY}.change")))?;
@@ -261,10 +275,14 @@ fn parse_settings(node: &Node) -> Result<EnvironmentSettings, Problem> {
 
 /// Why a name can be none of an app.
 pub(crate) fn reserved_name_problem(name: &str) -> Problem {
-    let problem = Problem::new(format!(
-        "`{name}` cannot be an app: names that begin with `_` are reserved"
-    ));
+    let problem = no_app_problem(name);
     problem.suggest(name, [SETTINGS_KEY]).hint(format!(
         "the only one is `{SETTINGS_KEY}`, for what all apps share"
+    ))
+}
+
+fn no_app_problem(name: &str) -> Problem {
+    Problem::new(format!(
+        "`{name}` cannot be an app: names that begin with `_` are reserved"
     ))
 }

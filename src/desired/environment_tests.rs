@@ -21,6 +21,34 @@ fn invalid_settings_fail_every_host_of_their_environment_only() {
             "m.yml:2:39: _settings.rollout.after[1]: there is no app `shpo` in this environment\n  hint: did you mean `shop`?",
         ),
         (
+            "_settings: {repositories: {shop: /srv/git/shop}}",
+            "m.yml:2:36: _settings.repositories.shop: `/srv/git/shop` is a path of one machine\n  hint: expected git@host:path, ssh://, https:// or http://; `publish --repo APP=PATH` takes a path",
+        ),
+        (
+            "_settings: {repositories: {shop: {url: 'https://token-of-ana@github.com/shop'}}}",
+            "m.yml:2:42: _settings.repositories.shop.url: `https://***@github.com/shop` has a password, and many may read the manifest\n  hint: write it without; git asks its credential helpers for the password",
+        ),
+        (
+            "_settings: {repositories: {shop: 'ext::sh -c id'}}",
+            "m.yml:2:36: _settings.repositories.shop: `ext::sh -c id` is not a repository address\n  hint: expected git@host:path, ssh://, https://, http://, file:/// or an absolute path",
+        ),
+        (
+            "_settings: {repositories: {shop: 'git@-oProxyCommand=id:x'}}",
+            "m.yml:2:36: _settings.repositories.shop: `git@-oProxyCommand=id:x` is not a repository address\n  hint: expected git@host:path, ssh://, https://, http://, file:/// or an absolute path",
+        ),
+        (
+            "_settings: {repositories: {shop: {url: 'h:x', allow_refs: [main]}}}",
+            "m.yml:2:61: _settings.repositories.shop.allow_refs: `main` is not a ref pattern: it does not begin with `refs/` and a folder\n  hint: expected one such as `refs/heads/release/*`, `refs/tags/v*` or `refs/pull/*/head`",
+        ),
+        (
+            "_settings: {repositories: {shop: {url: 'h:x', alow_refs: []}}}",
+            "m.yml:2:49: _settings.repositories.shop: unknown field `alow_refs`\n  hint: did you mean `allow_refs`?",
+        ),
+        (
+            "_settings: {repositories: {_x: 'h:x'}}",
+            "m.yml:2:34: _settings.repositories._x: `_x` cannot be an app: names that begin with `_` are reserved",
+        ),
+        (
             "_setings: {rollout: none}",
             "m.yml:2:3: `_setings` cannot be an app: names that begin with `_` are reserved\n  hint: did you mean `_settings`?",
         ),

@@ -29,6 +29,7 @@ impl Bench {
             apps: &apps,
             now: "2026-11-21T05:00:00Z".parse().unwrap(),
             last_answer: None,
+            signers: None,
         };
         let body = text.replace("SHA", SHA);
         let when = WriteCondition::Always;

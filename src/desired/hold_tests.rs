@@ -69,6 +69,7 @@ fn hold_ends_by_the_clock_of_the_store_for_all_hosts() {
             apps: &apps,
             now: own.parse().unwrap(),
             last_answer: None,
+            signers: None,
         };
         let now: Timestamp = of_store.parse().unwrap();
         store.set_server_time(now);

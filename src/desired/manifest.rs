@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::environment::{Environment, SETTINGS_KEY};
 use crate::problem::{Location, Problem};
 use crate::yaml::{self, ParseLimits};
@@ -66,6 +68,12 @@ impl Manifest {
     pub(crate) fn generation_of(&self, environment: &str) -> Option<u64> {
         let own = self.environments.get(environment);
         own.and_then(Environment::generation).or(self.generation)
+    }
+
+    /// When an operator last asked for a pass of every host of an environment.
+    pub(super) fn passes_requested_at(&self, environment: &str) -> Option<Timestamp> {
+        let own = self.environments.get(environment)?;
+        own.settings.as_ref().ok()?.passes_requested_at
     }
 
     /// The location of an environment's generation, or the start of the file.

@@ -17,8 +17,10 @@ mod hold_tests;
 mod manifest;
 mod note;
 mod publish;
+mod repository;
 mod rollout;
 mod sha;
+mod signature;
 #[cfg(test)]
 mod tests;
 
@@ -30,28 +32,32 @@ use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
+use crate::settings::Signers;
 
-pub(crate) use cache::CachedManifest;
+use cache::{CachedManifest, ManifestMeta};
 pub(crate) use change::{Action, ManifestChange};
 pub(crate) use content_digest::ContentDigest;
 pub(crate) use edit::{
-    EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit, ShaChange,
+    CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
+    ShaChange,
 };
 pub(crate) use entry::{AppEntry, DesiredApp};
-pub(crate) use environment::Environment;
+pub(crate) use environment::{Environment, EnvironmentSettings};
 pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
 pub(crate) use note::Note;
 pub(crate) use publish::{
-    FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore,
+    FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, Signing,
     history_key, publish,
 };
 
-#[cfg(test)]
-pub(crate) use rollout::Amount;
-pub(crate) use rollout::{Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
+pub(crate) use repository::{AllowedRefs, Repo, SshServer};
+pub(crate) use rollout::{Amount, Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
 pub(crate) use sha::Sha;
+#[cfg(test)]
+pub(crate) use signature::signed_lines;
+pub(crate) use signature::verified_manifest;
 
 /// Whether the desired state is known to be the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +98,8 @@ pub(crate) struct DesiredState {
     pub generation: Option<u64>,
     /// The secrets of the environment, by name.
     pub secrets: BTreeMap<String, ContentDigest>,
+    /// An operator asked for a pass of every host since the last manifest that this host acted on.
+    pub is_pass_requested: bool,
     /// Problems elsewhere in the manifest, and other warnings for the report.
     pub warnings: Vec<Problem>,
     /// Why the last good list of peers is in force instead of the store's, a line each.
@@ -108,6 +116,7 @@ impl DesiredState {
             freshness: Freshness::Fresh,
             generation: None,
             secrets: BTreeMap::new(),
+            is_pass_requested: false,
             warnings: Vec::new(),
             kept_lists: Vec::new(),
         }
@@ -144,6 +153,8 @@ pub(crate) struct NodeContext<'a> {
     pub now: Timestamp,
     /// When the store last answered, as the last pass recorded.
     pub last_answer: Option<Timestamp>,
+    /// Who may sign the manifest; `None`: unsigned ones are accepted.
+    pub signers: Option<&'a Signers>,
 }
 
 /// Why there is no desired state at all.
@@ -175,12 +186,12 @@ pub(crate) fn read(
     host: &Host,
     node: &NodeContext<'_>,
 ) -> Result<DesiredState, DesiredError> {
-    let cached = cache::load(host, node.environment);
-    let known = cached
-        .as_ref()
-        .and_then(|cached| cached.meta.etag.as_ref())
-        .filter(|_| !options.force);
     let name = format!("{}/{key}", store.address());
+    let last_good = LastGood::load(&name, host, node);
+    let known = last_good
+        .as_ref()
+        .filter(|last_good| last_good.manifest.is_ok() && !options.force)
+        .and_then(|last_good| last_good.meta.etag.as_ref());
     let answer = store.get(key, known);
     let accepted_at = node.now;
     // Whether a hold is over: all hosts have to agree on it, and their clocks may not.
@@ -193,12 +204,22 @@ pub(crate) fn read(
     };
     match answer {
         Ok(GetOutcome::Unchanged) => {
-            let cached = cached.expect("only a cached manifest has an etag to be unchanged from");
-            desired_from_last_good(cached, &name, node, Freshness::Fresh)
+            let last_good = last_good.expect("only a last good manifest can be unchanged");
+            last_good.desired(&name, node, Freshness::Fresh)
         }
         Ok(GetOutcome::Object(object)) => {
-            match parse_and_check(&name, &object.body, cached.as_ref(), node) {
-                Ok((manifest, desired)) => {
+            let acted_on = last_good.as_ref().and_then(|known| known.meta.generation);
+            match parse_and_check(&name, &object.body, acted_on, node) {
+                Ok((manifest, mut desired)) => {
+                    let requested = manifest.passes_requested_at(node.environment);
+                    let before = last_good.as_ref().and_then(|known| {
+                        known
+                            .manifest
+                            .as_ref()
+                            .ok()?
+                            .passes_requested_at(node.environment)
+                    });
+                    desired.is_pass_requested = requested.is_some() && requested != before;
                     if options.save_last_good {
                         let accepted = cache::Accepted {
                             environment: node.environment,
@@ -209,7 +230,7 @@ pub(crate) fn read(
                     }
                     Ok(desired)
                 }
-                Err(problem) => last_good_or_refuse(problem, cached, &name, node),
+                Err(problem) => last_good_or_refuse(problem, last_good, &name, node),
             }
         }
         Ok(GetOutcome::Missing) => {
@@ -219,17 +240,17 @@ pub(crate) fn read(
             ))
             .hint("`trueup publish ENV APP=SHA --create` makes the first one");
             // Whether it existed before or never did: its absence is not an instruction to want nothing.
-            last_good_or_refuse(problem, cached, &name, node)
+            last_good_or_refuse(problem, last_good, &name, node)
         }
         Err(StoreError::TooLarge { limit, .. }) => {
             let problem = Problem::new(format!("{name} is larger than {limit} bytes"));
-            last_good_or_refuse(problem, cached, &name, node)
+            last_good_or_refuse(problem, last_good, &name, node)
         }
-        Err(error) => match cached {
-            Some(cached) => {
-                let since = node.last_answer.or(Some(cached.meta.taken));
+        Err(error) => match last_good {
+            Some(last_good) => {
+                let since = node.last_answer.or(Some(last_good.meta.taken));
                 let why = error.to_string();
-                desired_from_last_good(cached, &name, node, Freshness::Stale { since, why })
+                last_good.desired(&name, node, Freshness::Stale { since, why })
             }
             None => Err(DesiredError::NeverReached(error)),
         },
@@ -238,24 +259,58 @@ pub(crate) fn read(
 
 /// The last good state, without contacting the store. `None`: there is no last good manifest.
 pub(crate) fn last_known(name: &str, host: &Host, node: &NodeContext<'_>) -> Option<DesiredState> {
-    desired_from_last_good(
-        cache::load(host, node.environment)?,
-        name,
-        node,
-        Freshness::Fresh,
-    )
-    .ok()
+    let last_good = LastGood::load(name, host, node)?;
+    last_good.desired(name, node, Freshness::Fresh).ok()
+}
+
+/// The last good manifest.
+struct LastGood {
+    meta: ManifestMeta,
+    /// An error if no signer whom this host has now has signed it.
+    manifest: Result<Manifest, Problem>,
+}
+
+impl LastGood {
+    fn load(name: &str, host: &Host, node: &NodeContext<'_>) -> Option<LastGood> {
+        let CachedManifest { body, meta } = cache::load(host, node.environment)?;
+        // A key that has expired since signed it in time.
+        let manifest = trusted_manifest(name, &body, node, meta.taken);
+        Some(LastGood { meta, manifest })
+    }
+
+    fn desired(
+        self,
+        name: &str,
+        node: &NodeContext<'_>,
+        freshness: Freshness,
+    ) -> Result<DesiredState, DesiredError> {
+        let manifest = self.manifest;
+        let desired = manifest.and_then(|manifest| select_apps(&manifest, name, node, freshness));
+        desired.map_err(|problem| DesiredError::Refused(Box::new(problem)))
+    }
+}
+
+/// The manifest that a text stands for, taken at this time; with signers, what one of them has signed of it.
+fn trusted_manifest(
+    name: &str,
+    body: &[u8],
+    node: &NodeContext<'_>,
+    at: Timestamp,
+) -> Result<Manifest, Problem> {
+    match node.signers {
+        None => Manifest::parse(name, body),
+        Some(signers) => signature::verified_manifest(name, body, node.environment, signers, at),
+    }
 }
 
 /// The new manifest, if it may be acted on.
 fn parse_and_check(
     name: &str,
     body: &[u8],
-    cached: Option<&CachedManifest>,
+    acted_on: Option<u64>,
     node: &NodeContext<'_>,
 ) -> Result<(Manifest, DesiredState), Problem> {
-    let manifest = Manifest::parse(name, body)?;
-    let acted_on = cached.and_then(|cached| cached.meta.generation);
+    let manifest = trusted_manifest(name, body, node, node.now)?;
     let generation = manifest.generation_of(node.environment);
     if let Some(why) = generation::refusal_reason(generation, acted_on) {
         return Err(Problem::new(why)
@@ -269,27 +324,16 @@ fn parse_and_check(
 
 fn last_good_or_refuse(
     problem: Problem,
-    cached: Option<CachedManifest>,
+    last_good: Option<LastGood>,
     name: &str,
     node: &NodeContext<'_>,
 ) -> Result<DesiredState, DesiredError> {
-    match cached {
-        Some(cached) => {
-            desired_from_last_good(cached, name, node, Freshness::Refused(Box::new(problem)))
+    match last_good {
+        Some(last_good) if last_good.manifest.is_ok() => {
+            last_good.desired(name, node, Freshness::Refused(Box::new(problem)))
         }
-        None => Err(DesiredError::Refused(Box::new(problem))),
+        _ => Err(DesiredError::Refused(Box::new(problem))),
     }
-}
-
-fn desired_from_last_good(
-    cached: CachedManifest,
-    name: &str,
-    node: &NodeContext<'_>,
-    freshness: Freshness,
-) -> Result<DesiredState, DesiredError> {
-    let wrap = |problem| DesiredError::Refused(Box::new(problem));
-    let manifest = Manifest::parse(name, &cached.body).map_err(wrap)?;
-    select_apps(&manifest, name, node, freshness).map_err(wrap)
 }
 
 /// The manifest's entries for this node. A bad entry of one of its own apps is a refusal, and so are bad settings

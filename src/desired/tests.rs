@@ -23,6 +23,7 @@ pub(super) fn parse_and_select(
         apps: &apps,
         now: "2026-11-21T05:00:00Z".parse().unwrap(),
         last_answer: None,
+        signers: None,
     };
     select_apps(&manifest, "m.yml", &whom, Freshness::Fresh).map_err(|p| p.to_string())
 }
@@ -261,6 +262,7 @@ fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
         apps: &apps,
         now: "2026-11-21T05:00:00Z".parse().unwrap(),
         last_answer: None,
+        signers: None,
     };
     let pass = |generation: &&str| {
         let body = format!("generation: {generation}\nproduction: {{shop: {SHA}}}\n");

@@ -11,6 +11,11 @@ use crate::desired::NodeGeneration;
 use crate::ports::store::{GetOutcome, ObjectMeta, Store, StoreError};
 use crate::settings::is_name;
 
+/// The number of records of an environment: one request for each thousand.
+pub(crate) fn count_records(store: &dyn Store, environment: &str) -> Result<usize, StoreError> {
+    Ok(store.list(&records_prefix(environment))?.len())
+}
+
 /// Time since the last heartbeat of a node; `None` if it has no record.
 pub(crate) fn node_silence(
     store: &dyn Store,

@@ -146,7 +146,9 @@ impl From<PublishError> for CommandError {
         let message = error.to_string();
         match error {
             PublishError::Edit(EditError::Manifest(problem)) => CommandError::input(*problem),
-            PublishError::Edit(EditError::Request(problem)) => CommandError::Usage(*problem),
+            PublishError::Edit(EditError::Request(problem) | EditError::Protected(problem)) => {
+                CommandError::Usage(*problem)
+            }
             PublishError::Edit(EditError::Held(problem)) => CommandError::Held(*problem),
             PublishError::Edit(EditError::Outdated(_)) => CommandError::Failed(
                 Problem::new(message).hint("nothing was published; run the command again"),

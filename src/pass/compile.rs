@@ -2,7 +2,7 @@
 //! manifest and the last good peer lists.
 
 use super::{ManifestSource, PassError, PassOptions, Session};
-use crate::desired::{self, DesiredState, NodeContext};
+use crate::desired::{self, DesiredState, NodeContext, ResumePolicy};
 use crate::fleet::{PeerQueryError, PeerSource};
 use crate::problem::Problem;
 use crate::report::History;
@@ -108,6 +108,7 @@ impl Session {
             last_answer: History::new(&self.host)
                 .last()
                 .and_then(|last| last.store_answered),
+            signers: self.settings.signers.as_ref(),
         };
         let key = &self.settings.manifest;
         let mut desired = match source {
@@ -119,7 +120,10 @@ impl Session {
             }
         };
         desired.environment.clone_from(&self.settings.environment);
-        desired.resume_policy = options.resume_policy();
+        desired.resume_policy = match options.resume_policy() {
+            ResumePolicy::Backoff if desired.is_pass_requested => ResumePolicy::Now,
+            policy => policy,
+        };
         if options.ignore_holds {
             desired.lift_holds();
         }

@@ -101,6 +101,7 @@ impl Session {
             store_name: self.settings.store.url.clone(),
             manifest_key: self.settings.manifest.clone(),
             fleet: self.settings.fleet.clone(),
+            signers: self.settings.signers.clone(),
             environment: self.settings.environment.clone(),
             member: Member {
                 node: self.node().to_owned(),

@@ -16,6 +16,7 @@ pub(crate) mod deadline;
 pub(crate) mod ec2;
 mod error_sources;
 pub(crate) mod exec;
+pub(crate) mod git;
 pub(crate) mod git_memory;
 pub(crate) mod haproxy;
 pub(crate) mod http;

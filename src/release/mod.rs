@@ -43,7 +43,6 @@ mod tests;
 
 pub(crate) use app::health::{asks_web_server, drain_route, health_path};
 pub(crate) use app::layout::release_in_path;
-pub(crate) use app::repo::Repo;
 pub(crate) use app::spec::{InsteadOfWanted, ReleaseSpec};
 pub(crate) use commands::clean::{CleanResult, clean, finish_cleanup};
 pub(crate) use commands::diff::{ChangeType, ChangedFile};

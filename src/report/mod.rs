@@ -28,7 +28,7 @@ pub(crate) use overdue::{Overdue, check_overdue};
 pub(crate) use pass_summary::PassSummary;
 pub(crate) use text::{
     Paint, change_line, diff_lines, obligation_line, runtime_update_line, summary_line,
-    waiting_lines,
+    unified_diff, waiting_lines,
 };
 
 /// Version of the format; readers refuse a newer one.

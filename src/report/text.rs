@@ -114,23 +114,35 @@ pub(crate) fn diff_lines(paint: Paint, id: &str, change: &Change) -> Vec<String>
         } else {
             "nothing"
         };
-        let diff = TextDiff::from_lines(from, to);
-        let text = diff
-            .unified_diff()
-            .context_radius(3)
-            .header(&format!("{id} ({before})"), &format!("{id} (as described)"))
-            .to_string();
-        for line in text.lines() {
-            let painted = match line.as_bytes().first() {
-                Some(b'+') => paint.good(line),
-                Some(b'-') => paint.bad(line),
-                Some(b'@') => paint.faint(line),
-                _ => line.to_owned(),
-            };
-            lines.push(format!("    {painted}"));
-        }
+        let names = (
+            &*format!("{id} ({before})"),
+            &*format!("{id} (as described)"),
+        );
+        let diff = unified_diff(paint, (names.0, from), (names.1, to));
+        lines.extend(diff.into_iter().map(|line| format!("    {line}")));
     }
     lines
+}
+
+/// The difference of two texts with their names, as `diff -u` prints it.
+pub(crate) fn unified_diff(
+    paint: Paint,
+    (from_name, from): (&str, &str),
+    (to_name, to): (&str, &str),
+) -> Vec<String> {
+    let diff = TextDiff::from_lines(from, to);
+    let text = diff
+        .unified_diff()
+        .context_radius(3)
+        .header(from_name, to_name)
+        .to_string();
+    let painted = |line: &str| match line.as_bytes().first() {
+        Some(b'+') => paint.good(line),
+        Some(b'-') => paint.bad(line),
+        Some(b'@') => paint.faint(line),
+        _ => line.to_owned(),
+    };
+    text.lines().map(painted).collect()
 }
 
 /// A restart, reload or run with its cause.

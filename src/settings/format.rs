@@ -45,6 +45,9 @@ pub(crate) struct SettingsFile {
     /// Where the API of EC2 is, for hosts that claim its addresses.
     #[serde(default)]
     pub ec2: Ec2Settings,
+    /// The file with the keys that may sign the manifest, in the `allowed_signers` format of ssh-keygen(1), such as
+    /// `/etc/trueup/allowed_signers`: with it, a manifest without a valid signature changes nothing.
+    pub signers: Option<PathBuf>,
     /// Parameters of the roles, over their defaults and the environment's file.
     #[serde(default = "default_attributes")]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]

@@ -8,6 +8,7 @@ mod format;
 mod lookup;
 mod merge;
 mod name;
+mod signers;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -30,6 +31,9 @@ pub(crate) use format::{MetricsSettings, SecretSettings, SettingsFile, default_m
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
+#[cfg(test)]
+pub(crate) use signers::parse as parse_signers;
+pub(crate) use signers::{Signer, SignerRefusal, Signers};
 
 use files::{read_file, unreadable};
 use validate::location_of;
@@ -54,6 +58,8 @@ pub(crate) struct Settings {
     pub fleet: FleetSettings,
     pub secrets: SecretSettings,
     pub ec2: Ec2Settings,
+    /// Who may sign the manifest; `None`: unsigned manifests are accepted.
+    pub signers: Option<Signers>,
     /// A map; every node knows its file and line.
     pub attributes: Node,
     /// The environment's parameters, a map; empty if there is no such file.
@@ -110,6 +116,7 @@ fn load_with(
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
+    let signers = load_signers(&root, file.signers.as_deref(), config, &tree)?;
     let lookup = Lookup::with_root(root, config, share);
     let environment_attributes = load_environment(&lookup, &file.environment, &mut warnings)?
         .unwrap_or_else(|| empty_map(&tree));
@@ -126,6 +133,7 @@ fn load_with(
         fleet: file.fleet.with_ec2(&file.ec2),
         secrets: file.secrets,
         ec2: file.ec2,
+        signers,
         attributes,
         environment_attributes,
         lookup,
@@ -135,6 +143,26 @@ fn load_with(
         },
         warnings,
     })
+}
+
+/// Reads the keys of `--signers`: only this user and root can change the file.
+pub(crate) fn read_signers(path: &Path) -> Result<Signers, Problems> {
+    let root = Root::real().map_err(unreadable)?;
+    Signers::load_named(&root, path)
+}
+
+/// A relative path is one beside `config`.
+fn load_signers(
+    root: &Root,
+    path: Option<&Path>,
+    config: &Path,
+    tree: &Node,
+) -> Result<Option<Signers>, Problems> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let beside = config.parent().unwrap_or(Path::new("/")).join(path);
+    Signers::load(root, &beside, location_of(tree, "signers")).map(Some)
 }
 
 /// Refuses the settings of a host that nobody has configured yet.

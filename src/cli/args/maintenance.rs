@@ -43,7 +43,7 @@ pub enum Switch {
     Off,
 }
 
-pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn parse_time(text: &str) -> Result<Duration, String> {
     let read = text.parse::<Seconds>().map(|seconds| seconds.0);
     read.map_err(|invalid| format!("{}: {}", invalid.message, invalid.hint))
 }

@@ -1,5 +1,6 @@
 //! Commands and options as typed.
 
+mod act;
 mod balancer;
 mod demo;
 mod eip;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::act::{HoldArgs, NoteArgs, NowArgs, PromoteArgs, PublisherArgs, UnholdArgs};
 pub(super) use self::balancer::{
     BalancerArgs, BalancerCheckArgs, BalancerCommand, BalancerDrainArgs, BalancerStateArgs,
     BalancerUndrainArgs, StateArgument,
@@ -20,7 +22,7 @@ pub(super) use self::balancer::{
 pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
-pub(super) use self::maintenance::{MaintenanceArgs, Switch};
+pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
     RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
@@ -29,13 +31,16 @@ pub(super) use self::secret::{
     IdentityArgs, RekeyArgs, SecretArgs, SecretCommand, SecretEditArgs, SecretListArgs,
     SecretRemoveArgs, SecretSetArgs, SecretTargetArgs,
 };
+use super::diff::DiffArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
 use super::logs::LogsArgs;
 use super::output::OutputArgs;
 use super::ps::PsArgs;
 use super::publish::PublishArgs;
+use super::repositories::RepositoryArgs;
 use super::roles::RolesArgs;
+use super::target::StoreArgs;
 use crate::yaml::Seconds;
 
 /// Keeps a host at the sha you asked for, and everything around that sha in the state you described.
@@ -113,11 +118,11 @@ pub enum Command {
                       Some checks need root."
     )]
     Doctor,
-    /// Show the passes that changed something, or every stage of one release
+    /// Show the passes that changed something, every stage of one release, or with ENV what was published there
     History(HistoryArgs),
     /// Show the releases of each app on this host, with quarantined shas and pins
     Releases(ReleasesArgs),
-    /// Go back to an earlier release on this host, and stay there until the manifest wants another sha
+    /// Go back to an earlier release: on this host, or with ENV on all hosts of an environment
     Rollback(RollbackArgs),
     /// Run a command in the active release of an app, as its user and with its environment
     Exec(ExecArgs),
@@ -135,8 +140,20 @@ pub enum Command {
     Roles(RolesArgs),
     /// Show the facts of this host that templates can use
     Facts,
-    /// Set the wanted sha of an app in the manifest that all hosts follow
-    Publish(PublishArgs),
+    /// Set the wanted sha of an app in the manifest that all hosts follow: a branch, a tag or a sha
+    Publish(Box<PublishArgs>),
+    /// Show the commits and migrations between what hosts serve and what the manifest wants
+    Diff(DiffArgs),
+    /// Publish in one environment what another one serves, proven there
+    Promote(PromoteArgs),
+    /// Freeze apps of an environment at their sha, for a reason and a time
+    Hold(HoldArgs),
+    /// End the hold of apps
+    Unhold(UnholdArgs),
+    /// Show, add and tick off tasks for people that belong to the next deployment of an app
+    Note(NoteArgs),
+    /// Have all hosts of an environment make a pass now
+    Now(NowArgs),
     /// Show each app on each node: wanted, actual, since when, last seen, and why it is not as wanted
     Fleet(FleetArgs),
     /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
@@ -232,8 +249,18 @@ pub struct PlanArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "`trueup history` is about this host, `trueup history ENV [APP]` about all hosts of an environment: who published, promoted, \
+                  rolled back or held what, when and why. With signers, acts that none of them has signed are marked."
+)]
 pub struct HistoryArgs {
-    /// How many passes to show
+    /// Show what was published in this environment instead
+    #[arg(value_name = "ENV", conflicts_with = "release")]
+    pub env: Option<String>,
+    /// Only what concerns this app
+    #[arg(value_name = "APP")]
+    pub of_app: Option<String>,
+    /// How many to show
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
     pub limit: usize,
     /// Show every stage of this release instead: result, duration, last lines of output
@@ -242,6 +269,17 @@ pub struct HistoryArgs {
     /// The app of the release, if two apps have one of the same name
     #[arg(long, value_name = "APP", requires = "release")]
     pub app: Option<String>,
+    /// The keys that may sign, as `allowed_signers` of ssh-keygen(1) [default: the settings' own]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TRUEUP_SIGNERS",
+        hide_env_values = true,
+        requires = "env"
+    )]
+    pub signers: Option<PathBuf>,
+    #[command(flatten)]
+    pub at: StoreArgs,
 }
 
 #[derive(Debug, Args)]
@@ -320,30 +358,43 @@ pub struct ActivateArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Rolls back this host only, at once: restarts the services and runs the health check. It pins the release: \
+    after_help = "`trueup rollback APP` is about this host, at once: restarts the services and runs the health check. It pins the release: \
                   passes exit with 3 (waiting) and show who pinned it and why, until the manifest wants another sha or \
-                  `--unpin`. To take all hosts back, publish the earlier sha: `trueup publish ENV APP=SHA`. \
-                  It never migrates the database down; it lists migrations that differ."
+                  `--unpin`.\n\n\
+                  `trueup rollback ENV APP` takes all hosts of an environment back, by their rollout, to the last sha before that hosts \
+                  served. It asks first, and holds the app there for 24 hours, so that the next automatic publish does not bring \
+                  the bad sha back.\n\n\
+                  Neither ever migrates the database down; both list migrations that differ."
 )]
 pub struct RollbackArgs {
-    /// Which app
-    #[arg(value_name = "APP")]
-    pub app: String,
-    /// To this release, as `trueup releases` shows it [default: the previous good one]
-    #[arg(long, value_name = "RELEASE")]
+    /// Which app; or the environment, if APP follows
+    #[arg(value_name = "[ENV] APP")]
+    pub first: String,
+    /// Which app of the environment
+    #[arg(value_name = "APP", hide = true)]
+    pub second: Option<String>,
+    /// To this release, as `trueup releases` shows it, or with ENV to this sha [default: the last good one before]
+    #[arg(long, value_name = "RELEASE|SHA")]
     pub to: Option<String>,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Who does it, for the record [default: the user]
-    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
-    pub by: Option<String>,
+    /// With ENV: how long to hold the app there [default: 24h]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time, conflicts_with = "no_hold", requires = "second")]
+    pub time: Option<Duration>,
+    /// With ENV: do not hold the app
+    #[arg(long, requires = "second")]
+    pub no_hold: bool,
     /// Override a hold of the manifest
     #[arg(long)]
     pub force: bool,
     /// End the pin, and deploy the sha that the manifest wants
     #[arg(long, conflicts_with_all = ["to", "reason", "force"])]
     pub unpin: bool,
+    #[command(flatten)]
+    pub repositories: RepositoryArgs,
+    #[command(flatten)]
+    pub publisher: PublisherArgs,
     #[command(flatten)]
     pub wait: WaitArgs,
 }

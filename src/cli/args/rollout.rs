@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::act::PublisherArgs;
 use super::maintenance::parse_time;
 use crate::cli::target::StoreArgs;
 
@@ -81,7 +82,7 @@ pub struct RolloutRestartArgs {
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     #[command(flatten)]
-    pub at: StoreArgs,
+    pub publisher: PublisherArgs,
 }
 
 /// The app that an operator intervenes in, and why.

@@ -3,8 +3,8 @@
 mod passes;
 mod release;
 
-use super::Output;
 use super::args::HistoryArgs;
+use super::{Output, act};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::pass::{Paths, Session};
@@ -15,6 +15,9 @@ pub(super) fn run(
     paths: &Paths,
     output: &Output,
 ) -> Result<Exit, CommandError> {
+    if let Some(environment) = &args.env {
+        return act::history::run(environment, args, paths, output);
+    }
     let session = Session::open(paths, StopFlag::default())?;
     match &args.release {
         None => passes::run(args.limit, &session, output),

@@ -5,10 +5,10 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use super::options::read_deploy_key;
 use crate::cli::args::InitArgs;
+use crate::desired::Repo;
 use crate::operate::init::{self, ShellEnvironment};
 use crate::ports::store::{self, StoreSettings};
 use crate::problem::Problem;
-use crate::release::Repo;
 use crate::role::{self, ItemList};
 use crate::settings::{Lookup, invalid_name, is_name};
 

@@ -1,15 +1,35 @@
 use clap::Parser;
 
+use super::print::move_line;
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::desired::{HoldRequest, PublishRequest, PublishSummary, Sha, ShaChange};
+use crate::operate::commits::Revision;
+use crate::operate::publish::WantedCommit;
 
 const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
 
-fn parse(words: &[&str]) -> Result<PublishRequest, String> {
+fn parse_all(
+    words: &[&str],
+    job: Option<&CiJob>,
+) -> Result<(PublishRequest, Vec<WantedCommit>), String> {
     let words = ["trueup", "publish"].iter().chain(words);
     match Cli::try_parse_from(words).unwrap().command {
-        Command::Publish(args) => parse_request(&args).map_err(|problem| problem.to_string()),
+        Command::Publish(args) => parse_request(&args, job).map_err(|problem| problem.to_string()),
         other => panic!("{other:?}"),
+    }
+}
+
+fn parse(words: &[&str]) -> Result<PublishRequest, String> {
+    parse_all(words, None).map(|(request, _)| request)
+}
+
+fn job() -> CiJob {
+    CiJob {
+        system: "GitHub Actions",
+        sha: Sha::parse(SHA).unwrap(),
+        reference: Some("main".into()),
+        by: Some("ana".into()),
     }
 }
 
@@ -19,12 +39,12 @@ fn invalid_publish_arguments_say_what_to_type_instead() {
     let web = format!("web={SHA}");
     for (words, expected) in [
         (
-            vec!["production", "shop=4f2c9d0"],
-            "shop: `4f2c9d0` is a short sha (7 of 40 digits)\n  hint: write the full sha: `git rev-parse 4f2c9d0` prints it",
+            vec!["production", "shop=main~1"],
+            "shop: `main~1` is not the name of a commit\n  hint: expected a branch, a tag or a sha; for anything else `git rev-parse 'main~1'` prints the sha",
         ),
         (
-            vec!["production", "shop=master"],
-            "shop: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
+            vec!["production", "shop="],
+            "shop: the sha is empty\n  hint: expected 40 hexadecimal digits",
         ),
         (
             vec!["production", &format!("shop={}", "4f2c9d0e".repeat(8))],
@@ -36,7 +56,7 @@ fn invalid_publish_arguments_say_what_to_type_instead() {
         (
             vec!["production", SHA],
             &format!(
-                "`{SHA}` is not `APP=SHA`\n  hint: as in `trueup publish production shop=$(git rev-parse HEAD)`"
+                "`{SHA}` is not `APP=SHA` or `APP=REF`\n  hint: as in `trueup publish production shop=main`; with --via-ci the app is enough"
             ),
         ),
         (vec!["production", &full, &full], "`shop` is given twice"),
@@ -89,9 +109,49 @@ fn hold_is_set_or_lifted_with_the_shas_that_are_published() {
 #[test]
 fn empty_options_count_as_absent() {
     let full = format!("shop={SHA}");
-    let order = parse(&["production", &full, "--ref", "", "--by", "jenkins"]).unwrap();
-    assert!(order.references.is_empty());
+    let words = ["production", &full, "--ref", "", "--by", "jenkins"];
+    let (order, wanted) = parse_all(&words, None).unwrap();
+    assert_eq!(wanted[0].reference, None);
     assert_eq!(order.by.as_deref(), Some("jenkins"));
+}
+
+#[test]
+fn job_of_ci_names_the_commit_of_an_app_without_one() {
+    let web = format!("web={}", "a".repeat(40));
+    let words = [
+        "staging", "shop", &web, "blog=v1", "--via-ci", "--reason", "r",
+    ];
+    let (request, wanted) = parse_all(&words, Some(&job())).unwrap();
+    assert_eq!(request.by.as_deref(), Some("ana"));
+    assert_eq!(request.reason.as_deref(), Some("r"));
+    assert!(request.refuses_holds);
+    let own = WantedCommit {
+        app: "shop".into(),
+        revision: Revision::Full(Sha::parse(SHA).unwrap()),
+        reference: Some("main".into()),
+    };
+    assert_eq!(wanted[0], own);
+    assert_eq!(wanted[1].reference, None);
+    assert_eq!(wanted[2].revision, Revision::Name("v1".into()));
+    let words = ["staging", "shop", "--via-ci", "--by", "ben", "--next"];
+    let (request, _) = parse_all(&words, Some(&job())).unwrap();
+    assert_eq!(request.by.as_deref(), Some("ben"));
+    assert!(!request.refuses_holds, "a hold lets hosts build ahead");
+    assert!(parse(&["staging", "shop"]).is_err());
+}
+
+#[test]
+fn options_that_contradict_each_other_are_refused() {
+    for options in [
+        &["--wait", "--dry-run"][..],
+        &["--wait", "--next"],
+        &["--next", "--hold", "x"],
+        &["--timeout", "5m"],
+    ] {
+        let words = ["trueup", "publish", "production", "shop=main"];
+        let words = words.iter().chain(options);
+        assert!(Cli::try_parse_from(words).is_err(), "{options:?}");
+    }
 }
 
 #[test]
@@ -103,6 +163,8 @@ fn each_app_is_printed_in_one_line() {
         generation: Some(43),
         changes: Vec::new(),
         warnings: Vec::new(),
+        texts: None,
+        desired: Manifest::parse("m.yml", b"generation: 43").unwrap(),
     };
     for (from, expected) in [
         (

@@ -7,6 +7,7 @@ mod status;
 mod wait;
 
 pub(super) use act::step_outcome;
+pub(super) use status::{is_unreachable, wait_for_end};
 
 use super::Output;
 use super::args::{RolloutArgs, RolloutCommand};

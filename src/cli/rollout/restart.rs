@@ -3,15 +3,15 @@
 use serde::Serialize;
 
 use crate::cli::Output;
+use crate::cli::act::Publisher;
 use crate::cli::args::RolloutRestartArgs;
 use crate::cli::format::current_user;
-use crate::cli::target::StoreTarget;
+use crate::desired::PublishRequest;
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, request_restart};
-use crate::pass::{PassError, Paths};
+use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
-use crate::ports::store;
 use crate::problem::Problem;
 
 /// The document of `rollout restart --output`.
@@ -31,18 +31,29 @@ pub(super) fn run(
     paths: &Paths,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let target = StoreTarget::resolve(&args.at, paths, "rollout restart")?;
-    let store = store::open(&target.store).map_err(PassError::Store)?;
+    let publisher = Publisher::open(&args.publisher, paths, "rollout restart")?;
+    let (store, target) = (publisher.store.as_ref(), &publisher.target);
     let (env, app) = (&args.env, &args.app);
     let target = RolloutTarget {
-        store: store.as_ref(),
+        store,
         environment: env,
         app,
         manifest_key: &target.manifest,
         fleet: &target.fleet,
     };
     let reason = args.reason.as_deref().unwrap_or_default();
-    let requested = request_restart(&target, (&current_user(), reason, SystemClock.now()))?;
+    let operator = (&*current_user(), reason, SystemClock.now());
+    let mut publish = |request: PublishRequest| {
+        let confirmed = args.publisher.yes;
+        publisher.publish(
+            PublishRequest {
+                confirmed,
+                ..request
+            },
+            false,
+        )
+    };
+    let requested = request_restart(&target, operator, &mut publish)?;
     if let Some(error) = &requested.unrecorded {
         output.print_error(&format!(
             "trueup: the history of the rollouts does not have it: {error}"

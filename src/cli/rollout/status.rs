@@ -51,19 +51,67 @@ pub(super) fn run(
         manifest_key: &target.manifest,
         fleet: &target.fleet,
     };
+    if args.wait {
+        return match wait_for_end(&target, args.timeout, output) {
+            Ok((view, exit)) => {
+                print_view(&view, store.address(), output);
+                Ok(exit)
+            }
+            Err(error) if is_unreachable(&error) => {
+                print_error(&error, output);
+                Ok(Exit::Stale)
+            }
+            Err(error) => Err(error),
+        };
+    }
+    loop {
+        if args.watch.is_some() {
+            output.clear_screen();
+        }
+        match observe_rollout(&target, SystemClock.now()) {
+            Ok(view) => {
+                print_view(&view, store.address(), output);
+                if args.watch.is_none() {
+                    return Ok(view.outcome);
+                }
+            }
+            Err(error) if !is_unreachable(&error) => return Err(error),
+            Err(error) if args.watch.is_none() => {
+                print_error(&error, output);
+                return Ok(Exit::Stale);
+            }
+            Err(error) => output.print_error(&format!("trueup: {}", error.summary())),
+        }
+        let seconds = args.watch.unwrap_or_default();
+        backoff::sleep(Duration::from_secs(seconds.into()));
+    }
+}
+
+/// Whether the store did not answer.
+pub(in crate::cli) fn is_unreachable(error: &CommandError) -> bool {
+    matches!(
+        error,
+        CommandError::Pass(PassError::Store(StoreError::Unreachable { .. }))
+    )
+}
+
+/// Waits until a rollout is done or cannot go on, for `timeout` at most, and prints a line for each step. Returns how it
+/// stands then, and its outcome. Fails if the store has not answered for half a minute.
+pub(in crate::cli) fn wait_for_end(
+    target: &RolloutTarget<'_>,
+    timeout: Option<Duration>,
+    output: &Output,
+) -> Result<(RolloutView, Exit), CommandError> {
     let started = SystemClock.monotonic_now();
     let (mut last_line, mut failed_reads) = (String::new(), 0);
     let mut waiting = Waiting::default();
     loop {
-        let view = match observe_rollout(&target, SystemClock.now()) {
+        let view = match observe_rollout(target, SystemClock.now()) {
             Ok(view) => view,
-            Err(error @ CommandError::Pass(PassError::Store(StoreError::Unreachable { .. }))) => {
+            Err(error) if is_unreachable(&error) => {
                 failed_reads += 1;
-                let is_patient =
-                    args.watch.is_some() || (args.wait && failed_reads < MAX_FAILED_READS);
-                if !is_patient {
-                    print_error(&error, output);
-                    return Ok(Exit::Stale);
+                if failed_reads >= MAX_FAILED_READS {
+                    return Err(error);
                 }
                 output.print_error(&format!("trueup: {}", error.summary()));
                 backoff::sleep(WAIT_INTERVAL);
@@ -72,30 +120,21 @@ pub(super) fn run(
             Err(error) => return Err(error),
         };
         failed_reads = 0;
-        if args.wait {
-            let line = progress_line(&view);
-            if line != last_line {
-                output.print_text(&line);
-                last_line = line;
-            }
-            let now = SystemClock.monotonic_now();
-            if waiting.goes_on(&view, &last_line, now) {
-                let waited = now.saturating_duration_since(started);
-                if args.timeout.is_some_and(|limit| waited >= limit) {
-                    print_view(&view, store.address(), output);
-                    return Ok(Exit::TimedOut);
-                }
-                backoff::sleep(WAIT_INTERVAL);
-                continue;
-            }
-        } else if args.watch.is_some() {
-            output.clear_screen();
+        let line = progress_line(&view);
+        if line != last_line {
+            output.print_text(&line);
+            last_line = line;
         }
-        print_view(&view, store.address(), output);
-        match args.watch {
-            None => return Ok(view.outcome),
-            Some(seconds) => backoff::sleep(Duration::from_secs(seconds.into())),
+        let now = SystemClock.monotonic_now();
+        if !waiting.goes_on(&view, &last_line, now) {
+            let outcome = view.outcome;
+            return Ok((view, outcome));
         }
+        let waited = now.saturating_duration_since(started);
+        if timeout.is_some_and(|limit| waited >= limit) {
+            return Ok((view, Exit::TimedOut));
+        }
+        backoff::sleep(WAIT_INTERVAL);
     }
 }
 

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::set::name_recipients;
 use crate::cli::Output;
 use crate::cli::args::SecretListArgs;
-use crate::cli::format::{current_user, format_age};
+use crate::cli::format::format_age;
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
 use crate::operate::CommandError;
@@ -36,8 +37,7 @@ pub(super) fn run(
         environment: &args.env,
         manifest_key: &resolved.manifest,
         gone_after: resolved.fleet.gone_after(),
-        by: &current_user(),
-        reason: None,
+        signers: resolved.signers.as_ref(),
         now: SystemClock.now(),
     };
     let secrets = target.list()?;
@@ -68,11 +68,7 @@ pub(super) fn run(
         ]
     }));
     output.print_table(&rows);
-    let names = recipients.iter().map(|key| match key.comment.is_empty() {
-        true => key.fingerprint(),
-        false => key.comment.clone(),
-    });
-    let names: Vec<String> = names.collect();
-    output.print_text(format!("encrypted to {}", names.join(", ")));
+    let names = name_recipients(&recipients);
+    output.print_text(format!("encrypted to {names}"));
     Ok(Exit::Converged)
 }

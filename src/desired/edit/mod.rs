@@ -8,7 +8,8 @@ use self::bump::next_generation;
 use self::entry::new_manifest;
 use self::note::{check_notes, no_entry};
 pub(crate) use self::request::{
-    EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit, ShaChange,
+    CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
+    ShaChange,
 };
 use self::settings::{changes_settings, check_expected, edit_settings};
 use self::stamp::stamp;
@@ -108,6 +109,7 @@ pub(crate) fn edit_manifest(
             warnings,
         });
     }
+    check_protection(&manifest, order)?;
     // Validated before the change is written into it, which moves the lines that a problem names.
     let edited = write_changes(name, body, &manifest, order, &changes)
         .and_then(|body| edit_settings(name, &body, order))
@@ -145,6 +147,21 @@ fn write_changes(
         (None, body) => (body.unwrap_or_default(), changes),
     };
     ManifestWriter::new(name, body, manifest, order)?.write(changes)
+}
+
+/// Refuses a change of a protected environment that nobody has confirmed.
+fn check_protection(manifest: &Manifest, order: &PublishRequest) -> Result<(), EditError> {
+    let name = &order.environment;
+    let environment = manifest.environments.get(name);
+    let settings = environment.and_then(|environment| environment.settings.as_ref().ok());
+    let is_protected = settings.is_some_and(|settings| settings.protected);
+    match is_protected && !order.confirmed && !order.dry_run {
+        false => Ok(()),
+        true => Err(EditError::Protected(Box::new(
+            Problem::new(format!("{name} is protected (`_settings.protected`)"))
+                .hint("`--yes` confirms the change; nothing was written"),
+        ))),
+    }
 }
 
 /// Refuses shas that holds block, if the request asks for that.

@@ -42,10 +42,19 @@ fn generation_goes_on_from_that_of_the_file_and_counts_by_environment() {
     order.shas = vec![("shop".into(), Sha::parse(B).unwrap())];
     order.reason = Some("fixes the checkout".into());
     order.references.insert("shop".into(), "master".into());
-    order
-        .commits
-        .insert("shop".into(), vec!["bbbbbbb Fix it".into()]);
+    let commits = CommitList {
+        from: Sha::parse(A).unwrap(),
+        lines: vec!["bbbbbbb Fix it".into()],
+    };
+    order.commits.insert("shop".into(), commits.clone());
     let first = edit(&before, &order).unwrap();
+    let moved = before.replace(A, &"c".repeat(40));
+    let moved = settings_of(&edit(&moved, &order).unwrap());
+    assert_eq!(
+        moved["change"]["apps"]["shop"].get("commits"),
+        None,
+        "somebody else published meanwhile"
+    );
     let expected = format!(
         "generation: 41 # by hand\nproduction:\n  _settings:\n    generation: 42\n    change:\n      action: publish\n      by: ana\n      at: 2026-11-21T04:43:01Z\n      reason: \"fixes the checkout\"\n      apps:\n        shop:\n          from: {A}\n          to: {B}\n          ref: master\n          commits: [\"bbbbbbb Fix it\"]\n  # live\n  shop:\n    sha: {B}\n    previous: {A}\n    ref: master\n    by: ana\n    at: 2026-11-21T04:43:01Z\nstaging:\n  shop: {A}\n"
     );

@@ -18,8 +18,8 @@ pub(crate) struct PublishRequest {
     pub shas: Vec<(String, Sha)>,
     /// The shas that hosts build ahead without activating them, by app.
     pub next: Vec<(String, Sha)>,
-    /// The commits between the sha before and the published one, by app, newest first: `4f2c9d0 Fix the checkout`.
-    pub commits: BTreeMap<String, Vec<String>>,
+    /// The commits between the sha before and the published one, by app.
+    pub commits: BTreeMap<String, CommitList>,
     /// The refs that the shas came from, by app, for people.
     pub references: BTreeMap<String, String>,
     /// The publisher.
@@ -35,6 +35,8 @@ pub(crate) struct PublishRequest {
     pub hold: HoldRequest,
     /// Apps whose sha stays as it is, whatever it is then, and whose hold is changed.
     pub held_apps: Vec<String>,
+    /// A person has confirmed a change of a protected environment.
+    pub confirmed: bool,
     /// Refuses a sha that a hold in force blocks, instead of publishing it behind the hold with a warning.
     pub refuses_holds: bool,
     pub notes: Vec<NoteEdit>,
@@ -49,6 +51,8 @@ pub(crate) struct PublishRequest {
     /// Sets the generation above those that these hosts have acted on, instead of incrementing the current
     /// one.
     pub above_fleet: Option<Vec<NodeGeneration>>,
+    /// Checks everything, and writes nothing.
+    pub dry_run: bool,
 }
 
 impl PublishRequest {
@@ -68,6 +72,7 @@ impl PublishRequest {
             keeps_previous: Vec::new(),
             hold: HoldRequest::Keep,
             held_apps: Vec::new(),
+            confirmed: false,
             refuses_holds: false,
             notes: Vec::new(),
             settings: Vec::new(),
@@ -75,6 +80,7 @@ impl PublishRequest {
             create: false,
             restart: None,
             above_fleet: None,
+            dry_run: false,
         }
     }
 
@@ -85,6 +91,15 @@ impl PublishRequest {
         let restart = self.restart.as_deref();
         restart.into_iter().chain(next).chain(noted)
     }
+}
+
+/// The commits that a change brings to an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommitList {
+    /// The sha that they follow. Another publisher may replace it first; then they are not those of this change.
+    pub from: Sha,
+    /// Newest first: `4f2c9d0 Fix the checkout`.
+    pub lines: Vec<String>,
 }
 
 /// What a request does about the holds of its apps.
@@ -142,6 +157,9 @@ pub(crate) enum EditError {
     /// Somebody changed a setting that the request relies on.
     #[error("`{0}` was changed meanwhile")]
     Outdated(String),
+    /// The environment is protected, and nobody has confirmed the change.
+    #[error(transparent)]
+    Protected(Box<Problem>),
 }
 
 impl EditError {
@@ -149,7 +167,7 @@ impl EditError {
         EditError::Manifest(Box::new(problem))
     }
 
-    pub(super) fn request(problem: Problem) -> EditError {
+    pub(in crate::desired) fn request(problem: Problem) -> EditError {
         EditError::Request(Box::new(problem))
     }
 }

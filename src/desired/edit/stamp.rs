@@ -76,6 +76,13 @@ pub(super) fn change_value(change: &ManifestChange) -> Value {
 }
 
 impl PublishRequest {
+    /// The commits of a move, unless somebody else moved the app first.
+    fn commits_of(&self, change: &ShaChange) -> Vec<String> {
+        let list = self.commits.get(&change.app);
+        let list = list.filter(|list| Some(&list.from) == change.from.as_ref());
+        list.map_or_else(Vec::new, |list| list.lines.clone())
+    }
+
     /// The change that this request makes, with these moves of shas.
     pub(super) fn change(&self, changes: &[ShaChange]) -> ManifestChange {
         let moved = changes.iter().map(|one| {
@@ -85,7 +92,7 @@ impl PublishRequest {
                 to: Some(one.to.clone()).filter(|_| is_move),
                 next: None,
                 reference: self.references.get(&one.app).cloned().filter(|_| is_move),
-                commits: self.commits.get(&one.app).cloned().unwrap_or_default(),
+                commits: self.commits_of(one),
             };
             (one.app.clone(), app)
         });

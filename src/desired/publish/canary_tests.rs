@@ -41,6 +41,7 @@ fn publish_to(
         &store,
         KEY,
         &request,
+        None,
         &mut Reports(Some(hosts)),
         &mut |_| {},
     );

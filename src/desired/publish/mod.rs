@@ -12,6 +12,7 @@ mod history;
 mod previous;
 mod remembered;
 mod reports;
+mod sign;
 mod versions;
 
 use access::check_access;
@@ -21,6 +22,8 @@ use history::record_history;
 use previous::keep_previous;
 use remembered::Remembered;
 pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
+pub(crate) use sign::Signing;
+use sign::{is_signed, sign_environment, unsigned_problem};
 use versions::outdated_hosts;
 
 /// Maximum number of attempts while other writers keep coming first.
@@ -36,6 +39,18 @@ pub(crate) struct PublishSummary {
     pub generation: Option<u64>,
     pub changes: Vec<ShaChange>,
     pub warnings: Vec<Problem>,
+    /// The text before, and what was written, or would be without [`PublishRequest::dry_run`]. `None`: it stays as it is.
+    pub texts: Option<ManifestTexts>,
+    /// What the manifest says then.
+    pub desired: Manifest,
+}
+
+/// A manifest before and after a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ManifestTexts {
+    /// Empty if there was none.
+    pub before: String,
+    pub after: String,
 }
 
 /// Why a request was not carried out.
@@ -54,11 +69,12 @@ pub(crate) enum PublishError {
 }
 
 /// Applies a request to the manifest `key`. `fleet` knows the hosts of its environment: a canary has to be among them, and they
-/// have to be able to take part in rollouts. `backoff` waits before the next attempt, longer with each; its argument counts them from 1.
+/// have to be able to take part in rollouts. With `signing`, the environment is signed. `backoff` waits before the next attempt, longer with each; its argument counts them from 1.
 pub(crate) fn publish(
     store: &dyn Store,
     key: &str,
     request: &PublishRequest,
+    signing: Option<&Signing<'_>>,
     fleet: &mut dyn FleetReports,
     backoff: &mut dyn FnMut(u32),
 ) -> Result<PublishSummary, PublishError> {
@@ -84,12 +100,19 @@ pub(crate) fn publish(
             edited.warnings.extend(warnings);
         }
         let record = |body: &[u8]| record_history(store, &manifest, body, &request.environment);
+        let text = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
+        let texts = edited.body.as_deref().map(|after| ManifestTexts {
+            before: text(body.unwrap_or_default()),
+            after: text(after),
+        });
         let done = |written: bool, edited: ManifestEdit| PublishSummary {
             manifest: manifest.clone(),
             written,
             generation: edited.generation,
             changes: edited.changes,
             warnings: edited.warnings,
+            texts,
+            desired: edited.manifest,
         };
         if edited.body.is_some() {
             let mut fleet = Remembered::new(fleet);
@@ -106,6 +129,22 @@ pub(crate) fn publish(
         }
         let Some(new) = edited.body.take() else {
             return Ok(done(false, edited));
+        };
+        let current = body.unwrap_or_default();
+        if signing.is_none() && is_signed(&manifest, current, &request.environment) {
+            let problem = unsigned_problem(&manifest, &request.environment);
+            return Err(EditError::request(problem).into());
+        }
+        if request.dry_run {
+            return Ok(done(false, edited));
+        }
+        let new = match signing {
+            Some(signing) => {
+                let both = (current, &new[..]);
+                sign_environment(&manifest, both, &request.environment, signing, request.now)
+                    .map_err(EditError::manifest)?
+            }
+            None => new,
         };
         // That of the generation which ends now may be missing.
         let incomplete = body.and_then(record);

@@ -8,7 +8,7 @@ use crate::desired::Canary;
 use crate::ports::clock::Clock;
 use crate::ports::root::Root;
 use crate::ports::store::Store;
-use crate::settings::FleetSettings;
+use crate::settings::{FleetSettings, Signers};
 
 /// This host, and the store that it shares with the others.
 pub(crate) struct FleetHost {
@@ -18,6 +18,8 @@ pub(crate) struct FleetHost {
     pub store_name: String,
     pub manifest_key: String,
     pub fleet: FleetSettings,
+    /// Who may sign the manifest; `None`: unsigned ones are accepted.
+    pub signers: Option<Signers>,
     pub environment: String,
     pub member: Member,
     /// The store does not answer in this pass: another request would only cost another timeout.
@@ -40,6 +42,7 @@ impl FleetHost {
                 store_name: &self.store_name,
                 manifest_key: &self.manifest_key,
                 fleet: &self.fleet,
+                signers: self.signers.as_ref(),
             },
             app,
             canary,

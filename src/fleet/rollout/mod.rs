@@ -72,7 +72,7 @@ pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use polling::Polling;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use quarantines::list_quarantined;
-pub(crate) use register::{WantedHold, WantedShas};
+pub(crate) use register::{Register, WantedHold, WantedShas};
 pub(crate) use restarts::RestartProgress;
 pub(crate) use service_slot::ServiceSlot;
 pub(crate) use settle::{AppPosition, Settled};

@@ -167,6 +167,7 @@ mod tests {
                 store_name: "memory:",
                 manifest_key: "sha_number.yml",
                 fleet: &fleet,
+                signers: None,
             },
             app: "shop",
             canary: None,

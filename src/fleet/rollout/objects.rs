@@ -14,12 +14,12 @@ use super::quarantine::Quarantine;
 use super::register::{Register, WantedHold, WantedShas};
 use super::slot::{Slot, SlotHolder};
 use super::store::{AppHost, Read, RolloutStore, Swap, Versioned};
-use crate::desired::{AppEntry, Canary, Manifest, Sha};
+use crate::desired::{AppEntry, Canary, Manifest, Sha, verified_manifest};
 use crate::fleet::{NodeRow, RecordCache, any_record_besides, sanitize_line, take_snapshot};
 use crate::ports::random::random_u64;
 use crate::ports::root::Root;
 use crate::ports::store::{Etag, GetOutcome, PutOutcome, Store, StoreError, WriteCondition};
-use crate::settings::{FleetSettings, is_name};
+use crate::settings::{FleetSettings, Signers, is_name};
 
 /// Where rollouts happen.
 #[derive(Clone, Copy)]
@@ -32,6 +32,8 @@ pub(crate) struct RolloutContext<'a> {
     /// The manifest's key in the store.
     pub manifest_key: &'a str,
     pub fleet: &'a FleetSettings,
+    /// Who may sign the manifest; `None`: unsigned ones are accepted.
+    pub signers: Option<&'a Signers>,
 }
 
 /// The objects of one app in one environment.
@@ -168,7 +170,13 @@ impl StoreObjects<'_> {
         };
         match self.store.get(key, None)? {
             GetOutcome::Object(found) => {
-                let parsed = Manifest::parse(key, &found.body);
+                let environment = self.context.environment;
+                let parsed = match self.context.signers {
+                    None => Manifest::parse(key, &found.body),
+                    Some(signers) => {
+                        verified_manifest(key, &found.body, environment, signers, self.now())
+                    }
+                };
                 parsed.map_err(|problem| refuse(sanitize_line(&problem.to_string())))
             }
             GetOutcome::Missing | GetOutcome::Unchanged => {

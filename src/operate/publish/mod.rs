@@ -1,10 +1,15 @@
 //! Publishes wanted shas, counted from what the hosts report where the request asks for it.
 
+mod forecast;
+mod prepare;
+
 use std::time::Duration;
 
+pub(crate) use self::forecast::{Forecast, forecast};
+pub(crate) use self::prepare::{LookupOptions, WantedCommit, prepare};
 use crate::desired::{
     self, FleetReports, PublishError, PublishRequest, PublishSummary, ReportedHost, ReportedHosts,
-    ServedBefore, Sha,
+    ServedBefore, Sha, Signing,
 };
 use crate::fleet::rollout::{
     RolloutContext, RolloutError, RolloutStore, StoreObjects, register_key,
@@ -15,15 +20,31 @@ use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 use crate::settings::FleetSettings;
 
-/// Applies the request to the manifest `key`. With `above_fleet`, the generation exceeds those that hosts report; a
-/// warning names the hosts whose record is unreadable. A host whose record is older than `gone_after` does not count.
+/// Where a request is published, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct PublishTarget<'a> {
+    pub store: &'a dyn Store,
+    /// The manifest's key in the store.
+    pub manifest_key: &'a str,
+    /// A host whose record is older does not count.
+    pub gone_after: Duration,
+    /// `None`: the environment is not signed.
+    pub signing: Option<&'a Signing<'a>>,
+}
+
+/// Applies the request to the manifest. With `above_fleet`, the generation exceeds those that hosts report; a
+/// warning names the hosts whose record is unreadable.
 pub(crate) fn publish(
-    store: &dyn Store,
-    key: &str,
+    target: &PublishTarget<'_>,
     mut request: PublishRequest,
     above_fleet: bool,
-    gone_after: Duration,
 ) -> Result<PublishSummary, PublishError> {
+    let PublishTarget {
+        store,
+        manifest_key: key,
+        gone_after,
+        signing,
+    } = *target;
     let mut unread = None;
     if above_fleet {
         let (generations, unread_records) =
@@ -35,6 +56,7 @@ pub(crate) fn publish(
         store,
         key,
         &request,
+        signing,
         &mut StoreReports {
             store,
             manifest_key: key,
@@ -87,6 +109,7 @@ impl FleetReports for StoreReports<'_> {
                 store_name: self.store.address(),
                 manifest_key: self.manifest_key,
                 fleet: &fleet,
+                signers: None,
             },
             app,
             canary: None,

@@ -42,7 +42,13 @@ fn publish_shop(store: &dyn Store) -> Result<PublishSummary, String> {
         ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
     };
     let hour = Duration::from_secs(3600);
-    publish(store, KEY, request, false, hour).map_err(|error| error.to_string())
+    let target = PublishTarget {
+        store,
+        manifest_key: KEY,
+        gone_after: hour,
+        signing: None,
+    };
+    publish(&target, request, false).map_err(|error| error.to_string())
 }
 
 fn put(store: &MemoryStore, key: &str, body: &str) {

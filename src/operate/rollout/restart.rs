@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::target::{RolloutTarget, check_app};
-use crate::desired::{Action, Manifest, PublishRequest};
+use crate::desired::{Action, Manifest, PublishRequest, PublishSummary};
 use crate::exit::Exit;
 use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
-use crate::operate::{CommandError, publish};
+use crate::operate::CommandError;
 use crate::problem::Problem;
 
 /// A request that hosts will find in the manifest.
@@ -18,10 +18,11 @@ pub(crate) struct RequestedRestart {
     pub unrecorded: Option<RolloutError>,
 }
 
-/// Asks all hosts of an app to restart its services, by slots.
+/// Asks all hosts of an app to restart its services, by slots. `publish` writes the request into the manifest.
 pub(crate) fn request_restart(
     target: &RolloutTarget<'_>,
     (name, reason, now): (&str, &str, Timestamp),
+    publish: &mut dyn FnMut(PublishRequest) -> Result<PublishSummary, CommandError>,
 ) -> Result<RequestedRestart, CommandError> {
     let objects = target.objects();
     let instead = format!(
@@ -32,18 +33,11 @@ pub(crate) fn request_restart(
     let request = PublishRequest {
         action: Action::Restart,
         by: Some(name.to_owned()),
-        reason: Some(reason.to_owned()),
+        reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
         restart: Some(target.app.to_owned()),
         ..PublishRequest::new(target.environment, now)
     };
-    let gone_after = target.fleet.gone_after();
-    let published = publish::publish(
-        target.store,
-        target.manifest_key,
-        request,
-        false,
-        gone_after,
-    )?;
+    let published = publish(request)?;
     let operator = Operator {
         store: &objects,
         environment: target.environment,

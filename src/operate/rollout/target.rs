@@ -21,7 +21,7 @@ pub(crate) struct RolloutTarget<'a> {
 }
 
 impl RolloutTarget<'_> {
-    pub(super) fn objects(&self) -> StoreObjects<'_> {
+    pub(in crate::operate) fn objects(&self) -> StoreObjects<'_> {
         StoreObjects {
             store: self.store,
             context: RolloutContext {
@@ -30,6 +30,7 @@ impl RolloutTarget<'_> {
                 store_name: self.store.address(),
                 manifest_key: self.manifest_key,
                 fleet: self.fleet,
+                signers: None,
             },
             app: self.app,
             canary: None,

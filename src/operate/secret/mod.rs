@@ -16,15 +16,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{CommandError, publish};
+use super::CommandError;
 use crate::desired::{
-    Action, ContentDigest, Manifest, PublishRequest, PublishSummary, SettingEdit,
+    ContentDigest, Manifest, PublishRequest, PublishSummary, SettingEdit, verified_manifest,
 };
 use crate::pass::PassError;
 use crate::ports::store::{GetOutcome, Store, WriteCondition};
 use crate::problem::Problem;
 use crate::secrets::{self, Identity, Recipient};
-use crate::settings::{invalid_name, is_name};
+use crate::settings::{Signers, invalid_name, is_name};
 
 pub(crate) use change::{edit_value, remove, set};
 pub(crate) use rekey::{ProposedRecipient, RekeyProposal, propose, rekey};
@@ -36,16 +36,23 @@ const RECIPIENTS: &str = "recipients";
 /// How long an object stays that the manifest no longer names: a pass may just have read the manifest before.
 const KEEP_UNNAMED: Duration = Duration::from_secs(24 * 3600);
 
-/// The environment whose secrets a command works on, and who works on them.
+/// The environment whose secrets a command works on.
 pub(crate) struct SecretTarget<'a> {
     pub store: &'a dyn Store,
     pub environment: &'a str,
     pub manifest_key: &'a str,
     /// A host that has not written its record for so long is no host any more.
     pub gone_after: Duration,
-    pub by: &'a str,
-    pub reason: Option<&'a str>,
+    /// Whoever may have signed the manifest. `None`: it is not signed, or the operator trusts it as it is.
+    pub signers: Option<&'a Signers>,
     pub now: Timestamp,
+}
+
+/// Publishes the edits of the manifest that a command makes.
+pub(crate) struct SecretPublisher<'a> {
+    /// Who and why, without any change yet.
+    pub request: PublishRequest,
+    pub publish: &'a dyn Fn(PublishRequest) -> Result<PublishSummary, CommandError>,
 }
 
 /// What the manifest says about the secrets of an environment.
@@ -53,8 +60,6 @@ pub(crate) struct SecretTarget<'a> {
 pub(crate) struct EnvironmentSecrets {
     pub named: BTreeMap<String, ContentDigest>,
     pub recipients: Vec<Recipient>,
-    /// Commands ask before they change it.
-    pub protected: bool,
     /// The recipients as written.
     lines: Vec<String>,
 }
@@ -79,7 +84,14 @@ impl SecretTarget<'_> {
                 problem.hint("`trueup publish ENV APP=SHA --create` makes the first one"),
             ));
         };
-        let manifest = Manifest::parse(&name, &object.body).map_err(CommandError::input)?;
+        // Before anything is encrypted to the recipients that it names.
+        let manifest = match self.signers {
+            Some(signers) => {
+                verified_manifest(&name, &object.body, self.environment, signers, self.now)
+            }
+            None => Manifest::parse(&name, &object.body),
+        };
+        let manifest = manifest.map_err(CommandError::input)?;
         let Some(environment) = manifest.environments.get(self.environment) else {
             let known = manifest.environments.keys().map(String::as_str);
             let problem = Problem::new(format!("{name} has no environment `{}`", self.environment));
@@ -98,7 +110,6 @@ impl SecretTarget<'_> {
         Ok(EnvironmentSecrets {
             recipients: recipients.collect::<Result<_, _>>()?,
             named: settings.secrets,
-            protected: settings.protected,
             lines: settings.recipients,
         })
     }
@@ -129,22 +140,18 @@ impl SecretTarget<'_> {
         Ok(digest)
     }
 
-    /// Edits the manifest, if the recipients and these secrets are as they were read.
+    /// Edits the manifest, if it has the expected settings.
     fn publish(
         &self,
+        publisher: &SecretPublisher<'_>,
         settings: Vec<SettingEdit>,
         expected_settings: Vec<SettingEdit>,
     ) -> Result<PublishSummary, CommandError> {
-        let request = PublishRequest {
-            action: Action::Secret,
-            by: Some(self.by.to_owned()),
-            reason: self.reason.map(str::to_owned),
+        let mut published = (publisher.publish)(PublishRequest {
             settings,
             expected_settings,
-            ..PublishRequest::new(self.environment, self.now)
-        };
-        let key = self.manifest_key;
-        let mut published = publish::publish(self.store, key, request, false, self.gone_after)?;
+            ..publisher.request.clone()
+        })?;
         published.warnings.extend(self.sweep());
         Ok(published)
     }

@@ -85,6 +85,11 @@ impl PipedChild {
         })
     }
 
+    /// Ends the child's input.
+    pub(crate) fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
     /// Closes the child's input and waits a moment for its end. Returns its exit reason and its standard
     /// error. Discards further output.
     pub(crate) fn finish(&mut self) -> (ExitReason, String) {

@@ -1,6 +1,5 @@
 //! An app's release as its role declares it, and the layout of its folders.
 
-pub(super) mod allowed_refs;
 pub(super) mod drain;
 pub(super) mod files;
 pub(super) mod filters;
@@ -11,7 +10,6 @@ pub(super) mod layout;
 pub(super) mod outputs;
 mod paths;
 pub(super) mod preflight;
-pub(super) mod repo;
 pub(super) mod selection;
 pub(super) mod spec;
 pub(super) mod stage;

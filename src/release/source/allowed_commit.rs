@@ -3,7 +3,7 @@
 use git2::{Oid, Repository};
 
 use super::commit_graph::{self, GitObjectError, WalkError};
-use crate::release::app::allowed_refs::AllowedRefs;
+use crate::desired::AllowedRefs;
 
 /// Whether a commit is on one of the allowed refs in the mirror. Skips an unreadable ref, and adds the reason
 /// to `skipped`. Ends early once `may_continue` returns false.

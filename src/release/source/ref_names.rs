@@ -2,9 +2,9 @@
 
 use git2::{ObjectType, Repository};
 
+use crate::desired::AllowedRefs;
 use crate::desired::Sha;
 use crate::problem::nearest;
-use crate::release::app::allowed_refs::AllowedRefs;
 use crate::release::app::spec::ReleaseSpec;
 use crate::resource::Failure;
 

@@ -219,6 +219,7 @@ impl<'a> Host<'a> {
                 store_name: "simulated",
                 manifest_key: MANIFEST,
                 fleet: &self.settings,
+                signers: None,
             },
             app: APP,
             canary: fleet.policy.canary.as_ref(),

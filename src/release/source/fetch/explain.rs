@@ -5,10 +5,10 @@ use git2::{ErrorClass, ErrorCode};
 use super::Fetcher;
 use super::context::TransportError;
 use super::ssh::{SshClient, SshFailure};
+use crate::desired::SshServer;
 use crate::ports::deadline::DeadlineError;
 use crate::ports::exec::ExecError;
 use crate::ports::http::HttpError;
-use crate::release::app::repo::SshServer;
 use crate::release::source::git_memory::too_much_memory;
 
 use crate::resource::Failure;

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Fetcher;
+use crate::desired::Repo;
 use crate::digest::Hasher;
 use crate::ports::exec::Exec;
 use crate::ports::http::{HttpClient, HttpError, Request};
 use crate::ports::root::{Attrs, Root};
-use crate::release::app::repo::Repo;
 use crate::resource::Failure;
 
 const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use git2::{Error, Oid, Reference, RemoteHead, Repository};
 
 use super::Fetcher;
-use crate::release::app::allowed_refs::AllowedRefs;
+use crate::desired::AllowedRefs;
 use crate::release::source::commit_graph::{self, GitObjectError, WalkError};
 use crate::release::source::mirror_keys::{BY_SHA_PREFIX, CHECKED_KEY};
 use crate::resource::Failure;

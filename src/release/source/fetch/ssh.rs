@@ -8,10 +8,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::desired::SshServer;
 use crate::ports::Host;
 use crate::ports::deadline::Deadline;
 use crate::ports::exec::{Command, Exec, MemFile};
-use crate::release::app::repo::SshServer;
 use crate::release::deployment::Deployment;
 use crate::release::source::deploy_key;
 use crate::resource::Failure;

@@ -10,9 +10,9 @@
 
 use std::path::PathBuf;
 
+use crate::desired::Repo;
 use crate::ports::exec::{Command, Identity};
 use crate::ports::root::{Ownership, Root};
-use crate::release::app::repo::Repo;
 use crate::release::deployment::Deployment;
 use crate::resource::Failure;
 

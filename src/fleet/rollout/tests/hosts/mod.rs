@@ -114,6 +114,7 @@ impl Fleet {
             store_name: "memory:".into(),
             manifest_key: KEY.into(),
             fleet: FleetSettings::default(),
+            signers: None,
             environment: ENV.into(),
             member: Member {
                 machine: node.clone(),

@@ -92,6 +92,11 @@ impl Repo {
             .then(|| Path::new(&*path).components().collect())
     }
 
+    /// Whether it has a password, or a token in place of the user name.
+    pub(crate) fn has_password(&self) -> bool {
+        redact_password(&self.address) != self.address
+    }
+
     pub(crate) fn register_secrets(&self) {
         secrets::add_url_credentials(&self.address);
     }

@@ -91,17 +91,17 @@ impl AllowedRefs {
 
     /// The refspecs to fetch: only the allowed refs, or anybody who may push a branch could enlarge the fetch
     /// at will.
-    pub(in crate::release) fn refspecs(&self) -> Vec<String> {
+    pub(crate) fn refspecs(&self) -> Vec<String> {
         let all = self.0.iter().map(|pattern| pattern.0.as_str());
         all.map(|pattern| format!("+{pattern}:{pattern}")).collect()
     }
 
-    pub(in crate::release) fn allows(&self, name: &str) -> bool {
+    pub(crate) fn allows(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(name))
     }
 
     /// A fingerprint of the patterns, which reveals a release that was checked by others.
-    pub(in crate::release) fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         format!("refs:{}", &digest(self.to_string().as_bytes())[..16])
     }
 }

@@ -1,0 +1,92 @@
+//! `trueup note`: tasks for people that belong to the next deployment of an app.
+
+use serde::Serialize;
+
+use super::{Publisher, print_published};
+use crate::cli::Output;
+use crate::cli::args::NoteArgs;
+use crate::cli::format::{format_age, parse_one_line};
+use crate::desired::{Action, Note, NoteChange, NoteEdit, PublishRequest};
+use crate::exit::Exit;
+use crate::operate::CommandError;
+use crate::operate::notes::{AppNotes, open_notes};
+use crate::pass::Paths;
+use crate::ports::clock::{Clock, SystemClock};
+use crate::problem::Problem;
+
+/// The document of `note --output` that only shows notes.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    version: u32,
+    environment: &'a str,
+    apps: &'a [AppNotes],
+}
+
+pub(in crate::cli) fn run(
+    args: &NoteArgs,
+    paths: &Paths,
+    output: &Output,
+) -> Result<Exit, CommandError> {
+    let publisher = Publisher::open(&args.publisher, paths, "note")?;
+    let text = parse_one_line("TEXT", args.text.as_deref()).map_err(CommandError::Usage)?;
+    let change = match (text, args.done) {
+        (Some(text), _) => NoteChange::Add(text),
+        (None, Some(number)) => NoteChange::Done(number),
+        (None, None) if args.text.is_some() => {
+            return Err(CommandError::Usage(Problem::new("TEXT: expected a task")));
+        }
+        (None, None) => return show(args, &publisher, output),
+    };
+    let app = args.app.clone().unwrap_or_default();
+    let line = match &change {
+        NoteChange::Add(text) => format!("{}/{app}: to do: {text}", args.env),
+        NoteChange::Done(number) => format!("{}/{app}: note {number} is done", args.env),
+    };
+    let request = PublishRequest {
+        notes: vec![NoteEdit { app, change }],
+        ..publisher.request(&args.env, Action::Note, None)?
+    };
+    let published = publisher.publish(request, false)?;
+    print_published(output, Action::Note, &args.env, &published, &[line]);
+    Ok(Exit::Converged)
+}
+
+fn show(args: &NoteArgs, publisher: &Publisher<'_>, output: &Output) -> Result<Exit, CommandError> {
+    let store = publisher.store.as_ref();
+    let key = &publisher.target.manifest;
+    let apps = open_notes(store, key, &args.env, args.app.as_deref())?;
+    if output.is_document() {
+        output.print_document(&Document {
+            version: crate::report::VERSION,
+            environment: &args.env,
+            apps: &apps,
+        });
+        return Ok(Exit::Converged);
+    }
+    if apps.is_empty() {
+        output.print_line(format!("there is nothing to do in {}", args.env));
+        return Ok(Exit::Converged);
+    }
+    let mut rows = vec![
+        ["APP", "N", "AGE", "BY", "TO DO"]
+            .map(String::from)
+            .to_vec(),
+    ];
+    for one in &apps {
+        let numbered = one.notes.iter().enumerate();
+        rows.extend(numbered.map(|(index, note)| row(&one.app, index + 1, note)));
+    }
+    output.print_table(&rows);
+    Ok(Exit::Converged)
+}
+
+fn row(app: &str, number: usize, note: &Note) -> Vec<String> {
+    let age = note.at.map(|at| format_age(at, SystemClock.now()));
+    vec![
+        app.to_owned(),
+        number.to_string(),
+        age.unwrap_or_default(),
+        note.by.clone().unwrap_or_default(),
+        note.text.clone(),
+    ]
+}

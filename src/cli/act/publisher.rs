@@ -1,0 +1,155 @@
+//! Publishes requests for commands: who, with which key, in which store.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use super::confirm;
+use crate::cli::args::PublisherArgs;
+use crate::cli::format::{current_user, parse_one_line};
+use crate::cli::target::StoreTarget;
+use crate::desired::{
+    Action, EditError, MAX_REASON_CHARS, PublishError, PublishRequest, PublishSummary, Signing,
+};
+use crate::operate::publish::{self, PublishTarget};
+use crate::operate::{CommandError, SigningKey};
+use crate::pass::{PassError, Paths};
+use crate::ports::clock::{Clock, SystemClock};
+use crate::ports::store::{self, Store};
+use crate::problem::Problem;
+use crate::settings::{self, Signers};
+
+/// A store in which a command changes the manifest.
+pub(in crate::cli) struct Publisher<'a> {
+    args: &'a PublisherArgs,
+    pub target: StoreTarget,
+    pub store: Box<dyn Store>,
+    /// Who else may have signed the manifest.
+    signers: Option<Signers>,
+}
+
+impl<'a> Publisher<'a> {
+    /// `command` names the caller for error messages.
+    pub(in crate::cli) fn open(
+        args: &'a PublisherArgs,
+        paths: &Paths,
+        command: &str,
+    ) -> Result<Publisher<'a>, CommandError> {
+        let mut target = StoreTarget::resolve(&args.at, paths, command)?;
+        let store = store::open(&target.store).map_err(PassError::Store)?;
+        let signers = match &args.signers {
+            Some(file) => Some(settings::read_signers(file)?),
+            None => target.signers.take(),
+        };
+        Ok(Publisher {
+            args,
+            target,
+            store,
+            signers,
+        })
+    }
+
+    /// Whoever may have signed the manifest, unless this person trusts it as it is.
+    pub(in crate::cli) fn trusted_signers(&self) -> Option<&Signers> {
+        self.signers.as_ref().filter(|_| !self.args.trust_current)
+    }
+
+    /// A request of this person that changes nothing yet.
+    pub(in crate::cli) fn request(
+        &self,
+        environment: &str,
+        action: Action,
+        reason: Option<&str>,
+    ) -> Result<PublishRequest, CommandError> {
+        let by = parse_one_line("--by", self.args.by.as_deref()).map_err(CommandError::Usage)?;
+        Ok(PublishRequest {
+            action,
+            by: Some(by.unwrap_or_else(current_user)),
+            reason: parse_reason(reason)?,
+            confirmed: self.args.yes,
+            ..PublishRequest::new(environment, SystemClock.now())
+        })
+    }
+
+    /// Publishes a request. Asks first, if the environment is protected.
+    pub(in crate::cli) fn publish(
+        &self,
+        request: PublishRequest,
+        above_fleet: bool,
+    ) -> Result<PublishSummary, CommandError> {
+        let key = self.args.sign.as_ref().map(|file| SigningKey {
+            file: file.clone(),
+            env: inherited_environment(),
+        });
+        let sign = |namespace: &str, text: &str| match &key {
+            Some(key) => key.sign(namespace, text),
+            None => Err(Problem::new("there is no key to sign with")),
+        };
+        let signing = Signing {
+            sign: &sign,
+            signers: self.signers.as_ref(),
+            trusts_current: self.args.trust_current,
+        };
+        let target = PublishTarget {
+            store: self.store.as_ref(),
+            manifest_key: &self.target.manifest,
+            gone_after: self.target.fleet.gone_after(),
+            signing: key.as_ref().map(|_| &signing),
+        };
+        match publish::publish(&target, request.clone(), above_fleet) {
+            Err(PublishError::Edit(EditError::Protected(_))) => {
+                let question = format!(
+                    "{} is protected. {} there?",
+                    request.environment,
+                    capitalized(request.action.name())
+                );
+                confirm(&question, "`--yes` confirms it")?;
+                let confirmed = PublishRequest {
+                    confirmed: true,
+                    ..request
+                };
+                Ok(publish::publish(&target, confirmed, above_fleet)?)
+            }
+            done => Ok(done?),
+        }
+    }
+}
+
+/// A reason in one line, of a bounded length.
+pub(in crate::cli) fn parse_reason(reason: Option<&str>) -> Result<Option<String>, CommandError> {
+    let reason = parse_one_line("--reason", reason).map_err(CommandError::Usage)?;
+    let length = reason.as_ref().map_or(0, |reason| reason.chars().count());
+    match length > MAX_REASON_CHARS {
+        true => Err(CommandError::Usage(Problem::new(format!(
+            "--reason: it is {length} characters long; at most {MAX_REASON_CHARS} are allowed"
+        )))),
+        false => Ok(reason),
+    }
+}
+
+fn capitalized(word: &str) -> String {
+    let mut chars = word.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + chars.as_str()
+}
+
+/// What ssh and ssh-keygen need of the caller's environment: its agent, its home, and how it asks for a passphrase.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cli reads the environment and passes values on"
+)]
+pub(super) fn inherited_environment() -> BTreeMap<OsString, OsString> {
+    const NAMES: [&str; 7] = [
+        "HOME",
+        "PATH",
+        "SSH_AUTH_SOCK",
+        "SSH_ASKPASS",
+        "SSH_ASKPASS_REQUIRE",
+        "DISPLAY",
+        "SSH_SK_PROVIDER",
+    ];
+    let found = NAMES.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some((OsString::from(name), value))
+    });
+    found.collect()
+}

@@ -1,0 +1,99 @@
+//! Signs the environment of a request.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::desired::manifest::SIGNATURES_KEY;
+use crate::desired::signature::{
+    check_signature, namespace, own_signer, signed_lines, written_signature,
+};
+use crate::problem::Problem;
+use crate::settings::Signers;
+use crate::yaml::{InsertPosition, ParseLimits, YamlEditor, parse};
+
+/// How a publisher signs.
+pub(crate) struct Signing<'a> {
+    /// Signs a text in a namespace; the result is a signature in the armored format of OpenSSH.
+    pub sign: &'a dyn Fn(&str, &str) -> Result<String, Problem>,
+    /// Who else than the publisher may have signed what the manifest says now.
+    pub signers: Option<&'a Signers>,
+    /// The publisher has read what the manifest says now, and signs it whoever wrote it.
+    pub trusts_current: bool,
+}
+
+/// The text with the signature of an environment. `current`: the manifest before the edit. All of it that stays is signed
+/// too, so it has to be what somebody trusted has signed.
+pub(super) fn sign_environment(
+    name: &str,
+    (current, edited): (&[u8], &[u8]),
+    environment: &str,
+    signing: &Signing<'_>,
+    now: Timestamp,
+) -> Result<Vec<u8>, Problem> {
+    let lines = signed_lines(name, edited, environment)?;
+    let signature = written_signature(&(signing.sign)(&namespace(environment), &lines)?)?;
+    let own = own_signer(&signature)?;
+    if !signing.trusts_current && has_environment(name, current, environment) {
+        let known = signing.signers.into_iter().flat_map(|known| &known.signers);
+        let trusted = Signers {
+            path: match signing.signers {
+                Some(signers) => signers.path.clone(),
+                None => "the keys that this publisher knows".to_owned(),
+            },
+            signers: known.cloned().chain([own.clone()]).collect(),
+        };
+        check_signature(name, current, environment, &trusted, now).map_err(|problem| Problem {
+            message: format!(
+                "what the manifest says of {environment} now is not to be trusted: {}",
+                problem.message
+            ),
+            hint: Some(
+                "signing an edit of it would sign all of it: name the keys of other publishers with `--signers FILE`; or read it, and sign it as it is with `--trust-current`"
+                    .into(),
+            ),
+            ..problem
+        })?;
+    }
+    let tree = parse(name, edited, ParseLimits::default())?;
+    let mut draft = YamlEditor::new(name, edited)?;
+    let value = Value::from(signature);
+    match tree.get(SIGNATURES_KEY) {
+        Some(known) if !known.is_null() => {
+            let last = InsertPosition::Last;
+            draft.put_entry(&[SIGNATURES_KEY], last, environment, &value)?;
+        }
+        _ => {
+            let value = Value::Object(Map::from_iter([(environment.to_owned(), value)]));
+            draft.put_entry(&[], InsertPosition::Last, SIGNATURES_KEY, &value)?;
+        }
+    }
+    let signed = draft.finish()?;
+    // A mistake in signing must not lock out the fleet.
+    let own = Signers {
+        path: "this publisher".into(),
+        signers: vec![own],
+    };
+    check_signature(name, &signed, environment, &own, now)?;
+    Ok(signed)
+}
+
+/// Whether a signature of the environment stands in a text, which an edit without one would break.
+pub(super) fn is_signed(name: &str, body: &[u8], environment: &str) -> bool {
+    let tree = parse(name, body, ParseLimits::default());
+    tree.is_ok_and(|tree| {
+        let signatures = tree.get(SIGNATURES_KEY);
+        signatures.and_then(|all| all.get(environment)).is_some()
+    })
+}
+
+pub(super) fn unsigned_problem(name: &str, environment: &str) -> Problem {
+    Problem::new(format!(
+        "{name}: {environment} is signed, and hosts would refuse an edit without a signature"
+    ))
+    .hint("add `--sign KEY`; nothing was written")
+}
+
+fn has_environment(name: &str, body: &[u8], environment: &str) -> bool {
+    let tree = parse(name, body, ParseLimits::default());
+    tree.is_ok_and(|tree| tree.get(environment).is_some())
+}
