@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | [`cli`] | the command line: one file per command, and the only module that prints |
 //! | [`operate`] | what commands decide; returns values and never prints |
+//! | [`notify`] | messages about rollouts: which are due, who sends them, and through which channels |
 //! | [`pass`] | one pass; `converge`, `plan` and `status` run the same chain up to different stages |
 //! | [`settings`] | `node.yml`: reading, merging and validating it |
 //! | [`desired`] | the manifest: reading it, caching the last good one, and editing it (`publish`) |
@@ -80,6 +81,7 @@ mod fleet;
 mod fuzz;
 mod kind;
 mod kinds;
+mod notify;
 mod operate;
 mod owed;
 mod pass;

@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer};
 use super::change::ManifestChange;
 use super::content_digest::ContentDigest;
 use super::entry::{AppEntry, DesiredApp, parse_entry};
+use super::notify::NotifySpec;
 use super::repository::RepositorySetting;
 use super::rollout::{RolloutMode, RolloutSpec, apps_in_circles};
 use crate::problem::{Location, Problem};
@@ -52,6 +53,9 @@ pub(crate) struct EnvironmentSettings {
     /// stops no host.
     #[serde(default)]
     pub recipients: Vec<String>,
+    /// Channels of the hosts' settings that rollouts notify.
+    #[serde(default)]
+    pub notify: NotifySpec,
 }
 
 /// Secrets by name, of which hosts make paths.

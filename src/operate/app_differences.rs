@@ -125,13 +125,15 @@ pub(crate) fn app_differences(
             range,
         });
     }
+    let mut is_unserved = false;
     for app in environment.app_names() {
         let is_asked = target.app.is_none_or(|only| only == app);
         if is_asked && !apps.iter().any(|known| known.app == app) {
             problems.push(format!("no host reports that it runs {app}"));
+            is_unserved = true;
         }
     }
-    let differs = apps.iter().any(|app| app.served != app.wanted);
+    let differs = is_unserved || apps.iter().any(|app| app.served != app.wanted);
     let outcome = match (differs, is_incomplete) {
         (_, true) => Exit::Stale,
         (true, false) => Exit::Pending,

@@ -17,6 +17,7 @@ pub(crate) mod logs;
 pub(crate) mod maintenance;
 mod manifest;
 pub(crate) mod notes;
+pub(crate) mod notify;
 pub(crate) mod now;
 pub(crate) mod processes;
 pub(crate) mod promote;

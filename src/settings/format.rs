@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::fleet::FleetSettings;
+use super::notify::NotifySettings;
 use crate::ports::ec2::Ec2Settings;
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
@@ -45,6 +46,9 @@ pub(crate) struct SettingsFile {
     /// Where the API of EC2 is, for hosts that claim its addresses.
     #[serde(default)]
     pub ec2: Ec2Settings,
+    /// Channels for notifications about rollouts, which the manifest names.
+    #[serde(default)]
+    pub notify: NotifySettings,
     /// The file with the keys that may sign the manifest, in the `allowed_signers` format of ssh-keygen(1), such as
     /// `/etc/trueup/allowed_signers`: with it, a manifest without a valid signature changes nothing.
     pub signers: Option<PathBuf>,

@@ -8,6 +8,7 @@ mod format;
 mod lookup;
 mod merge;
 mod name;
+mod notify;
 mod signers;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub(crate) use format::{MetricsSettings, SecretSettings, SettingsFile, default_m
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
+pub(crate) use notify::{Channel, ChannelKind, EmailChannel, NotifySettings, check_url};
 #[cfg(test)]
 pub(crate) use signers::parse as parse_signers;
 pub(crate) use signers::{Signer, SignerRefusal, Signers};
@@ -58,6 +60,7 @@ pub(crate) struct Settings {
     pub fleet: FleetSettings,
     pub secrets: SecretSettings,
     pub ec2: Ec2Settings,
+    pub notify: NotifySettings,
     /// Who may sign the manifest; `None`: unsigned manifests are accepted.
     pub signers: Option<Signers>,
     /// A map; every node knows its file and line.
@@ -133,6 +136,7 @@ fn load_with(
         fleet: file.fleet.with_ec2(&file.ec2),
         secrets: file.secrets,
         ec2: file.ec2,
+        notify: file.notify,
         signers,
         attributes,
         environment_attributes,

@@ -6,6 +6,7 @@ mod demo;
 mod eip;
 mod init;
 mod maintenance;
+mod notify;
 mod rollout;
 mod secret;
 
@@ -23,6 +24,7 @@ pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
+pub(super) use self::notify::{NotifyArgs, NotifyCommand};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
     RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
@@ -134,6 +136,8 @@ pub enum Command {
     Logs(LogsArgs),
     /// Show the processes of an app: user, memory, CPU time, age, the release that they run from
     Ps(PsArgs),
+    /// Try a channel through which rollouts notify people
+    Notify(NotifyArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
     /// Show the roles that this host can have, or what one of them lets you set

@@ -36,7 +36,7 @@ pub struct PublishArgs {
     /// Take who, which commit and which ref from the variables of CI: GitHub Actions, GitLab CI, Jenkins, CircleCI, Buildkite, or TRUEUP_SHA and TRUEUP_REF
     #[arg(long)]
     pub via_ci: bool,
-    /// Show all of that, and write nothing
+    /// Show the diff, the commits and what hosts will do, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Build the shas ahead on all hosts, and activate nothing

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::identity::OperatorKey;
-use super::opened::OpenedTarget;
+use super::opened::{OpenedTarget, confirm_protected};
 use super::set;
 use crate::cli::Output;
 use crate::cli::args::SecretEditArgs;
@@ -34,6 +34,7 @@ pub(super) fn run(
         return Ok(Exit::Converged);
     }
     add_secret(&after);
+    confirm_protected(&args.target, &current, &format!("set `{}`", args.name))?;
     set::store(&opened, &current, &args.name, &after, None, output)
 }
 

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::set::name_recipients;
 use crate::cli::Output;
 use crate::cli::args::SecretListArgs;
-use crate::cli::format::format_age;
+use crate::cli::format::{current_user, format_age};
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
 use crate::operate::CommandError;
+use crate::operate::publish::PublishTarget;
 use crate::operate::secret::{ListedSecret, SecretTarget};
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
@@ -32,12 +32,21 @@ pub(super) fn run(
 ) -> Result<Exit, CommandError> {
     let resolved = StoreTarget::resolve(&args.at, paths, "secret list")?;
     let store = store::open(&resolved.store).map_err(PassError::Store)?;
+    let publisher = PublishTarget {
+        store: store.as_ref(),
+        manifest_key: &resolved.manifest,
+        gone_after: resolved.fleet.gone_after(),
+        signing: None,
+    };
     let target = SecretTarget {
         store: store.as_ref(),
         environment: &args.env,
         manifest_key: &resolved.manifest,
         gone_after: resolved.fleet.gone_after(),
+        by: &current_user(),
+        reason: None,
         signers: resolved.signers.as_ref(),
+        publisher: &publisher,
         now: SystemClock.now(),
     };
     let secrets = target.list()?;
@@ -68,7 +77,11 @@ pub(super) fn run(
         ]
     }));
     output.print_table(&rows);
-    let names = name_recipients(&recipients);
-    output.print_text(format!("encrypted to {names}"));
+    let names = recipients.iter().map(|key| match key.comment.is_empty() {
+        true => key.fingerprint(),
+        false => key.comment.clone(),
+    });
+    let names: Vec<String> = names.collect();
+    output.print_text(format!("encrypted to {}", names.join(", ")));
     Ok(Exit::Converged)
 }

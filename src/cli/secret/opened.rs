@@ -5,11 +5,14 @@ use serde::Serialize;
 use crate::cli::Output;
 use crate::cli::act::Publisher;
 use crate::cli::args::SecretTargetArgs;
-use crate::desired::{Action, PublishRequest, PublishSummary};
+use crate::cli::confirm::confirm;
+use crate::cli::format::{current_user, parse_one_line};
+use crate::desired::PublishSummary;
 use crate::exit::Exit;
 use crate::operate::CommandError;
-use crate::operate::secret::{SecretPublisher, SecretTarget};
+use crate::operate::secret::{EnvironmentSecrets, SecretTarget};
 use crate::pass::Paths;
+use crate::ports::clock::{Clock, SystemClock};
 use crate::problem::Problem;
 
 /// The document of commands that change secrets.
@@ -38,11 +41,12 @@ pub(super) struct Changed<'a> {
     pub recipients: Option<Vec<String>>,
 }
 
-/// The environment of a command that changes secrets.
+/// The environment of a command that changes secrets, with the store open.
 pub(super) struct OpenedTarget<'a> {
     publisher: Publisher<'a>,
-    pub environment: &'a str,
-    request: PublishRequest,
+    pub environment: String,
+    pub by: String,
+    reason: Option<String>,
 }
 
 impl<'a> OpenedTarget<'a> {
@@ -50,40 +54,30 @@ impl<'a> OpenedTarget<'a> {
         args: &'a SecretTargetArgs,
         paths: &Paths,
     ) -> Result<OpenedTarget<'a>, CommandError> {
-        let publisher = Publisher::open(&args.publisher, paths, "secret")?;
-        let request = publisher.request(&args.env, Action::Secret, args.reason.as_deref())?;
+        let one_line = |option: &str, value: &Option<String>| {
+            parse_one_line(option, value.as_deref()).map_err(CommandError::Usage)
+        };
         Ok(OpenedTarget {
-            publisher,
-            environment: &args.env,
-            request,
+            publisher: Publisher::open(&args.publisher, paths, "secret")?,
+            environment: args.env.clone(),
+            by: one_line("--by", &args.publisher.by)?.unwrap_or_else(current_user),
+            reason: one_line("--reason", &args.reason)?,
         })
-    }
-
-    /// Who changes them.
-    pub(super) fn by(&self) -> &str {
-        self.request.by.as_deref().unwrap_or_default()
     }
 
     pub(super) fn target(&self) -> SecretTarget<'_> {
+        let target = &self.publisher.target;
         SecretTarget {
             store: self.publisher.store.as_ref(),
-            environment: self.environment,
-            manifest_key: &self.publisher.target.manifest,
-            gone_after: self.publisher.target.fleet.gone_after(),
-            signers: self.publisher.trusted_signers(),
-            now: self.request.at,
+            environment: &self.environment,
+            manifest_key: &target.manifest,
+            gone_after: target.fleet.gone_after(),
+            by: &self.by,
+            reason: self.reason.as_deref(),
+            signers: self.publisher.signers(),
+            publisher: &self.publisher,
+            now: SystemClock.now(),
         }
-    }
-
-    /// Runs what publishes edits of the manifest.
-    pub(super) fn publish<T>(
-        &self,
-        run: impl FnOnce(&SecretPublisher<'_>) -> Result<T, CommandError>,
-    ) -> Result<T, CommandError> {
-        run(&SecretPublisher {
-            request: self.request.clone(),
-            publish: &|request| self.publisher.publish(request, false),
-        })
     }
 
     /// Prints what a command that changed secrets did.
@@ -98,7 +92,7 @@ impl<'a> OpenedTarget<'a> {
             output.print_document(&Document {
                 version: crate::report::VERSION,
                 outcome: Exit::Converged,
-                environment: self.environment,
+                environment: &self.environment,
                 generation: published.generation,
                 changed,
                 warnings: &published.warnings,
@@ -113,5 +107,21 @@ impl<'a> OpenedTarget<'a> {
         for warning in &published.warnings {
             output.print_line(format!("{}: {warning}", output.paint.changed("warning")));
         }
+    }
+}
+
+/// Asks before a change of an environment that is marked as protected.
+pub(super) fn confirm_protected(
+    args: &SecretTargetArgs,
+    current: &EnvironmentSecrets,
+    what: &str,
+) -> Result<(), CommandError> {
+    if !current.protected || args.publisher.yes {
+        return Ok(());
+    }
+    let question = format!("{} is protected: {what}?", args.env);
+    match confirm(&question, "--yes")? {
+        true => Ok(()),
+        false => Err(CommandError::Usage(Problem::new("nothing was changed"))),
     }
 }

@@ -1,11 +1,10 @@
 //! `trueup secret rekey`.
 
 use super::identity::OperatorKey;
-use super::opened::{Changed, OpenedTarget};
-use super::set::name_recipients;
+use super::opened::{Changed, OpenedTarget, confirm_protected};
 use crate::cli::Output;
-use crate::cli::act::{ask, is_interactive};
 use crate::cli::args::RekeyArgs;
+use crate::cli::confirm::confirm;
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::secret::{self, ProposedRecipient, RekeyProposal};
@@ -38,26 +37,19 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
         output.print_line(line);
         return Ok(Exit::Converged);
     }
+    confirm_protected(&args.target, &proposal.current, "encrypt its secrets again")?;
     let identities = match proposal.current.named.is_empty() {
         true => Vec::new(),
         false => OperatorKey::require(&args.key)?.unlock()?,
     };
-    let target = opened.target();
-    let done = opened.publish(|publisher| {
-        secret::rekey(
-            &target,
-            publisher,
-            &proposal.current,
-            recipients,
-            &identities,
-        )
-    })?;
+    let done = secret::rekey(&opened.target(), &proposal.current, recipients, &identities)?;
     let line = format!(
-        "encrypted {} secret{} of {} to {}",
+        "encrypted {} secret{} of {} to {} recipient{}",
         done.secrets,
-        if done.secrets == 1 { "" } else { "s" },
+        plural(done.secrets),
         args.target.env,
-        name_recipients(&done.recipients),
+        done.recipients.len(),
+        plural(done.recipients.len()),
     );
     let changed = Changed {
         recipients: Some(done.recipients.iter().map(Recipient::line).collect()),
@@ -65,13 +57,6 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
     };
     opened.print(&line, &done.published, changed, output);
     Ok(Exit::Converged)
-}
-
-/// Accepts every key.
-const ACCEPT_ALL: &str = "all";
-
-fn changes_others(args: &RekeyArgs) -> bool {
-    !args.add.is_empty() || !args.remove.is_empty()
 }
 
 /// Shows the keys that hosts publish and asks for each whether it is one.
@@ -85,16 +70,17 @@ fn accept(
         .iter()
         .map(|new| new.recipient.fingerprint())
         .collect();
-    let mut asked_for = args.accept.iter().filter(|word| *word != ACCEPT_ALL);
-    if let Some(unknown) = asked_for.find(|word| !fingerprints.contains(word)) {
+    let unknown = args.accept.iter();
+    if let Some(unknown) = unknown
+        .into_iter()
+        .find(|word| !fingerprints.contains(word))
+    {
         let problem = Problem::new(format!(
             "--accept: no host publishes `{unknown}` as a new key"
         ));
         let known = fingerprints.iter().map(String::as_str);
         return Err(CommandError::Usage(problem.suggest(unknown, known)));
     }
-    // Without a terminal these are enough to do.
-    let asks = args.accept.is_empty() && (is_interactive() || !changes_others(args));
     let mut accepted = Vec::new();
     for (new, fingerprint) in proposal.proposed.iter().zip(&fingerprints) {
         let replaces = new.replaces.as_ref().map_or(String::new(), |old| {
@@ -102,13 +88,15 @@ fn accept(
         });
         let shown = format!("{} {fingerprint}{replaces}", new.recipient.comment);
         output.print_text(format!("{} {shown}", output.paint.good("new:")));
-        let is_named = |word: &String| word == fingerprint || word == ACCEPT_ALL;
-        let is_accepted = match asks {
-            true => ask(
-                &format!("Is this the key of {}?", new.recipient.comment),
-                "`--accept FINGERPRINT` answers it",
-            )?,
-            false => args.accept.iter().any(is_named),
+        let is_accepted = match args.accept.is_empty() {
+            false => args.accept.contains(fingerprint),
+            true => {
+                args.target.publisher.yes
+                    || confirm(
+                        &format!("is this the key of {}?", new.recipient.comment),
+                        "--accept FINGERPRINT",
+                    )?
+            }
         };
         if is_accepted {
             accepted.push(new.clone());
@@ -122,4 +110,8 @@ fn accept(
         ));
     }
     Ok(accepted)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }

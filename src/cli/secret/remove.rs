@@ -1,6 +1,6 @@
 //! `trueup secret remove`.
 
-use super::opened::{Changed, OpenedTarget};
+use super::opened::{Changed, OpenedTarget, confirm_protected};
 use crate::cli::Output;
 use crate::cli::args::SecretRemoveArgs;
 use crate::exit::Exit;
@@ -15,8 +15,8 @@ pub(super) fn run(
 ) -> Result<Exit, CommandError> {
     let opened = OpenedTarget::open(&args.target, paths)?;
     let current = opened.target().read()?;
-    let published = opened
-        .publish(|publisher| secret::remove(&opened.target(), publisher, &current, &args.name))?;
+    confirm_protected(&args.target, &current, &format!("remove `{}`", args.name))?;
+    let published = secret::remove(&opened.target(), &current, &args.name)?;
     let line = format!("removed the secret {}/{}", args.target.env, args.name);
     let changed = Changed {
         name: Some(&args.name),

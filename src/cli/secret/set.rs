@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use super::identity::OperatorKey;
-use super::opened::{Changed, OpenedTarget};
+use super::opened::{Changed, OpenedTarget, confirm_protected};
 use crate::cli::Output;
 use crate::cli::args::SecretSetArgs;
 use crate::exit::Exit;
@@ -13,7 +13,7 @@ use crate::pass::Paths;
 use crate::ports::prompt;
 use crate::ports::secrets::add_secret;
 use crate::problem::Problem;
-use crate::secrets::{MAX_VALUE_BYTES, Recipient};
+use crate::secrets::MAX_VALUE_BYTES;
 
 pub(super) fn run(
     args: &SecretSetArgs,
@@ -22,6 +22,7 @@ pub(super) fn run(
 ) -> Result<Exit, CommandError> {
     let opened = OpenedTarget::open(&args.target, paths)?;
     let current = opened.target().read()?;
+    confirm_protected(&args.target, &current, &format!("set `{}`", args.name))?;
     // Before the value is asked for.
     let key = match current.recipients.is_empty() {
         true => OperatorKey::find(&args.key)?,
@@ -42,14 +43,12 @@ pub(super) fn store(
     output: &Output,
 ) -> Result<Exit, CommandError> {
     let own = key.and_then(OperatorKey::recipient);
-    let own = own.map(|own| own.named(opened.by()));
-    let done = opened.publish(|publisher| {
-        secret::set(&opened.target(), publisher, current, (name, value), own)
-    })?;
+    let own = own.map(|own| own.named(&opened.by));
+    let done = secret::set(&opened.target(), current, name, value, own)?;
+    let plural = if done.recipients == 1 { "" } else { "s" };
     let line = format!(
-        "set the secret {}/{name}, encrypted to {}",
-        opened.environment,
-        name_recipients(&done.recipients)
+        "set the secret {}/{name}, for {} recipient{plural}",
+        opened.environment, done.recipients
     );
     let changed = Changed {
         name: Some(name),
@@ -69,21 +68,6 @@ pub(super) fn store(
         ));
     }
     Ok(Exit::Converged)
-}
-
-/// The first recipients by name, or by fingerprint.
-pub(super) fn name_recipients(recipients: &[Recipient]) -> String {
-    const SHOWN: usize = 8;
-    let name = |key: &Recipient| match key.comment.is_empty() {
-        true => key.fingerprint(),
-        false => key.comment.clone(),
-    };
-    let shown: Vec<String> = recipients.iter().take(SHOWN).map(name).collect();
-    let shown = shown.join(", ");
-    match recipients.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        Some(more) => format!("{shown} and {more} more"),
-        None => shown,
-    }
 }
 
 /// The value from standard input, or typed at the terminal.

@@ -154,12 +154,12 @@ pub(crate) enum EditError {
     /// A hold in force blocks the sha.
     #[error(transparent)]
     Held(Box<Problem>),
-    /// Somebody changed a setting that the request relies on.
-    #[error("`{0}` was changed meanwhile")]
-    Outdated(String),
     /// The environment is protected, and nobody has confirmed the change.
     #[error(transparent)]
     Protected(Box<Problem>),
+    /// Somebody changed a setting that the request relies on.
+    #[error("`{0}` was changed meanwhile")]
+    Outdated(String),
 }
 
 impl EditError {

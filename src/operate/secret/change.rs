@@ -1,9 +1,6 @@
 //! Sets, edits and removes one secret.
 
-use super::{
-    EnvironmentSecrets, SecretPublisher, SecretTarget, check_name, decrypt, recipients_edit,
-    secret_edit,
-};
+use super::{EnvironmentSecrets, SecretTarget, check_name, decrypt, recipients_edit, secret_edit};
 use crate::desired::{ContentDigest, PublishSummary};
 use crate::operate::CommandError;
 use crate::problem::Problem;
@@ -14,7 +11,7 @@ use crate::secrets::{self, AgeError, Identity, Recipient};
 pub(crate) struct SetSecret {
     pub digest: ContentDigest,
     /// To whom it is encrypted.
-    pub recipients: Vec<Recipient>,
+    pub recipients: usize,
     /// The operator's own key, if it is a recipient only now.
     pub added: Option<Recipient>,
     pub published: PublishSummary,
@@ -24,9 +21,9 @@ pub(crate) struct SetSecret {
 /// encrypt the secrets to others later.
 pub(crate) fn set(
     target: &SecretTarget<'_>,
-    publisher: &SecretPublisher<'_>,
     current: &EnvironmentSecrets,
-    (name, value): (&str, &str),
+    name: &str,
+    value: &str,
     own: Option<Recipient>,
 ) -> Result<SetSecret, CommandError> {
     check_name(name)?;
@@ -40,10 +37,10 @@ pub(crate) fn set(
     let digest = target.put(&file)?;
     let mut edits = vec![secret_edit(name, Some(&digest))];
     edits.extend(added.as_ref().map(|_| recipients_edit(&recipients)));
-    let published = target.publish(publisher, edits, vec![current.expected_recipients()])?;
+    let published = target.publish(edits, vec![current.expected_recipients()])?;
     Ok(SetSecret {
         digest,
-        recipients,
+        recipients: recipients.len(),
         added,
         published,
     })
@@ -64,12 +61,11 @@ pub(crate) fn edit_value(
 /// Removes a secret. Hosts that use it keep what they rendered, and fail the resources that do.
 pub(crate) fn remove(
     target: &SecretTarget<'_>,
-    publisher: &SecretPublisher<'_>,
     current: &EnvironmentSecrets,
     name: &str,
 ) -> Result<PublishSummary, CommandError> {
     current.digest(name)?;
-    target.publish(publisher, vec![secret_edit(name, None)], Vec::new())
+    target.publish(vec![secret_edit(name, None)], Vec::new())
 }
 
 /// Why a value was not encrypted.

@@ -17,8 +17,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::CommandError;
+use super::publish::Publish;
 use crate::desired::{
-    ContentDigest, Manifest, PublishRequest, PublishSummary, SettingEdit, verified_manifest,
+    Action, ContentDigest, Manifest, PublishRequest, PublishSummary, SettingEdit, verified_manifest,
 };
 use crate::pass::PassError;
 use crate::ports::store::{GetOutcome, Store, WriteCondition};
@@ -36,23 +37,19 @@ const RECIPIENTS: &str = "recipients";
 /// How long an object stays that the manifest no longer names: a pass may just have read the manifest before.
 const KEEP_UNNAMED: Duration = Duration::from_secs(24 * 3600);
 
-/// The environment whose secrets a command works on.
+/// The environment whose secrets a command works on, and who works on them.
 pub(crate) struct SecretTarget<'a> {
     pub store: &'a dyn Store,
     pub environment: &'a str,
     pub manifest_key: &'a str,
     /// A host that has not written its record for so long is no host any more.
     pub gone_after: Duration,
-    /// Whoever may have signed the manifest. `None`: it is not signed, or the operator trusts it as it is.
+    pub by: &'a str,
+    pub reason: Option<&'a str>,
+    /// Who may have signed the manifest: its recipients are those who will be able to read a secret. `None`: nobody has to.
     pub signers: Option<&'a Signers>,
+    pub publisher: &'a dyn Publish,
     pub now: Timestamp,
-}
-
-/// Publishes the edits of the manifest that a command makes.
-pub(crate) struct SecretPublisher<'a> {
-    /// Who and why, without any change yet.
-    pub request: PublishRequest,
-    pub publish: &'a dyn Fn(PublishRequest) -> Result<PublishSummary, CommandError>,
 }
 
 /// What the manifest says about the secrets of an environment.
@@ -60,6 +57,8 @@ pub(crate) struct SecretPublisher<'a> {
 pub(crate) struct EnvironmentSecrets {
     pub named: BTreeMap<String, ContentDigest>,
     pub recipients: Vec<Recipient>,
+    /// Commands ask before they change it.
+    pub protected: bool,
     /// The recipients as written.
     lines: Vec<String>,
 }
@@ -84,12 +83,12 @@ impl SecretTarget<'_> {
                 problem.hint("`trueup publish ENV APP=SHA --create` makes the first one"),
             ));
         };
-        // Before anything is encrypted to the recipients that it names.
         let manifest = match self.signers {
-            Some(signers) => {
-                verified_manifest(&name, &object.body, self.environment, signers, self.now)
-            }
             None => Manifest::parse(&name, &object.body),
+            Some(signers) => {
+                let now = self.store.server_time().unwrap_or(self.now);
+                verified_manifest(&name, &object.body, self.environment, signers, now)
+            }
         };
         let manifest = manifest.map_err(CommandError::input)?;
         let Some(environment) = manifest.environments.get(self.environment) else {
@@ -110,6 +109,7 @@ impl SecretTarget<'_> {
         Ok(EnvironmentSecrets {
             recipients: recipients.collect::<Result<_, _>>()?,
             named: settings.secrets,
+            protected: settings.protected,
             lines: settings.recipients,
         })
     }
@@ -140,18 +140,23 @@ impl SecretTarget<'_> {
         Ok(digest)
     }
 
-    /// Edits the manifest, if it has the expected settings.
+    /// Edits the manifest, if the recipients and these secrets are as they were read.
     fn publish(
         &self,
-        publisher: &SecretPublisher<'_>,
         settings: Vec<SettingEdit>,
         expected_settings: Vec<SettingEdit>,
     ) -> Result<PublishSummary, CommandError> {
-        let mut published = (publisher.publish)(PublishRequest {
+        let request = PublishRequest {
+            action: Action::Secret,
+            by: Some(self.by.to_owned()),
+            reason: self.reason.map(str::to_owned),
             settings,
             expected_settings,
-            ..publisher.request.clone()
-        })?;
+            // Commands ask before they encrypt anything.
+            confirmed: true,
+            ..PublishRequest::new(self.environment, self.now)
+        };
+        let mut published = self.publisher.publish(request)?;
         published.warnings.extend(self.sweep());
         Ok(published)
     }

@@ -4,9 +4,7 @@
 //! proposed, and an operator accepts it.
 
 use super::change::refused;
-use super::{
-    EnvironmentSecrets, SecretPublisher, SecretTarget, decrypt, recipients_edit, secret_edit,
-};
+use super::{EnvironmentSecrets, SecretTarget, decrypt, recipients_edit, secret_edit};
 use crate::desired::PublishSummary;
 use crate::fleet::{self, RecordCache};
 use crate::operate::CommandError;
@@ -148,7 +146,6 @@ impl RekeyProposal {
 /// Encrypts all secrets to these keys, and publishes that as one edit.
 pub(crate) fn rekey(
     target: &SecretTarget<'_>,
-    publisher: &SecretPublisher<'_>,
     current: &EnvironmentSecrets,
     recipients: Vec<Recipient>,
     identities: &[Identity],
@@ -163,7 +160,7 @@ pub(crate) fn rekey(
     }
     // A secret that somebody sets meanwhile must not get its old value back.
     let expected = vec![current.expected_recipients(), current.expected_secrets()];
-    let published = target.publish(publisher, edits, expected)?;
+    let published = target.publish(edits, expected)?;
     Ok(Rekeyed {
         secrets: named.len(),
         recipients,

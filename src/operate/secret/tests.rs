@@ -1,7 +1,6 @@
 use super::*;
-use crate::desired::Action;
 use crate::exit::Exit;
-use crate::operate::publish::{PublishTarget, publish};
+use crate::operate::publish::testing::Unsigned;
 use crate::ports::store::MemoryStore;
 use crate::secrets::{ParsedIdentity, parse_identity};
 
@@ -15,6 +14,16 @@ const MANIFEST: &str = "production:\n  shop: 4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f708
 
 struct Bench {
     store: MemoryStore,
+}
+
+impl Publish for Bench {
+    fn publish(&self, request: PublishRequest) -> Result<PublishSummary, CommandError> {
+        let publisher = Unsigned {
+            store: &self.store,
+            key: "sha_number.yml",
+        };
+        publisher.publish(request)
+    }
 }
 
 impl Bench {
@@ -38,59 +47,20 @@ impl Bench {
             environment: "production",
             manifest_key: "sha_number.yml",
             gone_after: Duration::from_secs(3600),
+            by: "ana",
+            reason: Some("first use"),
             signers: None,
+            publisher: self,
             now: time("2026-11-21T03:00:00Z"),
         }
     }
 
     fn set(&self, name: &str, value: &str) -> ContentDigest {
-        let current = self.target().read().unwrap();
-        let done = self.set_with(&current, name, value, Some(ana()));
-        done.unwrap().digest
-    }
-
-    fn set_with(
-        &self,
-        current: &EnvironmentSecrets,
-        name: &str,
-        value: &str,
-        own: Option<Recipient>,
-    ) -> Result<change::SetSecret, CommandError> {
         let target = self.target();
-        self.publishing(|publisher| set(&target, publisher, current, (name, value), own))
-    }
-
-    fn rekey(
-        &self,
-        current: &EnvironmentSecrets,
-        recipients: Vec<Recipient>,
-    ) -> Result<rekey::Rekeyed, CommandError> {
-        let (target, keys) = (self.target(), identity(key!("rsa")));
-        self.publishing(|publisher| rekey(&target, publisher, current, recipients, &keys))
-    }
-
-    fn remove(&self, name: &str) -> Result<PublishSummary, CommandError> {
-        let target = self.target();
-        let current = target.read()?;
-        self.publishing(|publisher| remove(&target, publisher, &current, name))
-    }
-
-    fn publishing<T>(&self, run: impl FnOnce(&SecretPublisher<'_>) -> T) -> T {
-        let target = PublishTarget {
-            store: &self.store,
-            manifest_key: "sha_number.yml",
-            gone_after: Duration::from_secs(3600),
-            signing: None,
-        };
-        run(&SecretPublisher {
-            request: PublishRequest {
-                action: Action::Secret,
-                by: Some("ana".into()),
-                reason: Some("first use".into()),
-                ..PublishRequest::new("production", time("2026-11-21T03:00:00Z"))
-            },
-            publish: &|request| Ok(publish(&target, request, false)?),
-        })
+        let current = target.read().unwrap();
+        set(&target, &current, name, value, Some(ana()))
+            .unwrap()
+            .digest
     }
 
     fn manifest(&self) -> String {
@@ -156,10 +126,8 @@ fn first_secret_makes_its_operator_a_recipient_and_later_ones_do_not() {
     let target = bench.target();
     let current = target.read().unwrap();
     let other = Recipient::parse(key!("web2.pub").trim()).unwrap();
-    let second = bench
-        .set_with(&current, "token", "value-two", Some(other))
-        .unwrap();
-    assert_eq!((second.recipients.len(), second.added), (1, None));
+    let second = set(&target, &current, "token", "value-two", Some(other)).unwrap();
+    assert_eq!((second.recipients, second.added), (1, None));
     assert_eq!(bench.value("db", key!("rsa")).unwrap(), "value-one");
     assert_eq!(bench.value("token", key!("rsa")).unwrap(), "value-two");
     assert!(
@@ -179,7 +147,7 @@ fn without_any_key_nothing_is_written() {
     let bench = Bench::new();
     let target = bench.target();
     let current = target.read().unwrap();
-    let error = bench.set_with(&current, "db", "value", None).unwrap_err();
+    let error = set(&target, &current, "db", "value", None).unwrap_err();
     assert_eq!(error.exit(), Exit::Usage);
     assert!(error.summary().contains("no key to encrypt it to"));
     assert_eq!(
@@ -211,7 +179,13 @@ fn rekey_adds_only_accepted_keys_and_replaces_those_of_the_same_host() {
     assert_eq!(proposal.unreported, [ana()]);
     let accepted = [proposal.proposed[0].clone()];
     let recipients = proposal.recipients(&accepted, &[]).unwrap();
-    bench.rekey(&proposal.current, recipients).unwrap();
+    rekey(
+        &target,
+        &proposal.current,
+        recipients,
+        &identity(key!("rsa")),
+    )
+    .unwrap();
     assert_eq!(bench.value("db", key!("web1")).unwrap(), "value-one");
     assert!(bench.value("db", key!("web2")).is_err());
     // web1 was reinstalled, with another key.
@@ -224,7 +198,13 @@ fn rekey_adds_only_accepted_keys_and_replaces_those_of_the_same_host() {
         .unwrap();
     let names: Vec<&str> = recipients.iter().map(|key| &*key.comment).collect();
     assert_eq!(names, ["web1", "web2"]);
-    bench.rekey(&proposal.current, recipients).unwrap();
+    rekey(
+        &target,
+        &proposal.current,
+        recipients,
+        &identity(key!("rsa")),
+    )
+    .unwrap();
     for private in [key!("web1"), key!("rsa")] {
         assert!(
             bench.value("db", private).is_err(),
@@ -246,7 +226,12 @@ fn rekey_never_brings_back_a_value_that_was_replaced_meanwhile() {
     let proposal = propose(&target).unwrap();
     let recipients = proposal.recipients(&proposal.proposed, &[]).unwrap();
     bench.set("db", "new-value");
-    let outdated = bench.rekey(&proposal.current, recipients.clone());
+    let outdated = rekey(
+        &target,
+        &proposal.current,
+        recipients.clone(),
+        &identity(key!("rsa")),
+    );
     let error = outdated.unwrap_err();
     assert!(
         error.summary().contains("`secrets` was changed meanwhile"),
@@ -257,11 +242,19 @@ fn rekey_never_brings_back_a_value_that_was_replaced_meanwhile() {
     // A secret that is added meanwhile would not be encrypted to the new recipient.
     let current = target.read().unwrap();
     bench.set("token", "value");
-    assert!(bench.rekey(&current, recipients.clone()).is_err());
+    assert!(
+        rekey(
+            &target,
+            &current,
+            recipients.clone(),
+            &identity(key!("rsa"))
+        )
+        .is_err()
+    );
     // And a value that is set meanwhile is encrypted to the recipients of now.
     let before = target.read().unwrap();
-    bench.rekey(&before, recipients).unwrap();
-    let error = bench.set_with(&before, "db", "third", None).unwrap_err();
+    rekey(&target, &before, recipients, &identity(key!("rsa"))).unwrap();
+    let error = set(&target, &before, "db", "third", None).unwrap_err();
     assert!(
         error
             .summary()
@@ -281,46 +274,10 @@ fn objects_of_former_values_are_removed_after_a_day() {
     bench.set("token", "value");
     assert_eq!(bench.objects(), 2, "those of `db` and `token`");
     assert_eq!(bench.value("db", key!("rsa")).unwrap(), "value-two");
-    bench.remove("db").unwrap();
+    let target = bench.target();
+    remove(&target, &target.read().unwrap(), "db").unwrap();
     assert!(!bench.manifest().contains("db:"), "{}", bench.manifest());
-    assert!(bench.remove("db").is_err());
-}
-
-#[test]
-fn nothing_is_encrypted_to_recipients_that_nobody_signed() {
-    let bench = Bench::new();
-    let signers = Signers {
-        path: "/etc/trueup/signers".into(),
-        signers: Vec::new(),
-    };
-    let target = SecretTarget {
-        signers: Some(&signers),
-        ..bench.target()
-    };
-    let error = target.read().unwrap_err();
-    assert_eq!(error.exit(), Exit::BadInput);
-    assert!(
-        error.summary().contains("it is not signed"),
-        "{}",
-        error.summary()
-    );
-    assert!(propose(&target).is_err());
-}
-
-#[test]
-fn protected_environment_is_changed_only_after_a_confirmation() {
-    let bench = Bench::new();
-    bench.set("db", "value-one");
-    let text = bench.manifest();
-    let text = text.replace("  _settings:\n", "  _settings:\n    protected: true\n");
-    bench.put("sha_number.yml", &text);
-    let error = bench.remove("db").unwrap_err();
-    assert!(
-        error.summary().contains("is protected"),
-        "{}",
-        error.summary()
-    );
-    assert_eq!(bench.manifest(), text);
+    assert!(remove(&target, &target.read().unwrap(), "db").is_err());
 }
 
 #[test]
@@ -332,7 +289,7 @@ fn lost_object_is_named_and_nothing_is_published() {
     let before = bench.manifest();
     let target = bench.target();
     let current = target.read().unwrap();
-    let error = bench.rekey(&current, vec![ana()]).unwrap_err();
+    let error = rekey(&target, &current, vec![ana()], &identity(key!("rsa"))).unwrap_err();
     assert!(error.summary().contains(&key), "{}", error.summary());
     assert_eq!(bench.manifest(), before);
     assert_eq!(target.list().unwrap()[0].since, None);

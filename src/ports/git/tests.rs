@@ -313,7 +313,7 @@ fn second_publisher_waits_for_the_copy_up_to_its_deadline() {
 }
 
 #[test]
-fn damaged_copy_is_fetched_anew() {
+fn damaged_copy_is_replaced_by_a_new_one() {
     let bench = GitBench::new();
     bench.commit("a", "1", "First");
     let port = http_server(bench.path("srv"), false);

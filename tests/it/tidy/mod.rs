@@ -108,27 +108,56 @@ const LAYERS: &[(&str, &[&str])] = &[
             "role",
         ],
     ),
+    // Messages about what passes and rollouts bring about.
+    (
+        "notify",
+        &[
+            "desired",
+            "digest",
+            "fleet",
+            "ports",
+            "printable",
+            "problem",
+            "settings",
+        ],
+    ),
     (
         "pass",
         &[
-            "apply", "balancer", "desired", "exit", "facts", "fleet", "plan", "ports", "problem",
-            "release", "report", "resource", "role", "secrets", "settings",
+            "apply", "balancer", "desired", "exit", "facts", "fleet", "notify", "plan", "ports",
+            "problem", "release", "report", "resource", "role", "secrets", "settings",
         ],
     ),
     // What a pass relies on, checked without a pass.
     (
         "checks",
         &[
-            "apply", "balancer", "desired", "exit", "fleet", "pass", "plan", "ports", "problem",
-            "release", "report", "resource", "role", "settings",
+            "apply", "balancer", "desired", "exit", "fleet", "notify", "pass", "plan", "ports",
+            "problem", "release", "report", "resource", "role", "settings",
         ],
     ),
     // What commands decide; it knows no command line.
     (
         "operate",
         &[
-            "apply", "balancer", "checks", "desired", "exit", "fleet", "pass", "ports", "problem",
-            "release", "report", "resource", "role", "secrets", "settings", "yaml",
+            "apply",
+            "balancer",
+            "checks",
+            "desired",
+            "exit",
+            "fleet",
+            "notify",
+            "pass",
+            "ports",
+            "printable",
+            "problem",
+            "release",
+            "report",
+            "resource",
+            "role",
+            "secrets",
+            "settings",
+            "yaml",
         ],
     ),
     // For releases (list, build, roll back) it calls the pipeline itself, whose
