@@ -43,9 +43,13 @@ pub(in crate::cli) fn run(
         NoteChange::Add(text) => format!("{}/{app}: to do: {text}", args.env),
         NoteChange::Done(number) => format!("{}/{app}: note {number} is done", args.env),
     };
+    let reason = match &change {
+        NoteChange::Add(text) => format!("to do: {text}"),
+        NoteChange::Done(number) => format!("note {number} is done"),
+    };
     let request = PublishRequest {
         notes: vec![NoteEdit { app, change }],
-        ..publisher.request(&args.env, Action::Note, None)?
+        ..publisher.request(&args.env, Action::Note, Some(&reason))?
     };
     let published = publisher.publish(request)?;
     print_published(output, Action::Note, &args.env, &published, &[line]);
