@@ -13,10 +13,12 @@
 //! | --- | --- |
 //! | [`cli`] | the command line: one file per command, and the only module that prints |
 //! | [`operate`] | what commands decide; returns values and never prints |
+//! | [`notify`] | messages about rollouts: which are due, who sends them, and through which channels |
 //! | [`pass`] | one pass; `converge`, `plan` and `status` run the same chain up to different stages |
 //! | [`settings`] | `node.yml`: reading, merging and validating it |
 //! | [`desired`] | the manifest: reading it, caching the last good one, and editing it (`publish`) |
 //! | [`fleet`] | the records that the hosts of an environment publish; `nodes(…)` in templates |
+//! | [`secrets`] | secrets as age files: keys, the objects of an environment, and where hosts look them up |
 //! | [`facts`] | facts of the host, gathered only when a template uses them |
 //! | [`role`] | expands roles into a catalog of resources: parameters, rendering, ids, conflicts |
 //! | [`plan`] | inspects every resource and compares it with its desired state |
@@ -79,6 +81,7 @@ mod fleet;
 mod fuzz;
 mod kind;
 mod kinds;
+mod notify;
 mod operate;
 mod owed;
 mod pass;
@@ -90,6 +93,7 @@ mod release;
 mod report;
 mod resource;
 mod role;
+mod secrets;
 mod settings;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]

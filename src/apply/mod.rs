@@ -241,6 +241,9 @@ impl<'a> Applier<'a> {
             Ok(observed) => observed,
             Err(failure) => return Ok(ResourceResult::Failed(None, failure)),
         };
+        if let Some(failure) = &resource.unresolved {
+            return Ok(ResourceResult::Failed(None, failure.clone()));
+        }
         let Some(change) = observed.change().cloned() else {
             return Ok(ResourceResult::Unchanged);
         };

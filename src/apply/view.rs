@@ -35,7 +35,7 @@ impl<'c> HostView<'c> {
         if let Some(observed) = self.observed.get(resource.id.as_str()) {
             return observed.clone();
         }
-        let observed = resource.body.inspect(self.host).map(Rc::from);
+        let observed = resource.inspect(self.host).map(Rc::from);
         self.update_stamp(resource, &observed);
         if resource.body.service().is_some() || resource.body.release().is_some() {
             self.observed.insert(&resource.id, observed.clone());

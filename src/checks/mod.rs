@@ -6,6 +6,7 @@ mod claims;
 mod conditional_writes;
 mod git;
 mod host;
+mod notify;
 mod passes;
 mod peer_records;
 mod run_all;

@@ -3,7 +3,10 @@
 
 use super::conditional_writes::{self, Probe, check_conditional_writes};
 use super::peer_records::check_peer_records;
-use super::{ABOUT_ROLLOUTS, ABOUT_WRITES, Check, Verdict, bad, claims, host, note, passes, sshd};
+use super::{
+    ABOUT_ROLLOUTS, ABOUT_WRITES, Check, Verdict, bad, claims, host, note, notify, passes, sshd,
+};
+use crate::desired::DesiredState;
 use crate::fleet;
 use crate::fleet::rollout::{may_take_part, may_take_slots, rollout_folders};
 use crate::pass::{PassError, Session};
@@ -40,19 +43,20 @@ pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
             settings.roles.join(", ")
         ),
     ));
-    let catalog = check_roles(session, announce);
-    let apps = catalog.as_ref().map(|catalog| {
+    let compiled = check_roles(session, announce);
+    let catalog = compiled.as_ref().map(|(catalog, _)| catalog);
+    let apps = catalog.map(|catalog| {
         let apps = host::app_specs(catalog).map(|spec| spec.app.clone());
         apps.collect::<Vec<String>>()
     });
     let apps = apps.unwrap_or_default();
-    let services = catalog.as_ref().map(coordinated_services);
+    let services = catalog.map(coordinated_services);
     let services = services.unwrap_or_default();
     let running = lock::read_holder(&session.host.root);
     let mut checks: Vec<CheckFn<'_>> = vec![Box::new(|announce| {
         check_store_and_writes(session, &apps, &services, announce);
     })];
-    if let Some(catalog) = &catalog {
+    if let Some(catalog) = catalog {
         checks.extend(catalog_checks(session, catalog, running.as_ref()));
     }
     let host = &session.host;
@@ -62,6 +66,11 @@ pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
         host::check_drains(host, running.as_ref(), announce);
     }));
     checks.push(Box::new(|announce| claims::check_claims(session, announce)));
+    if let Some((_, desired)) = &compiled {
+        checks.push(Box::new(|announce| {
+            notify::check_channels(session, desired, announce)
+        }));
+    }
     checks.push(Box::new(|announce| {
         passes::check_last_pass(host, running.as_ref(), announce);
     }));
@@ -72,9 +81,9 @@ pub(crate) fn run_all(session: &Session, announce: &mut dyn FnMut(Check)) {
 }
 
 /// Compiles the roles without contacting the store; `None`: they have mistakes.
-fn check_roles(session: &Session, announce: Announce<'_>) -> Option<Catalog> {
-    let catalog = match session.compile_offline() {
-        Ok((catalog, _)) => catalog,
+fn check_roles(session: &Session, announce: Announce<'_>) -> Option<(Catalog, DesiredState)> {
+    let (catalog, desired) = match session.compile_offline() {
+        Ok(compiled) => compiled,
         Err(PassError::Input(problems)) => {
             for problem in problems.0 {
                 announce(Check::bad("roles", problem));
@@ -94,7 +103,7 @@ fn check_roles(session: &Session, announce: Announce<'_>) -> Option<Catalog> {
     for problem in session.exposed_secrets(&catalog) {
         announce(Check::note("secrets", problem));
     }
-    Some(catalog)
+    Some((catalog, desired))
 }
 
 /// The checks of what the roles describe.

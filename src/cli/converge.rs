@@ -76,6 +76,7 @@ fn run_pass(
         }
     })?;
     print_report(session, &report, output);
+    session.send_notices();
     Ok((locked.into_session(), report))
 }
 

@@ -4,6 +4,7 @@ mod act;
 mod args;
 mod balancer;
 mod commits;
+mod confirm;
 mod converge;
 mod demo;
 mod diff;
@@ -21,6 +22,7 @@ mod locked;
 mod logging;
 mod logs;
 mod maintenance;
+mod notify;
 mod output;
 mod plan;
 mod ps;
@@ -31,6 +33,7 @@ mod restart;
 mod roles;
 mod rollback;
 mod rollout;
+mod secret;
 mod status;
 mod table;
 mod target;
@@ -92,6 +95,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Restart(args) => restart::run(&args, paths, output),
         Command::Logs(args) => logs::run(&args, paths, output),
         Command::Ps(args) => ps::run(&args, paths, output),
+        Command::Notify(args) => notify::run(&args, paths, output),
         Command::Validate => validate::run(paths, output),
         Command::Publish(args) => publish::run(&args, paths, output),
         Command::Promote(args) => act::promote::run(&args, paths, output),
@@ -102,6 +106,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Diff(args) => diff::run(&args, paths, output),
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
+        Command::Secret(args) => secret::run(args, paths, output),
         Command::Balancer(args) => balancer::run(&args, paths, output),
         Command::Eip(args) => eip::run(&args, paths, output),
         Command::Roles(args) => roles::run(&args, paths, output),

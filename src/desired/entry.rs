@@ -20,9 +20,15 @@ pub(crate) struct DesiredApp {
     pub sha: Sha,
     /// The sha of the entry, whatever the hold says.
     pub unheld_sha: Sha,
+    /// The sha of the entry, whatever the hold and the overrides say.
+    pub published_sha: Sha,
     /// The ref that the sha came from, for people.
     pub reference: Option<String>,
     pub by: Option<String>,
+    /// When it was published, by that machine's clock.
+    pub at: Option<Timestamp>,
+    /// What somebody has to do by hand.
+    pub notes: Vec<Note>,
     /// A release to build ahead without activating it.
     pub next: Option<Sha>,
     /// The hold in force now; `None` if it has expired. It may name `sha`, and then keeps this host from nothing.
@@ -208,8 +214,11 @@ impl AppEntry {
         DesiredApp {
             sha: sha.clone(),
             unheld_sha: unheld.clone(),
+            published_sha: self.sha.clone(),
             reference: self.reference.clone(),
             by: self.by.clone(),
+            at: self.at,
+            notes: self.notes.clone(),
             next: self.next.clone(),
             hold: self.hold_at(now).cloned(),
             restart_requested_at: self.restart_requested_at,

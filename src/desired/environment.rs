@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 
 use super::change::ManifestChange;
+use super::content_digest::ContentDigest;
 use super::entry::{AppEntry, DesiredApp, parse_entry};
+use super::notify::NotifySpec;
 use super::repository::RepositorySetting;
 use super::rollout::{RolloutMode, RolloutSpec, apps_in_circles};
 use crate::problem::{Location, Problem};
+use crate::settings::{invalid_name, is_name};
 use crate::yaml::{self, Node};
 
 /// The one key of an environment that is no app.
@@ -42,6 +46,27 @@ pub(crate) struct EnvironmentSettings {
     /// Commands ask before they change this environment.
     #[serde(default)]
     pub protected: bool,
+    /// The secrets of its hosts, by name: the digest of the encrypted object.
+    #[serde(default, deserialize_with = "deserialize_secrets")]
+    pub secrets: BTreeMap<String, ContentDigest>,
+    /// The public keys that the secrets are encrypted to. Only commands of operators use them, so a mistake in one
+    /// stops no host.
+    #[serde(default)]
+    pub recipients: Vec<String>,
+    /// Channels of the hosts' settings that rollouts notify.
+    #[serde(default)]
+    pub notify: NotifySpec,
+}
+
+/// Secrets by name, of which hosts make paths.
+fn deserialize_secrets<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, ContentDigest>, D::Error> {
+    let secrets: BTreeMap<String, ContentDigest> = BTreeMap::deserialize(deserializer)?;
+    match secrets.keys().find(|name| !is_name(name)) {
+        Some(bad) => Err(de::Error::custom(invalid_name(bad))),
+        None => Ok(secrets),
+    }
 }
 
 /// The apps of an environment.

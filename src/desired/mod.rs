@@ -2,6 +2,7 @@
 
 mod cache;
 mod change;
+mod content_digest;
 pub(crate) mod edit;
 mod entry;
 mod environment;
@@ -15,6 +16,7 @@ mod hold;
 mod hold_tests;
 mod manifest;
 mod note;
+mod notify;
 mod publish;
 mod repository;
 mod rollout;
@@ -34,7 +36,8 @@ use crate::problem::Problem;
 use crate::settings::Signers;
 
 use cache::{CachedManifest, ManifestMeta};
-pub(crate) use change::{Action, ManifestChange};
+pub(crate) use change::{Action, AppChange, ManifestChange};
+pub(crate) use content_digest::ContentDigest;
 pub(crate) use edit::{
     CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
     ShaChange,
@@ -45,6 +48,7 @@ pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
 pub(crate) use note::Note;
+pub(crate) use notify::{NotifySpec, Transition};
 pub(crate) use publish::{
     FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, Signing,
     history_key, publish,
@@ -94,8 +98,14 @@ pub(crate) struct DesiredState {
     pub resume_policy: ResumePolicy,
     pub freshness: Freshness,
     pub generation: Option<u64>,
+    /// Channels that the rollouts of this environment notify.
+    pub notify: NotifySpec,
+    /// What made this generation.
+    pub change: Option<ManifestChange>,
     /// An operator asked for a pass of every host since the last manifest that this host acted on.
     pub is_pass_requested: bool,
+    /// The secrets of the environment, by name.
+    pub secrets: BTreeMap<String, ContentDigest>,
     /// Problems elsewhere in the manifest, and other warnings for the report.
     pub warnings: Vec<Problem>,
     /// Why the last good list of peers is in force instead of the store's, a line each.
@@ -111,7 +121,10 @@ impl DesiredState {
             resume_policy: ResumePolicy::Backoff,
             freshness: Freshness::Fresh,
             generation: None,
+            notify: NotifySpec::default(),
+            change: None,
             is_pass_requested: false,
+            secrets: BTreeMap::new(),
             warnings: Vec::new(),
             kept_lists: Vec::new(),
         }
@@ -358,8 +371,13 @@ fn select_apps(
         }
         return Ok(desired);
     };
-    if let Err(problem) = &environment.settings {
-        return Err(problem.clone());
+    match &environment.settings {
+        Ok(settings) => {
+            desired.secrets.clone_from(&settings.secrets);
+            desired.notify.clone_from(&settings.notify);
+            desired.change.clone_from(&settings.change);
+        }
+        Err(problem) => return Err(problem.clone()),
     }
     let mut bad = 0;
     for app in environment.app_names() {

@@ -223,13 +223,12 @@ fn the_examples_of_the_reference_work_together() {
     }
     let settings = crate::settings::load(&folder.path().join("node.yml"), folder.path()).unwrap();
     let facts = crate::facts::Facts::new(crate::ports::root::Root::real().unwrap().into());
-    let catalog = crate::role::expand(
+    let catalog = crate::role::compile_offline(
         &settings,
         &facts,
         &mut crate::fleet::PeerSource::from_settings(&settings),
         "",
     )
-    .and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()))
     .unwrap();
     let ids: Vec<&str> = catalog
         .resources

@@ -27,6 +27,9 @@ pub(crate) const MAX_RECORD: usize = 16 << 10;
 /// Maximum number of roles, tags, addresses, ports or apps, each.
 const MAX_ITEMS: usize = 200;
 
+/// Longest public key, in bytes: an RSA key of 4096 bits has 730.
+const MAX_RECIPIENT: usize = 1024;
+
 /// Maximum interval of heartbeats, in seconds: that of the settings. Whoever multiplies a longer one may overflow.
 const MAX_HEARTBEAT_S: u64 = 999_999 * 3600;
 
@@ -61,6 +64,9 @@ pub(crate) struct NodeRecord {
     /// Whether it may write what rollouts need; `None`: its trueup knows no rollouts, or it asks nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollouts: Option<bool>,
+    /// The public key that it decrypts secrets with: that of its ssh host key, or an age key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
     /// How often it writes this record at least, in seconds, unless that is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_s: Option<u64>,
@@ -202,6 +208,13 @@ impl NodeRecord {
         if let Some((bad, why)) = bad {
             return Err(format!("{bad} is not a valid host address: {why}"));
         }
+        let is_key = |key: &String| {
+            let is_allowed = |c: char| c.is_ascii_alphanumeric() || " +/=-".contains(c);
+            key.len() <= MAX_RECIPIENT && key.chars().all(is_allowed)
+        };
+        if self.recipient.as_ref().is_some_and(|key| !is_key(key)) {
+            return Err("its public key is none".into());
+        }
         if self.ports.values().any(|port| *port == 0) {
             return Err("0 is not a port".into());
         }
@@ -234,6 +247,7 @@ impl NodeRecord {
             + map_memory_size(&self.ports, |_| 0)
             + map_memory_size(&self.apps, |app| 3 * STRING_SIZE + 128 + reason(&app.why))
             + self.addresses.len() * size_of::<IpAddr>()
+            + self.recipient.as_ref().map_or(0, String::len)
             + reason(&self.last_pass.why)
     }
 

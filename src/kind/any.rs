@@ -62,6 +62,10 @@ pub(crate) trait AnyResource {
     fn removed_path(&self) -> Option<PathBuf>;
     fn set_owned_paths(&mut self, paths: &BTreeSet<PathBuf>);
     fn check_name(&self) -> Option<&str>;
+    /// Whether the field at this path may hold a secret.
+    fn accepts_secret(&self, field: &[String]) -> bool;
+    /// The fields that may, as errors show them.
+    fn secret_fields(&self) -> Vec<String>;
     fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem>;
     /// Inspects the host and compares it with the spec.
     fn inspect<'r>(&'r self, host: &Host) -> Result<Box<dyn Observation + 'r>, Failure>;
@@ -124,6 +128,19 @@ impl<K: Kind> AnyResource for TypedResource<K> {
 
     fn check_name(&self) -> Option<&str> {
         K::check_name(&self.spec)
+    }
+
+    fn accepts_secret(&self, field: &[String]) -> bool {
+        let accepts = |accepted: &&[&str]| {
+            let mut parts = accepted.iter().zip(field);
+            field.len() >= accepted.len()
+                && parts.all(|(known, part)| *known == "*" || known == part)
+        };
+        K::SECRET_FIELDS.iter().any(accepts)
+    }
+
+    fn secret_fields(&self) -> Vec<String> {
+        K::SECRET_FIELDS.iter().map(|path| path.join(".")).collect()
     }
 
     fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {

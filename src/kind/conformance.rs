@@ -9,11 +9,13 @@
 use std::collections::BTreeSet;
 
 use super::{AnyKind, AnyResource, Kind, KindEntry, Observation};
+use serde_json::Value;
+
 use crate::desired::DesiredState;
 use crate::kinds::KINDS;
 use crate::ports::testing::{Sandbox, skip_test};
 use crate::problem::Problem;
-use crate::resource::{ApplyOutcome, Change, ResolveInputs, Verb};
+use crate::resource::{ApplyOutcome, Change, RenderedTemplate, ResolveInputs, Verb};
 use crate::yaml::{Node, ParseLimits, parse};
 
 /// Each kind's part of the conformance test.
@@ -163,12 +165,19 @@ impl Probe {
 pub(crate) struct FakeInputs;
 
 impl ResolveInputs for FakeInputs {
-    fn render_template(&self, _: &str, _: Option<&serde_json::Value>) -> Result<String, Problem> {
-        Ok("server { listen 80; }\n".to_owned())
+    fn render_template(&self, _: &str, _: Option<&Value>) -> Result<RenderedTemplate, Problem> {
+        Ok(RenderedTemplate {
+            text: "server { listen 80; }\n".to_owned(),
+            is_secret: false,
+        })
     }
 
     fn read_source(&self, _: &str) -> Result<Vec<u8>, Problem> {
         Ok(b"as it is\n".to_vec())
+    }
+
+    fn is_secret(&self, _: &[&str]) -> bool {
+        false
     }
 }
 

@@ -43,6 +43,10 @@ pub(crate) trait Kind: ConformanceProbes + 'static {
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests apply it"))]
     const EXAMPLE: &'static str;
 
+    /// The fields that may hold secrets: no output shows their values, and no other user of the host can read them from
+    /// what the kind does. Keys from the outside to the inside, `*` for any; with all that is in them.
+    const SECRET_FIELDS: &'static [&'static [&'static str]] = &[];
+
     /// The fields as written in a role.
     type Spec: DeserializeOwned + Documented + 'static;
     /// The state as found on the host.

@@ -111,6 +111,8 @@ impl Kind for Command {
     const ABOUT: &'static str = "A command that runs only when its condition holds.";
     const EXAMPLE: &'static str = "command: {run: [touch, marker], cwd: /var/lib/app, creates: /var/lib/app/marker, timeout: 30s}";
 
+    const SECRET_FIELDS: &'static [&'static [&'static str]] = &[&["env"]];
+
     type Spec = CommandSpec;
     type State = CommandState;
     type Action = RunCommand;

@@ -13,7 +13,7 @@ use crate::ports::secrets;
 use crate::problem::Problem;
 use crate::resource::{
     Access, AccessState, ApplyOutcome, Argv, Change, Failure, FieldChange, FieldValue, Mode,
-    Presence, ResolveInputs, Stamp, Verb, candidate,
+    Presence, ResolveInputs, Stamp, Verb, candidate, check_secret_mode,
 };
 
 /// Size limit of a managed file, in bytes.
@@ -74,6 +74,8 @@ impl Kind for File {
     const ABOUT: &'static str = "A file with a given content, replaced whole or not at all. It keeps the ACL, SELinux label and `user.*` attributes of the file that it replaces.";
     const EXAMPLE: &'static str = r#"file: {path: /etc/motd, content: "Kept by trueup.\n", owner: root, group: root, mode: "0644"}"#;
 
+    const SECRET_FIELDS: &'static [&'static [&'static str]] = &[&["content"]];
+
     type Spec = FileSpec;
     type State = FileState;
     type Action = FileAction;
@@ -102,6 +104,10 @@ impl Kind for File {
                 return Err(Problem::new("expected `content` or `source`"));
             }
         };
+        if inputs.is_secret(&["content"]) {
+            check_secret_mode(spec.mode)?;
+            spec.secret = true;
+        }
         spec.desired_file().register_secrets();
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::ports::Host;
 use crate::problem::Problem;
 use crate::resource::{
     Access, ApplyOutcome, Argv, Change, Failure, Mode, Presence, ResolveInputs, Stamp, candidate,
+    check_secret_mode,
 };
 
 pub(super) struct Template;
@@ -87,6 +88,8 @@ impl Kind for Template {
         "A file rendered from a template with the role's parameters, the facts and `vars`.";
     const EXAMPLE: &'static str = r#"template: {path: /etc/nginx/sites-enabled/shop.conf, source: nginx/site.conf, owner: root, group: root, mode: "0644", check: nginx, replaces: /etc/nginx/sites-enabled/shop}"#;
 
+    const SECRET_FIELDS: &'static [&'static [&'static str]] = &[&["vars"]];
+
     type Spec = TemplateSpec;
     type State = TemplateState;
     type Action = TemplateAction;
@@ -119,9 +122,14 @@ impl Kind for Template {
                 .as_object()
                 .is_some_and(|vars| !vars.is_empty())
                 .then_some(&vars);
-            spec.rendered = inputs
+            let rendered = inputs
                 .render_template(&spec.source, vars)
                 .map_err(|problem| problem.field("source"))?;
+            if rendered.is_secret {
+                check_secret_mode(spec.mode)?;
+                spec.secret = true;
+            }
+            spec.rendered = rendered.text;
         }
         spec.desired_file().register_secrets();
         Ok(())

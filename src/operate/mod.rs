@@ -17,6 +17,7 @@ pub(crate) mod logs;
 pub(crate) mod maintenance;
 mod manifest;
 pub(crate) mod notes;
+pub(crate) mod notify;
 pub(crate) mod now;
 pub(crate) mod processes;
 pub(crate) mod promote;
@@ -27,6 +28,7 @@ pub(crate) mod roles;
 pub(crate) mod rollback;
 pub(crate) mod rollback_target;
 pub(crate) mod rollout;
+pub(crate) mod secret;
 mod sign;
 pub(crate) mod status;
 

@@ -6,7 +6,8 @@ use crate::desired::{self, DesiredState, NodeContext, ResumePolicy};
 use crate::fleet::{PeerQueryError, PeerSource};
 use crate::problem::Problem;
 use crate::report::History;
-use crate::role::{self, Catalog};
+use crate::role::{Catalog, DraftCatalog, Placeholders, RoleSources, SecretValues};
+use crate::secrets::SecretSource;
 
 impl Session {
     /// The catalog with the last known desired state. Does not ask the store.
@@ -53,13 +54,51 @@ impl Session {
         }
     }
 
+    /// Decrypts the secrets that the resources use.
+    fn fill_in_secrets(
+        &self,
+        source: ManifestSource,
+        drafted: DraftCatalog,
+        desired: &DesiredState,
+        sources: &mut RoleSources<'_, '_>,
+    ) -> Result<Catalog, PassError> {
+        let (store, keeps) = match source {
+            ManifestSource::Store(ask) => (Some(&**self.shared_store()?), ask.save_last_good),
+            ManifestSource::LastGood => (None, false),
+        };
+        // Another request would only cost another timeout.
+        let answers = !matches!(desired.freshness, desired::Freshness::Stale { .. });
+        let secrets = SecretSource {
+            host: &self.host,
+            lookup: &self.settings.lookup,
+            identity: self.settings.secrets.identity.as_deref(),
+            environment: &self.settings.environment,
+            named: &desired.secrets,
+            store: store.filter(|_| answers),
+            keeps,
+        };
+        if keeps {
+            secrets.prune()?;
+        }
+        let drafted = drafted.check_secrets(desired, sources)?;
+        let loaded = secrets.load(drafted.used_secrets());
+        Ok(drafted.with_secrets(loaded, desired, sources)?)
+    }
+
     fn compile_with(
         &self,
         source: ManifestSource,
         options: &PassOptions,
         peers: &mut PeerSource<'_>,
     ) -> Result<(Catalog, DesiredState), PassError> {
-        let expanded = role::expand(&self.settings, &self.facts, peers, &self.root_text())?;
+        let root = self.root_text();
+        let mut sources = RoleSources {
+            settings: &self.settings,
+            facts: &self.facts,
+            peers,
+            root: &root,
+        };
+        let expanded = sources.expand(&SecretValues::placeholders(Placeholders::First))?;
         let apps = expanded.apps();
         let node = NodeContext {
             environment: &self.settings.environment,
@@ -88,7 +127,8 @@ impl Session {
         if options.ignore_holds {
             desired.lift_holds();
         }
-        let catalog = expanded.resolve(&desired)?;
+        let drafted = expanded.resolve(&desired)?;
+        let catalog = self.fill_in_secrets(source, drafted, &desired, &mut sources)?;
         Ok((catalog, desired))
     }
 }

@@ -1,9 +1,16 @@
-//! The rollouts that the last pass of a session took part in.
+//! The rollouts that the last pass of a session took part in, and the notices that are due since.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::fleet::rollout::{AppPosition, FleetHost, HostRollout, ServiceSlot};
+use crate::notify::AppMemory;
+
+/// The notices of one app, from a pass until they are sent.
+pub(crate) struct AppNotices {
+    pub app: String,
+    pub memory: AppMemory,
+}
 
 /// The rollouts that this host takes part in, and the services for which it takes turns with other hosts.
 #[derive(Default)]

@@ -3,7 +3,8 @@
 
 use super::Session;
 use super::apps::deployed_apps;
-use crate::fleet::rollout::{AppPosition, HostRollout, LocalFailure};
+use crate::desired::Sha;
+use crate::fleet::rollout::{AppPosition, LocalFailure};
 use crate::release::{self, Overrides, ReleaseSpec};
 use crate::report::{AppState, Report};
 use crate::role::Catalog;
@@ -22,7 +23,7 @@ impl Session {
             let position = known.unwrap_or_else(|| self.position(app.spec, &rollout.sha));
             let failure = match position {
                 AppPosition::Wanted => None,
-                _ => self.local_failure(app.id, app.spec, rollout, report),
+                _ => self.local_failure(app.id, app.spec, &rollout.sha, report),
             };
             // The report has the failure itself, and the settling what is wrong with the store.
             if let Err(error) = rollout.list_failure(failure.as_ref()) {
@@ -31,11 +32,12 @@ impl Session {
         }
     }
 
-    fn local_failure(
+    /// Why this host does not take a sha for reasons of its own; `None`: there is none.
+    pub(super) fn local_failure(
         &self,
         id: &str,
         spec: &ReleaseSpec,
-        rollout: &HostRollout,
+        sha: &Sha,
         report: &Report,
     ) -> Option<LocalFailure> {
         let app = report.app(&spec.app)?;
@@ -43,7 +45,7 @@ impl Session {
         // the environment's quarantine, which says so itself.
         let is_quarantined_here = || {
             let overrides = Overrides::load(&self.host, &spec.layout()).ok();
-            overrides.is_some_and(|known| known.find_quarantined(&rollout.sha).is_some())
+            overrides.is_some_and(|known| known.find_quarantined(sha).is_some())
         };
         let is_own = match app.state {
             AppState::Failed => true,
@@ -57,7 +59,7 @@ impl Session {
         let of_release = rows.find(|row| row.id == id && row.why.is_some());
         let message = of_release.and_then(|row| row.why.as_deref());
         // The record knows the stage, and a reason that stays the same while the release waits for its next attempt.
-        let failed = message.and_then(|_| release::failed_stage(spec, &rollout.sha, &self.host));
+        let failed = message.and_then(|_| release::failed_stage(spec, sha, &self.host));
         let stage = failed.as_ref().map(|failed| failed.name);
         let reason = match &failed {
             Some(failed) => &failed.why,

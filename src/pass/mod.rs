@@ -13,6 +13,7 @@ mod exposed_secrets;
 mod joined;
 mod local_failure;
 mod log;
+mod notices;
 mod preview;
 mod progress;
 mod record;
@@ -50,7 +51,7 @@ pub(crate) use announce::announce_no_session;
 pub(crate) use apps::{Apps, DeployedApp};
 pub(crate) use cron::CronStatus;
 pub(crate) use error::PassError;
-use joined::Rollouts;
+use joined::{AppNotices, Rollouts};
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
 /// Locations that the command line selects.
@@ -121,6 +122,8 @@ pub(crate) struct Session {
     is_proving: Cell<bool>,
     /// Of the last pass.
     rollouts: RefCell<Rollouts>,
+    /// Of the last pass, until they are sent.
+    notices: RefCell<Vec<AppNotices>>,
 }
 
 impl Session {
@@ -159,6 +162,7 @@ impl Session {
             shared_store: OnceCell::new(),
             is_proving: Cell::new(false),
             rollouts: RefCell::default(),
+            notices: RefCell::default(),
         })
     }
 
@@ -228,6 +232,7 @@ impl Session {
             let warnings = self.give_service_slots_back(&report);
             report.warnings.extend(warnings);
             self.list_local_failures(&catalog, &report);
+            self.note_news(&catalog, &desired, &report);
         }
         if let Some(why) = published.publish_error {
             report.mark_unpublished(why);

@@ -11,7 +11,7 @@ use crate::fleet::PeerSource;
 use crate::plan::{self, Plan, PlannedOutcome};
 use crate::report::Report;
 use crate::resource::FailureKind;
-use crate::role;
+use crate::role::{Placeholders, RoleSources, SecretValues};
 
 impl Session {
     /// Reports what a pass would do. Writes nothing and does not record the manifest's generation as acted
@@ -47,10 +47,19 @@ impl Session {
     /// number of resources.
     pub(crate) fn validate(&self) -> Result<usize, PassError> {
         let mut peers = PeerSource::last_known(&self.settings, &self.host);
-        let expanded = role::expand(&self.settings, &self.facts, &mut peers, &self.root_text())?;
+        let root = self.root_text();
+        let mut sources = RoleSources {
+            settings: &self.settings,
+            facts: &self.facts,
+            peers: &mut peers,
+            root: &root,
+        };
+        let expanded = sources.expand(&SecretValues::placeholders(Placeholders::First))?;
         self.open_store()?;
-        let catalog = expanded.resolve(&DesiredState::empty())?;
-        Ok(catalog.resources.len())
+        let desired = DesiredState::empty();
+        let drafted = expanded.resolve(&desired)?;
+        let checked = drafted.check_secrets(&desired, &mut sources)?;
+        Ok(checked.resource_count())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::release;
 use crate::report::{History, Report};
 use crate::resource::one_line;
 use crate::role::Catalog;
+use crate::secrets;
 
 /// Maximum number of published addresses.
 const MAX_ADDRESSES: usize = 16;
@@ -123,8 +124,16 @@ impl Session {
                 outcome: report.outcome,
                 why: report.why(),
             },
+            recipient: self.recipient(),
             heartbeat_s: fleet.heartbeat.map(|seconds| seconds.0.as_secs()),
         }
+    }
+
+    /// The public key that this host decrypts secrets with.
+    fn recipient(&self) -> Option<String> {
+        let identity = self.settings.secrets.identity.as_deref();
+        let key = secrets::host_recipient(&self.host.root, identity)?;
+        Some(key.line())
     }
 
     pub(super) fn app_record(

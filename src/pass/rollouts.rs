@@ -12,8 +12,8 @@ use crate::apply;
 use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
 use crate::fleet::machine_id;
 use crate::fleet::rollout::{
-    AppPosition, FleetHost, HostRollout, Member, Polling, ServiceSlot, Settled, WantedHold,
-    WantedShas, may_take_part_lately,
+    AppPosition, FleetHost, HostRollout, Member, Polling, RegisterObserver, ServiceSlot, Settled,
+    WantedHold, WantedShas, may_take_part_lately,
 };
 use crate::ports::backoff;
 use crate::ports::permission::Independent;
@@ -149,6 +149,7 @@ impl Session {
                 looked_at: Cell::new(Duration::ZERO),
                 denied: Cell::new(None),
                 polling: next_slot.map_or_else(Polling::anywhere, Polling::at),
+                observer: RegisterObserver::default(),
             });
             rollouts.apps.push(JoinedRollout {
                 rollout,

@@ -7,6 +7,7 @@ use super::cron::{CronStatus, cron_jobs};
 use super::preview::HiddenSteps;
 use super::{ManifestSource, PassError, PassOptions, Selection, Session, apply, plan};
 use crate::desired::{DesiredState, Sha};
+use crate::notify::ChannelHealth;
 use crate::ports::lock;
 use crate::release::{self, Overrides, Pin, QuarantinedSha, ReleaseSpec, RunningStep};
 use crate::report::Report;
@@ -96,6 +97,8 @@ impl Session {
         let mut plan = plan::build_plan(&catalog, &self.host, &Selection::all());
         plan.mark_failing(&apply::known_failing_checks(&catalog, &self.host));
         let mut notes = [plan.warnings.as_slice(), &plan.notes].concat();
+        let channels = ChannelHealth::load(&self.host.root);
+        notes.extend(channels.warnings().map(|problem| problem.to_string()));
         let hidden = HiddenSteps::take(&mut plan);
         notes.extend(hidden.note("status"));
         let apps = catalog.releases();

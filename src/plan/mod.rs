@@ -212,7 +212,7 @@ fn inspect_all<'c>(catalog: &'c Catalog, host: &Host, plan: &mut Plan) -> Vec<In
     let _open = host.root.cache_folders();
     let mut inspections = Vec::new();
     for resource in &catalog.resources {
-        let observed = resource.body.inspect(host);
+        let observed = resource.inspect(host);
         let id = &resource.id;
         if let Ok(observed) = &observed
             && resource.watched
@@ -252,6 +252,10 @@ fn inspect_all<'c>(catalog: &'c Catalog, host: &Host, plan: &mut Plan) -> Vec<In
             plan.notes
                 .extend(notes.iter().map(|note| format!("{id}: {note}")));
         }
+        let inspected = match &resource.unresolved {
+            Some(failure) => Err(failure.clone()),
+            None => inspected,
+        };
         inspections.push((resource, inspected));
     }
     inspections

@@ -140,6 +140,22 @@ pub(crate) fn non_host_reason(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// The reason why an address is one of a private network. `None`: it is public, or [`non_host_reason`] says what it is.
+pub(crate) fn private_reason(ip: IpAddr) -> Option<&'static str> {
+    let is_private = match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            // RFC 6598, for carriers' own networks.
+            v4.is_private() || first == 100 && second & 0xc0 == 64
+        }
+        IpAddr::V6(v6) => {
+            let embedded = embedded_ipv4(v6).and_then(|v4| private_reason(v4.into()));
+            v6.is_unique_local() || embedded.is_some()
+        }
+    };
+    is_private.then_some("it is of a private network")
+}
+
 /// The IPv4 address to which a host sends packets for this one without a translator on the path: 6to4 embeds
 /// it after 2002, ISATAP at the end.
 fn embedded_ipv4(v6: Ipv6Addr) -> Option<Ipv4Addr> {

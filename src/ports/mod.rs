@@ -32,6 +32,7 @@ pub(crate) mod permission;
 pub(crate) mod pipe;
 pub(crate) mod process_usage;
 pub(crate) mod processes;
+pub(crate) mod prompt;
 pub(crate) mod random;
 pub(crate) mod root;
 pub(crate) mod runtime;

@@ -150,6 +150,14 @@ impl Deployment<'_> {
         subdirs.insert(entry.name.clone(), entry.subdir.clone());
     }
 
+    /// Fails if a secret that the release needs has no value.
+    pub(crate) fn check_secrets(&self) -> Result<(), Failure> {
+        match &self.spec.missing_secret {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+
     /// Fails if trueup was asked to stop. Called between stages.
     pub(crate) fn check_stop(&self) -> Result<(), Failure> {
         if self.host.stop.is_set() {

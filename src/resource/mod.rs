@@ -33,9 +33,33 @@ pub(crate) trait ResolveInputs {
         &self,
         source: &str,
         vars: Option<&serde_json::Value>,
-    ) -> Result<String, Problem>;
+    ) -> Result<RenderedTemplate, Problem>;
     /// Reads a file beside the templates, unrendered.
     fn read_source(&self, source: &str) -> Result<Vec<u8>, Problem>;
+    /// Whether the value of this field, or anything in it, depends on a secret. `field`: keys of maps and numbers of list
+    /// items, from the outside to the inside.
+    fn is_secret(&self, field: &[&str]) -> bool;
+}
+
+/// A rendered template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RenderedTemplate {
+    pub text: String,
+    /// Whether it depends on a secret.
+    pub is_secret: bool,
+}
+
+/// Refuses a file with a secret that all users may read. `mode` is the one that the spec asks for.
+pub(crate) fn check_secret_mode(mode: Option<Mode>) -> Result<(), Problem> {
+    let problem = match mode {
+        None => Problem::new("a file with a secret needs a mode"),
+        Some(mode) if mode.0 & 0o007 != 0 => Problem::new(format!(
+            "a file with a secret may not be open to all users, as {mode} is"
+        )),
+        Some(_) => return Ok(()),
+    };
+    let hint = "such as \"0600\", or \"0640\" with the group of the service that reads it; a unit file is better kept public, with the secret in a file of `EnvironmentFile=` or `LoadCredential=`";
+    Err(problem.field("mode").hint(hint))
 }
 
 /// How an apply without a failure ended.

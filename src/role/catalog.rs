@@ -176,6 +176,7 @@ fn merge_duplicates(
         }
         all.extend(triggers);
         first.requires.extend(draft.requires);
+        first.unresolved = first.unresolved.or(draft.unresolved);
         if all.is_empty() {
             merged[at] = Some((first, all));
         } else {

@@ -5,6 +5,7 @@ use super::template_syntax::plain_reference;
 use crate::kind::{AnyKind, AnyResource};
 use crate::kinds;
 use crate::problem::{Location, Problem, nearest, one_of};
+use crate::resource::Failure;
 use crate::yaml::Node;
 
 /// A resource as a role describes it: `kind: {…}`.
@@ -74,6 +75,8 @@ pub(super) struct Draft {
     pub requires: Vec<(Option<String>, String)>,
     /// Its scope, as an index.
     pub scope: usize,
+    /// Why a secret that it needs has no value.
+    pub unresolved: Option<Failure>,
 }
 
 /// The fields of a resource whose value is that of a parameter, with its name as an operator writes it.

@@ -1,22 +1,19 @@
 //! Expands roles into resources: once per role, or once per item of its `for_each`.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::catalog::Catalog;
 use super::check::ConfigCheck;
 use super::context::node_scope;
 use super::draft::{Draft, FieldParameters, ResourceNode, name_unset_parameter};
 use super::for_each;
-use super::inputs::RoleInputs;
 use super::parameters::{Item, complete_values, items, merge_layers, unknown_attributes};
 use super::ports::RolePorts;
 use super::render::Renderer;
 use super::schema::{Role, load_with_included};
 use super::scope::Scope;
+use super::secret_values::SecretValues;
 use super::value_check::ValueCheck;
-use crate::desired::DesiredState;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
 use crate::problem::{Problem, Problems};
@@ -28,23 +25,41 @@ const COMMON_FIELDS: &[&str] = &["id", "when", "requires", "for_each", "as"];
 
 /// All resources of a node, rendered and decoded.
 pub(crate) struct RoleExpansion<'a, 'p> {
-    renderer: Renderer<'a, 'p>,
-    scopes: Vec<Rc<Scope>>,
-    drafts: Vec<Draft>,
+    pub(super) renderer: Renderer<'a, 'p>,
+    pub(super) secrets: SecretValues,
+    pub(super) scopes: Vec<Rc<Scope>>,
+    pub(super) drafts: Vec<Draft>,
     /// Ids whose `when` was false.
-    skipped_ids: Vec<String>,
-    checks: BTreeMap<String, ConfigCheck>,
-    ports: RolePorts,
+    pub(super) skipped_ids: Vec<String>,
+    pub(super) checks: BTreeMap<String, ConfigCheck>,
+    pub(super) ports: RolePorts,
 }
 
-/// Expands the roles of a node. `peers` keeps the answers to what the roles query; `root` is the folder that
-/// stands for `/`, as templates see it.
-pub(crate) fn expand<'a, 'p>(
-    settings: &'a Settings,
-    facts: &'a Facts,
-    peers: &'a mut PeerSource<'p>,
-    root: &str,
+/// What roles are expanded from.
+pub(crate) struct RoleSources<'a, 'p> {
+    pub settings: &'a Settings,
+    pub facts: &'a Facts,
+    /// Keeps the answers to what the roles query.
+    pub peers: &'a mut PeerSource<'p>,
+    /// The folder that stands for `/`, as templates see it.
+    pub root: &'a str,
+}
+
+impl<'p> RoleSources<'_, 'p> {
+    /// Expands the roles of a node.
+    pub(crate) fn expand(
+        &mut self,
+        secrets: &SecretValues,
+    ) -> Result<RoleExpansion<'_, 'p>, Problems> {
+        expand(self, secrets).map_err(|problems| secrets.conceal(problems))
+    }
+}
+
+fn expand<'a, 'p>(
+    sources: &'a mut RoleSources<'_, 'p>,
+    secrets: &SecretValues,
 ) -> Result<RoleExpansion<'a, 'p>, Problems> {
+    let (settings, facts) = (sources.settings, sources.facts);
     let roles = load_with_included(&settings.lookup, &settings.roles)
         .map_err(|problem| problem.at(&settings.locations.roles))?;
     let unknown = unknown_attributes(&roles, settings)?;
@@ -52,14 +67,15 @@ pub(crate) fn expand<'a, 'p>(
         return Err(Problems(unknown));
     }
     let mut expanded = RoleExpansion {
-        renderer: Renderer::new(settings, facts, peers),
+        renderer: Renderer::new(settings, facts, sources.peers, secrets),
+        secrets: secrets.clone(),
         scopes: Vec::new(),
         drafts: Vec::new(),
         skipped_ids: Vec::new(),
         checks: BTreeMap::new(),
         ports: RolePorts::default(),
     };
-    let outermost = Rc::new(node_scope(settings, facts, root));
+    let outermost = Rc::new(node_scope(settings, facts, sources.root));
     let mut problems = Vec::new();
     for role in &roles {
         if let Err(Problems(found)) = expanded.expand_role(role, settings, &outermost) {
@@ -89,33 +105,6 @@ impl RoleExpansion<'_, '_> {
         apps.sort();
         apps.dedup();
         apps
-    }
-
-    /// Completes every resource and checks them against each other, so that every mistake is found before the
-    /// host is inspected.
-    pub(crate) fn resolve(mut self, desired: &DesiredState) -> Result<Catalog, Problems> {
-        let mut problems = Vec::new();
-        let mut drafts = std::mem::take(&mut self.drafts);
-        for draft in &mut drafts {
-            let inputs = RoleInputs {
-                renderer: RefCell::new(&mut self.renderer),
-                scope: &self.scopes[draft.scope],
-            };
-            if let Err(problem) = draft.body.resolve(&inputs) {
-                let problem = draft.parameters.blame(problem, &draft.node, &draft.at);
-                problems.push(problem.at(&draft.at).resource(draft.id.clone()));
-            }
-            if let Some(release) = draft.body.release_mut() {
-                release.set_desired(desired);
-            }
-        }
-        if problems.is_empty() {
-            let mut catalog = Catalog::build(drafts, &self.skipped_ids, self.checks)?;
-            catalog.ports = self.ports.into_numbers();
-            Ok(catalog)
-        } else {
-            Err(Problems(problems))
-        }
     }
 
     fn expand_role(
@@ -350,6 +339,7 @@ impl RoleExpansion<'_, '_> {
                 .collect(),
             item,
             scope: scope_index,
+            unresolved: None,
         }))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tera::{Error, Kwargs, State, Tera, Value};
 
@@ -10,8 +11,16 @@ use super::vrrp::{self, ThisHost};
 use crate::fleet::Peer;
 use crate::release;
 
+/// Of RFC 3986, section 2.3: all but the unreserved characters.
+const URL_PART: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// `json`: for YAML or JSON files, whatever value an operator set. `first_host`: of the server names of a site, the
 /// first that a request can name; null if there is none. `matches`: whether the tags of a node contain all of these.
+/// `urlencode`: a text as one part of a URL, such as a password.
 /// `unit_argument`: a text as one argument of a command in a systemd unit, where none of it has a meaning. `health_path`: of a
 /// health check, the path that stays open during maintenance; null if there is none. `drain_route`: how a health check
 /// reaches a drained app, `app` or `web_server`; null if the app cannot be drained. `vrrp`: the instances of keepalived on
@@ -32,6 +41,11 @@ pub(super) fn register(tera: &mut Tera) {
         let tags = kwargs.must_get::<&Value>("tags").and_then(string_map)?;
         let is_found = |(tag, value): (&String, &String)| tags.get(tag) == Some(value);
         Ok(wanted.iter().all(is_found))
+    });
+    tera.register_filter("urlencode", |value: &Value, _: Kwargs, _: &State| {
+        let text = value.as_str();
+        let text = text.ok_or_else(|| Error::message("urlencode: expected a text"))?;
+        Ok(utf8_percent_encode(text, URL_PART).to_string())
     });
     tera.register_filter("unit_argument", |value: &Value, _: Kwargs, _: &State| {
         let text = value.as_str();

@@ -10,7 +10,10 @@ use super::expression_names;
 use super::interpolate::{PlainReferences, interpolate};
 use super::nodes::{NodesFunction, single_call_as_json};
 use super::scope::Scope;
-use super::template_syntax::{is_template, plain_reference, referenced_templates};
+use super::secret_values::{SecretValues, is_secret_call};
+use super::template_syntax::{
+    is_template, plain_reference, referenced_templates, with_argument_names,
+};
 use super::tera_error::{self, visible_names};
 use super::value_location::value_location;
 use crate::facts::Facts;
@@ -27,6 +30,7 @@ pub(crate) struct Renderer<'a, 'p> {
     /// The values that operators set: those of this node, and those of its environment.
     set_values: [&'a Node; 2],
     nodes: NodesFunction,
+    secrets: SecretValues,
     tera: Tera,
     /// The facts that Tera has.
     provided_facts: serde_json::Map<String, Value>,
@@ -49,10 +53,12 @@ impl<'a, 'p> Renderer<'a, 'p> {
         settings: &'a Settings,
         facts: &'a Facts,
         peers: &'a mut PeerSource<'p>,
+        secrets: &SecretValues,
     ) -> Renderer<'a, 'p> {
         let mut tera = Tera::new();
         let nodes = NodesFunction::default();
         tera.register_function("nodes", nodes.function());
+        tera.register_function("secret", secrets.function());
         // The output is configuration, not HTML, whatever the name of the file.
         tera.autoescape_on(Vec::<&'static str>::new());
         super::filters::register(&mut tera);
@@ -62,6 +68,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
             peers,
             set_values: [&settings.attributes, &settings.environment_attributes],
             nodes,
+            secrets: secrets.clone(),
             tera,
             provided_facts: serde_json::Map::new(),
             sources: BTreeMap::new(),
@@ -69,8 +76,13 @@ impl<'a, 'p> Renderer<'a, 'p> {
         }
     }
 
+    /// Whether a secret was rendered so far.
+    pub(super) fn uses_secrets(&self) -> bool {
+        self.secrets.is_used()
+    }
+
     /// Renders the string leaves of a tree. Only leaves for which `is_template_source` returns true are templates; others
-    /// (values that an operator wrote) stay unchanged.
+    /// (values that an operator wrote) stay unchanged, except a reference to a secret.
     pub(crate) fn render_tree(
         &mut self,
         node: &Node,
@@ -78,7 +90,9 @@ impl<'a, 'p> Renderer<'a, 'p> {
         is_template_source: &dyn Fn(&Location) -> bool,
     ) -> Result<Node, Problem> {
         let kind = match &node.kind {
-            NodeKind::Scalar { text, .. } if is_template(text) && is_template_source(&node.at) => {
+            NodeKind::Scalar { text, .. }
+                if is_template(text) && (is_template_source(&node.at) || is_secret_call(text)) =>
+            {
                 return self.render_leaf(node, text, scope);
             }
             NodeKind::Scalar { .. } => return Ok(node.clone()),
@@ -190,6 +204,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
             return Ok(text);
         }
         self.provide_facts(text);
+        let text = &*with_argument_names(text);
         self.render_with_peers(|tera| tera.render_str(text, scope.context(), false))
             .map_err(|error| self.tera_problem(&error, scope, false))
     }
@@ -305,7 +320,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
         }
         let texts = batch
             .iter()
-            .map(|(name, source)| (name, source.text.as_str()));
+            .map(|(name, source)| (name, with_argument_names(&source.text)));
         let added = self.tera.add_raw_templates(texts);
         added.map_err(|error| self.tera_problem(&error, &Scope::default(), true))
     }

@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use super::*;
-use crate::desired::DesiredState;
 use std::rc::Rc;
 
 use crate::facts::Facts;
@@ -38,13 +37,12 @@ pub(super) fn catalog(
     let settings = settings::load(&dir.path().join("node.yml"), Path::new("/nonexistent"))
         .map_err(|problems| clean(problems.to_string()))?;
     let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
-    expand(
+    compile_offline(
         &settings,
         &facts,
         &mut crate::fleet::PeerSource::from_settings(&settings),
         "/",
     )
-    .and_then(|expanded| expanded.resolve(&DesiredState::empty()))
     .map_err(|problems| clean(problems.to_string()))
 }
 
@@ -351,10 +349,7 @@ fn shipped_role_needs_only_a_name_a_repo_and_a_port() {
     let settings = settings::load(&config, Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
     let facts = Facts::new(Rc::new(Root::at(dir.path()).unwrap()));
     let mut peers = crate::fleet::PeerSource::from_settings(&settings);
-    let expanded =
-        expand(&settings, &facts, &mut peers, "/").unwrap_or_else(|problems| panic!("{problems}"));
-    let catalog = expanded
-        .resolve(&DesiredState::empty())
+    let catalog = compile_offline(&settings, &facts, &mut peers, "/")
         .unwrap_or_else(|problems| panic!("{problems}"));
     for id in [
         "shop/code",
@@ -392,8 +387,7 @@ fn peers_are_loaded_only_when_a_template_queries_them() {
         let role = format!("resources: [{{file: {{path: /a, content: \"{content}\"}}}}]\n");
         std::fs::write(dir.path().join("roles/web.yml"), role).unwrap();
         let mut peers = crate::fleet::PeerSource::from_settings(&settings);
-        let catalog = expand(&settings, &facts, &mut peers, "/")
-            .and_then(|expanded| expanded.resolve(&DesiredState::empty()));
+        let catalog = compile_offline(&settings, &facts, &mut peers, "/");
         assert!(catalog.is_ok(), "{content}");
         assert_eq!(peers.loaded.is_some(), loaded, "{content}");
     }

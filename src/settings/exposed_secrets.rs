@@ -6,7 +6,10 @@ use url::Url;
 
 use crate::ports::root::{Meta, Root};
 use crate::problem::Problem;
-use crate::yaml::Node;
+use crate::yaml::{Entry, Node};
+
+/// The settings about how secrets are decrypted, which hold none.
+const DECRYPTION: &str = "secrets";
 
 /// A warning if a settings file holds a secret and is world-readable.
 pub(super) fn exposure_warning(
@@ -15,7 +18,9 @@ pub(super) fn exposure_warning(
     meta: &Meta,
     tree: &Node,
 ) -> Option<Problem> {
-    let exposed = meta.mode & 0o004 != 0 && holds_secret(tree) && root.is_readable_by_all(path);
+    let holds = |entry: &Entry| entry.key != DECRYPTION && holds_secret_in(entry);
+    let holds = tree.as_map().unwrap_or_default().iter().any(holds);
+    let exposed = meta.mode & 0o004 != 0 && holds && root.is_readable_by_all(path);
     exposed.then(|| {
         let path = path.display();
         Problem::new(format!(
@@ -34,10 +39,7 @@ fn holds_secret(node: &Node) -> bool {
         if node.get("secret").is_some_and(is_true) && node.get("content").is_some() {
             return true;
         }
-        return entries.iter().any(|entry| {
-            let filled = entry.value.as_map().is_some_and(|map| !map.is_empty());
-            entry.key == "secrets" && filled || holds_secret(&entry.value)
-        });
+        return entries.iter().any(holds_secret_in);
     }
     if let Some(list) = node.as_list() {
         return list.iter().any(holds_secret);
@@ -47,6 +49,17 @@ fn holds_secret(node: &Node) -> bool {
     };
     let has_password = || Url::parse(text).is_ok_and(|url| url.password().is_some());
     text.contains("PRIVATE KEY-----") || text.contains("://") && has_password()
+}
+
+fn holds_secret_in(entry: &Entry) -> bool {
+    let values = entry.value.as_map().unwrap_or_default().iter();
+    let is_literal = |value: &Entry| !value.value.as_text().is_some_and(is_reference);
+    entry.key == "secrets" && values.into_iter().any(is_literal) || holds_secret(&entry.value)
+}
+
+/// A value that is not written here: `{{ secret("name") }}`.
+fn is_reference(text: &str) -> bool {
+    text.starts_with("{{ secret(") || text.starts_with("{{secret(")
 }
 
 #[cfg(test)]
@@ -59,6 +72,14 @@ mod tests {
         for (text, secret) in [
             ("attributes: {apps: {shop: {secrets: {TOKEN: abc}}}}", true),
             ("attributes: {apps: {shop: {secrets: {}}}}", false),
+            (
+                "attributes: {apps: {shop: {secrets: {A: '{{ secret(\"a\") }}'}}}}",
+                false,
+            ),
+            (
+                "attributes: {apps: {shop: {secrets: {A: '{{ secret(\"a\") }}', B: c}}}}",
+                true,
+            ),
             (
                 "attributes: {certificate: \"-----BEGIN PRIVATE KEY-----\"}",
                 true,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::fleet::FleetSettings;
+use super::notify::NotifySettings;
 use crate::ports::ec2::Ec2Settings;
 use crate::ports::services::ServiceManager;
 use crate::ports::store::StoreSettings;
@@ -39,9 +40,15 @@ pub(crate) struct SettingsFile {
     /// What this node publishes to its peers, and which peer lists it accepts.
     #[serde(default)]
     pub fleet: FleetSettings,
+    /// How this host decrypts secrets.
+    #[serde(default)]
+    pub secrets: SecretSettings,
     /// Where the API of EC2 is, for hosts that claim its addresses.
     #[serde(default)]
     pub ec2: Ec2Settings,
+    /// Channels for notifications about rollouts, which the manifest names.
+    #[serde(default)]
+    pub notify: NotifySettings,
     /// The file with the keys that may sign the manifest, in the `allowed_signers` format of ssh-keygen(1), such as
     /// `/etc/trueup/allowed_signers`: with it, a manifest without a valid signature changes nothing.
     pub signers: Option<PathBuf>,
@@ -50,6 +57,16 @@ pub(crate) struct SettingsFile {
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     #[allow(dead_code, reason = "decoded for its errors; read as a tree")]
     attributes: serde_json::Value,
+}
+
+/// How this host decrypts secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretSettings {
+    /// The file with the private key: an age key, as `age-keygen` writes it, or an ssh key without a passphrase. Only
+    /// root may read it. The ssh host keys when not given.
+    pub identity: Option<PathBuf>,
 }
 
 /// Metrics of the passes, for monitoring.

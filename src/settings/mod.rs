@@ -8,6 +8,7 @@ mod format;
 mod lookup;
 mod merge;
 mod name;
+mod notify;
 mod signers;
 #[cfg(test)]
 mod tests;
@@ -27,10 +28,11 @@ use crate::yaml::{self, Node, ParseLimits};
 pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
 pub(crate) use ec2::Ec2Group;
 pub(crate) use fleet::{FleetSettings, StaticNode};
-pub(crate) use format::{MetricsSettings, SettingsFile, default_manifest};
+pub(crate) use format::{MetricsSettings, SecretSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::Lookup;
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
+pub(crate) use notify::{Channel, ChannelKind, EmailChannel, NotifySettings, check_url};
 #[cfg(test)]
 pub(crate) use signers::parse as parse_signers;
 pub(crate) use signers::{Signer, SignerRefusal, Signers};
@@ -56,7 +58,9 @@ pub(crate) struct Settings {
     pub services: ServiceManager,
     pub metrics: MetricsSettings,
     pub fleet: FleetSettings,
+    pub secrets: SecretSettings,
     pub ec2: Ec2Settings,
+    pub notify: NotifySettings,
     /// Who may sign the manifest; `None`: unsigned manifests are accepted.
     pub signers: Option<Signers>,
     /// A map; every node knows its file and line.
@@ -130,7 +134,9 @@ fn load_with(
         services: file.services,
         metrics: file.metrics,
         fleet: file.fleet.with_ec2(&file.ec2),
+        secrets: file.secrets,
         ec2: file.ec2,
+        notify: file.notify,
         signers,
         attributes,
         environment_attributes,

@@ -13,6 +13,7 @@ pub(super) fn validate(file: &SettingsFile, tree: &Node) -> Vec<Problem> {
     problems.extend(invalid_names(tree, "roles", &file.roles));
     problems.extend(invalid_names(tree, "node", file.node.as_slice()));
     problems.extend(file.fleet.validate(tree));
+    problems.extend(file.notify.validate(tree));
     for (field, message) in file.ec2.mistakes() {
         let ec2 = tree.get("ec2").unwrap_or(tree);
         let problem = Problem::new(message).at(location_of(ec2, field));

@@ -8,12 +8,45 @@ use crate::gate::ROLE;
 
 const CANARY: &str = "canary-5dd0bd6a2f";
 
-/// An app whose build prints the secret, in pieces too.
-fn app() -> App {
+/// An app whose build prints the secret, in pieces too. `encrypted`: the secret is in an age file instead of in the role.
+fn app(encrypted: bool) -> App {
+    let (value, file) = match encrypted {
+        true => (
+            "'{{ secret(\"token\") }}'".to_owned(),
+            "content: \"TOKEN={{ secret('token') }}\\n\"".to_owned(),
+        ),
+        false => (
+            CANARY.to_owned(),
+            format!("content: \"TOKEN={CANARY}\\n\", secret: true"),
+        ),
+    };
     let more = format!(
-        "      secrets: {{TOKEN: {CANARY}}}\n      files: [{{path: .env, content: \"TOKEN={CANARY}\\n\", secret: true}}]\n      steps: [{{name: print, run: 'echo \"token $TOKEN\"; printf \"${{TOKEN%%a2f}}\"; sleep 0.2; echo a2f; exit $(cat fails 2>/dev/null || echo 0)'}}]\n"
+        "      secrets: {{TOKEN: {value}}}\n      files: [{{path: .env, {file}}}]\n      steps: [{{name: print, run: 'echo \"token $TOKEN\"; printf \"${{TOKEN%%a2f}}\"; sleep 0.2; echo a2f; exit $(cat fails 2>/dev/null || echo 0)'}}]\n"
     );
-    App::new(&ROLE.replace("      hooks:\n", &format!("{more}      hooks:\n")))
+    let app = App::new(&ROLE.replace("      hooks:\n", &format!("{more}      hooks:\n")));
+    if encrypted {
+        encrypt_for(&app.sandbox, "token", CANARY);
+    }
+    app
+}
+
+/// Encrypts a secret to this host, into a file beside its settings.
+fn encrypt_for(sandbox: &crate::sandbox::Sandbox, name: &str, value: &str) {
+    let key = crate::secret_command::key(sandbox, "web1", "/etc/ssh/ssh_host_ed25519_key");
+    sandbox.manifest(crate::sandbox::MANIFEST);
+    let identity = key.display().to_string();
+    let args = ["set", "production", name, "--identity", &identity];
+    let ran = crate::secret_command::secret(sandbox, &args, value);
+    assert!(ran.code == 0 && !ran.to_string().contains(value), "{ran}");
+    let objects = sandbox.store.join("secrets/production");
+    let object = std::fs::read_dir(&objects)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let folder = sandbox.at("/etc/trueup/secrets");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::rename(object.path(), folder.join(format!("{name}.age"))).unwrap();
 }
 
 /// Every file below a folder that has the secret in it, and world-readable ones that have `word`.
@@ -26,7 +59,15 @@ fn files_with(folder: &Path, word: &str) -> Vec<String> {
 
 #[test]
 fn secrets_in_program_output_are_neither_shown_nor_stored() {
-    let app = app();
+    assert_never_shown(&app(false));
+}
+
+#[test]
+fn encrypted_secrets_in_program_output_are_neither_shown_nor_stored() {
+    assert_never_shown(&app(true));
+}
+
+fn assert_never_shown(app: &App) {
     let mut shown = Vec::new();
     app.publish_commit(GOOD, "200", "page one");
     shown.push(app.converge(0));
@@ -55,7 +96,7 @@ fn secrets_in_program_output_are_neither_shown_nor_stored() {
     ] {
         shown.push(app.sandbox.run(args));
     }
-    for name in crate::operate::release_names(&app) {
+    for name in crate::operate::release_names(app) {
         shown.push(app.sandbox.run(&["history", "--release", &name]));
     }
     let logs = app.sandbox.run(&["logs", "shop"]);

@@ -6,6 +6,7 @@ use crate::cli::args::{HoldArgs, UnholdArgs};
 use crate::desired::{Action, HoldRequest, PublishRequest, ShaChange};
 use crate::exit::Exit;
 use crate::operate::CommandError;
+use crate::operate::publish::Publish;
 use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::printable;
@@ -46,7 +47,7 @@ pub(in crate::cli) fn hold(
         },
         ..request
     };
-    let published = publisher.publish(request, false)?;
+    let published = publisher.publish(request)?;
     let line = |one: &ShaChange| {
         format!(
             "{}/{} held at {} until {until}: {reason}",
@@ -71,7 +72,7 @@ pub(in crate::cli) fn unhold(
         hold: HoldRequest::Lift,
         ..publisher.request(&args.env, Action::Unhold, args.act.reason.as_deref())?
     };
-    let published = publisher.publish(request, false)?;
+    let published = publisher.publish(request)?;
     let line = |one: &ShaChange| {
         let name = format!("{}/{}", args.env, one.app);
         match published.written {

@@ -1,6 +1,5 @@
 //! Commands that change the manifest for all hosts of an environment.
 
-mod confirm;
 pub(super) mod history;
 pub(super) mod hold;
 pub(super) mod note;
@@ -10,6 +9,5 @@ pub(super) mod promote;
 mod publisher;
 pub(super) mod rollback;
 
-pub(super) use confirm::confirm;
 pub(super) use output::print_published;
 pub(super) use publisher::Publisher;

@@ -10,6 +10,7 @@ use crate::desired::{Action, Note, NoteChange, NoteEdit, PublishRequest};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::notes::{AppNotes, open_notes};
+use crate::operate::publish::Publish;
 use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::problem::Problem;
@@ -46,7 +47,7 @@ pub(in crate::cli) fn run(
         notes: vec![NoteEdit { app, change }],
         ..publisher.request(&args.env, Action::Note, None)?
     };
-    let published = publisher.publish(request, false)?;
+    let published = publisher.publish(request)?;
     print_published(output, Action::Note, &args.env, &published, &[line]);
     Ok(Exit::Converged)
 }

@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::fleet::FleetWatch;
 use crate::operate::now::{HostPass, converge_over_ssh, live_nodes};
+use crate::operate::publish::Publish;
 use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
 
@@ -41,7 +42,7 @@ pub(in crate::cli) fn run(
         }],
         ..publisher.request(&args.env, Action::Now, args.act.reason.as_deref())?
     };
-    let published = publisher.publish(request, false)?;
+    let published = publisher.publish(request)?;
     let generation = published.generation.unwrap_or_default();
     let env = &args.env;
     let lines = [

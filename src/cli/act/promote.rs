@@ -7,6 +7,7 @@ use crate::desired::{Action, PublishRequest, ShaChange};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::promote::{ServedApp, served_apps};
+use crate::operate::publish::Publish;
 use crate::pass::Paths;
 
 pub(in crate::cli) fn run(
@@ -35,7 +36,7 @@ pub(in crate::cli) fn run(
         dry_run: args.dry_run,
         ..publisher.request(to, Action::Promote, args.act.reason.as_deref())?
     };
-    let published = publisher.publish(request, false)?;
+    let published = publisher.publish(request)?;
     let generation = published.generation.unwrap_or_default();
     let line = |one: &ShaChange| match &one.from {
         Some(before) if *before == one.to => {

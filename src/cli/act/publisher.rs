@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::confirm;
 use crate::cli::args::PublisherArgs;
+use crate::cli::confirm::require;
 use crate::cli::format::{current_user, parse_one_line};
 use crate::cli::target::StoreTarget;
 use crate::desired::{
     Action, EditError, MAX_REASON_CHARS, PublishError, PublishRequest, PublishSummary, Signing,
 };
-use crate::operate::publish::{self, PublishTarget};
+use crate::operate::publish::{self, Publish, PublishTarget};
 use crate::operate::{CommandError, SigningKey};
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
@@ -48,6 +48,12 @@ impl<'a> Publisher<'a> {
         })
     }
 
+    /// Who may have signed the manifest, if that is known.
+    pub(in crate::cli) fn signers(&self) -> Option<&Signers> {
+        let is_trusted = self.args.trust_current;
+        self.signers.as_ref().filter(|_| !is_trusted)
+    }
+
     /// A request of this person that changes nothing yet.
     pub(in crate::cli) fn request(
         &self,
@@ -65,8 +71,9 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Publishes a request. Asks first, if the environment is protected.
-    pub(in crate::cli) fn publish(
+    /// Publishes a request, with a generation above those of the fleet if asked for. Asks first, if the environment is
+    /// protected.
+    pub(in crate::cli) fn publish_above(
         &self,
         request: PublishRequest,
         above_fleet: bool,
@@ -97,7 +104,7 @@ impl<'a> Publisher<'a> {
                     request.environment,
                     capitalized(request.action.name())
                 );
-                confirm(&question, "`--yes` confirms it")?;
+                require(&question, "--yes")?;
                 let confirmed = PublishRequest {
                     confirmed: true,
                     ..request
@@ -106,6 +113,19 @@ impl<'a> Publisher<'a> {
             }
             done => Ok(done?),
         }
+    }
+}
+
+impl Publish for Publisher<'_> {
+    fn publish(&self, request: PublishRequest) -> Result<PublishSummary, CommandError> {
+        let confirmed = request.confirmed || self.args.yes;
+        self.publish_above(
+            PublishRequest {
+                confirmed,
+                ..request
+            },
+            false,
+        )
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::{Publisher, confirm, print_published};
+use super::{Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::RollbackArgs;
 use crate::cli::commits::range_lines;
+use crate::cli::confirm::require;
 use crate::cli::repositories::users_git;
 use crate::desired::{Action, HoldRequest, PublishRequest};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::commits::CommitRange;
+use crate::operate::publish::Publish;
 use crate::operate::rollback_target::{RollbackPlan, RollbackSource, find_target};
 use crate::operate::rollout::RolloutTarget;
 use crate::pass::Paths;
@@ -64,7 +66,7 @@ pub(in crate::cli) fn run(
         None => format!("rolled back from {}", plan.from.short()),
     };
     if !args.publisher.yes {
-        confirm("Go back?", "`--yes` confirms it")?;
+        require("Go back?", "--yes")?;
     }
     let request = PublishRequest {
         shas: vec![(app.to_owned(), plan.to.clone())],
@@ -79,7 +81,7 @@ pub(in crate::cli) fn run(
         confirmed: true,
         ..request
     };
-    let published = publisher.publish(request, false)?;
+    let published = publisher.publish(request)?;
     let generation = published.generation.unwrap_or_default();
     let mut lines = vec![match published.written {
         true => format!(

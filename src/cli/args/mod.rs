@@ -6,7 +6,9 @@ mod demo;
 mod eip;
 mod init;
 mod maintenance;
+mod notify;
 mod rollout;
+mod secret;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,9 +24,14 @@ pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
+pub(super) use self::notify::{NotifyArgs, NotifyCommand};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
     RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
+};
+pub(super) use self::secret::{
+    IdentityArgs, RekeyArgs, SecretArgs, SecretCommand, SecretEditArgs, SecretListArgs,
+    SecretRemoveArgs, SecretSetArgs, SecretTargetArgs,
 };
 use super::diff::DiffArgs;
 use super::exec::ExecArgs;
@@ -129,6 +136,8 @@ pub enum Command {
     Logs(LogsArgs),
     /// Show the processes of an app: user, memory, CPU time, age, the release that they run from
     Ps(PsArgs),
+    /// Try a channel through which rollouts notify people
+    Notify(NotifyArgs),
     /// Check settings, roles and templates without touching the host
     Validate,
     /// Show the roles that this host can have, or what one of them lets you set
@@ -153,6 +162,8 @@ pub enum Command {
     Fleet(FleetArgs),
     /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
     Rollout(RolloutArgs),
+    /// Set, edit, list and remove the secrets of an environment, and encrypt them to the keys of its hosts
+    Secret(SecretArgs),
     /// Show which balancer has the address of a pair, and move it away before work on a host
     Balancer(BalancerArgs),
     /// Show which instance has an address of EC2 that moves, or claim it for this one

@@ -56,7 +56,7 @@ pub(super) fn run(
     if args.wait {
         check_rollouts(store, prepared.manifest.as_ref(), args, &apps)?;
     }
-    let summary = publisher.publish(request.clone(), args.above_fleet)?;
+    let summary = publisher.publish_above(request.clone(), args.above_fleet)?;
     let gone_after = target.fleet.gone_after();
     let forecasts = match &summary.texts {
         Some(_) => forecast(store, &args.environment, &summary, &apps, gone_after),

@@ -6,7 +6,6 @@ use crate::cli::Output;
 use crate::cli::act::Publisher;
 use crate::cli::args::RolloutRestartArgs;
 use crate::cli::format::current_user;
-use crate::desired::PublishRequest;
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, request_restart};
@@ -43,17 +42,7 @@ pub(super) fn run(
     };
     let reason = args.reason.as_deref().unwrap_or_default();
     let operator = (&*current_user(), reason, SystemClock.now());
-    let mut publish = |request: PublishRequest| {
-        let confirmed = args.publisher.yes;
-        publisher.publish(
-            PublishRequest {
-                confirmed,
-                ..request
-            },
-            false,
-        )
-    };
-    let requested = request_restart(&target, operator, &mut publish)?;
+    let requested = request_restart(&target, operator, &publisher)?;
     if let Some(error) = &requested.unrecorded {
         output.print_error(&format!(
             "trueup: the history of the rollouts does not have it: {error}"

@@ -281,6 +281,9 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
     if let Some(hold) = &view.hold {
         rows.push(row("held", hold.clone()));
     }
+    for notice in &view.unsent {
+        rows.push(row("unsent", notice.clone()));
+    }
     if let Some(waits_for) = &view.waits_for {
         rows.push(row("waits", waits_for.clone()));
     }

@@ -11,7 +11,7 @@ pub(crate) use self::request::{
     CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
     ShaChange,
 };
-use self::settings::{changes_settings, edit_settings};
+use self::settings::{changes_settings, check_expected, edit_settings};
 use self::stamp::stamp;
 use self::writer::ManifestWriter;
 use super::entry::AppEntry;
@@ -93,6 +93,7 @@ pub(crate) fn edit_manifest(
     };
     let tree = parse(name, body.unwrap_or(EMPTY_MANIFEST), ParseLimits::default());
     let tree = tree.map_err(EditError::manifest)?;
+    check_expected(&tree, order)?;
     let is_other_change = order.restart.is_some()
         || !order.notes.is_empty()
         || !order.next.iter().all(next_shas)

@@ -42,6 +42,8 @@ pub(crate) struct PublishRequest {
     pub notes: Vec<NoteEdit>,
     /// Edits below `_settings` of the environment, in this order.
     pub settings: Vec<SettingEdit>,
+    /// Settings that the request relies on. One that has another value by now makes it [`EditError::Outdated`].
+    pub expected_settings: Vec<SettingEdit>,
     /// Allows a new environment, a new app or a new manifest.
     pub create: bool,
     /// An app that has an entry, whose services are to be restarted on all hosts.
@@ -74,6 +76,7 @@ impl PublishRequest {
             refuses_holds: false,
             notes: Vec::new(),
             settings: Vec::new(),
+            expected_settings: Vec::new(),
             create: false,
             restart: None,
             above_fleet: None,
@@ -154,6 +157,9 @@ pub(crate) enum EditError {
     /// The environment is protected, and nobody has confirmed the change.
     #[error(transparent)]
     Protected(Box<Problem>),
+    /// Somebody changed a setting that the request relies on.
+    #[error("`{0}` was changed meanwhile")]
+    Outdated(String),
 }
 
 impl EditError {

@@ -2,24 +2,35 @@
 
 use serde_json::{Map, Value};
 
-use super::request::PublishRequest;
+use super::request::{EditError, PublishRequest, SettingEdit};
 use crate::desired::environment::SETTINGS_KEY;
 use crate::problem::Problem;
 use crate::yaml::{InsertPosition, Node, NodeKind, ParseLimits, YamlEditor, parse};
 
 /// Whether an edit of the request changes what the tree says.
 pub(super) fn changes_settings(tree: &Node, order: &PublishRequest) -> bool {
-    let environment = tree.get(&order.environment);
+    let mut edits = order.settings.iter();
+    edits.any(|edit| differs(tree, &order.environment, edit))
+}
+
+/// Refuses a request if a setting that it relies on is another one by now.
+pub(super) fn check_expected(tree: &Node, order: &PublishRequest) -> Result<(), EditError> {
+    let mut expected = order.expected_settings.iter();
+    match expected.find(|edit| differs(tree, &order.environment, edit)) {
+        Some(edit) => Err(EditError::Outdated(edit.path.join("."))),
+        None => Ok(()),
+    }
+}
+
+fn differs(tree: &Node, environment: &str, edit: &SettingEdit) -> bool {
+    let environment = tree.get(environment);
     let settings = environment.and_then(|apps| apps.get(SETTINGS_KEY));
-    order.settings.iter().any(|edit| {
-        let keys = edit.path.iter();
-        let known = settings.and_then(|settings| {
-            keys.fold(Some(settings), |node, key| {
-                node.and_then(|node| node.get(key))
-            })
-        });
-        known.map(Node::to_json) != edit.value
-    })
+    let known = settings.and_then(|settings| {
+        edit.path.iter().fold(Some(settings), |node, key| {
+            node.and_then(|node| node.get(key))
+        })
+    });
+    known.map(Node::to_json) != edit.value
 }
 
 /// Carries out the edits of the request.

@@ -47,6 +47,7 @@ impl FleetHost {
             app,
             canary,
             ignores_hold,
+            observer: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::journal::JournalStore;
 use super::journal_file::JournalFile;
 use super::object::RolloutError;
 use super::objects::{StoreObjects, is_refusal};
+use super::observer::RegisterObserver;
 use super::once::OnceOutcome;
 use super::once_step::StepPermit;
 use super::participant::{Participant, Permit};
@@ -40,6 +41,7 @@ pub(crate) struct HostRollout {
     /// The last request, if it was denied for now: what for, and whether this host serves.
     pub denied: Cell<Option<(Purpose, bool)>>,
     pub polling: Polling,
+    pub observer: RegisterObserver,
 }
 
 /// How often, and with which pauses, a request is repeated while another host counts.
@@ -63,7 +65,10 @@ impl HostRollout {
     ) -> Result<T, RolloutError> {
         let host = &*self.host;
         let canary = self.policy.canary.as_ref();
-        let objects = host.objects(&self.app, canary, self.ignores_hold);
+        let objects = StoreObjects {
+            observer: Some(&self.observer),
+            ..host.objects(&self.app, canary, self.ignores_hold)
+        };
         act(&Participant {
             store: &objects,
             journals: &JournalFile::new(&host.root, &self.app),

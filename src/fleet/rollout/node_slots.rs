@@ -172,6 +172,7 @@ mod tests {
             app: "shop",
             canary: None,
             ignores_hold: false,
+            observer: None,
         };
         let all: Vec<u32> = (0..100).collect();
         let found = objects.holders(&all).unwrap();

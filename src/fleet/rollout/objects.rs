@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::access::honours_conditions;
 use super::identity::Nonce;
 use super::object::{MAX_OBJECT, MAX_REGISTER, MAX_SLOTS, RolloutError, encode, parse};
+use super::observer::RegisterObserver;
 use super::once::OnceResult;
 use super::quarantine::Quarantine;
 use super::register::{Register, WantedHold, WantedShas};
@@ -44,6 +45,8 @@ pub(crate) struct StoreObjects<'a> {
     pub canary: Option<&'a Canary>,
     /// An operator on this host goes over the holds of the manifest.
     pub ignores_hold: bool,
+    /// Follows the reads and writes of the register.
+    pub observer: Option<&'a RegisterObserver>,
 }
 
 /// The key of an app's register.
@@ -224,7 +227,11 @@ impl StoreObjects<'_> {
 
 impl RolloutStore for StoreObjects<'_> {
     fn register(&self) -> Read<Register> {
-        self.read_register(self.app)
+        let found = self.read_register(self.app)?;
+        if let Some(observer) = self.observer {
+            observer.on_read(found.as_ref().map(|found| &found.object));
+        }
+        Ok(found)
     }
 
     fn register_of(&self, app: &str) -> Read<Register> {
@@ -236,7 +243,11 @@ impl RolloutStore for StoreObjects<'_> {
         register: &Register,
         known: Option<&Etag>,
     ) -> Result<Swap, RolloutError> {
-        self.swap(&self.register_key(self.app), MAX_REGISTER, register, known)
+        let swap = self.swap(&self.register_key(self.app), MAX_REGISTER, register, known)?;
+        if let (Swap::Written, Some(observer)) = (swap, self.observer) {
+            observer.on_write(register);
+        }
+        Ok(swap)
     }
 
     fn slot(&self, number: u32) -> Read<Slot> {

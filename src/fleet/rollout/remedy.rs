@@ -218,6 +218,21 @@ impl HaltRecord {
     }
 }
 
+/// The command with which an operator lets a halted entry go on, if there is one.
+pub(crate) fn halt_command(
+    halt: &HaltRecord,
+    sha: &Sha,
+    (environment, app): (&str, &str),
+) -> Option<String> {
+    let command = halt.remedy(sha).command?;
+    let line = CommandLine {
+        command: &command,
+        environment,
+        app,
+    };
+    Some(line.to_string())
+}
+
 fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
     match count {
         1 => one,

@@ -57,6 +57,8 @@ pub(crate) struct RolloutView {
     /// It made no progress for longer than its `progress_deadline`, in words.
     pub overdue: Option<String>,
     pub acts: Vec<Act>,
+    /// Notices of its end that no host has sent yet, such as `halted to ops`.
+    pub unsent: Vec<String>,
 }
 
 /// The rollout of an app, in short.
@@ -163,6 +165,7 @@ impl RolloutView {
             last_progress: None,
             overdue: None,
             acts: Vec::new(),
+            unsent: Vec::new(),
         }
     }
 }
@@ -266,6 +269,7 @@ pub(crate) fn rollout_summary(
         last_progress: None,
         overdue: None,
         acts: register.acts,
+        unsent: Vec::new(),
         wanted,
         proven,
         holders: Vec::new(),

@@ -98,6 +98,14 @@ impl Kind for Release {
   migrate: {run: [bin/rails, "db:migrate"]}
   health: {url: "http://127.0.0.1:3000/up"}"#;
 
+    const SECRET_FIELDS: &'static [&'static [&'static str]] = &[
+        &["secrets"],
+        &["files", "*", "content"],
+        &["files", "*", "vars"],
+        &["config_files", "*", "content"],
+        &["config_files", "*", "vars"],
+    ];
+
     type Spec = ReleaseSpec;
     type State = ReleaseState;
     type Action = ReleaseAction;
@@ -114,8 +122,8 @@ impl Kind for Release {
         spec.add_config_files();
         spec.move_once_steps();
         spec.validate()?;
-        for file in &mut spec.files {
-            file.resolve(inputs)?;
+        for (number, file) in spec.files.iter_mut().enumerate() {
+            file.resolve(number, inputs)?;
         }
         spec.register_secrets();
         Ok(())

@@ -2,6 +2,8 @@
 
 mod forecast;
 mod prepare;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::time::Duration;
 
@@ -15,10 +17,16 @@ use crate::fleet::rollout::{
     RolloutContext, RolloutError, RolloutStore, StoreObjects, register_key,
 };
 use crate::fleet::{self, RecordCache};
+use crate::operate::CommandError;
 use crate::ports::backoff;
 use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 use crate::settings::FleetSettings;
+
+/// Writes requests into the manifest: asks what has to be asked, and signs.
+pub(crate) trait Publish {
+    fn publish(&self, request: PublishRequest) -> Result<PublishSummary, CommandError>;
+}
 
 /// Where a request is published, and how.
 #[derive(Clone, Copy)]
@@ -30,6 +38,13 @@ pub(crate) struct PublishTarget<'a> {
     pub gone_after: Duration,
     /// `None`: the environment is not signed.
     pub signing: Option<&'a Signing<'a>>,
+}
+
+impl Publish for PublishTarget<'_> {
+    /// Asks nothing.
+    fn publish(&self, request: PublishRequest) -> Result<PublishSummary, CommandError> {
+        Ok(publish(self, request, false)?)
+    }
 }
 
 /// Applies the request to the manifest. With `above_fleet`, the generation exceeds those that hosts report; a
@@ -114,6 +129,7 @@ impl FleetReports for StoreReports<'_> {
             app,
             canary: None,
             ignores_hold: false,
+            observer: None,
         };
         was_served(&objects, sha).map_err(|error| error.to_string())
     }

@@ -10,8 +10,8 @@ use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
 use crate::fleet::rollout::{
-    Nonce, Operator, OperatorError, RolloutError, RolloutStore, RolloutView, StoreObjects,
-    WantedShas, rollout_summary, rollout_view,
+    EntryState, Nonce, Operator, OperatorError, RolloutError, RolloutStore, RolloutView,
+    StoreObjects, WantedShas, rollout_summary, rollout_view,
 };
 use crate::problem::Problem;
 
@@ -23,6 +23,7 @@ mod quarantines;
 mod restart;
 mod service;
 mod target;
+mod unsent;
 
 pub(crate) use self::forget::NodeRelease;
 pub(crate) use self::quarantines::{QuarantinedApp, list_quarantines};
@@ -70,6 +71,11 @@ pub(crate) fn observe_rollout(
         show_blocker(target, &policy, now, &mut view)?;
     }
     add_progress(target, &policy, &mut view)?;
+    let is_over = matches!(view.state, Some(EntryState::Done | EntryState::Halted));
+    if let Some(settings) = manifest.environments.get(environment).filter(|_| is_over) {
+        let generation = manifest.generation_of(environment);
+        view.unsent = unsent::unsent_notices(target, settings, generation, now)?;
+    }
     Ok(view)
 }
 

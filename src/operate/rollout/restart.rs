@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use super::target::{RolloutTarget, check_app};
-use crate::desired::{Action, Manifest, PublishRequest, PublishSummary};
+use crate::desired::{Action, Manifest, PublishRequest};
 use crate::exit::Exit;
 use crate::fleet::rollout::{Operator, RolloutError, RolloutView, StoreObjects};
 use crate::operate::CommandError;
+use crate::operate::publish::Publish;
 use crate::problem::Problem;
 
 /// A request that hosts will find in the manifest.
@@ -18,11 +19,11 @@ pub(crate) struct RequestedRestart {
     pub unrecorded: Option<RolloutError>,
 }
 
-/// Asks all hosts of an app to restart its services, by slots. `publish` writes the request into the manifest.
+/// Asks all hosts of an app to restart its services, by slots. `publisher` writes the request into the manifest.
 pub(crate) fn request_restart(
     target: &RolloutTarget<'_>,
     (name, reason, now): (&str, &str, Timestamp),
-    publish: &mut dyn FnMut(PublishRequest) -> Result<PublishSummary, CommandError>,
+    publisher: &dyn Publish,
 ) -> Result<RequestedRestart, CommandError> {
     let objects = target.objects();
     let instead = format!(
@@ -37,7 +38,7 @@ pub(crate) fn request_restart(
         restart: Some(target.app.to_owned()),
         ..PublishRequest::new(target.environment, now)
     };
-    let published = publish(request)?;
+    let published = publisher.publish(request)?;
     let operator = Operator {
         store: &objects,
         environment: target.environment,

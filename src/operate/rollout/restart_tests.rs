@@ -2,20 +2,20 @@ use super::restart::RequestedRestart;
 use super::tests::{observe, put, store, with_target};
 use super::*;
 use crate::exit::Exit;
-use crate::operate::publish::{self, PublishTarget};
+use crate::operate::publish::testing::Unsigned;
 use crate::ports::store::{MemoryStore, Store};
 
 fn request(store: &MemoryStore, app: &str) -> Result<RequestedRestart, String> {
     let requested = with_target(store, app, |target| {
-        let publish_target = PublishTarget {
+        let publisher = Unsigned {
             store: target.store,
-            manifest_key: target.manifest_key,
-            gone_after: target.fleet.gone_after(),
-            signing: None,
+            key: target.manifest_key,
         };
-        let mut write = |request| Ok(publish::publish(&publish_target, request, false)?);
-        let operator = ("ana", "it leaks", Timestamp::UNIX_EPOCH);
-        request_restart(target, operator, &mut write)
+        request_restart(
+            target,
+            ("ana", "it leaks", Timestamp::UNIX_EPOCH),
+            &publisher,
+        )
     });
     requested.map_err(|error| {
         let problems = error.problems().into_iter();

@@ -35,6 +35,7 @@ impl RolloutTarget<'_> {
             app: self.app,
             canary: None,
             ignores_hold: false,
+            observer: None,
         }
     }
 }

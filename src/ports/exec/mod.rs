@@ -82,6 +82,12 @@ impl Exec {
         }
     }
 
+    /// Runs an interactive command, such as an editor, to its end, like [`Exec::run_interactive`]. Returns whether it
+    /// succeeded.
+    pub(crate) fn run_at_terminal(&self, command: &Command) -> Result<bool, ExecError> {
+        Ok(console::run_interactive(command)?.success())
+    }
+
     /// Starts a child that outlives trueup, in its own session, and returns its process id. Its output goes
     /// to `command.log`; ignores `timeout`, `observer` and `input`.
     pub(crate) fn spawn_detached(&self, command: Command) -> Result<u32, ExecError> {

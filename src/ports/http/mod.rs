@@ -4,16 +4,14 @@
 //! the host's certificate authorities). The connectors, with and without TLS, are built on first use.
 
 mod error;
+mod response;
 mod ssrf_guard;
 #[cfg(test)]
 mod tests;
 
 use std::cell::OnceCell;
-use std::future::Future;
-use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -28,10 +26,12 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 pub(crate) use error::HttpError;
-use ssrf_guard::SsrfGuard;
+use response::with_deadline;
+pub(crate) use response::{FullResponse, Response};
+use ssrf_guard::{AddressPolicy, SsrfGuard};
 
 use self::error::display_host;
-use super::deadline::{Deadline, DeadlineError};
+use super::deadline::Deadline;
 use super::runtime::block_on;
 use super::watchdog;
 
@@ -69,40 +69,6 @@ pub(crate) struct Request<'a> {
     pub follow_redirects: bool,
 }
 
-/// A response with its whole body.
-#[derive(Debug)]
-pub(crate) struct FullResponse {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
-impl FullResponse {
-    /// The value of the first header of this name, in any case, without spaces around it.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let header = self
-            .headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name));
-        header.map(|(_, value)| value.trim())
-    }
-}
-
-/// A response whose body has not been read yet.
-#[derive(Debug)]
-pub(crate) struct Response {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    /// Its URL after all redirects, without user name and password.
-    pub url: String,
-    host: String,
-    body: ByteStream,
-    deadline: Deadline,
-    /// Received data; the part from `read` on has not been consumed.
-    chunk: Vec<u8>,
-    chunk_position: usize,
-}
-
 impl HttpClient {
     /// Uses the proxies of the environment (`https_proxy`, `no_proxy`, …). Only the first server may be on
     /// this host: a redirect to another one here is refused.
@@ -134,6 +100,38 @@ impl HttpClient {
         }
     }
 
+    /// For webhooks: uses the proxies of the environment, and connects to public addresses alone; with `allow_private` also
+    /// to those of private networks and of this host. Never to a metadata service.
+    pub(crate) fn for_webhook(allow_private: bool) -> HttpClient {
+        let policy = match allow_private {
+            true => AddressPolicy::PrivateToo,
+            false => AddressPolicy::Public,
+        };
+        HttpClient {
+            guard: SsrfGuard::with_policy(policy),
+            ..HttpClient::with_proxy()
+        }
+    }
+
+    /// Posts a body, follows no redirect, and reads at most the first `most` bytes of the response. Any status counts as a
+    /// response.
+    pub(crate) fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        deadline: &Deadline,
+        most: usize,
+    ) -> Result<FullResponse, HttpError> {
+        let request = Request {
+            url,
+            headers,
+            body: Some(body),
+            follow_redirects: false,
+        };
+        self.send(request, deadline)?.read_up_to(most)
+    }
+
     /// Fetches at most the first `most` bytes of `url`. Any status counts as a response.
     pub(crate) fn get(
         &self,
@@ -147,17 +145,7 @@ impl HttpClient {
             headers,
             ..Request::default()
         };
-        let mut response = self.send(request, &deadline.into())?;
-        let mut body = Vec::new();
-        while body.len() <= most && response.read_chunk()? {
-            body.append(&mut response.chunk);
-        }
-        body.truncate(most);
-        Ok(FullResponse {
-            status: response.status,
-            headers: response.headers,
-            body,
-        })
+        self.send(request, &deadline.into())?.read_up_to(most)
     }
 
     /// Sends a request. Any status counts as a response, except followed redirects.
@@ -270,61 +258,6 @@ impl HttpClient {
                 let builder = builder.tls_provider(ring);
                 builder.build_with_resolver(self.guard.clone())
             }),
-        }
-    }
-}
-
-impl Response {
-    /// A header, by its lower-case name.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    /// Waits for the next part of the body; `false` at its end.
-    fn read_chunk(&mut self) -> Result<bool, HttpError> {
-        let left = self.deadline.remaining();
-        let _operation = watchdog::begin(format!("read from {}", self.host), left);
-        let next = with_deadline(self.body.next(), &self.deadline);
-        let next = block_on(next)?;
-        let bytes = next
-            .transpose()
-            .map_err(|error| error::interrupted(&self.host, &error))?;
-        self.chunk_position = 0;
-        self.chunk.clear();
-        self.chunk
-            .extend_from_slice(bytes.as_deref().unwrap_or_default());
-        Ok(bytes.is_some())
-    }
-}
-
-impl Read for Response {
-    /// Reads the body. Errors are of type [`HttpError`].
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk_position == self.chunk.len() {
-            if !self.read_chunk().map_err(io::Error::other)? {
-                return Ok(0);
-            }
-        }
-        let left = &self.chunk[self.chunk_position..];
-        let length = left.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&left[..length]);
-        self.chunk_position += length;
-        Ok(length)
-    }
-}
-
-/// Waits for `future` until the deadline; each call restarts the idle timeout.
-async fn with_deadline<F: Future>(
-    future: F,
-    deadline: &Deadline,
-) -> Result<F::Output, DeadlineError> {
-    let started = Instant::now();
-    let mut future = pin!(future);
-    loop {
-        let wait = deadline.next_wait(started)?;
-        if let Ok(output) = tokio::time::timeout(wait, &mut future).await {
-            return Ok(output);
         }
     }
 }

@@ -12,11 +12,38 @@ use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError
 use url::{Host, Url};
 
 use super::error::{HttpError, display_host};
-use crate::ports::address::non_host_reason;
+use crate::ports::address::{non_host_reason, private_reason};
 
 /// Checking DNS resolver for a client.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SsrfGuard(Arc<Mutex<GuardState>>);
+pub(super) struct SsrfGuard {
+    policy: AddressPolicy,
+    state: Arc<Mutex<GuardState>>,
+}
+
+/// The addresses that a client may connect to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum AddressPolicy {
+    /// Any of the server that the operator configured, and of others those of reachable hosts.
+    #[default]
+    Configured,
+    /// Public ones, whoever configured the server: its name may resolve to anything tomorrow.
+    Public,
+    /// Public ones, those of private networks, and loopback.
+    PrivateToo,
+}
+
+impl AddressPolicy {
+    /// Why a client may not connect to an address. `None`: it may.
+    fn refusal(self, ip: IpAddr) -> Option<&'static str> {
+        match self {
+            AddressPolicy::Configured => non_host_reason(ip),
+            AddressPolicy::Public => non_host_reason(ip).or_else(|| private_reason(ip)),
+            AddressPolicy::PrivateToo if ip.to_canonical().is_loopback() => None,
+            AddressPolicy::PrivateToo => non_host_reason(ip),
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct GuardState {
@@ -27,13 +54,23 @@ struct GuardState {
 }
 
 impl SsrfGuard {
+    pub(super) fn with_policy(policy: AddressPolicy) -> SsrfGuard {
+        SsrfGuard {
+            policy,
+            ..SsrfGuard::default()
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, GuardState> {
-        self.0.lock().unwrap_or_else(|broken| broken.into_inner())
+        self.state
+            .lock()
+            .unwrap_or_else(|broken| broken.into_inner())
     }
 
     /// Prepares for a request to `url` by a client whose configured server is `home`.
     pub(super) fn check_url(&self, url: &Url, home: Option<&Url>) -> Result<(), HttpError> {
-        let free = home.is_none_or(|home| is_trusted_server(url, home));
+        let is_trusted = home.is_none_or(|home| is_trusted_server(url, home));
+        let free = is_trusted && self.policy == AddressPolicy::Configured;
         let mut state = self.state();
         state.refusal = None;
         state.allowed_names = proxy_hosts();
@@ -42,8 +79,8 @@ impl SsrfGuard {
                 state.allowed_names.insert(name.to_owned());
                 Ok(())
             }
-            Some(Host::Ipv4(ip)) if !free => check_ip(url, ip.into()),
-            Some(Host::Ipv6(ip)) if !free => check_ip(url, ip.into()),
+            Some(Host::Ipv4(ip)) if !free => self.check_ip(url, ip.into()),
+            Some(Host::Ipv6(ip)) if !free => self.check_ip(url, ip.into()),
             _ => Ok(()),
         }
     }
@@ -56,15 +93,15 @@ impl SsrfGuard {
             why,
         })
     }
-}
 
-fn check_ip(url: &Url, ip: IpAddr) -> Result<(), HttpError> {
-    non_host_reason(ip).map_or(Ok(()), |why| {
-        Err(HttpError::ForbiddenAddress {
-            host: display_host(url),
-            why,
+    fn check_ip(&self, url: &Url, ip: IpAddr) -> Result<(), HttpError> {
+        self.policy.refusal(ip).map_or(Ok(()), |why| {
+            Err(HttpError::ForbiddenAddress {
+                host: display_host(url),
+                why,
+            })
         })
-    })
+    }
 }
 
 /// Whether the operator configured this server; if he configured this very host, any port of it counts.
@@ -103,7 +140,7 @@ impl ResolveDns for SsrfGuard {
             if state.allowed_names.contains(name) {
                 return Ok(found);
             }
-            match found.iter().find_map(|ip| non_host_reason(*ip)) {
+            match found.iter().find_map(|ip| self.policy.refusal(*ip)) {
                 Some(why) => {
                     state.refusal = Some(why);
                     Err(ResolveDnsError::new(why))

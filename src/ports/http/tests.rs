@@ -1,12 +1,14 @@
 //! Tests against real servers on the loopback interface.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::*;
+use crate::ports::deadline::DeadlineError;
 use crate::ports::exec::StopFlag;
 
 /// Sends these answers, one per connection, and records the requests.
@@ -311,4 +313,76 @@ fn self_signed_certificate_is_refused() {
         panic!("{error:?}");
     };
     assert!(why.starts_with("invalid peer certificate: "), "{why}");
+}
+
+fn post(http: &HttpClient, url: &str) -> Result<FullResponse, HttpError> {
+    let deadline = Duration::from_millis(500).into();
+    http.post(
+        url,
+        &[("content-type", "text/plain")],
+        b"hello".to_vec(),
+        &deadline,
+        100,
+    )
+}
+
+#[test]
+fn webhook_reaches_private_addresses_only_if_that_is_allowed() {
+    let ok = "HTTP/1.1 204 No Content\r\n\r\n";
+    let server = TestServer::new(&[ok, ok]);
+    for name in ["127.0.0.1", "localhost"] {
+        let url = format!("http://{name}:{}/hook", server.port);
+        let refused = post(&HttpClient::for_webhook(false), &url).unwrap_err();
+        assert!(
+            matches!(refused, HttpError::ForbiddenAddress { .. }),
+            "{refused}"
+        );
+        assert_eq!(server.requests().len(), usize::from(name == "localhost"));
+        let allowed = post(&HttpClient::for_webhook(true), &url).unwrap();
+        assert_eq!(allowed.status, 204);
+    }
+    assert!(server.requests()[0].starts_with("POST /hook HTTP/1.1\r\n"));
+    assert!(server.requests()[0].ends_with("\r\n\r\nhello"));
+    for url in [
+        "http://10.1.2.3/",
+        "http://[fd00::1]/",
+        "http://100.64.0.1/",
+    ] {
+        let refused = post(&HttpClient::for_webhook(false), url).unwrap_err();
+        assert!(
+            matches!(refused, HttpError::ForbiddenAddress { .. }),
+            "{url}: {refused}"
+        );
+    }
+}
+
+#[test]
+fn webhook_never_reaches_a_metadata_service() {
+    for url in [
+        "http://169.254.169.254/latest",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[fd00:ec2::254]/",
+        "http://100.100.100.200/",
+    ] {
+        for allow_private in [false, true] {
+            let refused = post(&HttpClient::for_webhook(allow_private), url).unwrap_err();
+            assert!(
+                matches!(refused, HttpError::ForbiddenAddress { .. }),
+                "{url}: {refused}"
+            );
+        }
+    }
+}
+
+#[test]
+fn post_follows_no_redirect_and_reads_a_bounded_response() {
+    let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}MORE", "x".repeat(5000));
+    let redirect =
+        "HTTP/1.1 307 T\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n";
+    let server = TestServer::new(&[redirect, &endless, ""]);
+    let http = HttpClient::for_webhook(true);
+    assert_eq!(post(&http, &server.url("/")).unwrap().status, 307);
+    assert_eq!(post(&http, &server.url("/")).unwrap().body.len(), 100);
+    let silent = post(&http, &server.url("/")).unwrap_err();
+    assert!(matches!(silent, HttpError::Deadline(_)), "{silent}");
 }

@@ -22,6 +22,9 @@ const FOLDER_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
+/// A file system in memory, writable by all users like `/tmp`.
+const MEMORY_DIR: &str = "/dev/shm";
+
 /// Write bits for group and others.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -29,10 +32,21 @@ impl Root {
     /// Creates a private folder in the temporary folder: under an unpredictable name, never an existing
     /// folder, and closed to others.
     pub(crate) fn create_temporary_folder(&self, prefix: &str) -> Result<PathBuf> {
-        let temp_dir = std::env::temp_dir();
-        Root::check_path(&temp_dir)?;
-        let missing = || self.io_error("make a folder in", &temp_dir)(Errno::ENOENT);
-        let temp_dir = self.canonicalize(&temp_dir)?.ok_or_else(missing)?;
+        self.create_folder_in(&std::env::temp_dir(), prefix)
+    }
+
+    /// The same in memory, where the system has such a place, for what should reach no disk.
+    pub(crate) fn create_memory_folder(&self, prefix: &str) -> Result<PathBuf> {
+        match self.create_folder_in(MEMORY_DIR.as_ref(), prefix) {
+            Err(_) => self.create_temporary_folder(prefix),
+            folder => folder,
+        }
+    }
+
+    fn create_folder_in(&self, temp_dir: &Path, prefix: &str) -> Result<PathBuf> {
+        Root::check_path(temp_dir)?;
+        let missing = || self.io_error("make a folder in", temp_dir)(Errno::ENOENT);
+        let temp_dir = self.canonicalize(temp_dir)?.ok_or_else(missing)?;
         self.open_protected_folder(&temp_dir)?;
         let template = self.machine_path(&temp_dir).join(format!("{prefix}XXXXXX"));
         mkdtemp(&template).map_err(self.io_error("make a folder in", &temp_dir))

@@ -68,6 +68,17 @@ impl Root {
         }
     }
 
+    /// Whether there is a program that only root and the user who runs trueup can change, with every folder and every link
+    /// on its path. An error if others can.
+    pub(crate) fn has_trusted_program(&self, path: &Path) -> Result<bool> {
+        match self.read_trusted(path, 0, None) {
+            Ok(found) => Ok(found.is_some_and(|(meta, _)| meta.kind == FileKind::File)),
+            // The check comes before the size.
+            Err(RootError::TooLarge { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The names in a folder, sorted, if only root and the user who runs trueup can change it and every
     /// folder on its path. `None` if it does not exist.
     pub(crate) fn list_trusted(&self, path: &Path) -> Result<Option<Vec<OsString>>> {

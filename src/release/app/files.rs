@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::ports::secrets;
 use crate::problem::Problem;
-use crate::resource::{FieldValue, Mode, ResolveInputs};
+use crate::resource::{FieldValue, Mode, ResolveInputs, check_secret_mode};
 
 /// A file of a release that does not come from the repository.
 #[derive(Debug, Deserialize)]
@@ -106,19 +106,31 @@ impl ReleaseFile {
         }
     }
 
-    /// Renders the file.
-    pub(crate) fn resolve(&mut self, inputs: &dyn ResolveInputs) -> Result<(), Problem> {
+    /// Renders the file. `number`: its place in the list of files.
+    pub(crate) fn resolve(
+        &mut self,
+        number: usize,
+        inputs: &dyn ResolveInputs,
+    ) -> Result<(), Problem> {
+        let (number, path) = (number.to_string(), self.path.to_string_lossy());
+        let field = match self.is_config {
+            true => ["config_files", &path, "content"],
+            false => ["files", &number, "content"],
+        };
+        let mut has_secret = inputs.is_secret(&field);
         self.body = match (&self.source, &self.content) {
             (Some(source), None) => {
                 let vars = std::mem::take(&mut self.vars);
                 let vars = serde_json::Value::Object(vars.into_iter().collect());
                 let given = vars.as_object().is_some_and(|vars| !vars.is_empty());
-                inputs
+                let rendered = inputs
                     .render_template(source, given.then_some(&vars))
                     .map_err(|problem| match self.is_config {
                         true => problem.field(format!("{}.source", self.field())),
                         false => problem.field(self.field()),
-                    })?
+                    })?;
+                has_secret = has_secret || rendered.is_secret;
+                rendered.text
             }
             (None, Some(content)) => content.clone(),
             (source, _) => {
@@ -133,6 +145,11 @@ impl ReleaseFile {
                 .field(self.field()));
             }
         };
+        if has_secret {
+            check_secret_mode(Some(Mode(self.mode())))
+                .map_err(|problem| problem.within_field(&self.field()))?;
+            self.secret = true;
+        }
         Ok(())
     }
 

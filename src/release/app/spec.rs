@@ -20,7 +20,7 @@ use super::step::{AssetsSpec, MigrationSpec, Once, Step, deserialize_enabled_ste
 use crate::desired::{AllowedRefs, DesiredApp, DesiredState, Hold, Repo, ResumePolicy, Sha};
 use crate::ports::exec::DEFAULT_UMASK;
 use crate::ports::secrets;
-use crate::resource::{Mode, Seconds, Size};
+use crate::resource::{Failure, Mode, Seconds, Size};
 
 /// Time limit of a fetch without a `fetch_timeout`.
 const DEFAULT_FETCH_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -187,6 +187,9 @@ pub(crate) struct ReleaseSpec {
     pub(crate) environment: String,
     #[serde(skip)]
     pub(crate) resume_policy: ResumePolicy,
+    /// Why a secret of its environment or its files has no value: then nothing runs, and no file is written.
+    #[serde(skip)]
+    pub(crate) missing_secret: Option<Failure>,
 }
 
 /// A sha that this host takes instead of the wanted one.

@@ -63,7 +63,7 @@ pub(crate) fn exec_command(
         EXEC_STAGE,
         &BTreeMap::new(),
         identity.as_ref(),
-    );
+    )?;
     for key in TERMINAL_VARS {
         if let Some(value) = caller_env(key) {
             command.env.entry(key.into()).or_insert(value);

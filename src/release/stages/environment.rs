@@ -6,15 +6,17 @@ use std::path::Path;
 
 use crate::ports::exec::Identity;
 use crate::release::deployment::Deployment;
+use crate::resource::Failure;
 
-/// The environment of a release's command, without the default search path.
+/// The environment of a release's command, without the default search path. Fails if a secret of it has no value.
 pub(crate) fn environment(
     deployment: &Deployment<'_>,
     folder: &Path,
     stage: &str,
     env: &BTreeMap<String, String>,
     identity: Option<&Identity>,
-) -> BTreeMap<OsString, OsString> {
+) -> Result<BTreeMap<OsString, OsString>, Failure> {
+    deployment.check_secrets()?;
     let root = &deployment.host.root;
     let (user, home) = match identity {
         Some(identity) => (identity.name.as_str(), root.machine_path(&identity.home)),
@@ -58,7 +60,7 @@ pub(crate) fn environment(
         let path = without_app_folders(deployment, path);
         all.extend((!path.is_empty()).then(|| ("PATH".into(), path)));
     }
-    all
+    Ok(all)
 }
 
 /// Removes from `PATH` the folders to which the app's user can add programs: root must run none of them.

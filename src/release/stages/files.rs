@@ -79,6 +79,7 @@ fn write<'f>(
     app: &Path,
     files: impl IntoIterator<Item = &'f ReleaseFile>,
 ) -> Result<(), Failure> {
+    deployment.check_secrets()?;
     let root = &deployment.host.root;
     for file in files {
         if file.is_config() {

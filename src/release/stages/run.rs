@@ -203,7 +203,7 @@ fn execute(
         task.stage.as_str(),
         task.env,
         identity.as_ref(),
-    );
+    )?;
     if let Some(folder) = task.outputs_path {
         let folder = root.machine_path(folder);
         command.env.insert("OUTPUTS_PATH".into(), folder.into());

@@ -9,7 +9,8 @@ fn with_files(bench: &Bench, sha: &Sha, files: &str, more: &str) -> ReleaseSpec 
     spec.add_config_files();
     spec.validate().unwrap();
     for file in &mut spec.files {
-        file.resolve(&crate::kind::conformance::FakeInputs).unwrap();
+        file.resolve(0, &crate::kind::conformance::FakeInputs)
+            .unwrap();
     }
     spec
 }

@@ -13,7 +13,8 @@ fn retried(bench: &Bench, sha: &Sha, more: &str) -> ReleaseSpec {
 
 fn resolve_files(spec: &mut ReleaseSpec) {
     for file in &mut spec.files {
-        file.resolve(&crate::kind::conformance::FakeInputs).unwrap();
+        file.resolve(0, &crate::kind::conformance::FakeInputs)
+            .unwrap();
     }
 }
 

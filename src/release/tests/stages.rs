@@ -226,7 +226,8 @@ fn rendered_files_precede_the_build_and_roll_back_with_their_release() {
         );
         let mut spec = bench.spec(sha, &text);
         for file in &mut spec.files {
-            file.resolve(&crate::kind::conformance::FakeInputs).unwrap();
+            file.resolve(0, &crate::kind::conformance::FakeInputs)
+                .unwrap();
         }
         spec
     };
@@ -282,7 +283,8 @@ fn replaced_rendered_files_are_restored_by_the_next_pass() {
         "user: deploy\nfiles: [{path: .trueup/env, content: 'A=1'}]\n",
     );
     for file in &mut spec.files {
-        file.resolve(&crate::kind::conformance::FakeInputs).unwrap();
+        file.resolve(0, &crate::kind::conformance::FakeInputs)
+            .unwrap();
     }
     deploy_ok(&spec, &bench.host());
     let (folder, file) = (

@@ -12,7 +12,7 @@ use crate::ports::root::Root;
 use crate::ports::testing::Sandbox;
 use crate::release::ReleaseSpec;
 use crate::resource::{Change, FieldValue};
-use crate::role::{Catalog, expand};
+use crate::role::{Catalog, compile_offline};
 use crate::settings;
 
 /// Every shipped role with all its options on.
@@ -132,8 +132,7 @@ fn expand_shipped_roles(sandbox: &Sandbox) -> Catalog {
     let settings = settings::load(&path, repository_root()).unwrap();
     let facts = Facts::new(Rc::new(Root::at(&sandbox.machine_path("/")).unwrap()));
     let mut peers = PeerSource::from_settings(&settings);
-    expand(&settings, &facts, &mut peers, "")
-        .and_then(|expanded| expanded.resolve(&crate::desired::DesiredState::empty()))
+    compile_offline(&settings, &facts, &mut peers, "")
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
 

@@ -46,6 +46,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("resource", &["ports", "printable", "problem", "yaml"]),
     (
+        "secrets",
+        &[
+            "desired",
+            "digest",
+            "ports",
+            "printable",
+            "problem",
+            "resource",
+            "settings",
+        ],
+    ),
+    (
         "release",
         &[
             "desired",
@@ -68,8 +80,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "role",
         &[
-            "balancer", "desired", "facts", "fleet", "kind", "kinds", "ports", "problem",
-            "release", "resource", "settings", "yaml",
+            "balancer", "desired", "digest", "facts", "fleet", "kind", "kinds", "ports", "problem",
+            "release", "resource", "secrets", "settings", "yaml",
         ],
     ),
     ("owed", &["digest", "ports", "resource"]),
@@ -96,19 +108,32 @@ const LAYERS: &[(&str, &[&str])] = &[
             "role",
         ],
     ),
+    // Messages about what passes and rollouts bring about.
+    (
+        "notify",
+        &[
+            "desired",
+            "digest",
+            "fleet",
+            "ports",
+            "printable",
+            "problem",
+            "settings",
+        ],
+    ),
     (
         "pass",
         &[
-            "apply", "balancer", "desired", "exit", "facts", "fleet", "plan", "ports", "problem",
-            "release", "report", "resource", "role", "settings",
+            "apply", "balancer", "desired", "exit", "facts", "fleet", "notify", "plan", "ports",
+            "problem", "release", "report", "resource", "role", "secrets", "settings",
         ],
     ),
     // What a pass relies on, checked without a pass.
     (
         "checks",
         &[
-            "apply", "balancer", "desired", "exit", "fleet", "pass", "plan", "ports", "problem",
-            "release", "report", "resource", "role", "settings",
+            "apply", "balancer", "desired", "exit", "fleet", "notify", "pass", "plan", "ports",
+            "problem", "release", "report", "resource", "role", "settings",
         ],
     ),
     // What commands decide; it knows no command line.
@@ -121,6 +146,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "desired",
             "exit",
             "fleet",
+            "notify",
             "pass",
             "ports",
             "printable",
@@ -129,6 +155,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "report",
             "resource",
             "role",
+            "secrets",
             "settings",
             "yaml",
         ],
@@ -154,6 +181,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "report",
             "resource",
             "role",
+            "secrets",
             "settings",
             "yaml",
         ],

@@ -180,6 +180,7 @@ impl Fleet {
                 why: None,
             },
             rollouts: Some(true),
+            recipient: None,
             heartbeat_s: None,
         }
     }

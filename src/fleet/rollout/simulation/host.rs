@@ -224,6 +224,7 @@ impl<'a> Host<'a> {
             app: APP,
             canary: fleet.policy.canary.as_ref(),
             ignores_hold: false,
+            observer: None,
         };
         let wanted = self.wanted();
         act(&Participant {

@@ -10,7 +10,7 @@ fn spec(fields: &str) -> ReleaseSpec {
     let node = yaml::parse("r", text.as_bytes(), yaml::ParseLimits::default()).unwrap();
     let mut spec: ReleaseSpec = yaml::decode(&node).unwrap();
     for file in &mut spec.files {
-        file.resolve(&FakeInputs).unwrap();
+        file.resolve(0, &FakeInputs).unwrap();
     }
     spec
 }

@@ -125,7 +125,7 @@ fn command(attempt: &Attempt<'_, '_>, spec: &PreflightSpec, port: u16) -> Result
         Stage::Preflight.as_str(),
         &env,
         identity.as_ref(),
-    );
+    )?;
     command.cwd = Some(root.machine_path(app.path()));
     command.identity = identity.filter(|_| root.is_privileged());
     command.umask = deployment.spec.umask();

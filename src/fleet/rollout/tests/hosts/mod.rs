@@ -16,6 +16,7 @@ use crate::desired::{Amount, Canary, CanaryHosts, OnFailure, RolloutPolicy};
 use crate::fleet::rollout::fleet_host::FleetHost;
 use crate::fleet::rollout::host_rollout::HostRollout;
 use crate::fleet::rollout::identity::Member;
+use crate::fleet::rollout::observer::RegisterObserver;
 use crate::fleet::rollout::polling::Polling;
 use crate::fleet::rollout::register::{Register, WantedShas};
 use crate::fleet::rollout::settle::{AppPosition, Settled};
@@ -140,6 +141,7 @@ impl Fleet {
             looked_at: Cell::default(),
             denied: Cell::default(),
             polling: Polling::at(0),
+            observer: RegisterObserver::default(),
         }
     }
 

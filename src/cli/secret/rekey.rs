@@ -1,0 +1,117 @@
+//! `trueup secret rekey`.
+
+use super::identity::OperatorKey;
+use super::opened::{Changed, OpenedTarget, confirm_protected};
+use crate::cli::Output;
+use crate::cli::args::RekeyArgs;
+use crate::cli::confirm::confirm;
+use crate::exit::Exit;
+use crate::operate::CommandError;
+use crate::operate::secret::{self, ProposedRecipient, RekeyProposal};
+use crate::pass::Paths;
+use crate::problem::Problem;
+use crate::secrets::Recipient;
+
+pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Exit, CommandError> {
+    let opened = OpenedTarget::open(&args.target, paths)?;
+    let proposal = secret::propose(&opened.target())?;
+    for warning in &proposal.warnings {
+        output.print_text(format!("{}: {warning}", output.paint.changed("warning")));
+    }
+    let mut accepted = accept(args, &proposal, output)?;
+    for line in &args.add {
+        let recipient = Recipient::parse(line)
+            .map_err(|problem| CommandError::Usage(problem.field("--add")))?;
+        accepted.push(ProposedRecipient {
+            recipient,
+            replaces: None,
+        });
+    }
+    let recipients = proposal.recipients(&accepted, &args.remove)?;
+    if recipients.len() == proposal.current.recipients.len()
+        && recipients
+            .iter()
+            .all(|key| proposal.current.recipients.contains(key))
+    {
+        let line = format!("the recipients of {} stay as they are", args.target.env);
+        output.print_line(line);
+        return Ok(Exit::Converged);
+    }
+    confirm_protected(&args.target, &proposal.current, "encrypt its secrets again")?;
+    let identities = match proposal.current.named.is_empty() {
+        true => Vec::new(),
+        false => OperatorKey::require(&args.key)?.unlock()?,
+    };
+    let done = secret::rekey(&opened.target(), &proposal.current, recipients, &identities)?;
+    let line = format!(
+        "encrypted {} secret{} of {} to {} recipient{}",
+        done.secrets,
+        plural(done.secrets),
+        args.target.env,
+        done.recipients.len(),
+        plural(done.recipients.len()),
+    );
+    let changed = Changed {
+        recipients: Some(done.recipients.iter().map(Recipient::line).collect()),
+        ..Changed::default()
+    };
+    opened.print(&line, &done.published, changed, output);
+    Ok(Exit::Converged)
+}
+
+/// Shows the keys that hosts publish and asks for each whether it is one.
+fn accept(
+    args: &RekeyArgs,
+    proposal: &RekeyProposal,
+    output: &Output,
+) -> Result<Vec<ProposedRecipient>, CommandError> {
+    let fingerprints: Vec<String> = proposal
+        .proposed
+        .iter()
+        .map(|new| new.recipient.fingerprint())
+        .collect();
+    let unknown = args.accept.iter();
+    if let Some(unknown) = unknown
+        .into_iter()
+        .find(|word| !fingerprints.contains(word))
+    {
+        let problem = Problem::new(format!(
+            "--accept: no host publishes `{unknown}` as a new key"
+        ));
+        let known = fingerprints.iter().map(String::as_str);
+        return Err(CommandError::Usage(problem.suggest(unknown, known)));
+    }
+    let mut accepted = Vec::new();
+    for (new, fingerprint) in proposal.proposed.iter().zip(&fingerprints) {
+        let replaces = new.replaces.as_ref().map_or(String::new(), |old| {
+            format!(", instead of {}", old.fingerprint())
+        });
+        let shown = format!("{} {fingerprint}{replaces}", new.recipient.comment);
+        output.print_text(format!("{} {shown}", output.paint.good("new:")));
+        let is_accepted = match args.accept.is_empty() {
+            false => args.accept.contains(fingerprint),
+            true => {
+                args.target.publisher.yes
+                    || confirm(
+                        &format!("is this the key of {}?", new.recipient.comment),
+                        "--accept FINGERPRINT",
+                    )?
+            }
+        };
+        if is_accepted {
+            accepted.push(new.clone());
+        }
+    }
+    for known in &proposal.unreported {
+        let shown = format!("{} {}", known.comment, known.fingerprint());
+        output.print_text(format!(
+            "{} {shown} (no host publishes it; --remove takes it off the list)",
+            output.paint.faint("stays:")
+        ));
+    }
+    Ok(accepted)
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
