@@ -25,11 +25,12 @@ pub(super) fn check_expected(tree: &Node, order: &PublishRequest) -> Result<(), 
 fn differs(tree: &Node, environment: &str, edit: &SettingEdit) -> bool {
     let environment = tree.get(environment);
     let settings = environment.and_then(|apps| apps.get(SETTINGS_KEY));
-    let known = settings.and_then(|settings| {
-        edit.path.iter().fold(Some(settings), |node, key| {
-            node.and_then(|node| node.get(key))
-        })
-    });
+    let find = |settings| {
+        edit.path
+            .iter()
+            .try_fold(settings, |node: &Node, key| node.get(key))
+    };
+    let known = settings.and_then(find);
     known.map(Node::to_json) != edit.value
 }
 
