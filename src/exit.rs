@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub enum Exit {
     /// The host matches its description.
     Converged,
-    /// `plan` and `status`: a pass would make changes.
+    /// `plan`, `status` and `diff`: a pass would make changes.
     Pending,
     /// A change waits for the end of a hold or of a pin, or an app is in maintenance.
     Waiting,
@@ -39,7 +39,10 @@ impl Exit {
     pub const ALL: &[(Exit, &str)] = &[
         (Exit::Converged, "converged: the host is as described"),
         (Exit::Failed, "something failed; the report says what"),
-        (Exit::Pending, "`plan` and `status`: changes are pending"),
+        (
+            Exit::Pending,
+            "`plan`, `status` and `diff`: changes are pending",
+        ),
         (
             Exit::Waiting,
             "waiting: for the end of a hold, of a pin or of maintenance",
@@ -55,7 +58,7 @@ impl Exit {
         (Exit::Usage, "invalid command line"),
         (
             Exit::TimedOut,
-            "timed out: `rollout status --wait`, `balancer drain`, `undrain` and `eip claim` waited for as long as `--timeout` says",
+            "timed out: `rollout status --wait`, `publish --wait`, `balancer drain`, `undrain` and `eip claim` waited for as long as `--timeout` says",
         ),
         (Exit::Locked, "another pass is running on this host"),
         (

@@ -108,7 +108,11 @@ impl Delivery<'_> {
         };
         if let Err(error) = &done {
             let retry = match error {
-                StoreError::Refused { .. } => REFUSED_RETRY,
+                StoreError::Refused { .. } => {
+                    // It would be refused in each pass.
+                    memory.unmarked.clear();
+                    REFUSED_RETRY
+                }
                 _ => RETRY_AFTER,
             };
             self.postpone_due(memory, retry);
@@ -147,6 +151,7 @@ impl Delivery<'_> {
             let Some((mut board, version)) = read_board(self.store, self.environment, self.app)?
             else {
                 // Newer hosts send.
+                memory.unmarked.clear();
                 self.postpone_due(memory, REFUSED_RETRY);
                 return Ok(());
             };

@@ -104,7 +104,9 @@ pub(crate) fn app_differences(
                     .entry(app.clone())
                     .or_insert_with(|| repositories.open(&app, settings));
                 Some(match commits {
-                    Ok(Some(commits)) => commits.commits_between(from, to)?,
+                    Ok(Some(commits)) => commits
+                        .commits_between(from, to)
+                        .unwrap_or_else(|error| CommitRange::unknown(from, to, error.summary())),
                     Ok(None) => CommitRange::unknown(
                         from,
                         to,

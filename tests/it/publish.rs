@@ -169,6 +169,28 @@ fn branch_is_published_with_its_commits_migrations_and_what_hosts_do() {
 }
 
 #[test]
+fn clone_without_trees_publishes_and_says_what_it_does_not_know() {
+    let publisher = Publisher::new();
+    let first = publisher.commit("a", "First");
+    let second = publisher.commit("a", "Second");
+    publisher.git(&["config", "uploadpack.allowFilter", "true"]);
+    let origin = format!("file://{}", publisher.path("shop").display());
+    let treeless = publisher.path("treeless").display().to_string();
+    let clone = ["clone", "--quiet", "--filter=tree:0", "--no-checkout"];
+    publisher.git(&[&clone[..], &[&origin, &treeless]].concat());
+    publisher
+        .sandbox
+        .manifest(format!("generation: 1\nproduction:\n  shop: {first}\n"));
+    let done = publisher.run(
+        &["publish", "production", "shop=main", "--repo", &treeless],
+        &[],
+    );
+    assert_eq!(done.code, 0, "{done}");
+    assert!(done.out.contains("commits between: `git -C"), "{done}");
+    assert!(publisher.manifest().contains(&second));
+}
+
+#[test]
 fn whole_line_of_ci_publishes_the_commit_of_its_job() {
     let publisher = Publisher::new();
     let first = publisher.commit("a", "First");

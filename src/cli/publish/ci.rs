@@ -147,9 +147,17 @@ mod tests {
         CiJob::read(variable).map_err(|problem| problem.to_string())
     }
 
+    /// Variables, and the system, ref and person that they name.
+    type Case<'a> = (
+        &'a [(&'a str, &'a str)],
+        &'a str,
+        Option<&'a str>,
+        Option<&'a str>,
+    );
+
     #[test]
     fn each_ci_system_names_its_commit_ref_and_person() {
-        let cases: &[(&[(&str, &str)], &str, Option<&str>, Option<&str>)] = &[
+        let cases: &[Case<'_>] = &[
             (
                 &[
                     ("GITHUB_ACTIONS", "true"),

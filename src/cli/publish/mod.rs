@@ -77,7 +77,7 @@ pub(super) fn run(
     let (mut rollouts, mut outcome) = (Vec::new(), Exit::Converged);
     for app in apps.iter().filter(|_| args.wait) {
         let rollout = RolloutTarget {
-            store: store,
+            store,
             environment: &args.environment,
             app,
             manifest_key: &target.manifest,

@@ -175,9 +175,9 @@ fn check_holds(
     }
     let moved = changes.iter();
     let moved = moved.filter(|one| one.from.as_ref() != Some(&one.to));
-    let blocked =
+    let mut blocked =
         moved.filter_map(|one| warnings::blocking_hold(manifest, order, &one.app, &one.to));
-    match blocked.last() {
+    match blocked.next() {
         None => Ok(()),
         Some(problem) => Err(EditError::Held(Box::new(problem.hint(
             "`--next` builds it ahead meanwhile; `trueup unhold` ends the hold; nothing was written",

@@ -25,12 +25,8 @@ pub(super) fn check_expected(tree: &Node, order: &PublishRequest) -> Result<(), 
 fn differs(tree: &Node, environment: &str, edit: &SettingEdit) -> bool {
     let environment = tree.get(environment);
     let settings = environment.and_then(|apps| apps.get(SETTINGS_KEY));
-    let find = |settings| {
-        edit.path
-            .iter()
-            .try_fold(settings, |node: &Node, key| node.get(key))
-    };
-    let known = settings.and_then(find);
+    let mut keys = edit.path.iter();
+    let known = settings.and_then(|settings| keys.try_fold(settings, |node, key| node.get(key)));
     known.map(Node::to_json) != edit.value
 }
 

@@ -135,19 +135,22 @@ impl Courier<'_> {
     }
 }
 
-/// Keeps the address out of logs: whoever knows it can write there.
+/// Keeps the address out of logs: whoever knows it can write there. Its parts that are words may be shown.
 fn register_address(url: &str) {
     secrets::add_secret(url);
-    if let Ok(parsed) = url::Url::parse(url) {
-        secrets::add_secret(parsed.as_str());
-        secrets::add_secret(parsed.path().trim_start_matches('/'));
-        secrets::add_secret(parsed.query().unwrap_or_default());
-        let parts = parsed
-            .path()
-            .split('/')
-            .filter(|part| part.len() >= MIN_TOKEN);
-        parts.for_each(secrets::add_secret);
-    }
+    let Ok(parsed) = url::Url::parse(url) else {
+        return;
+    };
+    secrets::add_secret(parsed.as_str());
+    let is_token = |part: &&str| {
+        let is_word = part
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || "_-.".contains(c));
+        part.len() >= MIN_TOKEN && !is_word
+    };
+    let query = parsed.query().unwrap_or_default().split(['&', '=']);
+    let parts = parsed.path().split('/').chain(query);
+    parts.filter(is_token).for_each(secrets::add_secret);
 }
 
 /// The document that programs get.

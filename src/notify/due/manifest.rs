@@ -134,7 +134,10 @@ fn to_do(subject: Subject<'_>, wanted: &Wanted, task: &Note) -> Notice {
     notice.summary = subject.summary(&format!("to do by hand: {}{by}", task.text));
     notice.by = task.by.as_deref().map(line);
     notice.with_notes([task.text.as_str()].into_iter());
-    let done = format!("trueup note {} {} --done", subject.environment, subject.app);
+    let done = format!(
+        "trueup note {} {} --done NUMBER",
+        subject.environment, subject.app
+    );
     notice.add_command("tick it off", done);
     notice
 }

@@ -41,6 +41,12 @@ pub(crate) fn register_notices(
     }
 }
 
+/// Whether somebody may paste a command: its step comes from the store.
+fn is_plain(command: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || " -_./=:".contains(c);
+    command.chars().all(is_plain)
+}
+
 struct RolloutNotices<'a> {
     subject: Subject<'a>,
     wanted: &'a Wanted,
@@ -167,7 +173,9 @@ impl RolloutNotices<'_> {
                 id.sha
             );
             notice.add_command("try it again", lift);
-        } else if let Some(command) = halt_command(halt, &id.sha, (environment, app)) {
+        } else if let Some(command) =
+            halt_command(halt, &id.sha, (environment, app)).filter(|command| is_plain(command))
+        {
             notice.add_command("go on", command);
         }
         notice

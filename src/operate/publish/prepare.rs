@@ -76,7 +76,12 @@ pub(crate) fn prepare(
         let before = before.map(|entry| entry.sha.clone());
         if let Some(from) = before {
             let range = match &commits {
-                Some(commits) => commits.commits_between(&from, &resolved.sha)?,
+                // A clone may lack what only this needs, such as trees; the sha is good nevertheless.
+                Some(commits) => commits
+                    .commits_between(&from, &resolved.sha)
+                    .unwrap_or_else(|error| {
+                        CommitRange::unknown(&from, &resolved.sha, error.summary())
+                    }),
                 None => CommitRange::unknown(&from, &resolved.sha, "its repository was not asked"),
             };
             let lines = range.subjects();

@@ -87,15 +87,14 @@ impl GitRepository<'_> {
         self.peel("HEAD")
     }
 
-    /// The commits whose ids begin with these digits, the first hundred.
+    /// The commits whose ids begin with these digits. Of more than ten thousand objects, those among the first ones.
     pub(crate) fn commits_with_prefix(&self, digits: &str) -> Result<Vec<String>, GitError> {
-        const MAX_IDS: usize = 100;
+        const MAX_IDS: usize = 10_000;
         let option = format!("--disambiguate={digits}");
         let output = self.read(["rev-parse", &option], b"")?;
         let output = String::from_utf8_lossy(&output);
         let ids: Vec<&str> = output.lines().take(MAX_IDS).collect();
-        let ids = self.commits_among(&ids)?;
-        Ok(ids)
+        self.commits_among(&ids)
     }
 
     /// Whether it has this commit.

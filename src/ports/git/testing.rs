@@ -40,6 +40,10 @@ impl GitBench {
         self.dir.path().join(name)
     }
 
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
     pub(crate) fn repository(&self) -> PathBuf {
         self.path("srv/shop.git")
     }

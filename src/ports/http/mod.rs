@@ -33,6 +33,7 @@ use ssrf_guard::{AddressPolicy, SsrfGuard};
 use self::error::display_host;
 use super::deadline::Deadline;
 use super::runtime::block_on;
+use super::secrets;
 use super::watchdog;
 
 /// Time for a connection, including name lookup and TLS.
@@ -217,7 +218,9 @@ impl HttpClient {
                 .map_err(|_| unusable())?;
         }
         let host = display_host(url);
-        let _operation = watchdog::begin(format!("{method} {shown}"), deadline.remaining());
+        // The address of a webhook is a secret.
+        let operation = secrets::redact(format!("{method} {shown}"));
+        let _operation = watchdog::begin(operation, deadline.remaining());
         let call = self.connector(url).call(http);
         let response = block_on(with_deadline(call, deadline))?;
         let response: HttpResponse = response.map_err(|error| {
