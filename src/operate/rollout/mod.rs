@@ -308,3 +308,5 @@ mod restart_tests;
 mod service_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unsent_tests;
