@@ -62,7 +62,7 @@ fn bad_setting_names_its_file_line_and_a_similar_field() {
         (
             format!("{GOOD}apps: {{}}\n"),
             "",
-            "node.yml:4:1: unknown field `apps`\n  hint: parameters of roles, such as `apps`, go below `attributes:`; expected `environment`, `roles`, `tags`, `node`, `store`, `manifest`, `services`, `metrics`, `fleet`, `ec2`, `notify`, `signers` or `attributes`",
+            "node.yml:4:1: unknown field `apps`\n  hint: parameters of roles, such as `apps`, go below `attributes:`; expected `environment`, `roles`, `tags`, `node`, `store`, `manifest`, `services`, `metrics`, `fleet`, `secrets`, `ec2`, `notify`, `signers` or `attributes`",
         ),
         (
             format!("{GOOD}tag: {{}}\n"),

@@ -311,3 +311,5 @@ mod restart_tests;
 mod service_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unsent_tests;
