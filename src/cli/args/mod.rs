@@ -27,9 +27,7 @@ pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
 pub(super) use self::notify::{NotifyArgs, NotifyCommand};
-pub(super) use self::releases::{
-    ActivateArgs, BuildArgs, CleanArgs, ListArgs, ReleasesArgs, ReleasesCommand,
-};
+pub(super) use self::releases::{BuildArgs, CleanArgs, ListArgs, ReleasesArgs, ReleasesCommand};
 pub(super) use self::rollback::{HistoryArgs, RollbackArgs};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,

@@ -12,9 +12,9 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use ssh_key::PublicKey;
 
-use crate::settings::files::read_file;
 use crate::ports::root::Root;
 use crate::problem::{Location, Problem, Problems};
+use crate::settings::files::read_file;
 
 /// Maximum number of lines with keys.
 const MAX_SIGNERS: usize = 1000;
