@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::WaitArgs;
 use super::act::PublisherArgs;
 use super::maintenance::parse_time;
+use super::wait::WaitArgs;
 use crate::cli::repositories::RepositoryArgs;
 use crate::cli::target::StoreArgs;
 
