@@ -10,4 +10,4 @@ mod publisher;
 pub(super) mod rollback;
 
 pub(super) use output::print_published;
-pub(super) use publisher::Publisher;
+pub(super) use publisher::{Publisher, inherited_environment};

@@ -1,5 +1,6 @@
 //! The options of `trueup rollout`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -97,6 +98,9 @@ pub struct RolloutActArgs {
     /// Why, for the history of the rollout
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
+    /// Sign the record of it with this key: a private key, or the public half of one that ssh-agent has
+    #[arg(long, value_name = "KEY", env = "TRUEUP_SIGN", hide_env_values = true)]
+    pub sign: Option<PathBuf>,
     /// Which sha, if the manifest wants several [default: the first that it wants]
     #[arg(long, value_name = "SHA")]
     pub sha: Option<String>,

@@ -18,6 +18,7 @@ use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store::StoreError;
 use crate::ports::{backoff, store};
+use crate::settings::Signers;
 
 /// How often `--wait` looks.
 const WAIT_INTERVAL: Duration = Duration::from_secs(2);
@@ -44,6 +45,7 @@ pub(super) fn run(
 ) -> Result<Exit, CommandError> {
     let target = StoreTarget::resolve(&args.at, paths, "rollout status")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
+    let signers = target.signers;
     let target = RolloutTarget {
         store: store.as_ref(),
         environment: &args.env,
@@ -54,7 +56,7 @@ pub(super) fn run(
     if args.wait {
         return match wait_for_end(&target, args.timeout, output) {
             Ok((view, exit)) => {
-                print_view(&view, store.address(), output);
+                print_view(&view, store.address(), signers.as_ref(), output);
                 Ok(exit)
             }
             Err(error) if is_unreachable(&error) => {
@@ -70,7 +72,7 @@ pub(super) fn run(
         }
         match observe_rollout(&target, SystemClock.now()) {
             Ok(view) => {
-                print_view(&view, store.address(), output);
+                print_view(&view, store.address(), signers.as_ref(), output);
                 if args.watch.is_none() {
                     return Ok(view.outcome);
                 }
@@ -185,7 +187,7 @@ fn headline(view: &RolloutView) -> String {
     rollout::headline(view.wanted.as_ref(), view.state, proven, view.hosts)
 }
 
-fn print_view(view: &RolloutView, store: &str, output: &Output) {
+fn print_view(view: &RolloutView, store: &str, signers: Option<&Signers>, output: &Output) {
     if output.is_document() {
         return output.print_document(&Document {
             version: crate::report::VERSION,
@@ -296,9 +298,14 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
             "" => String::new(),
             reason => format!(": {reason}"),
         };
+        let signed = signers.and_then(|signers| {
+            let why = act.unsigned_reason(&view.environment, &view.app, signers)?;
+            Some(output.paint.changed(&format!(" ({why})")))
+        });
+        let signed = signed.unwrap_or_default();
         rows.push(row(
             "act",
-            format!("{age} ago, {} by {}{reason}", act.what, act.by),
+            format!("{age} ago, {} by {}{reason}{signed}", act.what, act.by),
         ));
     }
     output.print_table(&rows);
