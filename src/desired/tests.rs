@@ -20,12 +20,11 @@ pub(super) fn parse_and_select(
     let whom = NodeContext {
         environment: "production",
         tags,
-        apps: &apps,
         now: "2026-11-21T05:00:00Z".parse().unwrap(),
         last_answer: None,
         signers: None,
     };
-    select_apps(&manifest, "m.yml", &whom, Freshness::Fresh).map_err(|p| p.to_string())
+    select_apps(&manifest, "m.yml", &whom, &apps, Freshness::Fresh).map_err(|p| p.to_string())
 }
 
 #[test]
@@ -259,7 +258,6 @@ fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
     let whom = NodeContext {
         environment: "production",
         tags: &none,
-        apps: &apps,
         now: "2026-11-21T05:00:00Z".parse().unwrap(),
         last_answer: None,
         signers: None,
@@ -274,7 +272,7 @@ fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
             save_last_good: true,
         };
         let desired =
-            read(&store, "m", ask, &sandbox.host, &whom).map_err(|error| error.to_string())?;
+            read(&store, "m", ask, &sandbox.host, (&whom, &apps)).map_err(|error| error.to_string())?;
         match desired.freshness {
             Freshness::Refused(problem) => Err(problem.to_string()),
             _ => Ok(desired.generation),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::selection::select;
-use super::{ManifestSource, PassError, PassOptions, Session};
+use super::{ManifestSource, PassError, PassOptions, PolicyUse, Session};
 use crate::apply;
 use crate::desired::{self, DesiredState};
 use crate::exit::Exit;
@@ -22,7 +22,8 @@ impl Session {
             force: options.force,
             save_last_good: false,
         };
-        let (catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
+        let source = ManifestSource::Store(ask, PolicyUse::Preview);
+        let (catalog, desired) = self.compile(source, options)?;
         let selection = select(&catalog, options.only.as_deref())?;
         let mut plan = plan::build_plan(&catalog, &self.host, &selection);
         plan.mark_failing(&apply::known_failing_checks(&catalog, &self.host));

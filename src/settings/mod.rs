@@ -29,7 +29,7 @@ pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
 pub(crate) use ec2::Ec2Group;
 pub(crate) use fleet::{FleetSettings, StaticNode};
 pub(crate) use format::{MetricsSettings, SecretSettings, SettingsFile, default_manifest};
-pub(crate) use lookup::Lookup;
+pub(crate) use lookup::{Lookup, PolicyFiles};
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
 pub(crate) use notify::{Channel, ChannelKind, EmailChannel, NotifySettings, check_url};
@@ -149,6 +149,21 @@ fn load_with(
     })
 }
 
+impl Settings {
+    /// The same settings with the roles, templates and parameters of this policy bundle.
+    pub(crate) fn with_policy(&self, policy: Option<Rc<PolicyFiles>>) -> Result<Settings, Problem> {
+        let lookup = self.lookup.with_policy(policy);
+        // What it warns of is known from before.
+        let environment = load_environment(&lookup, &self.environment, &mut Vec::new())?;
+        let none = || Node::synthetic(&self.attributes.at, yaml::NodeKind::Map(Vec::new()));
+        Ok(Settings {
+            environment_attributes: environment.unwrap_or_else(none),
+            lookup,
+            ..self.clone()
+        })
+    }
+}
+
 /// Reads the keys of `--signers`: only this user and root can change the file.
 pub(crate) fn read_signers(path: &Path) -> Result<Signers, Problems> {
     let root = Root::real().map_err(unreadable)?;
@@ -234,18 +249,17 @@ fn load_environment(
     environment: &str,
     warnings: &mut Vec<Problem>,
 ) -> Result<Option<Node>, Problem> {
-    let Some((path, meta, body)) = lookup.find("environments", &format!("{environment}.yml"))?
-    else {
+    let Some(found) = lookup.find("environments", &format!("{environment}.yml"))? else {
         return Ok(None);
     };
-    let node = yaml::parse(&path.display().to_string(), &body, ParseLimits::default())?;
+    let path = found.path;
+    let name = path.display().to_string();
+    let node = yaml::parse(&name, &found.body, ParseLimits::default())?;
     node.expect_map("a map of parameters")?;
-    warnings.extend(exposed_secrets::exposure_warning(
-        &lookup.root,
-        &path,
-        &meta,
-        &node,
-    ));
+    let meta = found.meta.as_ref();
+    warnings.extend(meta.and_then(|meta| {
+        exposed_secrets::exposure_warning(&lookup.root, &path, meta, &node)
+    }));
     Ok(Some(node))
 }
 
