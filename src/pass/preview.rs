@@ -1,6 +1,7 @@
 //! What reads the host without changing it, as any user: `plan`, and what a user may not inspect of a plan.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::selection::select;
 use super::{ManifestSource, PassError, PassOptions, PolicyUse, Session};
@@ -11,7 +12,8 @@ use crate::fleet::PeerSource;
 use crate::plan::{self, Plan, PlannedOutcome};
 use crate::report::Report;
 use crate::resource::FailureKind;
-use crate::role::{Placeholders, RoleSources, SecretValues};
+use crate::role::{self, Placeholders, RenderedResource, RoleSources, SecretValues};
+use crate::settings::PolicyFiles;
 
 impl Session {
     /// Reports what a pass would do. Writes nothing and does not record the manifest's generation as acted
@@ -42,6 +44,23 @@ impl Session {
             report.outcome = report.outcome.merge(Exit::Failed);
         }
         Ok(report)
+    }
+
+    /// The resources of this node with another policy bundle, or with none, as text. Asks nobody.
+    pub(crate) fn render_with_policy(
+        &self,
+        policy: Option<Rc<PolicyFiles>>,
+    ) -> Result<Vec<RenderedResource>, PassError> {
+        let settings = self.settings.with_policy(policy)?;
+        let mut peers = PeerSource::last_known(&self.settings, &self.host);
+        let root = self.root_text();
+        let mut sources = RoleSources {
+            settings: &settings,
+            facts: &self.facts,
+            peers: &mut peers,
+            root: &root,
+        };
+        Ok(role::render_resources(&mut sources)?)
     }
 
     /// Validates roles, templates and settings without inspecting the host or asking the store. Returns the

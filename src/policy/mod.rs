@@ -22,7 +22,6 @@ use crate::settings::PolicyFiles;
 
 pub(crate) use folder::read_folder;
 pub(crate) use kept::{FetchError, KeptBundles, fetch};
-pub(crate) use limits::MAX_PACKED;
 pub(crate) use pack::pack;
 pub(crate) use state::{FailedPolicy, PolicyState, PolicyTrial};
 pub(crate) use status::{PolicyPhase, PolicyStatus};

@@ -21,8 +21,8 @@ pub(crate) struct PolicyFiles {
 /// Search path for roles, templates and environments: beside the settings first, then the policy bundle, then the shipped ones.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookup {
-    /// The folder of the settings.
-    own: PathBuf,
+    /// The folder of the settings; `None`: there are none.
+    own: Option<PathBuf>,
     policy: Option<Rc<PolicyFiles>>,
     /// The folder of the package.
     share: PathBuf,
@@ -44,9 +44,19 @@ impl Lookup {
         Ok(Lookup::with_root(root, config, share))
     }
 
+    /// Those of a bundle and of the package alone.
+    pub(crate) fn for_policy(policy: Rc<PolicyFiles>, share: &Path) -> Result<Lookup, Problem> {
+        Ok(Lookup {
+            own: None,
+            policy: Some(policy),
+            share: share.to_owned(),
+            root: Rc::new(Root::real().map_err(unreadable)?),
+        })
+    }
+
     pub(super) fn with_root(root: Rc<Root>, config: &Path, share: &Path) -> Lookup {
         Lookup {
-            own: config.parent().unwrap_or(Path::new("/")).to_owned(),
+            own: Some(config.parent().unwrap_or(Path::new("/")).to_owned()),
             policy: None,
             share: share.to_owned(),
             root,
@@ -83,7 +93,9 @@ impl Lookup {
                 "`{name}` is not a name in {folder}/: expected a relative path without `..`"
             )));
         }
-        if let Some(found) = self.find_in(&self.own, folder, relative)? {
+        if let Some(own) = &self.own
+            && let Some(found) = self.find_in(own, folder, relative)?
+        {
             return Ok(Some(found));
         }
         let key = format!("{folder}/{name}");
@@ -116,7 +128,7 @@ impl Lookup {
     /// The names in `folder` that end in `suffix`, without it, from the whole search path; for suggestions.
     pub(crate) fn names(&self, folder: &str, suffix: &str) -> Vec<String> {
         let mut names = Vec::new();
-        for base in [&self.own, &self.share] {
+        for base in self.own.iter().chain([&self.share]) {
             let found = self
                 .root
                 .list(&base.join(folder))
@@ -143,7 +155,7 @@ impl Lookup {
     /// The searched folders, for messages.
     pub(crate) fn searched_folders(&self, folder: &str) -> String {
         let policy = self.policy.iter().map(|policy| Path::new(&policy.name));
-        let folders = [self.own.as_path()].into_iter().chain(policy);
+        let folders = self.own.iter().map(PathBuf::as_path).chain(policy);
         let folders = folders.chain([self.share.as_path()]);
         let paths: Vec<String> = folders
             .map(|base| base.join(folder).display().to_string())

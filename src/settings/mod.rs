@@ -27,6 +27,7 @@ use crate::yaml::{self, Node, ParseLimits};
 
 pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
 pub(crate) use ec2::Ec2Group;
+pub(crate) use exposed_secrets::exposed_values;
 pub(crate) use fleet::{FleetSettings, StaticNode};
 pub(crate) use format::{MetricsSettings, SecretSettings, SettingsFile, default_manifest};
 pub(crate) use lookup::{Lookup, PolicyFiles};
@@ -91,6 +92,15 @@ pub(crate) fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
     load_with(root, config, (Some(meta), &body), share)
 }
 
+/// The settings of another machine, to see what they make of roles. Without its signers, whose file is there.
+pub(crate) fn load_foreign(config: &Path, share: &Path) -> Result<Settings, Problems> {
+    let root = Rc::new(Root::real().map_err(unreadable)?);
+    let Some((_, body)) = read_file(&root, config)? else {
+        return Err(Problem::new(format!("there are no settings at {}", config.display())).into());
+    };
+    load_parts(root, config, (None, &body), (share, false))
+}
+
 /// Uses `body` as the content of `config`, with the drop-ins, roles and templates beside it.
 pub(crate) fn load_from_body(
     config: &Path,
@@ -104,8 +114,17 @@ pub(crate) fn load_from_body(
 fn load_with(
     root: Rc<Root>,
     config: &Path,
-    (meta, body): (Option<Meta>, &[u8]),
+    content: (Option<Meta>, &[u8]),
     share: &Path,
+) -> Result<Settings, Problems> {
+    load_parts(root, config, content, (share, true))
+}
+
+fn load_parts(
+    root: Rc<Root>,
+    config: &Path,
+    (meta, body): (Option<Meta>, &[u8]),
+    (share, has_signers): (&Path, bool),
 ) -> Result<Settings, Problems> {
     let tree = parse_tree(config, body)?;
     let mut warnings: Vec<Problem> = meta
@@ -119,7 +138,8 @@ fn load_with(
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    let signers = load_signers(&root, file.signers.as_deref(), config, &tree)?;
+    let signers = file.signers.as_deref().filter(|_| has_signers);
+    let signers = load_signers(&root, signers, config, &tree)?;
     let lookup = Lookup::with_root(root, config, share);
     let environment_attributes = load_environment(&lookup, &file.environment, &mut warnings)?
         .unwrap_or_else(|| empty_map(&tree));

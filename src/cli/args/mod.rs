@@ -7,6 +7,7 @@ mod eip;
 mod init;
 mod maintenance;
 mod notify;
+mod policy;
 mod rollout;
 mod secret;
 
@@ -25,6 +26,9 @@ pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
 pub(super) use self::notify::{NotifyArgs, NotifyCommand};
+pub(super) use self::policy::{
+    PolicyArgs, PolicyCommand, PolicyListArgs, PolicyPushArgs, PolicyShowArgs, PolicyTestArgs,
+};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
     RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
@@ -162,6 +166,8 @@ pub enum Command {
     Fleet(FleetArgs),
     /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
     Rollout(RolloutArgs),
+    /// Push, test and list the roles and templates of an environment as one signed bundle
+    Policy(PolicyArgs),
     /// Set, edit, list and remove the secrets of an environment, and encrypt them to the keys of its hosts
     Secret(SecretArgs),
     /// Show which balancer has the address of a pair, and move it away before work on a host
@@ -368,15 +374,19 @@ pub struct ActivateArgs {
                   `trueup rollback ENV APP` takes all hosts of an environment back, by their rollout, to the last sha before that hosts \
                   served. It asks first, and holds the app there for 24 hours, so that the next automatic publish does not bring \
                   the bad sha back.\n\n\
+                  `trueup rollback ENV --policy` takes the policy bundle back.\n\n\
                   Neither ever migrates the database down; both list migrations that differ."
 )]
 pub struct RollbackArgs {
-    /// Which app; or the environment, if APP follows
+    /// Which app; or the environment, if APP or --policy follows
     #[arg(value_name = "[ENV] APP")]
     pub first: String,
     /// Which app of the environment
     #[arg(value_name = "APP", hide = true)]
     pub second: Option<String>,
+    /// With ENV and no APP: the policy bundle instead of an app, to the one before or to that of --to
+    #[arg(long, conflicts_with = "second")]
+    pub policy: bool,
     /// To this release, as `trueup releases` shows it, or with ENV to this sha [default: the last good one before]
     #[arg(long, value_name = "RELEASE|SHA")]
     pub to: Option<String>,
