@@ -249,7 +249,7 @@ fn entry_texts_and_overrides_are_limited() {
 
 /// The host's reaction to each manifest, one after the other.
 fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
-    use crate::ports::store::{MemoryStore, WriteCondition};
+    use crate::ports::store::{MemoryStore, Store, WriteCondition};
     use crate::ports::testing::Sandbox;
 
     let sandbox = Sandbox::empty();
@@ -271,8 +271,8 @@ fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
             force: false,
             save_last_good: true,
         };
-        let desired =
-            read(&store, "m", ask, &sandbox.host, (&whom, &apps)).map_err(|error| error.to_string())?;
+        let desired = read(&store, "m", ask, &sandbox.host, (&whom, &apps))
+            .map_err(|error| error.to_string())?;
         match desired.freshness {
             Freshness::Refused(problem) => Err(problem.to_string()),
             _ => Ok(desired.generation),

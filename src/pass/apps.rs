@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use super::cron::{CronStatus, cron_jobs};
 use super::selection::list_some;
-use super::{
-    ManifestSource, PassError, PassOptions, PolicyUse, QuarantineLift, Session, desired,
-};
+use super::{ManifestSource, PassError, PassOptions, PolicyUse, QuarantineLift, Session, desired};
 use crate::plan::Selection;
 use crate::ports::Host;
 use crate::problem::{Problem, nearest};

@@ -52,8 +52,8 @@ pub(crate) use announce::announce_no_session;
 pub(crate) use apps::{Apps, DeployedApp};
 pub(crate) use cron::CronStatus;
 pub(crate) use error::PassError;
-use policy::{PolicyPass, PolicyUse};
 use joined::{AppNotices, Rollouts};
+use policy::{PolicyPass, PolicyUse};
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
 /// Locations that the command line selects.

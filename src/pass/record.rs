@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use super::apps::{DeployedApp, deployed_apps};
 use super::{PassError, Session};
+use crate::desired::POLICY_APP;
 use crate::fleet::{
     self, AppRecord, LastPass, NodeRecord, PublishOutcome, RecordPublisher, ServingState, VERSION,
     is_plain_value, machine_id,
 };
-use crate::desired::POLICY_APP;
 use crate::release;
 use crate::report::{History, Report};
 use crate::resource::one_line;

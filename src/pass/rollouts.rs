@@ -116,7 +116,8 @@ impl Session {
                 continue;
             };
             let generation = desired.generation;
-            let Some(rollout) = self.host_rollout(&host, name, (wanted, generation), options) else {
+            let Some(rollout) = self.host_rollout(&host, name, (wanted, generation), options)
+            else {
                 continue;
             };
             rollouts.apps.push(JoinedRollout {
@@ -300,8 +301,8 @@ impl Session {
 
     /// Whether this host may write what rollouts need. `None`: it needs no permission of others.
     pub(super) fn may_take_part_in_rollouts(&self, catalog: &Catalog) -> Option<bool> {
-        let has_apps = catalog.releases().next().is_some() || self.settings.signers.is_some();
-        if self.settings.store.is_local() || !has_apps {
+        let has_policy = self.policy.borrow().status.is_some();
+        if self.settings.store.is_local() || !has_policy && catalog.releases().next().is_none() {
             return None;
         }
         let store = self.shared_store().ok()?;

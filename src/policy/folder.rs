@@ -9,7 +9,10 @@ use crate::problem::{Problem, Problems};
 
 /// The files below roles/, templates/ and environments/ of a folder, by path. Refuses everything that is no plain file,
 /// instead of leaving it out: a bundle without it would be another one than the folder that was tested.
-pub(crate) fn read_folder(root: &Root, folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
+pub(crate) fn read_folder(
+    root: &Root,
+    folder: &Path,
+) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
     let mut reader = FolderReader {
         root,
         folder,
@@ -19,7 +22,10 @@ pub(crate) fn read_folder(root: &Root, folder: &Path) -> Result<BTreeMap<String,
     for name in FOLDERS {
         match kind(root, &folder.join(name))? {
             Some(FileKind::Directory) => reader.read_below(name, 1)?,
-            Some(kind) => reader.refuse(name, format!("it is {}; expected a folder", kind.describe())),
+            Some(kind) => reader.refuse(
+                name,
+                format!("it is {}; expected a folder", kind.describe()),
+            ),
             None => {}
         }
     }
@@ -48,7 +54,10 @@ impl FolderReader<'_> {
         for name in names.map_err(unreadable)?.unwrap_or_default() {
             let Some(name) = name.to_str() else {
                 let shown = name.to_string_lossy().into_owned();
-                self.refuse(&format!("{relative}/{shown}"), "its name is not UTF-8".into());
+                self.refuse(
+                    &format!("{relative}/{shown}"),
+                    "its name is not UTF-8".into(),
+                );
                 continue;
             };
             let path = format!("{relative}/{name}");

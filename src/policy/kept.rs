@@ -44,7 +44,11 @@ impl KeptBundles<'_> {
         root.write_atomic(&self.path(digest), body, &Attrs::mode(0o644))
     }
 
-    pub(crate) fn save_if_absent(&self, digest: &ContentDigest, body: &[u8]) -> Result<(), RootError> {
+    pub(crate) fn save_if_absent(
+        &self,
+        digest: &ContentDigest,
+        body: &[u8],
+    ) -> Result<(), RootError> {
         match self.read(digest) {
             Some(_) => Ok(()),
             None => self.save(digest, body),

@@ -143,7 +143,11 @@ fn bombs_end_at_their_limit() {
     header.set_cksum();
     assert!(refusal(&[header.as_bytes().to_vec()]).contains("at most"));
     let window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x01, 0x00, 0x00];
-    assert!(unpack(&window).unwrap_err().contains("cannot be decompressed"));
+    assert!(
+        unpack(&window)
+            .unwrap_err()
+            .contains("cannot be decompressed")
+    );
     let whole = pack(&files(&[("roles/app.yml", "resources: []\n")])).unwrap();
     for end in 0..whole.len() {
         assert!(unpack(&whole[..end]).is_err(), "{end} bytes of it");
@@ -161,7 +165,10 @@ fn archive_of_the_usual_tools_is_read_as_well() {
     tar.append(&header, &b"a:\n"[..]).unwrap();
     let tar = tar.into_inner().unwrap();
     let packed = compress_to_vec(tar.as_slice(), CompressionLevel::Fastest);
-    assert_eq!(unpack(&packed).unwrap(), files(&[("roles/app.yml", "a:\n")]));
+    assert_eq!(
+        unpack(&packed).unwrap(),
+        files(&[("roles/app.yml", "a:\n")])
+    );
 }
 
 #[test]
@@ -174,7 +181,10 @@ fn folder_with_links_or_hidden_files_is_refused_with_their_paths() {
     std::fs::write(at("README.md"), "not packed").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", at("roles/link.yml")).unwrap();
     let problems = read_folder(&root, folder.path()).unwrap_err().to_string();
-    for path in ["roles/.git: hidden files", "roles/link.yml: it is a symbolic link"] {
+    for path in [
+        "roles/.git: hidden files",
+        "roles/link.yml: it is a symbolic link",
+    ] {
         assert!(problems.contains(path), "{problems}");
     }
     std::fs::remove_dir(at("roles/.git")).unwrap();
@@ -213,7 +223,10 @@ fn damaged_bundle_on_the_host_counts_as_missing_and_others_are_removed() {
     let (one, two) = (ContentDigest::of(&first), ContentDigest::of(&second));
     kept.save(&one, &first).unwrap();
     kept.save(&two, &second).unwrap();
-    assert_eq!(kept.open(&one).unwrap().unwrap().files, open(&one, &first).unwrap().files);
+    assert_eq!(
+        kept.open(&one).unwrap().unwrap().files,
+        open(&one, &first).unwrap().files
+    );
     kept.prune(&[&two]).unwrap();
     assert!(kept.read(&one).is_none());
     let path = format!("/var/lib/trueup/policy/{}.tar.zst", two.hex());

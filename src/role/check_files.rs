@@ -24,7 +24,11 @@ pub(crate) fn check_files(lookup: &Lookup) -> Vec<Problem> {
             problems.push(problem);
         }
     }
-    problems.extend(templates.iter().filter_map(|name| check_template(lookup, name).err()));
+    problems.extend(
+        templates
+            .iter()
+            .filter_map(|name| check_template(lookup, name).err()),
+    );
     problems
 }
 
@@ -82,5 +86,7 @@ fn check_template(lookup: &Lookup, name: &str) -> Result<(), Problem> {
         _ => name.to_owned(),
     };
     let added = tera.add_raw_templates(texts.iter().map(|(name, text)| (name, text)));
-    added.map_err(|error| tera_error::explain(&error, &super::scope::Scope::default(), Some(&path_of)))
+    added.map_err(|error| {
+        tera_error::explain(&error, &super::scope::Scope::default(), Some(&path_of))
+    })
 }

@@ -69,7 +69,10 @@ impl ResolveInputs for KeptInputs<'_, '_, '_> {
         source: &str,
         vars: Option<&serde_json::Value>,
     ) -> Result<RenderedTemplate, Problem> {
-        let text = self.renderer.borrow_mut().render_template(source, self.scope, vars)?;
+        let text = self
+            .renderer
+            .borrow_mut()
+            .render_template(source, self.scope, vars)?;
         self.keep(source, &text);
         Ok(RenderedTemplate {
             text,

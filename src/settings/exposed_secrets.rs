@@ -4,9 +4,9 @@ use std::path::Path;
 
 use url::Url;
 
+use super::PolicyFiles;
 use crate::ports::root::{Meta, Root};
 use crate::problem::Problem;
-use super::PolicyFiles;
 use crate::yaml::{self, Entry, Node, ParseLimits};
 
 /// The settings about how secrets are decrypted, which hold none.
@@ -43,7 +43,8 @@ pub(crate) fn exposed_values(policy: &PolicyFiles) -> Result<Vec<Problem>, Probl
         let tree = yaml::parse(&name, body, ParseLimits::default())?;
         let entries = tree.expect_map("a map of parameters")?;
         if entries.iter().any(holds_secret_in) {
-            let problem = format!("{name} contains secrets, and every user of every host can read a bundle");
+            let problem =
+                format!("{name} contains secrets, and every user of every host can read a bundle");
             let hint = "`trueup secret set` encrypts them: `{{ secret(\"name\") }}`";
             warnings.push(Problem::new(problem).hint(hint));
         }

@@ -81,11 +81,7 @@ impl Lookup {
         Ok(found.map(|found| (found.path, found.body)))
     }
 
-    pub(super) fn find(
-        &self,
-        folder: &str,
-        name: &str,
-    ) -> Result<Option<LookedUp>, Problem> {
+    pub(super) fn find(&self, folder: &str, name: &str) -> Result<Option<LookedUp>, Problem> {
         let relative = Path::new(name);
         let climbs = |part| !matches!(part, std::path::Component::Normal(_));
         if name.is_empty() || relative.components().any(climbs) {

@@ -277,9 +277,9 @@ fn load_environment(
     let node = yaml::parse(&name, &found.body, ParseLimits::default())?;
     node.expect_map("a map of parameters")?;
     let meta = found.meta.as_ref();
-    warnings.extend(meta.and_then(|meta| {
-        exposed_secrets::exposure_warning(&lookup.root, &path, meta, &node)
-    }));
+    warnings.extend(
+        meta.and_then(|meta| exposed_secrets::exposure_warning(&lookup.root, &path, meta, &node)),
+    );
     Ok(Some(node))
 }
 

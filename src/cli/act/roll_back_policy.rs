@@ -60,7 +60,10 @@ pub(in crate::cli) fn run(
     };
     let (to, published) = roll_back(&confirmed, args.to.as_deref())?;
     let generation = published.generation.unwrap_or_default();
-    let mut lines = vec![format!("{env} goes back to {} (generation {generation})", name(&to))];
+    let mut lines = vec![format!(
+        "{env} goes back to {} (generation {generation})",
+        name(&to)
+    )];
     if to.is_some() {
         lines.push(format!(
             "hint: `trueup rollout status {env} {POLICY_APP} --wait` waits for its end"

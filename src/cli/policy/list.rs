@@ -38,7 +38,10 @@ pub(super) fn run(
         return Ok(Exit::Converged);
     }
     if bundles.is_empty() {
-        output.print_line(format!("there are no policy bundles in {}", opened.store.address()));
+        output.print_line(format!(
+            "there are no policy bundles in {}",
+            opened.store.address()
+        ));
         return Ok(Exit::Converged);
     }
     let (paint, now) = (output.paint, SystemClock.now());

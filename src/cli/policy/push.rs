@@ -63,9 +63,15 @@ fn print(
     let published = outcome.and_then(|outcome| outcome.published.as_ref());
     let digest = outcome.map_or(&bundle.digest, |outcome| &outcome.digest);
     let mut warnings = bundle.warnings.clone();
-    warnings.extend(published.into_iter().flat_map(|published| published.warnings.clone()));
+    warnings.extend(
+        published
+            .into_iter()
+            .flat_map(|published| published.warnings.clone()),
+    );
     if args.act.publisher.sign.is_none() {
-        let problem = Problem::new("it is not signed, so no host with `signers` takes it, and no other either");
+        let problem = Problem::new(
+            "it is not signed, so no host with `signers` takes it, and no other either",
+        );
         warnings.push(problem.hint("push it with --sign KEY"));
     }
     if output.is_document() {
@@ -86,7 +92,9 @@ fn print(
     match (outcome, published) {
         (None, _) => {
             print_files(digest, &bundle.files.files, output);
-            output.print_line(format!("nothing was written: without --dry-run, {env} gets it"));
+            output.print_line(format!(
+                "nothing was written: without --dry-run, {env} gets it"
+            ));
         }
         (Some(_), None) => output.print_line(format!(
             "{env} has a bundle with these files already, sha256:{}: nothing was written",
@@ -101,7 +109,9 @@ fn print(
             output.print_line(format!(
                 "{env} gets {digest}{from} (generation {generation})"
             ));
-            output.print_text(format!("hint: `trueup rollout status {env} {POLICY_APP} --wait` waits for its end"));
+            output.print_text(format!(
+                "hint: `trueup rollout status {env} {POLICY_APP} --wait` waits for its end"
+            ));
             output.print_text(format!("hint: `trueup rollback {env} --policy` goes back"));
         }
     }

@@ -82,7 +82,9 @@ pub(super) fn print_files(
     files: &std::collections::BTreeMap<String, Vec<u8>>,
     output: &Output,
 ) {
-    let rows = files.iter().map(|(path, body)| vec![path.clone(), format_bytes(body.len() as u64)]);
+    let rows = files
+        .iter()
+        .map(|(path, body)| vec![path.clone(), format_bytes(body.len() as u64)]);
     output.print_list(&rows.collect::<Vec<_>>());
     output.print_line(format!("{} files, {digest}", files.len()));
 }

@@ -141,7 +141,10 @@ impl TestedHost<'_> {
         let changes = &self.preview.changes;
         let count = match changes.len() {
             0 => "nothing changes".to_owned(),
-            count => format!("{count} of {} resources change", self.preview.total.max(count)),
+            count => format!(
+                "{count} of {} resources change",
+                self.preview.total.max(count)
+            ),
         };
         output.print_line(format!(
             "{} ({}): {count}",

@@ -38,8 +38,7 @@ impl StoreObjects<'_> {
         // The rollout waits for no host that could not tell it how it ended.
         let takes_part = row.record.rollouts != Some(false);
         let serves = app.is_none_or(|app| {
-            app.state == ServingState::Serving
-                || (app.state == ServingState::OnTrial && app.served)
+            app.state == ServingState::Serving || (app.state == ServingState::OnTrial && app.served)
         });
         let is_pinned = app.is_some_and(|app| app.pinned);
         Some(AppHost {

@@ -74,6 +74,8 @@ pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use polling::Polling;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use quarantines::list_quarantined;
+#[cfg(test)]
+pub(crate) use register::Opener;
 pub(crate) use register::{Register, WantedHold, WantedShas};
 pub(crate) use remedy::halt_command;
 pub(crate) use restarts::RestartProgress;

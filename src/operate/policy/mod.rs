@@ -76,7 +76,12 @@ pub(crate) enum BundleRole {
 impl PolicyTarget<'_> {
     /// Reads what the manifest says.
     pub(crate) fn read(&self) -> Result<EnvironmentPolicy, CommandError> {
-        read_policy(self.store, self.manifest_key, self.environment, self.signers)
+        read_policy(
+            self.store,
+            self.manifest_key,
+            self.environment,
+            self.signers,
+        )
     }
 
     /// The bundles in the store, newest first. All environments share them.
@@ -123,15 +128,22 @@ impl PolicyTarget<'_> {
             return Ok(wanted.ok_or_else(|| none(env))?.digest);
         };
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
-        let mut found = listed.into_iter().filter(|row| row.digest.hex().starts_with(hex));
+        let mut found = listed
+            .into_iter()
+            .filter(|row| row.digest.hex().starts_with(hex));
         match (found.next(), found.next()) {
             (Some(row), None) if hex.len() >= 4 => Ok(row.digest),
             (Some(_), Some(_)) => Err(CommandError::Usage(Problem::new(format!(
                 "`{text}` is the beginning of several digests"
             )))),
             _ => Err(CommandError::Usage(
-                Problem::new(format!("there is no bundle `{text}` in {}", self.store.address()))
-                    .hint(format!("`trueup policy list {env}` shows them, by at least four digits")),
+                Problem::new(format!(
+                    "there is no bundle `{text}` in {}",
+                    self.store.address()
+                ))
+                .hint(format!(
+                    "`trueup policy list {env}` shows them, by at least four digits"
+                )),
             )),
         }
     }
@@ -180,7 +192,9 @@ pub(crate) fn read_policy(
         }
     };
     let manifest = manifest.map_err(CommandError::input)?;
-    let settings = find_environment(&manifest, environment, None)?.settings.clone();
+    let settings = find_environment(&manifest, environment, None)?
+        .settings
+        .clone();
     let settings = settings.map_err(CommandError::input)?;
     Ok(EnvironmentPolicy {
         policy: settings.policy,
@@ -190,7 +204,8 @@ pub(crate) fn read_policy(
 
 fn none(environment: &str) -> CommandError {
     CommandError::Usage(
-        Problem::new(format!("{environment} has no policy bundle"))
-            .hint(format!("`trueup policy push {environment} DIR` makes the first one")),
+        Problem::new(format!("{environment} has no policy bundle")).hint(format!(
+            "`trueup policy push {environment} DIR` makes the first one"
+        )),
     )
 }

@@ -42,8 +42,10 @@ pub(crate) fn load_settings(path: &Path, share: &Path) -> Result<Settings, Comma
 
 fn compare(before: Vec<RenderedResource>, after: Vec<RenderedResource>) -> BundlePreview {
     let total = after.len();
-    let mut old: BTreeMap<String, String> =
-        before.iter().map(|r| (r.id.clone(), r.text.clone())).collect();
+    let mut old: BTreeMap<String, String> = before
+        .iter()
+        .map(|r| (r.id.clone(), r.text.clone()))
+        .collect();
     let mut changes = Vec::new();
     for resource in after {
         let text = old.remove(&resource.id);
@@ -51,7 +53,9 @@ fn compare(before: Vec<RenderedResource>, after: Vec<RenderedResource>) -> Bundl
             changes.push((resource.id, text, Some(resource.text)));
         }
     }
-    let gone = before.into_iter().filter(|resource| old.contains_key(&resource.id));
+    let gone = before
+        .into_iter()
+        .filter(|resource| old.contains_key(&resource.id));
     changes.extend(gone.map(|resource| (resource.id, Some(resource.text), None)));
     BundlePreview { changes, total }
 }

@@ -76,7 +76,9 @@ pub(crate) fn push(
         });
     }
     let key = policy::object_key(&bundle.digest);
-    let written = target.store.put(&key, &bundle.packed, WriteCondition::Absent);
+    let written = target
+        .store
+        .put(&key, &bundle.packed, WriteCondition::Absent);
     written.map_err(PassError::Store)?;
     // Somebody may have written another one there.
     policy::fetch(target.store, &bundle.digest).map_err(|error| {
@@ -84,8 +86,12 @@ pub(crate) fn push(
         CommandError::Failed(Problem::new(error.to_string()).hint(hint))
     })?;
     let previous = good_previous(target, &current)?;
-    let published =
-        target.publish(Action::Policy, &current, Some(&bundle.digest), previous.as_ref());
+    let published = target.publish(
+        Action::Policy,
+        &current,
+        Some(&bundle.digest),
+        previous.as_ref(),
+    );
     let mut published = published?;
     published.warnings.extend(target.sweep());
     Ok(PushOutcome {

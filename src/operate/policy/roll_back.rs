@@ -40,10 +40,7 @@ pub(crate) fn roll_back(
     Ok((to, published))
 }
 
-fn check_quarantine(
-    target: &PolicyTarget<'_>,
-    digest: &ContentDigest,
-) -> Result<(), CommandError> {
+fn check_quarantine(target: &PolicyTarget<'_>, digest: &ContentDigest) -> Result<(), CommandError> {
     let rollout = RolloutTarget {
         store: target.store,
         environment: target.environment,

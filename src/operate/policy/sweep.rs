@@ -29,7 +29,10 @@ impl PolicyTarget<'_> {
     }
 
     fn remove_unnamed(&self) -> Result<(), CommandError> {
-        let objects = self.store.list(policy::OBJECTS_PREFIX).map_err(PassError::Store)?;
+        let objects = self
+            .store
+            .list(policy::OBJECTS_PREFIX)
+            .map_err(PassError::Store)?;
         let now = self.store.server_time().unwrap_or(self.request.at);
         let is_old = |modified| {
             let age = Duration::try_from(now.duration_since(modified));
@@ -53,7 +56,11 @@ impl PolicyTarget<'_> {
 
     /// The bundles that the manifest names, for any environment, and those of their last generations.
     fn named(&self) -> Result<BTreeSet<ContentDigest>, CommandError> {
-        let body = match self.store.get(self.manifest_key, None).map_err(PassError::Store)? {
+        let body = match self
+            .store
+            .get(self.manifest_key, None)
+            .map_err(PassError::Store)?
+        {
             GetOutcome::Object(object) => object.body,
             _ => return Err(CommandError::failed("there is no manifest")),
         };
@@ -67,9 +74,10 @@ impl PolicyTarget<'_> {
             keys.extend((oldest..=newest).map(|generation| history_key(name, generation)));
         }
         let mut answers: Vec<Option<_>> = keys.iter().map(|_| None).collect();
-        self.store.get_many(&keys, MAX_OBJECT_SIZE, &mut |number, answer| {
-            answers[number] = Some(answer);
-        });
+        self.store
+            .get_many(&keys, MAX_OBJECT_SIZE, &mut |number, answer| {
+                answers[number] = Some(answer);
+            });
         for answer in answers {
             // What is not known to be unnamed stays.
             let answer = answer.ok_or_else(|| CommandError::failed("the store did not answer"))?;
@@ -86,8 +94,6 @@ impl PolicyTarget<'_> {
 fn add_named(manifest: &Manifest, named: &mut BTreeSet<ContentDigest>) {
     for environment in manifest.environments.values() {
         let settings = environment.settings.iter();
-        named.extend(
-            settings.flat_map(|s| s.policy.iter().chain(&s.previous_policy).cloned()),
-        );
+        named.extend(settings.flat_map(|s| s.policy.iter().chain(&s.previous_policy).cloned()));
     }
 }

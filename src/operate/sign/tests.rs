@@ -145,7 +145,13 @@ impl Bench {
             force: false,
             save_last_good: true,
         };
-        let desired = read(&self.store, KEY, options, &self.sandbox.host, (&node, &apps));
+        let desired = read(
+            &self.store,
+            KEY,
+            options,
+            &self.sandbox.host,
+            (&node, &apps),
+        );
         let desired = desired.map_err(|error| (error.to_string(), false))?;
         match desired.freshness {
             Freshness::Refused(problem) => Err((problem.to_string(), true)),

@@ -59,10 +59,12 @@ impl Session {
                 ..ChosenPolicy::default()
             });
         }
+        let state = load_state(&self.host, &self.settings.environment)?;
         let mut chosen = ChosenPolicy {
-            base: self.recover_policy(source)?,
+            base: self.settings_in_force(&state, source)?,
             ..ChosenPolicy::default()
         };
+        self.policy.borrow_mut().state = state.clone();
         let use_ = match source {
             ManifestSource::Store(_, use_) => use_,
             ManifestSource::LastGood => PolicyUse::InForce,
@@ -71,10 +73,8 @@ impl Session {
         let Some(manifest) = manifest else {
             return Ok(chosen);
         };
-        let state = load_state(&self.host, &self.settings.environment)?;
-        self.policy.borrow_mut().state = state.clone();
         let Some(wanted) = wanted else {
-            chosen.on_trial = self.choose_none(state, use_)?;
+            chosen.base = self.choose_none(state, use_)?.or(chosen.base);
             return Ok(chosen);
         };
         let in_force = state.in_force.as_ref() == Some(&wanted.digest);
@@ -142,7 +142,9 @@ impl Session {
         };
         match self.settings_with(files) {
             Ok(settings) => chosen.on_trial = Some(settings),
-            Err(problem) => self.refuse_policy(&format!("{}: {problem}", digest.short()), source)?,
+            Err(problem) => {
+                self.refuse_policy(&format!("{}: {problem}", digest.short()), source)?
+            }
         }
         Ok(chosen)
     }
@@ -260,10 +262,7 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The bundle for a plan, and what it waits for.
-    fn preview(
-        &self,
-        state: &PolicyState,
-    ) -> Result<(Rc<PolicyFiles>, Option<String>), Obstacle> {
+    fn preview(&self, state: &PolicyState) -> Result<(Rc<PolicyFiles>, Option<String>), Obstacle> {
         if let Some(failed) = failed_before(state, self.wanted) {
             return Err(failed);
         }
@@ -282,10 +281,7 @@ impl Attempt<'_> {
     }
 
     /// The bundle that this pass tries, or why it tries none.
-    fn take(
-        &self,
-        mut state: PolicyState,
-    ) -> Result<Result<OpenedBundle, Obstacle>, PassError> {
+    fn take(&self, mut state: PolicyState) -> Result<Result<OpenedBundle, Obstacle>, PassError> {
         self.follow_lift(&mut state)?;
         if let Some(failed) = failed_before(&state, self.wanted) {
             return Ok(Err(failed));
@@ -381,7 +377,9 @@ impl Attempt<'_> {
             (Some(lift), rollout) => {
                 let lifted = rollout.map(|r| r.lift_quarantine(&lift.by, &lift.reason));
                 if let Some(Err(error)) = lifted {
-                    tracing::warn!("the quarantine of the policy bundle for all hosts stays: {error}");
+                    tracing::warn!(
+                        "the quarantine of the policy bundle for all hosts stays: {error}"
+                    );
                 }
                 true
             }

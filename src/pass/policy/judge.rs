@@ -22,8 +22,12 @@ fn judge(report: &Report, failing_before: &[String]) -> Verdict {
         _ => false,
     };
     let is_new = |row: &&ResourceReport| !failing_before.contains(&row.id);
-    let mut failed: Vec<&ResourceReport> =
-        report.resources.iter().filter(is_failed).filter(is_new).collect();
+    let mut failed: Vec<&ResourceReport> = report
+        .resources
+        .iter()
+        .filter(is_failed)
+        .filter(is_new)
+        .collect();
     // Skipped resources are only a consequence.
     failed.sort_by_key(|row| row.status == ResourceStatus::Skipped);
     if let Some(row) = failed.first() {
@@ -94,7 +98,11 @@ impl Session {
         if is_wanted {
             policy.state.failed = None;
         }
-        let failed = policy.state.failed.as_ref().map(|failed| failed.reason.clone());
+        let failed = policy
+            .state
+            .failed
+            .as_ref()
+            .map(|failed| failed.reason.clone());
         policy.state.save(&self.host)?;
         let kept: Vec<_> = policy.state.kept().collect();
         KeptBundles { host: &self.host }.prune(&kept)?;
@@ -115,7 +123,11 @@ impl Session {
     pub(in crate::pass) fn settle_policy(&self, report: &Report) -> Vec<String> {
         let (rollout, state, goes_back) = {
             let policy = self.policy.borrow();
-            (policy.rollout.clone(), policy.state.clone(), policy.goes_back)
+            (
+                policy.rollout.clone(),
+                policy.state.clone(),
+                policy.goes_back,
+            )
         };
         if goes_back {
             // Right away: the host has what a failed pass left.
@@ -128,7 +140,9 @@ impl Session {
         if state.trial.is_some() || !rollout.may_write() {
             return Vec::new();
         }
-        let failing_before = state.failed.map_or_else(Vec::new, |failed| failed.failing_before);
+        let failing_before = state
+            .failed
+            .map_or_else(Vec::new, |failed| failed.failing_before);
         let works = judge(report, &failing_before) == Verdict::Works;
         let in_force = state.in_force.map(|digest| digest.rollout_sha());
         let position = match works {

@@ -38,8 +38,8 @@ pub(super) struct PolicyPass {
     /// `None`: there is no bundle, and none is wanted.
     pub status: Option<PolicyStatus>,
     state: PolicyState,
-    /// Why the bundle in force cannot be read on this host.
-    lost: Option<String>,
+    /// The bundle of the session's settings.
+    opened: Option<ContentDigest>,
     /// This pass runs with a bundle on trial.
     is_on_trial: bool,
     /// The bundle failed in this pass, so another one has to bring the host back.
@@ -60,17 +60,12 @@ pub(super) fn with_policy_in_force(
     let Some(digest) = &pass.state.in_force else {
         return Ok((settings, pass));
     };
-    match (KeptBundles { host }).open(digest) {
-        Some(Ok(files)) => Ok((settings.with_policy(Some(files))?, pass)),
-        Some(Err(why)) => {
-            pass.lost = Some(why);
-            Ok((settings, pass))
-        }
-        None => {
-            pass.lost = Some("it is not in /var/lib/trueup/policy".into());
-            Ok((settings, pass))
-        }
-    }
+    // Without it, whoever asks the store gets it back.
+    let Some(Ok(files)) = (KeptBundles { host }).open(digest) else {
+        return Ok((settings, pass));
+    };
+    pass.opened = Some(digest.clone());
+    Ok((settings.with_policy(Some(files))?, pass))
 }
 
 fn load_state(host: &Host, environment: &str) -> Result<PolicyState, PassError> {
@@ -83,23 +78,36 @@ fn load_state(host: &Host, environment: &str) -> Result<PolicyState, PassError> 
 }
 
 impl Session {
-    /// The settings with the bundle in force if this host has lost it; `None`: the session has it.
-    fn recover_policy(&self, source: ManifestSource) -> Result<Option<Settings>, PassError> {
-        let policy = self.policy.borrow();
-        let (Some(why), Some(digest)) = (&policy.lost, &policy.state.in_force) else {
+    /// The settings with the bundle in force, if those of the session lack it: the host has lost it, or another pass has put
+    /// it into force meanwhile.
+    fn settings_in_force(
+        &self,
+        state: &PolicyState,
+        source: ManifestSource,
+    ) -> Result<Option<Settings>, PassError> {
+        if self.policy.borrow().opened == state.in_force {
             return Ok(None);
+        }
+        let Some(digest) = &state.in_force else {
+            return Ok(Some(self.settings.with_policy(None)?));
+        };
+        let kept = KeptBundles { host: &self.host };
+        let why = match kept.open(digest) {
+            Some(Ok(files)) => return Ok(Some(self.settings_with(files)?)),
+            Some(Err(why)) => why,
+            None => "it is not in /var/lib/trueup/policy, or damaged there".to_owned(),
         };
         let ManifestSource::Store(ask, _) = source else {
-            return Err(PassError::NoPolicy(why.clone()));
+            return Err(PassError::NoPolicy(why));
         };
         let missing = |also: String| PassError::NoPolicy(format!("{why}; {also}"));
         let store = &**self.shared_store()?;
         let packed = policy::fetch(store, digest).map_err(|error| missing(error.to_string()))?;
         let files = policy::open(digest, &packed).map_err(missing)?;
         if ask.save_last_good {
-            KeptBundles { host: &self.host }.save(digest, &packed)?;
+            kept.save(digest, &packed)?;
         }
-        Ok(Some(self.settings.with_policy(Some(files))?))
+        Ok(Some(self.settings_with(files)?))
     }
 
     fn settings_with(&self, files: Rc<PolicyFiles>) -> Result<Settings, Problem> {
