@@ -86,6 +86,7 @@ mod operate;
 mod owed;
 mod pass;
 mod plan;
+mod policy;
 mod ports;
 pub mod printable;
 mod problem;

@@ -14,6 +14,7 @@ mod joined;
 mod local_failure;
 mod log;
 mod notices;
+mod policy;
 mod preview;
 mod progress;
 mod record;
@@ -52,6 +53,7 @@ pub(crate) use apps::{Apps, DeployedApp};
 pub(crate) use cron::CronStatus;
 pub(crate) use error::PassError;
 use joined::{AppNotices, Rollouts};
+use policy::{PolicyPass, PolicyUse};
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
 /// Locations that the command line selects.
@@ -106,7 +108,7 @@ impl PassOptions {
 /// Source of the desired state.
 #[derive(Clone, Copy)]
 enum ManifestSource {
-    Store(desired::ReadOptions),
+    Store(desired::ReadOptions, PolicyUse),
     /// The last good manifest on disk, without asking the store.
     LastGood,
 }
@@ -124,6 +126,8 @@ pub(crate) struct Session {
     rollouts: RefCell<Rollouts>,
     /// Of the last pass, until they are sent.
     notices: RefCell<Vec<AppNotices>>,
+    /// Of the last pass.
+    policy: RefCell<PolicyPass>,
 }
 
 impl Session {
@@ -155,6 +159,7 @@ impl Session {
             root,
         };
         let facts = Facts::new(host.root.clone());
+        let (settings, policy) = policy::with_policy_in_force(settings, &host)?;
         Ok(Session {
             settings,
             host,
@@ -163,6 +168,7 @@ impl Session {
             is_proving: Cell::new(false),
             rollouts: RefCell::default(),
             notices: RefCell::default(),
+            policy: RefCell::new(policy),
         })
     }
 
@@ -218,6 +224,7 @@ impl Session {
             }
         };
         let is_whole = is_whole(options, &report);
+        self.judge_policy(&mut report, is_whole)?;
         if is_whole {
             self.converge_claims(options.by_hand, &mut report);
         }
@@ -228,6 +235,7 @@ impl Session {
         report.warnings.extend(published.report_lines);
         // The record is there: without it the rollout of the only host would not end.
         report.warnings.extend(self.settle_rollouts(&catalog));
+        report.warnings.extend(self.settle_policy(&report));
         if is_whole {
             let warnings = self.give_service_slots_back(&report);
             report.warnings.extend(warnings);
@@ -272,7 +280,12 @@ impl Session {
             force: options.force,
             save_last_good: true,
         };
-        let (mut catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
+        // A part of a pass shows nothing about a bundle.
+        let policy = match options.only {
+            None => PolicyUse::Take,
+            Some(_) => PolicyUse::InForce,
+        };
+        let (mut catalog, desired) = self.compile(ManifestSource::Store(ask, policy), options)?;
         self.join_rollouts(&mut catalog, &desired, options);
         let selection = selection::select(&catalog, options.only.as_deref())?;
         let mut notes = apply::recover_interrupted(&catalog, &self.host)?;
@@ -358,6 +371,7 @@ impl Session {
             took: self.host.clock.monotonic_now() - tick,
             desired,
             apps,
+            policy: self.policy.borrow().status.clone(),
             notes,
             stopped: self.host.stop.is_set(),
         }

@@ -64,6 +64,7 @@ mod notify;
 mod operate;
 mod output;
 mod package;
+mod policy;
 mod preflight;
 mod printed;
 mod privilege;

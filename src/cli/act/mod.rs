@@ -7,6 +7,7 @@ pub(super) mod now;
 mod output;
 pub(super) mod promote;
 mod publisher;
+pub(super) mod roll_back_policy;
 pub(super) mod rollback;
 
 pub(super) use output::print_published;

@@ -7,6 +7,7 @@ mod eip;
 mod init;
 mod maintenance;
 mod notify;
+mod policy;
 mod releases;
 mod rollback;
 mod rollout;
@@ -27,6 +28,9 @@ pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
 pub(super) use self::notify::{NotifyArgs, NotifyCommand};
+pub(super) use self::policy::{
+    PolicyArgs, PolicyCommand, PolicyListArgs, PolicyPushArgs, PolicyShowArgs, PolicyTestArgs,
+};
 pub(super) use self::releases::{BuildArgs, CleanArgs, ListArgs, ReleasesArgs, ReleasesCommand};
 pub(super) use self::rollback::{HistoryArgs, RollbackArgs};
 pub(super) use self::rollout::{
@@ -164,6 +168,8 @@ pub enum Command {
     Fleet(FleetArgs),
     /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
     Rollout(RolloutArgs),
+    /// Push, test and list the roles and templates of an environment as one signed bundle
+    Policy(PolicyArgs),
     /// Set, edit, list and remove the secrets of an environment, and encrypt them to the keys of its hosts
     Secret(SecretArgs),
     /// Show which balancer has the address of a pair, and move it away before work on a host

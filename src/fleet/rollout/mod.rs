@@ -75,7 +75,7 @@ pub(crate) use polling::Polling;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use quarantines::list_quarantined;
 #[cfg(test)]
-pub(crate) use register::Act;
+pub(crate) use register::{Act, Opener};
 pub(crate) use register::{Register, WantedHold, WantedShas};
 pub(crate) use remedy::halt_command;
 pub(crate) use restarts::RestartProgress;

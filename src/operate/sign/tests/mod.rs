@@ -139,7 +139,6 @@ impl Bench {
         let node = NodeContext {
             environment: "production",
             tags: &none,
-            apps: &apps,
             now: "2026-11-21T05:00:00Z".parse().unwrap(),
             last_answer: None,
             signers: self.signers.as_ref(),
@@ -148,7 +147,13 @@ impl Bench {
             force: false,
             save_last_good: true,
         };
-        let desired = read(&self.store, KEY, options, &self.sandbox.host, &node);
+        let desired = read(
+            &self.store,
+            KEY,
+            options,
+            &self.sandbox.host,
+            (&node, &apps),
+        );
         let desired = desired.map_err(|error| (error.to_string(), false))?;
         match desired.freshness {
             Freshness::Refused(problem) => Err((problem.to_string(), true)),
