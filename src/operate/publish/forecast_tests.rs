@@ -50,7 +50,8 @@ fn forecast_of(store: &MemoryStore, fields: &str) -> Forecast {
         ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
     };
     let summary =
-        crate::desired::publish(store, "m.yml", &request, None, &mut Silent, &mut |_| {}).unwrap();
+        crate::desired::publish(store, "m.yml", &request, None, &mut Silent, &mut |_| true)
+            .unwrap();
     let apps = ["shop".to_owned()];
     let mut all = forecast(store, "production", &summary, &apps, HOUR);
     all.remove(0)
