@@ -114,8 +114,10 @@ tell_story() {
   local name pairs=()
   for name in "${!sha[@]}"; do pairs+=("$name=${sha[$name]}"); done
   with_store trueup history production -n 100 --json >"$SCRATCH/history"
-  "$tests/lab/story-text" "$story" "$SCRATCH/history" "$bucket" "git@$git_address:shop.git" "${pairs[@]}" >"$SCRATCH/story.md" ||
+  "$tests/lab/story-text" write "$story" "$SCRATCH/history" "$bucket" "git@$git_address:shop.git" "${pairs[@]}" >"$SCRATCH/story.md" ||
     fail "the story is written"
-  [ -z "${UPDATE_DOCS:-}" ] || cp "$SCRATCH/story.md" "$tests/../docs/story.md"
-  check "docs/story.md is what happened (UPDATE_DOCS=1 writes it)" diff -u "$tests/../docs/story.md" "$SCRATCH/story.md"
+  if [ -n "${UPDATE_DOCS:-}" ] && ! "$tests/lab/story-text" compare "$tests/../docs/story.md" "$SCRATCH/story.md"; then
+    cp "$SCRATCH/story.md" "$tests/../docs/story.md"
+  fi
+  check "docs/story.md is what happened (UPDATE_DOCS=1 writes it)" "$tests/lab/story-text" compare "$tests/../docs/story.md" "$SCRATCH/story.md"
 }

@@ -9,5 +9,5 @@ pub(super) mod promote;
 mod publisher;
 pub(super) mod rollback;
 
-pub(super) use output::print_published;
+pub(super) use output::{note_lines, print_published};
 pub(super) use publisher::Publisher;

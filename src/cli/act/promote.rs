@@ -1,6 +1,6 @@
 //! `trueup promote`: publishes in one environment what another one serves.
 
-use super::{Publisher, print_published};
+use super::{Publisher, note_lines, print_published};
 use crate::cli::Output;
 use crate::cli::args::PromoteArgs;
 use crate::cli::ci::job_author;
@@ -62,7 +62,11 @@ pub(in crate::cli) fn run(
             )
         }
     };
-    let mut lines: Vec<String> = published.changes.iter().map(line).collect();
+    let lines = published.changes.iter().flat_map(|one| {
+        let notes = note_lines(&published, to, &one.app);
+        [line(one)].into_iter().chain(notes)
+    });
+    let mut lines: Vec<String> = lines.collect();
     if let (true, Some(one)) = (published.written, published.changes.first()) {
         lines.push(format!(
             "hint: `trueup rollout status {to} {} --wait` waits for its end",

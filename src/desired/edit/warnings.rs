@@ -1,7 +1,9 @@
 //! What a publisher should know, although the request is carried out.
 
 use super::request::{PublishRequest, ShaChange};
-use crate::desired::{Environment, MAX_LISTED, Manifest, RolloutMode, Sha, more_entries_warning};
+use crate::desired::{
+    Action, Environment, MAX_LISTED, Manifest, RolloutMode, Sha, more_entries_warning,
+};
 use crate::problem::Problem;
 
 /// The hold in force that keeps the hosts of an app from a sha.
@@ -104,6 +106,10 @@ pub(super) fn stale_reference(
     order: &PublishRequest,
     changes: &[ShaChange],
 ) -> Vec<Problem> {
+    if order.action == Action::Rollback {
+        // The edit removes it.
+        return Vec::new();
+    }
     let apps = manifest.environments.get(&order.environment);
     let changed = changes.iter().filter(|one| {
         one.from.as_ref() != Some(&one.to) && !order.references.contains_key(&one.app)

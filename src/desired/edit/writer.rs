@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::entry::new_entries;
 use super::hold::{hold_fields, new_hold, whole_second};
 use super::request::{NoteChange, NoteEdit, PublishRequest, ShaChange};
-use crate::desired::{Manifest, Sha};
+use crate::desired::{Action, Manifest, Sha};
 use crate::problem::Problem;
 use crate::yaml::{InsertPosition, Node, NodeKind, ParseLimits, YamlEditor, parse};
 
@@ -151,6 +151,11 @@ impl<'a> ManifestWriter<'a> {
                     .insert_entry(&path, InsertPosition::After(above), key, &value)?;
             }
             above = key;
+        }
+        // Who goes back does not know where the sha before came from.
+        let is_named = self.request.references.contains_key(&change.app);
+        if self.request.action == Action::Rollback && !is_named {
+            self.draft.remove_entry(&path, "ref")?;
         }
         self.change_hold(change)
     }

@@ -14,7 +14,7 @@ use super::register::{Act, Register};
 use super::restarts::RestartProgress;
 use super::slot::SlotHolder;
 use super::store::RolloutStore;
-use crate::desired::Sha;
+use crate::desired::{Note, Sha};
 use crate::exit::Exit;
 
 /// The rollout of a wanted sha.
@@ -50,6 +50,9 @@ pub(crate) struct RolloutView {
     pub restart: Option<RestartProgress>,
     /// Who froze the app in the manifest, until when and why.
     pub hold: Option<String>,
+    /// Tasks for people that belong to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// What everybody waits for, and what mends it.
     pub waits_for: Option<String>,
     /// When it last made progress, by the store's clock; `None`: its policy has no `progress_deadline`, or it is over.
@@ -93,6 +96,18 @@ pub(crate) struct HeldSlot {
     pub number: u32,
     #[serde(flatten)]
     pub holder: SlotHolder,
+}
+
+#[cfg(test)]
+impl HeldSlot {
+    pub(crate) fn of(node: &str) -> HeldSlot {
+        let holder =
+            serde_json::json!({"node": node, "machine": "m", "since": "2026-11-21T03:00:00Z"});
+        HeldSlot {
+            number: 0,
+            holder: serde_json::from_value(holder).unwrap(),
+        }
+    }
 }
 
 impl AppRollout {
@@ -161,6 +176,7 @@ impl RolloutView {
             claim: None,
             restart: None,
             hold: None,
+            notes: Vec::new(),
             waits_for: None,
             last_progress: None,
             overdue: None,
@@ -266,6 +282,7 @@ pub(crate) fn rollout_summary(
         claim: register.claim,
         restart: None,
         hold: None,
+        notes: Vec::new(),
         last_progress: None,
         overdue: None,
         acts: register.acts,

@@ -28,6 +28,15 @@ use crate::settings::FleetSettings;
 /// gets through, so the attempts that it takes grow with their number.
 const RETRY_FOR: Duration = Duration::from_secs(180);
 
+/// How long to wait after so many attempts, but for the jitter. Longer at first, so that those who collide once do not
+/// collide again; then shorter, so that who has lost often comes before who has just begun.
+fn retry_delay(attempts: u32) -> Duration {
+    match attempts {
+        0..=4 => Duration::from_millis(20) * 2_u32.pow(attempts),
+        _ => Duration::from_millis(1280) / attempts,
+    }
+}
+
 /// Writes requests into the manifest: asks what has to be asked, and signs.
 pub(crate) trait Publish {
     fn publish(&self, request: PublishRequest) -> Result<PublishSummary, CommandError>;
@@ -87,7 +96,7 @@ pub(crate) fn publish(
         &mut |attempts| {
             let is_in_time = SystemClock.monotonic_now() < give_up_at;
             if is_in_time {
-                backoff::wait_before_retry(attempts);
+                backoff::sleep_jittered(retry_delay(attempts));
             }
             is_in_time
         },

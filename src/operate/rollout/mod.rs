@@ -65,6 +65,9 @@ pub(crate) fn observe_rollout(
         ));
     }
     view.hold = hold.as_ref().map(Hold::description);
+    let known = manifest.environments.get(environment);
+    let entry = known.and_then(|known| known.own_entry(app)?.ok());
+    view.notes = entry.map_or(Vec::new(), |entry| entry.notes.clone());
     // No hold keeps hosts from that.
     restart::add_restart(&mut view, &objects, &manifest)?;
     if view.waits_for.is_none() && view.outcome == Exit::Pending {
