@@ -47,7 +47,7 @@ pub(crate) use environment::{Environment, EnvironmentSettings};
 pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 pub(crate) use manifest::Manifest;
-pub(crate) use note::Note;
+pub(crate) use note::DeployNote;
 pub(crate) use notify::{NotifySpec, Transition};
 pub(crate) use publish::{
     FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, Signing,

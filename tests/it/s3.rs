@@ -96,24 +96,32 @@ impl Bucket {
     }
 
     pub fn has(&self, key: &str) -> bool {
+        self.status(&self.keys, "GET", key) == "200"
+    }
+
+    /// The status of a request for an object by a user.
+    pub fn status(&self, user: &Keys, method: &str, key: &str) -> String {
         let url = format!("{}/{}/{key}", self.endpoint, self.name);
-        let status = [
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "--no-fail-with-body",
-        ];
-        self.request("s3", &[&status[..], &[&url]].concat()) == "200"
+        let body: &[&str] = match method {
+            "PUT" => &["--data-binary", "{}"],
+            _ => &[],
+        };
+        let quiet = ["-o", "/dev/null", "-w", "%{http_code}", "-X", method];
+        let args = [&["--no-fail-with-body"], &quiet[..], body, &[&url]].concat();
+        self.request_as(user, "s3", &args)
     }
 
     fn request(&self, service: &str, args: &[&str]) -> String {
+        self.request_as(&self.keys, service, args)
+    }
+
+    fn request_as(&self, user: &Keys, service: &str, args: &[&str]) -> String {
         let mut command = Command::new("curl");
         isolated(&mut command);
         let output = command
             .args(["-sS", "--fail-with-body", "--max-time", "20"])
             .args(["--aws-sigv4", &format!("aws:amz:{REGION}:{service}")])
-            .args(["--user", &format!("{}:{}", self.keys.id, self.keys.secret)])
+            .args(["--user", &format!("{}:{}", user.id, user.secret)])
             .args(args)
             .output()
             .unwrap();

@@ -84,27 +84,31 @@ prose() { { echo; cat; } >>"$story"; }
 # tell WORDS COMMAND…: runs it, and tells what it printed; its exit code is in $told_code
 tell() {
   told_code=0
+  # A second of its own, by which story-text knows what happened in it.
+  while [ "$(date +%s)" = "${told_at:-}" ]; do sleep .1; done
   { printf '\001%s\n' "$(date +%s)"; printf '\n```console\n$ %s\n' "$1"; } >>"$story"
   "${@:2}" >"$SCRATCH/shown" 2>&1 </dev/null || told_code=$?
+  told_at=$(date +%s)
   cat "$SCRATCH/shown" >>"$story"
-  [ $told_code = 0 ] || printf '(exit code %s)\n' $told_code >>"$story"
+  [ "$told_code" = 0 ] || printf '(exit code %s)\n' $told_code >>"$story"
   printf '```\n' >>"$story"
 }
 show() {
   tell "$2" as_operator bash -c "$2"
-  [ $told_code = "$1" ] || fail "$2" "$(cat "$SCRATCH/shown")" "(exit code $told_code, expected $1)"
+  [ "$told_code" = "$1" ] || fail "$2" "$(cat "$SCRATCH/shown")" "(exit code $told_code, expected $1)"
   _passed "$2"
 }
 ci() {
   local lines line
+  # shellcheck disable=SC2154  # lib.sh sets it
   mapfile -t lines < <(awk -v job="$2:" '/^[^ ]/ {mine = $0 == job; script = 0} mine && /^  [a-z]/ {script = $1 == "script:"} mine && script && sub(/^    - /, "")' \
     "$tests/../packaging/ci/gitlab-ci.yml")
   [ ${#lines[@]} -gt 0 ] || fail "the sample has a job $2"
   for line in "${lines[@]}"; do
     tell "$line" as_ci "$2" "$line"
-    [ $told_code = 0 ] || break
+    [ "$told_code" = 0 ] || break
   done
-  [ $told_code = "$1" ] || fail "CI's job $2" "$(cat "$SCRATCH/shown")" "(exit code $told_code, expected $1)"
+  [ "$told_code" = "$1" ] || fail "CI's job $2" "$(cat "$SCRATCH/shown")" "(exit code $told_code, expected $1)"
   _passed "CI's job $2 ends with $1"
 }
 message() {

@@ -6,7 +6,7 @@ use super::{Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::NoteArgs;
 use crate::cli::format::{format_age, parse_one_line};
-use crate::desired::{Action, MAX_REASON_CHARS, Note, NoteChange, NoteEdit, PublishRequest};
+use crate::desired::{Action, DeployNote, MAX_REASON_CHARS, NoteChange, NoteEdit, PublishRequest};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::notes::{AppNotes, open_notes};
@@ -95,7 +95,7 @@ fn show(args: &NoteArgs, publisher: &Publisher<'_>, output: &Output) -> Result<E
     Ok(Exit::Converged)
 }
 
-fn row(app: &str, number: usize, note: &Note) -> Vec<String> {
+fn row(app: &str, number: usize, note: &DeployNote) -> Vec<String> {
     let age = note.at.map(|at| format_age(at, SystemClock.now()));
     vec![
         app.to_owned(),

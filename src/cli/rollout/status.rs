@@ -281,7 +281,8 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
         rows.push(row("overdue", overdue.clone()));
     }
     if let Some(hold) = &view.hold {
-        rows.push(row("held", hold.clone()));
+        let text = hold.strip_prefix("held ").unwrap_or(hold);
+        rows.push(row("held", text.to_owned()));
     }
     for (index, note) in view.notes.iter().enumerate() {
         let done = format!(

@@ -123,7 +123,6 @@ pub(crate) fn edit_manifest(
         })
         .map_err(EditError::manifest)?;
     warnings.extend(warnings::other_problems(&after, order));
-    warnings.extend(warnings::stale_reference(&manifest, order, &changes));
     Ok(ManifestEdit {
         body: Some(stamped),
         generation: Some(next),
@@ -175,18 +174,20 @@ fn check_holds(
     }
     let moved = changes.iter();
     let moved = moved.filter(|one| one.from.as_ref() != Some(&one.to));
-    let mut blocked =
-        moved.filter_map(|one| warnings::blocking_hold(manifest, order, &one.app, &one.to));
+    let mut blocked = moved.filter_map(|one| {
+        let problem = warnings::blocking_hold(manifest, order, &one.app, &one.to)?;
+        Some((&one.app, problem))
+    });
     match blocked.next() {
         None => Ok(()),
-        Some(problem) => {
+        Some((app, problem)) => {
             let ahead = match order.action {
                 Action::Publish => "`--next` builds it ahead meanwhile; ",
                 _ => "",
             };
             let environment = &order.environment;
             Err(EditError::Held(Box::new(problem.hint(format!(
-                "{ahead}`trueup unhold {environment} APP` ends the hold; nothing was written"
+                "{ahead}`trueup unhold {environment} {app}` ends the hold; nothing was written"
             )))))
         }
     }

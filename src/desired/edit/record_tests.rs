@@ -88,6 +88,7 @@ fn settings_are_set_and_removed_at_any_depth_and_nothing_else_changes() {
     let after = |text: &str, edits: Vec<SettingEdit>| {
         let order = PublishRequest {
             action: Action::Other,
+            confirmed: true,
             settings: edits,
             ..request()
         };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::entry::new_entries;
 use super::hold::{hold_fields, new_hold, whole_second};
 use super::request::{NoteChange, NoteEdit, PublishRequest, ShaChange};
-use crate::desired::{Action, Manifest, Sha};
+use crate::desired::{Manifest, Sha};
 use crate::problem::Problem;
 use crate::yaml::{InsertPosition, Node, NodeKind, ParseLimits, YamlEditor, parse};
 
@@ -140,6 +140,10 @@ impl<'a> ManifestWriter<'a> {
                 return self.draft.replace_with_map(&path, &long);
             }
         }
+        // That of the sha before says nothing about this one.
+        if !self.request.references.contains_key(&change.app) {
+            self.draft.remove_entry(&path, "ref")?;
+        }
         // In the order of the long form, each below the previous one.
         let mut above = "sha";
         for (key, value) in self.request.long_form(change) {
@@ -151,11 +155,6 @@ impl<'a> ManifestWriter<'a> {
                     .insert_entry(&path, InsertPosition::After(above), key, &value)?;
             }
             above = key;
-        }
-        // Who goes back does not know where the sha before came from.
-        let is_named = self.request.references.contains_key(&change.app);
-        if self.request.action == Action::Rollback && !is_named {
-            self.draft.remove_entry(&path, "ref")?;
         }
         self.change_hold(change)
     }

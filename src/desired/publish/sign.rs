@@ -8,7 +8,7 @@ use crate::desired::signature::{
     check_signature, namespace, own_signer, signed_lines, written_signature,
 };
 use crate::problem::Problem;
-use crate::settings::{Signer, Signers};
+use crate::settings::Signers;
 use crate::yaml::{InsertPosition, ParseLimits, YamlEditor, parse};
 
 /// How a publisher signs.
@@ -68,39 +68,15 @@ pub(super) fn sign_environment(
         }
     }
     let signed = draft.finish()?;
-    // A mistake in signing must not lock out the fleet.
-    check_signature(
-        name,
-        &signed,
-        environment,
-        &as_hosts_know(own, signing),
-        now,
-    )
-    .map_err(|problem| Problem {
-        message: format!("hosts would refuse it: {}", problem.message),
-        hint: Some(format!(
-            "nothing was written; sign with a key that may sign for {environment}"
-        )),
-        ..problem
-    })?;
+    // Hosts must not be locked out, neither by a mistake in signing nor by a key that is not for this environment.
+    let own = Signers {
+        path: "this publisher".into(),
+        signers: vec![own],
+    };
+    let accepted = signing.signers.unwrap_or(&own);
+    check_signature(name, &signed, environment, accepted, now)
+        .map_err(|problem| problem.hint("nothing was written, because hosts would refuse it"))?;
     Ok(signed)
-}
-
-/// What the list of signers says of this publisher's key. A key that is not in it may be in that of the hosts.
-fn as_hosts_know(own: Signer, signing: &Signing<'_>) -> Signers {
-    let known = signing.signers.into_iter().flat_map(|known| &known.signers);
-    let listed = known.filter(|signer| signer.key.key_data() == own.key.key_data());
-    let listed: Vec<Signer> = listed.cloned().collect();
-    match (listed.is_empty(), signing.signers) {
-        (false, Some(signers)) => Signers {
-            path: signers.path.clone(),
-            signers: listed,
-        },
-        _ => Signers {
-            path: "this publisher".into(),
-            signers: vec![own],
-        },
-    }
 }
 
 /// Whether a signature of the environment stands in a text, which an edit without one would break.

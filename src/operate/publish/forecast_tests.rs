@@ -104,10 +104,13 @@ fn gone_hosts_are_named_and_unreadable_ones_are_unknown() {
     store.set_server_time("2026-11-21T04:43:00Z".parse().unwrap());
     report(&store, "web2", "a", false);
     let lines = forecast_of(&store, "").describe();
-    assert_eq!(lines[0], "1 host takes it: 25% at a time");
+    assert_eq!(lines[0], "1 host takes it");
     assert_eq!(lines[2], "web1: not heard of, and not waited for");
     let nobody = forecast_of(&MemoryStore::new(), "");
-    assert_eq!(nobody.describe()[0], "no host takes it yet: 25% at a time");
+    assert_eq!(
+        nobody.describe()[0],
+        "no host that runs it is on record yet: 25% at a time"
+    );
     let unknown = Forecast {
         hosts: None,
         ..nobody

@@ -437,3 +437,36 @@ fn jenkins_sample_deploys_staging_and_promotes_to_production() {
         samples::jenkins(stage)
     });
 }
+
+#[test]
+fn policy_of_ci_allows_publishing_and_nothing_else() {
+    let Some(bucket) = Bucket::new("policy") else {
+        return;
+    };
+    let ci = bucket.user(&samples::file("s3-policy.json"));
+    let objects = [
+        "nodes/production/web1.json",
+        "rollouts/production/shop.json",
+        "slots/production/shop/0.json",
+        "quarantine/production/shop/sha.json",
+        "secrets/production/key.age",
+        "notices/production/shop.json",
+    ];
+    for key in objects {
+        assert_eq!(bucket.status(&bucket.keys, "PUT", key), "200", "{key}");
+        assert_eq!(bucket.status(&ci, "PUT", key), "403", "{key}");
+        assert_eq!(bucket.status(&ci, "DELETE", key), "403", "{key}");
+        let read = if key.starts_with("secrets/") {
+            "403"
+        } else {
+            "200"
+        };
+        assert_eq!(bucket.status(&ci, "GET", key), read, "{key}");
+    }
+    for key in ["sha_number.yml", "history/production/1.yml"] {
+        assert_eq!(bucket.status(&ci, "GET", key), "404", "{key}");
+        assert_eq!(bucket.status(&ci, "PUT", key), "200", "{key}");
+        assert_eq!(bucket.status(&ci, "GET", key), "200", "{key}");
+        assert_eq!(bucket.status(&ci, "DELETE", key), "403", "{key}");
+    }
+}
