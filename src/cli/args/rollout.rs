@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::act::PublisherArgs;
 use super::maintenance::parse_time;
+use super::{HistoryArgs, RollbackArgs};
 use crate::cli::target::StoreArgs;
 
 #[derive(Debug, Args)]
@@ -37,6 +38,12 @@ pub enum RolloutCommand {
     Reset(RolloutActArgs),
     /// Show or lift the quarantine of shas in an environment
     Quarantine(QuarantineArgs),
+    /// As `trueup rollback ENV APP`, by the name that kubectl has for it
+    #[command(hide = true)]
+    Undo(Box<RollbackArgs>),
+    /// As `trueup history ENV APP`, by the name that kubectl has for it
+    #[command(hide = true)]
+    History(Box<HistoryArgs>),
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use crate::cli::error::print_error;
 use crate::cli::format::{format_age, format_duration};
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
-use crate::fleet::rollout::{self, RestartProgress, RolloutView};
+use crate::fleet::rollout::{self, EntryState, RestartProgress, RolloutView};
 use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, observe_rollout};
 use crate::pass::{PassError, Paths};
@@ -146,6 +146,8 @@ fn progress_line(view: &RolloutView) -> String {
     let out: Vec<&str> = view
         .holders
         .iter()
+        // The last one to prove itself has not given its slot back yet.
+        .filter(|_| view.state != Some(EntryState::Done))
         .map(|held| held.holder.member.node.as_str())
         .collect();
     if let Some(restart) = pending_restart(view) {
@@ -281,16 +283,28 @@ fn print_view(view: &RolloutView, store: &str, signers: Option<&Signers>, output
         rows.push(row("overdue", overdue.clone()));
     }
     if let Some(hold) = &view.hold {
-        rows.push(row("held", hold.clone()));
+        let text = hold.strip_prefix("held ").unwrap_or(hold);
+        rows.push(row("held", text.to_owned()));
     }
     for (index, note) in view.notes.iter().enumerate() {
-        rows.push(row("to do", format!("{}: {}", index + 1, note.text)));
+        let done = format!(
+            "trueup note {} {} --done {}",
+            view.environment,
+            view.app,
+            index + 1
+        );
+        rows.push(row("to do", format!("{} (done? `{done}`)", note.text)));
     }
     for notice in &view.unsent {
         rows.push(row("unsent", notice.clone()));
     }
     if let Some(waits_for) = &view.waits_for {
-        rows.push(row("waits", waits_for.clone()));
+        // The failures above say it already.
+        let reasons = view.failures.iter().map(|failure| &failure.reason);
+        let text = reasons.fold(waits_for.clone(), |text, reason| {
+            text.replace(&format!(": {reason}"), "")
+        });
+        rows.push(row("waits", text));
     }
     for act in view.acts.iter().rev().take(5).rev() {
         let age = format_age(act.at, now);

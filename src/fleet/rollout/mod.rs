@@ -82,6 +82,8 @@ pub(crate) use restarts::RestartProgress;
 pub(crate) use service_slot::ServiceSlot;
 pub(crate) use settle::{AppPosition, Settled};
 pub(crate) use store::RolloutStore;
+#[cfg(test)]
+pub(crate) use view::HeldSlot;
 pub(crate) use view::{
     AppRollout, Bake, RolloutView, headline, rollout_summary, rollout_view, service_view,
 };
