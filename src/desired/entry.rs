@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Sha;
 use super::hold::{Hold, MAX_REASON_CHARS};
-use super::note::{Note, check_notes};
+use super::note::{DeployNote, check_notes};
 use super::rollout::{RolloutMode, RolloutSpec};
 use crate::printable;
 use crate::problem::Problem;
@@ -28,7 +28,7 @@ pub(crate) struct DesiredApp {
     /// When it was published, by that machine's clock.
     pub at: Option<Timestamp>,
     /// What somebody has to do by hand.
-    pub notes: Vec<Note>,
+    pub notes: Vec<DeployNote>,
     /// A release to build ahead without activating it.
     pub next: Option<Sha>,
     /// The hold in force now; `None` if it has expired. It may name `sha`, and then keeps this host from nothing.
@@ -78,7 +78,7 @@ pub(crate) struct AppEntry {
     pub overrides: Vec<Override>,
     /// Tasks for people that belong to the next deployment.
     #[serde(default)]
-    pub notes: Vec<Note>,
+    pub notes: Vec<DeployNote>,
     /// As written; `None`: as the environment's settings say.
     #[serde(default)]
     pub rollout: Option<RolloutSpec>,

@@ -14,7 +14,7 @@ pub(crate) const MAX_NOTES: usize = 50;
 /// A task such as "run the reindex", shown until somebody ticks it off.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Note {
+pub(crate) struct DeployNote {
     #[serde(deserialize_with = "printable::deserialize_line")]
     pub text: String,
     #[serde(
@@ -28,7 +28,7 @@ pub(crate) struct Note {
 }
 
 /// Refuses what types cannot: notes appear in messages and notifications.
-pub(super) fn check_notes(notes: &[Note]) -> Result<(), Problem> {
+pub(super) fn check_notes(notes: &[DeployNote]) -> Result<(), Problem> {
     if notes.len() > MAX_NOTES {
         return Err(Problem::new(format!(
             "there are {} notes; at most {MAX_NOTES} are allowed",

@@ -4,14 +4,14 @@ use serde::Serialize;
 
 use super::CommandError;
 use super::manifest::{find_environment, read_manifest};
-use crate::desired::Note;
+use crate::desired::DeployNote;
 use crate::ports::store::Store;
 
 /// The open notes of one app.
 #[derive(Debug, Serialize)]
 pub(crate) struct AppNotes {
     pub app: String,
-    pub notes: Vec<Note>,
+    pub notes: Vec<DeployNote>,
 }
 
 /// The open notes of the apps of an environment, or of one of them; apps without any are left out.

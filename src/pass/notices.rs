@@ -49,7 +49,9 @@ impl Session {
         let answered = last.and_then(|last| last.store_answered);
         let was_away = answered.is_none_or(|at| now.duration_since(at) > MAX_AGE);
         for app in deployed_apps(catalog) {
-            let Some(wanted) = desired.apps.get(&app.spec.app) else {
+            // A pass that goes over a hold does not see what the manifest wants.
+            let wanted = desired.apps.get(&app.spec.app);
+            let Some(wanted) = wanted.filter(|wanted| !wanted.ignores_hold) else {
                 continue;
             };
             let name = &app.spec.app;

@@ -1,4 +1,4 @@
-//! The only user of Tera, besides the filters and functions that it registers.
+//! Renders roles and their templates with Tera. Besides this module, its filters and functions, only texts of notices use it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

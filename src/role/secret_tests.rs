@@ -1,5 +1,7 @@
 //! `secret("name")`: where it may be used, and what it makes secret.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;

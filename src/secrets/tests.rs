@@ -1,3 +1,6 @@
+//! Where hosts get the values of secrets.
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;

@@ -136,6 +136,14 @@ fn help_lists_every_command_and_explains_every_option() {
         (
             "publish",
             &[
+                "--repo",
+                "--via-ci",
+                "--dry-run",
+                "--next",
+                "--wait",
+                "--timeout",
+                "--reason",
+                "--unchecked",
                 "--ref",
                 "--by",
                 "--create",
@@ -143,6 +151,17 @@ fn help_lists_every_command_and_explains_every_option() {
                 "--until",
                 "--lift-hold",
                 "--store",
+                "--manifest",
+            ],
+        ),
+        (
+            "diff",
+            &[
+                "--repo",
+                "--store",
+                "--region",
+                "--endpoint",
+                "--path-style",
                 "--manifest",
             ],
         ),

@@ -82,6 +82,7 @@ mod secret_command;
 mod secret_prompts;
 mod secrets;
 mod services;
+mod signed;
 mod status;
 mod terminal;
 mod tidy;

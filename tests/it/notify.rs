@@ -81,6 +81,9 @@ fn host_by_itself_notifies_once_of_each_transition() {
 
     publish(&app, &two, ", hold: {reason: \"db maintenance\", by: ana}");
     app.converge(0);
+    let forced = app.sandbox.run(&["converge", "--force"]);
+    assert_eq!(forced.code, 0, "{forced}");
+    assert_eq!(transitions(&app)[3..], ["held"], "one pass goes over it");
     publish(&app, &two, "");
     app.converge(0);
     assert_eq!(transitions(&app)[3..], ["held", "hold_ended"]);

@@ -61,7 +61,7 @@ fn value_and_passphrase_are_typed_without_echo() {
     assert!(line.is_cooked(), "the terminal stays without echo");
     converge(&sandbox, 1);
     let mut terminal = Terminal::start(command(&["rekey", "production"]), None, None);
-    terminal.wait_for_text("Is this the key of web1?");
+    terminal.wait_for_text("is this the key of web1?");
     terminal.type_keys("yes\n");
     terminal.wait_for_text("passphrase of");
     terminal.type_keys("open sesame\n");

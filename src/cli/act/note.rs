@@ -6,7 +6,7 @@ use super::{Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::NoteArgs;
 use crate::cli::format::{format_age, parse_one_line};
-use crate::desired::{Action, Note, NoteChange, NoteEdit, PublishRequest};
+use crate::desired::{Action, DeployNote, NoteChange, NoteEdit, PublishRequest};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::notes::{AppNotes, open_notes};
@@ -43,9 +43,13 @@ pub(in crate::cli) fn run(
         NoteChange::Add(text) => format!("{}/{app}: to do: {text}", args.env),
         NoteChange::Done(number) => format!("{}/{app}: note {number} is done", args.env),
     };
+    let reason = match &change {
+        NoteChange::Add(text) => format!("to do: {text}"),
+        NoteChange::Done(number) => format!("note {number} is done"),
+    };
     let request = PublishRequest {
         notes: vec![NoteEdit { app, change }],
-        ..publisher.request(&args.env, Action::Note, None)?
+        ..publisher.request(&args.env, Action::Note, Some(&reason))?
     };
     let published = publisher.publish(request)?;
     print_published(output, Action::Note, &args.env, &published, &[line]);
@@ -81,7 +85,7 @@ fn show(args: &NoteArgs, publisher: &Publisher<'_>, output: &Output) -> Result<E
     Ok(Exit::Converged)
 }
 
-fn row(app: &str, number: usize, note: &Note) -> Vec<String> {
+fn row(app: &str, number: usize, note: &DeployNote) -> Vec<String> {
     let age = note.at.map(|at| format_age(at, SystemClock.now()));
     vec![
         app.to_owned(),

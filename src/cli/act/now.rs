@@ -38,7 +38,11 @@ pub(in crate::cli) fn run(
     let request = PublishRequest {
         settings: vec![SettingEdit {
             path: vec!["passes_requested_at".to_owned()],
-            value: Some(Value::from(now.to_string())),
+            value: Some(Value::from(
+                now.round(jiff::Unit::Millisecond)
+                    .unwrap_or(now)
+                    .to_string(),
+            )),
         }],
         ..publisher.request(&args.env, Action::Now, args.act.reason.as_deref())?
     };

@@ -8,11 +8,13 @@ mod init;
 mod maintenance;
 mod notify;
 mod policy;
+mod releases;
+mod rollback;
 mod rollout;
 mod secret;
+mod wait;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -29,6 +31,8 @@ pub(super) use self::notify::{NotifyArgs, NotifyCommand};
 pub(super) use self::policy::{
     PolicyArgs, PolicyCommand, PolicyListArgs, PolicyPushArgs, PolicyShowArgs, PolicyTestArgs,
 };
+pub(super) use self::releases::{BuildArgs, CleanArgs, ListArgs, ReleasesArgs, ReleasesCommand};
+pub(super) use self::rollback::{HistoryArgs, RollbackArgs};
 pub(super) use self::rollout::{
     BreakSlotArgs, OnceArgs, QuarantineArgs, QuarantineCommand, QuarantineListArgs, RolloutActArgs,
     RolloutArgs, RolloutCommand, RolloutRestartArgs, RolloutStatusArgs, StepResult,
@@ -37,6 +41,7 @@ pub(super) use self::secret::{
     IdentityArgs, RekeyArgs, SecretArgs, SecretCommand, SecretEditArgs, SecretListArgs,
     SecretRemoveArgs, SecretSetArgs, SecretTargetArgs,
 };
+pub(super) use self::wait::WaitArgs;
 use super::diff::DiffArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
@@ -44,10 +49,7 @@ use super::logs::LogsArgs;
 use super::output::OutputArgs;
 use super::ps::PsArgs;
 use super::publish::PublishArgs;
-use super::repositories::RepositoryArgs;
 use super::roles::RolesArgs;
-use super::target::StoreArgs;
-use crate::yaml::Seconds;
 
 /// Keeps a host at the sha you asked for, and everything around that sha in the state you described.
 #[derive(Debug, Parser)]
@@ -181,42 +183,6 @@ pub enum Command {
     DemoApp(DemoAppArgs),
 }
 
-/// What to do while another pass is running.
-#[derive(Debug, Args)]
-pub struct WaitArgs {
-    /// How long to wait for a running pass, such as `90s` or `15m`; 0 does not wait [default: 1h; 0 if started by a systemd timer]
-    #[arg(long, value_name = "TIME", value_parser = parse_wait)]
-    pub wait: Option<Duration>,
-    /// Exit with 75 at once if another pass is running
-    #[arg(long, conflicts_with = "wait")]
-    pub no_wait: bool,
-}
-
-impl WaitArgs {
-    /// How long to wait; `default` where no option says so. A pass of a timer does not wait: the timer starts
-    /// the next one anyway.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "cli reads the environment and passes values on"
-    )]
-    pub(super) fn limit(&self, default: Duration) -> Duration {
-        match (self.no_wait, self.wait) {
-            (true, _) => Duration::ZERO,
-            (false, Some(limit)) => limit,
-            (false, None) if std::env::var_os("TRIGGER_UNIT").is_some() => Duration::ZERO,
-            (false, None) => default,
-        }
-    }
-}
-
-fn parse_wait(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let read = text.parse::<Seconds>().map(|seconds| seconds.0);
-    read.map_err(|invalid| format!("{}: {}", invalid.message, invalid.hint))
-}
-
 #[derive(Debug, Args)]
 #[command(
     after_help = "Waits for a running pass and shows who started it; Ctrl-C ends the wait. A pass started by a timer does not \
@@ -260,161 +226,6 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "`trueup history` is about this host, `trueup history ENV [APP]` about all hosts of an environment: who published, promoted, \
-                  rolled back or held what, when and why. With signers, acts that none of them has signed are marked."
-)]
-pub struct HistoryArgs {
-    /// Show what was published in this environment instead
-    #[arg(value_name = "ENV", conflicts_with = "release")]
-    pub env: Option<String>,
-    /// Only what concerns this app
-    #[arg(value_name = "APP")]
-    pub of_app: Option<String>,
-    /// How many to show
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
-    pub limit: usize,
-    /// Show every stage of this release instead: result, duration, last lines of output
-    #[arg(long, value_name = "RELEASE", conflicts_with = "limit")]
-    pub release: Option<String>,
-    /// The app of the release, if two apps have one of the same name
-    #[arg(long, value_name = "APP", requires = "release")]
-    pub app: Option<String>,
-    /// The keys that may sign, as `allowed_signers` of ssh-keygen(1) [default: the settings' own]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "TRUEUP_SIGNERS",
-        hide_env_values = true,
-        requires = "env"
-    )]
-    pub signers: Option<PathBuf>,
-    #[command(flatten)]
-    pub at: StoreArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct ReleasesArgs {
-    #[command(subcommand)]
-    pub command: Option<ReleasesCommand>,
-    #[command(flatten)]
-    pub list: ListArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ReleasesCommand {
-    /// Show all releases with state, sha, age, size on disk, requester and failure
-    List(ListArgs),
-    /// Build a private release without activating it, and print its path
-    Build(BuildArgs),
-    /// Activate an existing release now, and stay at it until the manifest wants another sha
-    Activate(ActivateArgs),
-    /// Remove releases that are not needed: surplus, failed, bad, expired private and abandoned ones
-    Clean(CleanArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(
-    group = clap::ArgGroup::new("commit").required(true),
-    after_help = "Only the path goes to standard output: `cd $(trueup releases build shop --ref main)`.\n\
-                  The release is private: no pass activates it, and the database is not migrated.\n\
-                  Building it again keeps it for longer; a failed build resumes at the step that failed."
-)]
-pub struct BuildArgs {
-    /// Which app
-    #[arg(value_name = "APP")]
-    pub app: String,
-    /// The full sha to build
-    #[arg(long, value_name = "SHA", group = "commit")]
-    pub sha: Option<String>,
-    /// The branch or tag to build, as it is on the server now
-    #[arg(long = "ref", value_name = "NAME", group = "commit")]
-    pub reference: Option<String>,
-    /// How many days to keep it
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=3650))]
-    pub keep_days: u16,
-    /// Who builds it, for the record [default: the user]
-    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
-    pub by: Option<String>,
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Activation works as in every pass: switch, restart, health check, rollback on failure. It pins the release, \
-                  as a rollback does: passes exit with 3 (waiting) and show who pinned it and why, until the manifest wants \
-                  another sha or an operator ends the pin (see `trueup rollback -h`)."
-)]
-pub struct ActivateArgs {
-    /// Which app
-    #[arg(value_name = "APP")]
-    pub app: String,
-    /// Which release, as `trueup releases` shows it
-    #[arg(value_name = "RELEASE")]
-    pub release: String,
-    /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Who does it, for the record [default: the user]
-    #[arg(long, value_name = "WHO", env = "TRUEUP_BY", hide_env_values = true)]
-    pub by: Option<String>,
-    /// Override a hold of the manifest
-    #[arg(long)]
-    pub force: bool,
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "`trueup rollback APP` is about this host, at once: restarts the services and runs the health check. It pins the release: \
-                  passes exit with 3 (waiting) and show who pinned it and why, until the manifest wants another sha or \
-                  `--unpin`.\n\n\
-                  `trueup rollback ENV APP` takes all hosts of an environment back, by their rollout, to the last sha before that hosts \
-                  served. It asks first, and holds the app there for 24 hours, so that the next automatic publish does not bring \
-                  the bad sha back.\n\n\
-                  `trueup rollback ENV --policy` takes the policy bundle back.\n\n\
-                  Neither ever migrates the database down; both list migrations that differ."
-)]
-pub struct RollbackArgs {
-    /// Which app; or the environment, if APP or --policy follows
-    #[arg(value_name = "[ENV] APP")]
-    pub first: String,
-    /// Which app of the environment
-    #[arg(value_name = "APP", hide = true)]
-    pub second: Option<String>,
-    /// With ENV and no APP: the policy bundle instead of an app, to the one before or to that of --to
-    #[arg(long, conflicts_with = "second")]
-    pub policy: bool,
-    /// To this release, as `trueup releases` shows it, or with ENV to this sha [default: the last good one before]
-    #[arg(long, value_name = "RELEASE|SHA")]
-    pub to: Option<String>,
-    /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// With ENV: how long to hold the app there [default: 24h]
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_time, conflicts_with = "no_hold", requires = "second")]
-    pub time: Option<Duration>,
-    /// With ENV: do not hold the app
-    #[arg(long, requires = "second")]
-    pub no_hold: bool,
-    /// Override a hold of the manifest
-    #[arg(long)]
-    pub force: bool,
-    /// End the pin, and deploy the sha that the manifest wants
-    #[arg(long, conflicts_with_all = ["to", "reason", "force"])]
-    pub unpin: bool,
-    #[command(flatten)]
-    pub repositories: RepositoryArgs,
-    #[command(flatten)]
-    pub publisher: PublisherArgs,
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(
     after_help = "Restarts what a new release restarts, in the same order, and then waits until the processes run from the \
                   active release and the health check passes. Deploys and rolls back nothing; no later pass restarts \
                   it again. A service that a new release only reloads, such as a web server, is reloaded. \
@@ -431,30 +242,4 @@ pub struct RestartArgs {
     pub process: Option<String>,
     #[command(flatten)]
     pub wait: WaitArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Never removes the active release, the good one before it, one that is on trial, pinned or wanted next, a \
-                  private one before it expires, or one that a process runs in."
-)]
-pub struct CleanArgs {
-    /// Only this app [default: all of this host]
-    #[arg(long, value_name = "APP")]
-    pub app: Option<String>,
-    /// Also remove the latest failed and the latest bad release, which are kept for inspection
-    #[arg(long)]
-    pub all_failed: bool,
-    /// Only show what would be removed
-    #[arg(long)]
-    pub dry_run: bool,
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// Only this app [default: all of this host]
-    #[arg(long, value_name = "APP")]
-    pub app: Option<String>,
 }

@@ -94,13 +94,13 @@ pub struct SecretListArgs {
 #[command(
     after_help = "Hosts publish their public keys in their records, which whoever can write to the store can forge: compare each new \
                   fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host before you accept it. Without a \
-                  terminal nothing is accepted, except with --accept or --yes.\n\n\
+                  terminal nothing is accepted, except with --accept.\n\n\
                   A recipient that is removed keeps what it could read before: set new values afterwards."
 )]
 pub struct RekeyArgs {
     #[command(flatten)]
     pub target: SecretTargetArgs,
-    /// Accept the new key with this fingerprint, `SHA256:…`; others are not added
+    /// Accept the new key with this fingerprint, `SHA256:…`, and no other one; `all` accepts all, forged ones too
     #[arg(long, value_name = "FINGERPRINT")]
     pub accept: Vec<String>,
     /// Add a recipient that no host publishes, such as a colleague: `ssh-ed25519 … NAME`, or `age1… NAME`

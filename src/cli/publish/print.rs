@@ -196,6 +196,18 @@ impl Published<'_> {
         if one.from == Some(one.to) || one.next {
             return;
         }
+        let environments = &self.summary.desired.environments;
+        let entry = environments.get(&self.request.environment);
+        let entry = entry.and_then(|known| known.own_entry(app)?.ok());
+        let notes = entry.map_or(&[][..], |entry| &entry.notes);
+        for (index, note) in notes.iter().enumerate() {
+            let number = index + 1;
+            output.print_line(
+                output
+                    .paint
+                    .changed(&format!("  to do {number}: {}", note.text)),
+            );
+        }
         for line in one.forecast.iter().flat_map(|forecast| forecast.describe()) {
             output.print_line(format!("  {line}"));
         }

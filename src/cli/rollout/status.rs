@@ -281,6 +281,9 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
     if let Some(hold) = &view.hold {
         rows.push(row("held", hold.clone()));
     }
+    for (index, note) in view.notes.iter().enumerate() {
+        rows.push(row("to do", format!("{}: {}", index + 1, note.text)));
+    }
     for notice in &view.unsent {
         rows.push(row("unsent", notice.clone()));
     }

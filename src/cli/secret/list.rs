@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::opened::name_recipients;
 use crate::cli::Output;
 use crate::cli::args::SecretListArgs;
 use crate::cli::format::{current_user, format_age};
@@ -77,11 +78,7 @@ pub(super) fn run(
         ]
     }));
     output.print_table(&rows);
-    let names = recipients.iter().map(|key| match key.comment.is_empty() {
-        true => key.fingerprint(),
-        false => key.comment.clone(),
-    });
-    let names: Vec<String> = names.collect();
-    output.print_text(format!("encrypted to {}", names.join(", ")));
+    let names = name_recipients(&recipients);
+    output.print_text(format!("encrypted to {names}"));
     Ok(Exit::Converged)
 }

@@ -1,10 +1,10 @@
 //! `trueup secret rekey`.
 
 use super::identity::OperatorKey;
-use super::opened::{Changed, OpenedTarget, confirm_protected};
+use super::opened::{Changed, OpenedTarget, confirm_protected, name_recipients};
 use crate::cli::Output;
 use crate::cli::args::RekeyArgs;
-use crate::cli::confirm::confirm;
+use crate::cli::confirm::{confirm, is_interactive};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::secret::{self, ProposedRecipient, RekeyProposal};
@@ -44,12 +44,11 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
     };
     let done = secret::rekey(&opened.target(), &proposal.current, recipients, &identities)?;
     let line = format!(
-        "encrypted {} secret{} of {} to {} recipient{}",
+        "encrypted {} secret{} of {} to {}",
         done.secrets,
-        plural(done.secrets),
+        if done.secrets == 1 { "" } else { "s" },
         args.target.env,
-        done.recipients.len(),
-        plural(done.recipients.len()),
+        name_recipients(&done.recipients),
     );
     let changed = Changed {
         recipients: Some(done.recipients.iter().map(Recipient::line).collect()),
@@ -58,6 +57,10 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
     opened.print(&line, &done.published, changed, output);
     Ok(Exit::Converged)
 }
+
+/// Accepts every key. Not `--yes`, which confirms changes of a protected environment: one word for both would accept forged
+/// keys unasked.
+const ACCEPT_ALL: &str = "all";
 
 /// Shows the keys that hosts publish and asks for each whether it is one.
 fn accept(
@@ -70,17 +73,17 @@ fn accept(
         .iter()
         .map(|new| new.recipient.fingerprint())
         .collect();
-    let unknown = args.accept.iter();
-    if let Some(unknown) = unknown
-        .into_iter()
-        .find(|word| !fingerprints.contains(word))
-    {
+    let mut asked_for = args.accept.iter().filter(|word| *word != ACCEPT_ALL);
+    if let Some(unknown) = asked_for.find(|word| !fingerprints.contains(word)) {
         let problem = Problem::new(format!(
             "--accept: no host publishes `{unknown}` as a new key"
         ));
         let known = fingerprints.iter().map(String::as_str);
         return Err(CommandError::Usage(problem.suggest(unknown, known)));
     }
+    // Without a terminal, --add and --remove are enough to do.
+    let changes_others = !args.add.is_empty() || !args.remove.is_empty();
+    let asks = args.accept.is_empty() && (is_interactive() || !changes_others);
     let mut accepted = Vec::new();
     for (new, fingerprint) in proposal.proposed.iter().zip(&fingerprints) {
         let replaces = new.replaces.as_ref().map_or(String::new(), |old| {
@@ -88,15 +91,13 @@ fn accept(
         });
         let shown = format!("{} {fingerprint}{replaces}", new.recipient.comment);
         output.print_text(format!("{} {shown}", output.paint.good("new:")));
-        let is_accepted = match args.accept.is_empty() {
-            false => args.accept.contains(fingerprint),
-            true => {
-                args.target.publisher.yes
-                    || confirm(
-                        &format!("is this the key of {}?", new.recipient.comment),
-                        "--accept FINGERPRINT",
-                    )?
-            }
+        let is_named = |word: &String| word == fingerprint || word == ACCEPT_ALL;
+        let is_accepted = match asks {
+            true => confirm(
+                &format!("is this the key of {}?", new.recipient.comment),
+                "--accept FINGERPRINT",
+            )?,
+            false => args.accept.iter().any(is_named),
         };
         if is_accepted {
             accepted.push(new.clone());
@@ -110,8 +111,4 @@ fn accept(
         ));
     }
     Ok(accepted)
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }

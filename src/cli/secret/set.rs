@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use super::identity::OperatorKey;
-use super::opened::{Changed, OpenedTarget, confirm_protected};
+use super::opened::{Changed, OpenedTarget, confirm_protected, name_recipients};
 use crate::cli::Output;
 use crate::cli::args::SecretSetArgs;
 use crate::exit::Exit;
@@ -45,10 +45,10 @@ pub(super) fn store(
     let own = key.and_then(OperatorKey::recipient);
     let own = own.map(|own| own.named(&opened.by));
     let done = secret::set(&opened.target(), current, name, value, own)?;
-    let plural = if done.recipients == 1 { "" } else { "s" };
     let line = format!(
-        "set the secret {}/{name}, for {} recipient{plural}",
-        opened.environment, done.recipients
+        "set the secret {}/{name}, encrypted to {}",
+        opened.environment,
+        name_recipients(&done.recipients)
     );
     let changed = Changed {
         name: Some(name),

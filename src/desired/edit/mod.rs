@@ -123,7 +123,6 @@ pub(crate) fn edit_manifest(
         })
         .map_err(EditError::manifest)?;
     warnings.extend(warnings::other_problems(&after, order));
-    warnings.extend(warnings::stale_reference(&manifest, order, &changes));
     Ok(ManifestEdit {
         body: Some(stamped),
         generation: Some(next),

@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::hold::whole_second;
 use super::request::{EditError, NoteChange, PublishRequest};
-use crate::desired::{Manifest, Note};
+use crate::desired::{DeployNote, Manifest};
 use crate::problem::Problem;
 
 impl PublishRequest {
     pub(super) fn new_note(&self, text: &str) -> Value {
-        let note = Note {
+        let note = DeployNote {
             text: text.to_owned(),
             by: self.by.clone(),
             at: Some(whole_second(self.at)),

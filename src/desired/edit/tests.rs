@@ -406,8 +406,7 @@ fn holds_and_overrides_that_block_the_sha_are_warnings() {
         [
             "production/shop is held by bob until 2026-11-22T00:00:00Z: db; no host deploys the new sha before then",
             "production/shop: an override keeps the nodes with zone=b at ccccccc",
-            "m.yml:11:8: bad: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
-            "production/shop: the manifest still says `ref: v1`, which belongs to the old sha: give the new one with --ref",
+            "m.yml:10:8: bad: `master` is not a git sha\n  hint: expected 40 hexadecimal digits; for a branch or tag name `git rev-parse master` prints its sha",
         ]
     );
     let over = before.replace("11-22", "11-20");

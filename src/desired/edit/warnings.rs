@@ -1,6 +1,6 @@
 //! What a publisher should know, although the request is carried out.
 
-use super::request::{PublishRequest, ShaChange};
+use super::request::PublishRequest;
 use crate::desired::{Environment, MAX_LISTED, Manifest, RolloutMode, Sha, more_entries_warning};
 use crate::problem::Problem;
 
@@ -96,26 +96,4 @@ fn after_independent(environment: &Environment, app: &str, order: &PublishReques
             .hint(format!("take {other} out of the `after` of {app}, or give it a `rollout`"))
     };
     independent.map(warning).collect()
-}
-
-/// Warns if the `ref` of the old sha stays because the request gives no other.
-pub(super) fn stale_reference(
-    manifest: &Manifest,
-    order: &PublishRequest,
-    changes: &[ShaChange],
-) -> Vec<Problem> {
-    let apps = manifest.environments.get(&order.environment);
-    let changed = changes.iter().filter(|one| {
-        one.from.as_ref() != Some(&one.to) && !order.references.contains_key(&one.app)
-    });
-    changed
-        .filter_map(|one| {
-            let entry = apps?.own_entry(&one.app)?.ok()?;
-            let reference = entry.reference.as_ref()?;
-            Some(Problem::new(format!(
-                "{}/{}: the manifest still says `ref: {reference}`, which belongs to the old sha: give the new one with --ref",
-                order.environment, one.app
-            )))
-        })
-        .collect()
 }

@@ -140,6 +140,10 @@ impl<'a> ManifestWriter<'a> {
                 return self.draft.replace_with_map(&path, &long);
             }
         }
+        // That of the sha before says nothing about this one.
+        if !self.request.references.contains_key(&change.app) {
+            self.draft.remove_entry(&path, "ref")?;
+        }
         // In the order of the long form, each below the previous one.
         let mut above = "sha";
         for (key, value) in self.request.long_form(change) {

@@ -14,7 +14,7 @@ use super::register::{Act, Register};
 use super::restarts::RestartProgress;
 use super::slot::SlotHolder;
 use super::store::RolloutStore;
-use crate::desired::Sha;
+use crate::desired::{DeployNote, Sha};
 use crate::exit::Exit;
 
 /// The rollout of a wanted sha.
@@ -50,6 +50,8 @@ pub(crate) struct RolloutView {
     pub restart: Option<RestartProgress>,
     /// Who froze the app in the manifest, until when and why.
     pub hold: Option<String>,
+    /// Tasks for people that belong to the deployment.
+    pub notes: Vec<DeployNote>,
     /// What everybody waits for, and what mends it.
     pub waits_for: Option<String>,
     /// When it last made progress, by the store's clock; `None`: its policy has no `progress_deadline`, or it is over.
@@ -161,6 +163,7 @@ impl RolloutView {
             claim: None,
             restart: None,
             hold: None,
+            notes: Vec::new(),
             waits_for: None,
             last_progress: None,
             overdue: None,
@@ -266,6 +269,7 @@ pub(crate) fn rollout_summary(
         claim: register.claim,
         restart: None,
         hold: None,
+        notes: Vec::new(),
         last_progress: None,
         overdue: None,
         acts: register.acts,

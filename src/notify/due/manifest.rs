@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{PUBLISHED, Subject, Wanted, short_digest};
-use crate::desired::{Hold, Note, Transition};
+use crate::desired::{DeployNote, Hold, Transition};
 use crate::notify::notice::{Notice, NoticeHold, line};
 
 /// Notes of which there are notices.
@@ -120,7 +120,7 @@ pub(crate) fn hold_ended(
     notice
 }
 
-fn to_do(subject: Subject<'_>, wanted: &Wanted, task: &Note) -> Notice {
+fn to_do(subject: Subject<'_>, wanted: &Wanted, task: &DeployNote) -> Notice {
     let at = task.at.map(Timestamp::as_second);
     let id = format!(
         "note:{}",

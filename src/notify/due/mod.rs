@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::notice::{Notice, line};
 use crate::desired::{
-    Action, AppChange, DesiredApp, Hold, ManifestChange, Note, OnFailure, Sha, Transition,
+    Action, AppChange, DeployNote, DesiredApp, Hold, ManifestChange, OnFailure, Sha, Transition,
 };
 use crate::digest::digest;
 
@@ -41,7 +41,7 @@ pub(crate) struct Wanted {
     pub publication: Publication,
     pub generation: Option<u64>,
     pub hold: Option<Hold>,
-    pub notes: Vec<Note>,
+    pub notes: Vec<DeployNote>,
     pub on_failure: OnFailure,
 }
 

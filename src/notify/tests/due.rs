@@ -1,7 +1,7 @@
 //! Which notices the state of an app calls for.
 
 use super::*;
-use crate::desired::{Hold, Note};
+use crate::desired::{DeployNote, Hold};
 use crate::notify::due::{
     OwnResult, implied_ids, manifest_notices, own_notices, published_id, published_key,
     register_notices, same_publication,
@@ -162,7 +162,7 @@ fn hold() -> Hold {
 
 #[test]
 fn manifest_calls_for_what_is_published_held_and_to_do() {
-    let note = Note {
+    let note = DeployNote {
         text: "run the reindex".into(),
         by: Some("ana".into()),
         at: Some(at("02:00:00")),

@@ -173,11 +173,12 @@ impl Forecast {
         let mut lines = Vec::new();
         let count = match self.hosts.as_ref().map(|hosts| hosts.taking) {
             None => "its hosts take it".to_owned(),
-            Some(0) => "no host takes it yet".to_owned(),
+            Some(0) => "no host that runs it is on record yet".to_owned(),
             Some(1) => "1 host takes it".to_owned(),
             Some(count) => format!("{count} hosts take it"),
         };
         match &self.policy {
+            None if count.starts_with("no ") => lines.push(count),
             None => lines.push(format!("{count}, each for itself")),
             Some(policy) => {
                 let per = policy.per.as_ref();

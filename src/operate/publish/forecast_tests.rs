@@ -106,7 +106,10 @@ fn gone_hosts_are_named_and_unreadable_ones_are_unknown() {
     assert_eq!(lines[0], "1 host takes it: 25% at a time");
     assert_eq!(lines[2], "web1: not heard of, and not waited for");
     let nobody = forecast_of(&MemoryStore::new(), "");
-    assert_eq!(nobody.describe()[0], "no host takes it yet: 25% at a time");
+    assert_eq!(
+        nobody.describe()[0],
+        "no host that runs it is on record yet: 25% at a time"
+    );
     let unknown = Forecast {
         hosts: None,
         ..nobody

@@ -61,10 +61,13 @@ pub(crate) fn observe_rollout(
         view.outcome = Exit::Waiting;
         let why = "waits for the end of the hold";
         view.waits_for = Some(format!(
-            "{why}; `trueup publish {environment} {app}=SHA --lift-hold`"
+            "{why}; `trueup unhold {environment} {app}` ends it"
         ));
     }
     view.hold = hold.as_ref().map(Hold::description);
+    let entry = manifest.environments.get(environment);
+    let entry = entry.and_then(|known| known.own_entry(app)?.ok());
+    view.notes = entry.map_or(Vec::new(), |entry| entry.notes.clone());
     // No hold keeps hosts from that.
     restart::add_restart(&mut view, &objects, &manifest)?;
     if view.waits_for.is_none() && view.outcome == Exit::Pending {
@@ -308,3 +311,5 @@ mod restart_tests;
 mod service_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unsent_tests;

@@ -117,10 +117,7 @@ fn held_rollout_is_waited_for_by_nobody() {
     assert_eq!(view.outcome, Exit::Waiting);
     assert_eq!(view.hold.unwrap(), "held by ana until it is lifted: moving");
     let why = view.waits_for.unwrap();
-    assert!(
-        why.contains("`trueup publish production shop=SHA --lift-hold`"),
-        "{why}"
-    );
+    assert!(why.contains("`trueup unhold production shop`"), "{why}");
     // It is what all hosts are to take, and they do.
     let hold = format!(
         ", hold: {{sha: {}, reason: moving, by: ana}}",

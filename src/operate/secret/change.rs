@@ -11,7 +11,7 @@ use crate::secrets::{self, AgeError, Identity, Recipient};
 pub(crate) struct SetSecret {
     pub digest: ContentDigest,
     /// To whom it is encrypted.
-    pub recipients: usize,
+    pub recipients: Vec<Recipient>,
     /// The operator's own key, if it is a recipient only now.
     pub added: Option<Recipient>,
     pub published: PublishSummary,
@@ -40,7 +40,7 @@ pub(crate) fn set(
     let published = target.publish(edits, vec![current.expected_recipients()])?;
     Ok(SetSecret {
         digest,
-        recipients: recipients.len(),
+        recipients,
         added,
         published,
     })

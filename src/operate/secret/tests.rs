@@ -127,7 +127,7 @@ fn first_secret_makes_its_operator_a_recipient_and_later_ones_do_not() {
     let current = target.read().unwrap();
     let other = Recipient::parse(key!("web2.pub").trim()).unwrap();
     let second = set(&target, &current, "token", "value-two", Some(other)).unwrap();
-    assert_eq!((second.recipients, second.added), (1, None));
+    assert_eq!((second.recipients.len(), second.added), (1, None));
     assert_eq!(bench.value("db", key!("rsa")).unwrap(), "value-one");
     assert_eq!(bench.value("token", key!("rsa")).unwrap(), "value-two");
     assert!(
@@ -278,6 +278,27 @@ fn objects_of_former_values_are_removed_after_a_day() {
     remove(&target, &target.read().unwrap(), "db").unwrap();
     assert!(!bench.manifest().contains("db:"), "{}", bench.manifest());
     assert!(remove(&target, &target.read().unwrap(), "db").is_err());
+}
+
+#[test]
+fn nothing_is_encrypted_to_recipients_that_nobody_signed() {
+    let bench = Bench::new();
+    let signers = Signers {
+        path: "/etc/trueup/allowed_signers".into(),
+        signers: Vec::new(),
+    };
+    let target = SecretTarget {
+        signers: Some(&signers),
+        ..bench.target()
+    };
+    let error = target.read().unwrap_err();
+    assert_eq!(error.exit(), Exit::BadInput);
+    assert!(
+        error.summary().contains("it is not signed"),
+        "{}",
+        error.summary()
+    );
+    assert!(propose(&target).is_err());
 }
 
 #[test]

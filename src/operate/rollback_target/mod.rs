@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::CommandError;
-use super::manifest::{find_environment, read_manifest};
-use super::rollout::RolloutTarget;
-use crate::desired::{EnvironmentSettings, Hold, Sha};
+use crate::desired::{EnvironmentSettings, Hold, RolloutMode, Sha};
 use crate::fleet::rollout::{Register, RolloutStore, StoreObjects};
+use crate::operate::CommandError;
+use crate::operate::manifest::{find_environment, read_manifest};
+use crate::operate::rollout::RolloutTarget;
 use crate::problem::Problem;
 
 /// Where a rollback goes, and from where.
@@ -19,6 +19,8 @@ pub(crate) struct RollbackPlan {
     /// The hold that is in force now, which the one of the rollback replaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// Hosts go back by slots; otherwise each for itself, at once.
+    pub has_rollouts: bool,
     /// Those of the environment.
     #[serde(skip)]
     pub settings: Option<EnvironmentSettings>,
@@ -95,7 +97,9 @@ pub(crate) fn find_target(
             )),
         ));
     }
+    let is_shared = !target.store.address().starts_with("dir:");
     Ok(RollbackPlan {
+        has_rollouts: is_shared && environment.rollout(app) != RolloutMode::Independent,
         settings: environment.settings.as_ref().ok().cloned(),
         from,
         to,
@@ -163,3 +167,6 @@ fn named_sha(
         )))),
     }
 }
+
+#[cfg(test)]
+mod tests;
