@@ -1,30 +1,16 @@
 //! Reads the manifest for a node, in two steps: first the manifest itself, which names the policy bundle that the roles come
 //! from; then, for the apps that those roles name, what it wants of this node.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use super::cache::{self, CachedManifest, ManifestMeta};
-use super::{DesiredState, Freshness, Manifest, WantedPolicy, generation, select_apps, signature};
+use super::node::NodeContext;
+use super::select::select_apps;
+use super::{DesiredState, Freshness, Manifest, WantedPolicy, generation, signature};
 use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::ports::store::{GetOutcome, Object, Store, StoreError};
 use crate::problem::Problem;
-use crate::settings::Signers;
-
-/// The node that the manifest is read for.
-#[derive(Debug, Clone)]
-pub(crate) struct NodeContext<'a> {
-    pub environment: &'a str,
-    pub tags: &'a BTreeMap<String, String>,
-    /// By this host's own clock, for want of the store's.
-    pub now: Timestamp,
-    /// When the store last answered, as the last pass recorded.
-    pub last_answer: Option<Timestamp>,
-    /// Who may sign the manifest; `None`: unsigned ones are accepted.
-    pub signers: Option<&'a Signers>,
-}
 
 /// Why there is no desired state at all.
 #[derive(Debug, thiserror::Error)]

@@ -14,6 +14,7 @@ mod joined;
 mod local_failure;
 mod log;
 mod notices;
+mod options;
 mod policy;
 mod preview;
 mod progress;
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::apply::{self, ApplyParams, Event};
-use crate::desired::{self, DesiredState, ResumePolicy};
+use crate::desired::{self, DesiredState};
 use crate::exit::Exit;
 use crate::facts::Facts;
 use crate::fleet::PublishOutcome;
@@ -53,6 +54,7 @@ pub(crate) use apps::{Apps, DeployedApp};
 pub(crate) use cron::CronStatus;
 pub(crate) use error::PassError;
 use joined::{AppNotices, Rollouts};
+pub(crate) use options::{PassOptions, QuarantineLift};
 use policy::{PolicyPass, PolicyUse};
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
@@ -64,45 +66,6 @@ pub(crate) struct Paths {
     pub root: PathBuf,
     /// Folder of the shipped roles and templates.
     pub share: PathBuf,
-}
-
-/// Options that change what a pass does.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PassOptions {
-    /// Fetch from the store without the cached versions, and retry failed releases at once, without backoff.
-    pub force: bool,
-    /// A person started it: retry failed releases at once, too.
-    pub by_hand: bool,
-    /// Apply changes that the manifest holds back, on this host and in this pass only.
-    pub ignore_holds: bool,
-    /// Start unfinished releases from scratch.
-    pub fresh: bool,
-    /// Limit the pass to this resource and those that act on its change.
-    pub only: Option<String>,
-    /// Lift the quarantine of the wanted shas and retry them.
-    pub lift_quarantine: Option<QuarantineLift>,
-    /// Where to begin to look for a free slot, by app: this process has just looked.
-    pub next_slots: BTreeMap<String, u32>,
-    /// Accept the current peer lists even if they shrank (overrides the shrink guard).
-    pub accept_shrink: bool,
-}
-
-/// Operator and reason of a lifted quarantine.
-#[derive(Debug, Clone)]
-pub(crate) struct QuarantineLift {
-    pub by: String,
-    pub reason: String,
-}
-
-impl PassOptions {
-    fn resume_policy(&self) -> ResumePolicy {
-        let is_asked_for = self.force || self.by_hand || self.lift_quarantine.is_some();
-        match (self.fresh, is_asked_for) {
-            (true, _) => ResumePolicy::FromScratch,
-            (false, true) => ResumePolicy::Now,
-            (false, false) => ResumePolicy::Backoff,
-        }
-    }
 }
 
 /// Source of the desired state.
@@ -280,12 +243,8 @@ impl Session {
             force: options.force,
             save_last_good: true,
         };
-        // A part of a pass shows nothing about a bundle.
-        let policy = match options.only {
-            None => PolicyUse::Take,
-            Some(_) => PolicyUse::InForce,
-        };
-        let (mut catalog, desired) = self.compile(ManifestSource::Store(ask, policy), options)?;
+        let (mut catalog, desired) =
+            self.compile(ManifestSource::Store(ask, options.policy_use()), options)?;
         self.join_rollouts(&mut catalog, &desired, options);
         let selection = selection::select(&catalog, options.only.as_deref())?;
         let mut notes = apply::recover_interrupted(&catalog, &self.host)?;

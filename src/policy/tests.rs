@@ -148,9 +148,9 @@ fn bombs_end_at_their_limit() {
             .unwrap_err()
             .contains("cannot be decompressed")
     );
-    let whole = pack(&files(&[("roles/app.yml", "resources: []\n")])).unwrap();
-    for end in 0..whole.len() {
-        assert!(unpack(&whole[..end]).is_err(), "{end} bytes of it");
+    let packed = pack(&files(&[("roles/app.yml", "resources: []\n")])).unwrap();
+    for end in 0..packed.len() {
+        assert!(unpack(&packed[..end]).is_err(), "{end} bytes of it");
     }
     assert!(unpack(b"not a bundle").is_err());
 }

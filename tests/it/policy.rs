@@ -5,8 +5,7 @@ use std::process::Command;
 
 use crate::sandbox::{Ran, Sandbox};
 
-const ROLE: &str =
-    "resources:\n  - file: {path: /srv/app, content: \"from the bundle, {{ color }}\\n\"}\n";
+const ROLE: &str = "parameters: {color: none}\nresources:\n  - file: {path: /srv/app, content: \"from the bundle, {{ color }}\\n\"}\n";
 
 /// A host that accepts what one key has signed, and the folder of an operator who has it.
 struct Fleet {
@@ -22,6 +21,7 @@ impl Fleet {
             "/etc/trueup/node.yml",
             "environment: production\nroles: [app]\nstore: {url: \"dir:@STORE@\"}\nsigners: signers\n",
         );
+        host.write("/srv/.keep", "");
         // The role of the package, until there is a bundle.
         let share = host.sibling("share/roles");
         std::fs::create_dir_all(&share).unwrap();
@@ -89,7 +89,6 @@ impl Fleet {
 #[test]
 fn pushed_bundle_is_planned_taken_and_rolled_back() {
     let fleet = Fleet::new();
-    fleet.host.write("/srv/.keep", "");
     assert_eq!(fleet.pass(0).1, "from the package\n");
     let dry = fleet.signed(
         &[

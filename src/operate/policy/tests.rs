@@ -129,7 +129,7 @@ fn equal_files_are_pushed_once_and_a_lost_object_is_replaced() {
 }
 
 #[test]
-fn only_a_bundle_that_a_host_has_proven_becomes_the_one_to_go_back_to() {
+fn only_proven_bundles_are_gone_back_to() {
     let bench = Bench::new();
     let good = bench.push("a: 1\n").digest;
     bench.roll_out(&good, true);
