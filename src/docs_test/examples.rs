@@ -75,7 +75,7 @@ fn every_command_of_the_guides_for_publishers_parses() {
 
 #[test]
 fn names_of_other_tools_are_understood() {
-    for (alias, command) in [
+    for (accepted, shown) in [
         (
             "trueup deploy production shop=main",
             "trueup publish production shop=main",
@@ -90,12 +90,12 @@ fn names_of_other_tools_are_understood() {
         ),
     ] {
         let parse = |line| Cli::try_parse_from(words(line)).map(|cli| format!("{:?}", cli.command));
-        let (alias, command) = (parse(alias).unwrap(), parse(command).unwrap());
+        let (accepted, shown) = (parse(accepted).unwrap(), parse(shown).unwrap());
         let arguments = |text: &str| text[text.find("Args").unwrap()..].to_owned();
-        let command = arguments(&command);
+        let shown = arguments(&shown);
         assert!(
-            alias.contains(command.trim_end_matches(')')),
-            "{alias}\n{command}"
+            accepted.contains(shown.trim_end_matches(')')),
+            "{accepted}\n{shown}"
         );
     }
 }
