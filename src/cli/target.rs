@@ -65,7 +65,10 @@ impl StoreTarget {
                 manifest: manifest.map_or_else(settings::default_manifest, str::to_owned),
                 environment: None,
                 fleet: FleetSettings::default(),
-                signers: None,
+                // Those of this host, wherever the store is: an option must not make it more trusting.
+                signers: settings::load(&paths.config, &paths.share)
+                    .ok()
+                    .and_then(|written| written.signers),
             });
         }
         let written = settings::load(&paths.config, &paths.share).map_err(|mut problems| {

@@ -46,6 +46,9 @@ pub(crate) struct EnvironmentSettings {
     /// When an operator last asked for a pass of every host. Like `restart_requested_at` it only tells requests apart.
     #[serde(default, deserialize_with = "yaml::deserialize_optional_time")]
     pub passes_requested_at: Option<Timestamp>,
+    /// The store and the key of the manifest that a signed environment is for: it is not taken anywhere else.
+    #[serde(default)]
+    pub signed_for: Option<String>,
     /// Commands ask before they change this environment.
     #[serde(default)]
     pub protected: bool,

@@ -44,7 +44,7 @@ pub(crate) use note::DeployNote;
 pub(crate) use notify::Transition;
 pub(crate) use publish::{
     FleetReports, PublishError, PublishSummary, ReportedHost, ReportedHosts, ServedBefore, Signing,
-    history_key, publish,
+    history_key, publish, verify_published,
 };
 
 pub(crate) use node::NodeContext;
@@ -59,5 +59,7 @@ use select::{MAX_LISTED, more_entries_warning};
 pub(crate) use sha::Sha;
 #[cfg(test)]
 pub(crate) use signature::signed_lines;
-pub(crate) use signature::{namespace, verified_manifest, verify_text, written_signature};
+pub(crate) use signature::{
+    Verification, namespace, own_signer, verified_manifest, verify_text, written_signature,
+};
 pub(crate) use state::{DesiredState, Freshness, ResumePolicy};

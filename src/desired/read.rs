@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use super::cache::{self, CachedManifest, ManifestMeta};
 use super::node::NodeContext;
 use super::select::select_apps;
+use super::signature::{self, Verification};
 use super::state::{DesiredState, Freshness};
-use super::{Manifest, WantedPolicy, generation, signature};
+use super::{Manifest, WantedPolicy, generation};
 use crate::ports::Host;
 use crate::ports::root::RootError;
 use crate::ports::store::{GetOutcome, Object, Store, StoreError};
@@ -72,7 +73,6 @@ pub(crate) fn fetch<'a>(
         .filter(|last_good| last_good.manifest.is_ok() && !options.force)
         .and_then(|last_good| last_good.meta.etag.as_ref());
     let answer = store.get(key, known);
-    let accepted_at = node.now;
     // Whether a hold is over: all hosts have to agree on it, and their clocks may not.
     let node = NodeContext {
         now: match &answer {
@@ -81,14 +81,15 @@ pub(crate) fn fetch<'a>(
         },
         ..node.clone()
     };
+    // By the same clock as signatures are judged.
+    let accepted_at = node.now;
     match answer {
         Ok(GetOutcome::Unchanged) => {
             let last_good = last_good.expect("only a last good manifest can be unchanged");
             last_good.read(name, node, Freshness::Fresh)
         }
         Ok(GetOutcome::Object(object)) => {
-            let acted_on = last_good.as_ref().and_then(|known| known.meta.generation);
-            match parse_and_check(&name, &object.body, acted_on, &node) {
+            match parse_and_check(&name, &object.body, last_good.as_ref(), &node) {
                 Ok(manifest) => {
                     let requested = manifest.passes_requested_at(node.environment);
                     let before = last_good.as_ref().and_then(|known| {
@@ -220,14 +221,19 @@ struct LastGood {
     meta: ManifestMeta,
     /// An error if no signer whom this host has now has signed it.
     manifest: Result<Manifest, Problem>,
+    body: Vec<u8>,
 }
 
 impl LastGood {
     fn load(name: &str, host: &Host, node: &NodeContext<'_>) -> Option<LastGood> {
         let CachedManifest { body, meta } = cache::load(host, node.environment)?;
         // A key that has expired since signed it in time.
-        let manifest = trusted_manifest(name, &body, node, meta.taken);
-        Some(LastGood { meta, manifest })
+        let manifest = trusted_manifest(name, &body, node, meta.taken, None);
+        Some(LastGood {
+            meta,
+            manifest,
+            body,
+        })
     }
 
     fn read(
@@ -253,10 +259,18 @@ fn trusted_manifest(
     body: &[u8],
     node: &NodeContext<'_>,
     at: Timestamp,
+    location: Option<&str>,
 ) -> Result<Manifest, Problem> {
     match node.signers {
         None => Manifest::parse(name, body),
-        Some(signers) => signature::verified_manifest(name, body, node.environment, signers, at),
+        Some(signers) => {
+            let verification = Verification {
+                signers,
+                at,
+                location,
+            };
+            signature::verified_manifest(name, body, node.environment, verification)
+        }
     }
 }
 
@@ -264,22 +278,41 @@ fn trusted_manifest(
 fn parse_and_check(
     name: &str,
     body: &[u8],
-    acted_on: Option<u64>,
+    last_good: Option<&LastGood>,
     node: &NodeContext<'_>,
 ) -> Result<Manifest, Problem> {
-    let manifest = trusted_manifest(name, body, node, node.now)?;
+    let same_lines = last_good.map(|known| {
+        let lines = |body| signature::signed_lines(name, body, node.environment).ok();
+        lines(&known.body).is_some_and(|known| lines(body) == Some(known))
+    });
+    // What was taken while its key was valid stays, whatever else of the manifest is new.
+    let at = match (last_good, same_lines) {
+        (Some(known), Some(true)) => known.meta.taken.min(node.now),
+        _ => node.now,
+    };
+    let manifest = trusted_manifest(name, body, node, at, Some(name))?;
+    // A mistake in the settings hides the generation that stands there.
+    if let Some(environment) = manifest.environments.get(node.environment)
+        && let Err(problem) = &environment.settings
+    {
+        return Err(problem.clone());
+    }
     let generation = manifest.generation_of(node.environment);
+    let acted_on = last_good.and_then(|known| known.meta.generation);
+    if node.signers.is_some() && generation == acted_on && same_lines == Some(false) {
+        let number = generation.unwrap_or_default();
+        return Err(Problem::new(format!(
+            "it is {number}, and this host has applied another {number}: an older manifest was published again"
+        ))
+        .at(manifest.generation_location(node.environment))
+        .field("generation")
+        .hint("compare `trueup history` with what people remember, and publish once more"));
+    }
     if let Some(why) = generation::refusal_reason(generation, acted_on) {
         return Err(Problem::new(why)
             .at(manifest.generation_location(node.environment))
             .field("generation")
             .hint(generation::refusal_hint(generation, acted_on)));
-    }
-    // What it says for all apps comes before them.
-    if let Some(environment) = manifest.environments.get(node.environment)
-        && let Err(problem) = &environment.settings
-    {
-        return Err(problem.clone());
     }
     Ok(manifest)
 }

@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use ssh_key::SshSig;
 
 use super::Manifest;
+use super::environment::SETTINGS_KEY;
 use super::manifest::SIGNATURES_KEY;
+use crate::printable;
 use crate::problem::{Location, Problem};
 use crate::settings::{Signer, SignerRefusal, Signers};
-use crate::yaml::{ParseLimits, entry_text, parse};
+use crate::yaml::{Node, ParseLimits, entry_text, parse};
 
 /// Maximum length of a signature in the manifest: a few hundred bytes are usual.
 const MAX_SIGNATURE: usize = 8 << 10;
@@ -57,19 +59,25 @@ fn read_signature(written: &str) -> Option<SshSig> {
     SshSig::from_pem(format!("{BEGIN}\n{lines}{END}\n")).ok()
 }
 
-/// The manifest with this environment alone, if one of the signers has signed it. `now`: when this host takes it.
+/// Who may have signed, and what a signature is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verification<'a> {
+    pub signers: &'a Signers,
+    /// When the signature was there already.
+    pub at: Timestamp,
+    /// The manifest that it has to be for, as the store and the key; `None`: that is known.
+    pub location: Option<&'a str>,
+}
+
+/// The manifest with this environment alone, if one of the signers has signed it for this place.
 pub(crate) fn verified_manifest(
     name: &str,
     body: &[u8],
     environment: &str,
-    signers: &Signers,
-    now: Timestamp,
+    verification: Verification<'_>,
 ) -> Result<Manifest, Problem> {
-    let signed = check_signature(name, body, environment, signers, now)?;
-    // Nothing else than what is signed; with the line numbers of the whole text.
-    let above = usize::try_from(signed.at.line.saturating_sub(1)).unwrap_or_default();
-    let alone = "\n".repeat(above) + &signed.lines;
-    let manifest = Manifest::parse(name, alone.as_bytes())?;
+    let signed = check_signature(name, body, environment, verification)?;
+    let manifest = Manifest::parse(name, signed.text.as_bytes())?;
     match manifest.environments.keys().eq([environment]) && manifest.generation.is_none() {
         true => Ok(manifest),
         false => Err(
@@ -80,7 +88,8 @@ pub(crate) fn verified_manifest(
 
 /// The lines of an environment that a signer has signed.
 pub(super) struct SignedLines {
-    lines: String,
+    /// Nothing else than the lines, with the line numbers of the whole text.
+    text: String,
     at: Location,
 }
 
@@ -89,8 +98,7 @@ pub(super) fn check_signature(
     name: &str,
     body: &[u8],
     environment: &str,
-    signers: &Signers,
-    now: Timestamp,
+    verification: Verification<'_>,
 ) -> Result<SignedLines, Problem> {
     let tree = parse(name, body, ParseLimits::default())?;
     let Some(own) = tree.entry(environment) else {
@@ -98,6 +106,7 @@ pub(super) fn check_signature(
             "{name} has no environment `{environment}`, so nothing in it is signed"
         )));
     };
+    let Verification { signers, at, .. } = verification;
     let refuse = |why: String| {
         let problem = Problem::new(why).at(&own.key_at).field(environment);
         problem.hint(format!(
@@ -111,15 +120,35 @@ pub(super) fn check_signature(
     let signature = read_signature(signature)
         .ok_or_else(|| refuse("its signature is not one in the format of OpenSSH".into()))?;
     let lines = signed_lines(name, body, environment)?;
-    verify(&lines, &signature, environment, signers, now).map_err(refuse)?;
+    verify(&lines, &signature, environment, signers, at).map_err(refuse)?;
+    let above = usize::try_from(own.key_at.line.saturating_sub(1)).unwrap_or_default();
+    let text = "\n".repeat(above) + &lines;
+    // Commands edit the whole text, and hosts read the lines alone: they must not see different things.
+    let alone = parse(name, text.as_bytes(), ParseLimits::default())?;
+    let alone = alone.get(environment);
+    if alone.map(Node::to_json) != Some(own.value.to_json()) {
+        return Err(refuse(
+            "what is written around its signed lines changes what they mean".into(),
+        ));
+    }
+    let settings = alone.and_then(|alone| alone.get(SETTINGS_KEY));
+    let signed_for = settings.and_then(|settings| settings.get("signed_for")?.as_text());
+    if let Some(location) = verification.location
+        && signed_for != Some(location)
+    {
+        let signed_for = printable::line(signed_for.unwrap_or("no place"));
+        return Err(refuse(format!(
+            "it is signed for {signed_for}, not for {location}"
+        )));
+    }
     Ok(SignedLines {
-        lines,
+        text,
         at: own.key_at.clone(),
     })
 }
 
 /// The signer of a signature as it is written in the manifest.
-pub(super) fn own_signer(written: &str) -> Result<Signer, Problem> {
+pub(crate) fn own_signer(written: &str) -> Result<Signer, Problem> {
     let signature = read_signature(written);
     let signature = signature.ok_or_else(|| Problem::new("this is no signature of OpenSSH"))?;
     Ok(Signer::of_key(signature.public_key().clone().into()))
@@ -177,7 +206,7 @@ fn verify<'s>(
     if signature.namespace() != namespace {
         return Err(format!(
             "its signature is of `{}`, not of `{namespace}`",
-            crate::printable::line(signature.namespace())
+            printable::line(signature.namespace())
         ));
     }
     let verified = signer.key.verify(&namespace, lines.as_bytes(), signature);

@@ -1,23 +1,40 @@
 //! The manifest, as commands read it.
 
+use jiff::Timestamp;
+
 use super::CommandError;
-use crate::desired::{Environment, Manifest};
+use crate::desired::{Environment, Manifest, verify_published};
 use crate::pass::PassError;
 use crate::ports::store::{GetOutcome, Store};
 use crate::problem::Problem;
+use crate::settings::Signers;
 
-/// The manifest now.
-pub(crate) fn read_manifest(store: &dyn Store, key: &str) -> Result<Manifest, CommandError> {
+/// The manifest now. With signers, it is the environment alone, as one of them has signed it: what a command decides by, and
+/// then signs, must not be what somebody else wrote there.
+pub(crate) fn read_manifest(
+    store: &dyn Store,
+    key: &str,
+    environment: &str,
+    signers: Option<&Signers>,
+) -> Result<Manifest, CommandError> {
     let name = format!("{}/{key}", store.address());
-    match store.get(key, None).map_err(PassError::Store)? {
-        GetOutcome::Object(found) => {
-            Manifest::parse(&name, &found.body).map_err(CommandError::input)
+    let found = match store.get(key, None).map_err(PassError::Store)? {
+        GetOutcome::Object(found) => found,
+        GetOutcome::Missing | GetOutcome::Unchanged => {
+            return Err(CommandError::Usage(
+                Problem::new(format!("there is no manifest {name}"))
+                    .hint("`trueup publish ENV APP=SHA --create` makes the first one"),
+            ));
         }
-        GetOutcome::Missing | GetOutcome::Unchanged => Err(CommandError::Usage(
-            Problem::new(format!("there is no manifest {name}"))
-                .hint("`trueup publish ENV APP=SHA --create` makes the first one"),
-        )),
-    }
+    };
+    let read = match signers {
+        None => Manifest::parse(&name, &found.body),
+        Some(signers) => {
+            let now = store.server_time().unwrap_or(Timestamp::UNIX_EPOCH);
+            verify_published(store, &name, &found.body, environment, signers, now)
+        }
+    };
+    read.map_err(CommandError::input)
 }
 
 /// An environment of the manifest, which has an entry for `app`.

@@ -21,7 +21,7 @@ pub(crate) fn open_notes(
     environment: &str,
     only: Option<&str>,
 ) -> Result<Vec<AppNotes>, CommandError> {
-    let manifest = read_manifest(store, manifest_key)?;
+    let manifest = read_manifest(store, manifest_key, environment, None)?;
     let found = find_environment(&manifest, environment, only)?;
     let names = found
         .app_names()

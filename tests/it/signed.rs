@@ -13,6 +13,8 @@ const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 /// A host of production whose signers are in a file, and keys beside it.
 struct Bench {
     sandbox: Sandbox,
+    /// The machine of publishers, without settings.
+    publisher: Sandbox,
 }
 
 impl Bench {
@@ -23,7 +25,10 @@ impl Bench {
             &format!("{NODE}signers: allowed_signers\n"),
         );
         sandbox.role("resources:\n  - directory: {path: /srv}\n");
-        let bench = Bench { sandbox };
+        let bench = Bench {
+            sandbox,
+            publisher: Sandbox::empty(),
+        };
         for name in ["ana", "ci"] {
             let mut keygen = Command::new("ssh-keygen");
             isolated(&mut keygen);
@@ -47,7 +52,7 @@ impl Bench {
 
     /// A command of a publisher, with a key if one is named.
     fn run(&self, words: &[&str], key: &str) -> Ran {
-        let mut command = self.sandbox.command(words);
+        let mut command = self.publisher.command(words);
         let store = format!("dir:{}", self.sandbox.store.display());
         command.args(["--store", &store]);
         if !key.is_empty() {
@@ -55,7 +60,7 @@ impl Bench {
             command.arg("--sign").arg(self.key(key));
             command.arg("--signers").arg(signers);
         }
-        self.sandbox.run_command(command)
+        self.publisher.run_command(command)
     }
 
     fn done(&self, words: &[&str], key: &str) -> Ran {

@@ -22,10 +22,18 @@ pub(in crate::cli) fn run(
         false => None,
     };
     let publisher = Publisher::open(&args.act.publisher, paths, "promote")?;
+    let trust = publisher.trust(from)?;
     let target = &publisher.target;
     let store = publisher.store.as_ref();
     let route = (from.as_str(), to.as_str());
-    let served = served_apps(store, &target.manifest, &target.fleet, route, &args.apps)?;
+    let served = served_apps(
+        store,
+        &target.manifest,
+        &target.fleet,
+        route,
+        &args.apps,
+        trust.as_ref(),
+    )?;
     for one in &served {
         output.print_text(served_line(from, one));
     }
@@ -42,7 +50,7 @@ pub(in crate::cli) fn run(
             .map(|one| (one.app.clone(), one.sha.clone()))
             .collect(),
         references: references.collect(),
-        create: true,
+        create: args.create,
         dry_run: args.dry_run,
         ..request
     };

@@ -9,6 +9,7 @@ use crate::cli::format::{current_user, parse_one_line};
 use crate::cli::target::StoreTarget;
 use crate::desired::{
     Action, EditError, MAX_REASON_CHARS, PublishError, PublishRequest, PublishSummary, Signing,
+    namespace,
 };
 use crate::operate::publish::{self, Publish, PublishTarget};
 use crate::operate::{CommandError, SigningKey};
@@ -48,10 +49,31 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Who may have signed the manifest, if that is known.
-    pub(in crate::cli) fn signers(&self) -> Option<&Signers> {
-        let is_trusted = self.args.trust_current;
-        self.signers.as_ref().filter(|_| !is_trusted)
+    /// Who may have signed an environment: the signers that are known, and this publisher. `None`: nobody has to have signed
+    /// it.
+    pub(in crate::cli) fn trust(&self, environment: &str) -> Result<Option<Signers>, CommandError> {
+        if self.args.trust_current {
+            return Ok(None);
+        }
+        let known = self.signers.clone();
+        let Some(key) = self.signing_key() else {
+            return Ok(known);
+        };
+        let own = key.signer(&namespace(environment));
+        let own = own.map_err(CommandError::Failed)?;
+        let mut trusted = known.unwrap_or_default();
+        if trusted.path.is_empty() {
+            "the keys that this publisher knows".clone_into(&mut trusted.path);
+        }
+        trusted.signers.push(own);
+        Ok(Some(trusted))
+    }
+
+    fn signing_key(&self) -> Option<SigningKey> {
+        self.args.sign.as_ref().map(|file| SigningKey {
+            file: file.clone(),
+            env: inherited_environment(),
+        })
     }
 
     /// A request of this person that changes nothing yet.
@@ -78,10 +100,16 @@ impl<'a> Publisher<'a> {
         request: PublishRequest,
         above_fleet: bool,
     ) -> Result<PublishSummary, CommandError> {
-        let key = self.args.sign.as_ref().map(|file| SigningKey {
-            file: file.clone(),
-            env: inherited_environment(),
-        });
+        let key = self.signing_key();
+        if let (None, Some(signers)) = (&key, &self.signers) {
+            let problem = Problem::new(format!(
+                "{} lists who may sign, so hosts would refuse an edit without a signature",
+                signers.path
+            ));
+            return Err(CommandError::Usage(
+                problem.hint("add `--sign KEY`; nothing was written"),
+            ));
+        }
         let sign = |namespace: &str, text: &str| match &key {
             Some(key) => key.sign(namespace, text),
             None => Err(Problem::new("there is no key to sign with")),

@@ -24,12 +24,13 @@ pub(in crate::cli) fn run(
     }
     let env = args.first.as_str();
     let publisher = Publisher::open(&args.publisher, paths, "rollback")?;
+    let trust = publisher.trust(env)?;
     let target = PolicyTarget {
         store: publisher.store.as_ref(),
         environment: env,
         manifest_key: &publisher.target.manifest,
         fleet: &publisher.target.fleet,
-        signers: publisher.signers(),
+        signers: trust.as_ref(),
         publisher: &publisher,
         request: publisher.request(env, Action::Rollback, args.reason.as_deref())?,
     };

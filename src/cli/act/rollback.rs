@@ -43,7 +43,8 @@ pub(in crate::cli) fn run(
         manifest_key: &publisher.target.manifest,
         fleet: &publisher.target.fleet,
     };
-    let plan = find_target(&target, args.to.as_deref())?;
+    let trust = publisher.trust(env)?;
+    let plan = find_target(&target, args.to.as_deref(), trust.as_ref())?;
     output.print_text(format!("rolling back {app} on all hosts of {env}"));
     for line in plan_lines(&plan) {
         output.print_text(line);

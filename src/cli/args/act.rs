@@ -125,6 +125,9 @@ pub struct PromoteArgs {
     /// Take who from the variables of CI, as `trueup publish` does, and refuse to publish into a hold
     #[arg(long)]
     pub via_ci: bool,
+    /// Allow an app that is new in TO, or a new environment
+    #[arg(long)]
+    pub create: bool,
     /// Show what would be published, and write nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -40,12 +40,13 @@ pub(super) fn run(
         return Ok(Exit::Converged);
     }
     let publisher = Publisher::open(&args.act.publisher, paths, "policy push")?;
+    let trust = publisher.trust(&args.env)?;
     let target = PolicyTarget {
         store: publisher.store.as_ref(),
         environment: &args.env,
         manifest_key: &publisher.target.manifest,
         fleet: &publisher.target.fleet,
-        signers: publisher.signers(),
+        signers: trust.as_ref(),
         publisher: &publisher,
         request: publisher.request(&args.env, Action::Policy, args.act.reason.as_deref())?,
     };

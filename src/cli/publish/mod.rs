@@ -44,9 +44,10 @@ pub(super) fn run(
         next: args.next,
         unchecked: args.unchecked,
     };
+    let trust = publisher.trust(&args.environment)?;
     let prepared = prepare(
-        store,
-        &target.manifest,
+        (store, &target.manifest),
+        trust.as_ref(),
         &wanted,
         options,
         &mut repositories,

@@ -47,6 +47,8 @@ pub(super) fn run(
         by: &current_user(),
         reason: None,
         signers: resolved.signers.as_ref(),
+        // It encrypts nothing.
+        trusts_current: true,
         publisher: &publisher,
         now: SystemClock.now(),
     };

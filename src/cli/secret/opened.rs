@@ -15,6 +15,7 @@ use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::problem::Problem;
 use crate::secrets::Recipient;
+use crate::settings::Signers;
 
 /// The document of commands that change secrets.
 #[derive(Debug, Serialize)]
@@ -45,6 +46,9 @@ pub(super) struct Changed<'a> {
 /// The environment of a command that changes secrets, with the store open.
 pub(super) struct OpenedTarget<'a> {
     publisher: Publisher<'a>,
+    /// Who may have signed what the manifest says of the environment.
+    trust: Option<Signers>,
+    trusts_current: bool,
     pub environment: String,
     pub by: String,
     reason: Option<String>,
@@ -58,8 +62,11 @@ impl<'a> OpenedTarget<'a> {
         let one_line = |option: &str, value: &Option<String>| {
             parse_one_line(option, value.as_deref()).map_err(CommandError::Usage)
         };
+        let publisher = Publisher::open(&args.publisher, paths, "secret")?;
         Ok(OpenedTarget {
-            publisher: Publisher::open(&args.publisher, paths, "secret")?,
+            trust: publisher.trust(&args.env)?,
+            trusts_current: args.publisher.trust_current,
+            publisher,
             environment: args.env.clone(),
             by: one_line("--by", &args.publisher.by)?.unwrap_or_else(current_user),
             reason: one_line("--reason", &args.reason)?,
@@ -75,7 +82,8 @@ impl<'a> OpenedTarget<'a> {
             gone_after: target.fleet.gone_after(),
             by: &self.by,
             reason: self.reason.as_deref(),
-            signers: self.publisher.signers(),
+            signers: self.trust.as_ref(),
+            trusts_current: self.trusts_current,
             publisher: &self.publisher,
             now: SystemClock.now(),
         }

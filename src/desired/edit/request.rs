@@ -35,6 +35,8 @@ pub(crate) struct PublishRequest {
     pub hold: HoldRequest,
     /// Apps whose sha stays as it is, whatever it is then, and whose hold is changed.
     pub held_apps: Vec<String>,
+    /// The manifest that the environment is going to be signed for.
+    pub signed_for: Option<String>,
     /// A person has confirmed a change of a protected environment.
     pub confirmed: bool,
     /// Refuses a sha that a hold in force blocks, instead of publishing it behind the hold with a warning.
@@ -72,6 +74,7 @@ impl PublishRequest {
             keeps_previous: Vec::new(),
             hold: HoldRequest::Keep,
             held_apps: Vec::new(),
+            signed_for: None,
             confirmed: false,
             refuses_holds: false,
             notes: Vec::new(),

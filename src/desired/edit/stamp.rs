@@ -11,6 +11,7 @@ use crate::yaml::{InsertPosition, Node, ParseLimits, YamlEditor, parse};
 
 const GENERATION: &str = "generation";
 const CHANGE: &str = "change";
+const SIGNED_FOR: &str = "signed_for";
 
 /// Writes a generation and the change that made it into the settings of the request's environment.
 pub(super) fn stamp(
@@ -30,7 +31,7 @@ pub(super) fn stamp(
     let generation = Value::from(generation);
     let path = [environment, SETTINGS_KEY];
     let Some(settings) = settings else {
-        let both = stamp_value(generation, change);
+        let both = stamp_value(generation, change, order);
         match tree.get(environment) {
             Some(_) => {
                 draft.insert_entry(&[environment], InsertPosition::First, SETTINGS_KEY, &both)?;
@@ -49,13 +50,31 @@ pub(super) fn stamp(
     }
     draft.remove_entry(&path, CHANGE)?;
     draft.insert_entry(&path, InsertPosition::After(GENERATION), CHANGE, &change)?;
+    if let Some(location) = &order.signed_for {
+        let location = Value::from(location.as_str());
+        draft.put_entry(
+            &path,
+            InsertPosition::After(GENERATION),
+            SIGNED_FOR,
+            &location,
+        )?;
+    }
     draft.finish()
 }
 
 /// The settings of a new environment.
-pub(super) fn stamp_value(generation: Value, change: Value) -> Value {
-    let both = [(GENERATION, generation), (CHANGE, change)].into_iter();
-    Value::Object(both.map(|(key, value)| (key.to_owned(), value)).collect())
+fn stamp_value(generation: Value, change: Value, order: &PublishRequest) -> Value {
+    let location = order.signed_for.as_deref().map(Value::from);
+    let all = [
+        (GENERATION, Some(generation)),
+        (SIGNED_FOR, location),
+        (CHANGE, Some(change)),
+    ];
+    let all = all.into_iter();
+    Value::Object(
+        all.filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect(),
+    )
 }
 
 fn first_or_only(settings: &Node) -> InsertPosition<'static> {

@@ -5,17 +5,25 @@
 //! The publisher writes it after the manifest. One that is killed in between leaves none, so each publisher completes that
 //! of the generation that it replaces first.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::desired::Manifest;
 use crate::desired::manifest::SIGNATURES_KEY;
-use crate::ports::store::{Store, StoreError, WriteCondition};
+use crate::desired::signature::{Verification, verified_manifest};
+use crate::ports::store::{GetOutcome, Object, PutOutcome, Store, StoreError, WriteCondition};
 use crate::problem::Problem;
+use crate::settings::Signers;
 use crate::yaml::{Node, ParseLimits, entry_text, parse, serialize};
 
 /// The key of a copy.
 pub(crate) fn history_key(environment: &str, generation: u64) -> String {
     format!("history/{environment}/{generation}.yml")
+}
+
+/// The prefix of all copies of an environment.
+pub(super) fn history_key_prefix(environment: &str) -> String {
+    format!("history/{environment}/")
 }
 
 /// Writes the copy of an environment's generation, unless it is there. A warning if that fails, because the manifest is
@@ -33,7 +41,14 @@ pub(super) fn record_history(
     let copy = environment_copy(name, body, environment)?;
     let key = history_key(environment, generation);
     match store.put(&key, copy.as_bytes(), WriteCondition::Absent) {
-        Ok(_) => None,
+        Ok(PutOutcome::Written(_)) => None,
+        Ok(PutOutcome::Conflict) => match store.get(&key, None) {
+            Ok(GetOutcome::Object(known)) if known.body != copy.as_bytes() => Some(
+                Problem::new(format!("the history has another {key} than the manifest"))
+                    .hint("somebody restored an older manifest, or wrote there: compare the two"),
+            ),
+            _ => None,
+        },
         Err(error) => Some(unrecorded(&key, &error)),
     }
 }
@@ -41,6 +56,47 @@ pub(super) fn record_history(
 fn unrecorded(key: &str, error: &StoreError) -> Problem {
     Problem::new(format!("the history has no {key}: {error}"))
         .hint("let the publisher write `history/*` (docs/fleet.md has the policy); the next one completes it")
+}
+
+/// What the history knows of an environment as it is in a manifest.
+#[derive(Debug, Default)]
+pub(super) struct HistoryFacts {
+    /// When the copy of its generation was written, by the store's clock, if it is the same.
+    pub copied: Option<Timestamp>,
+    /// The copy of the generation after it.
+    pub next: Option<Object>,
+}
+
+/// Reads what the history knows of an environment.
+pub(super) fn history_facts(
+    store: &dyn Store,
+    name: &str,
+    body: &[u8],
+    environment: &str,
+) -> Result<HistoryFacts, StoreError> {
+    let manifest = Manifest::parse(name, body).ok();
+    let generation = manifest.and_then(|manifest| manifest.generation_of(environment));
+    let Some(generation) = generation else {
+        return Ok(HistoryFacts::default());
+    };
+    let read = |generation: u64| -> Result<Option<Object>, StoreError> {
+        Ok(
+            match store.get(&history_key(environment, generation), None)? {
+                GetOutcome::Object(object) => Some(object),
+                GetOutcome::Missing | GetOutcome::Unchanged => None,
+            },
+        )
+    };
+    let copy = environment_copy(name, body, environment);
+    let known = read(generation)?;
+    let same = known.filter(|known| {
+        copy.as_ref()
+            .is_some_and(|copy| known.body == copy.as_bytes())
+    });
+    Ok(HistoryFacts {
+        copied: same.map(|same| same.modified),
+        next: read(generation.saturating_add(1))?,
+    })
 }
 
 /// A manifest with this environment alone, as it is written, and with its signature.
@@ -68,4 +124,31 @@ pub(super) fn environment_copy(name: &str, body: &[u8], environment: &str) -> Op
         format!("{SIGNATURES_KEY}:\n{}", own.concat())
     });
     Some(copy + &signature.unwrap_or_default())
+}
+
+/// The environment of a manifest of the store, if one of the signers has signed it: now, or when its copy was written, because
+/// a key that has expired since signed it in time.
+pub(crate) fn verify_published(
+    store: &dyn Store,
+    name: &str,
+    body: &[u8],
+    environment: &str,
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<Manifest, Problem> {
+    let verify = |at: Timestamp| {
+        let verification = Verification {
+            signers,
+            at,
+            location: Some(name),
+        };
+        verified_manifest(name, body, environment, verification)
+    };
+    verify(now).or_else(|problem| {
+        let facts = history_facts(store, name, body, environment);
+        match facts.ok().and_then(|facts| facts.copied) {
+            Some(copied) => verify(copied.min(now)),
+            None => Err(problem),
+        }
+    })
 }

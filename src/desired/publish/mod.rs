@@ -17,13 +17,16 @@ mod versions;
 
 use access::check_access;
 use canary::check_canaries;
-pub(crate) use history::history_key;
-use history::record_history;
+use history::{HistoryFacts, history_facts, history_key_prefix, record_history};
+pub(crate) use history::{history_key, verify_published};
 use previous::keep_previous;
 use remembered::Remembered;
 pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
 pub(crate) use sign::Signing;
-use sign::{is_signed, sign_environment, unsigned_problem};
+use sign::{
+    CurrentManifest, above_fleet_problem, deleted_problem, has_environment, is_signed,
+    sign_environment, unsigned_problem,
+};
 use versions::outdated_hosts;
 
 /// The result of a publish request.
@@ -77,6 +80,9 @@ pub(crate) fn publish(
     backoff: &mut dyn FnMut(u32) -> bool,
 ) -> Result<PublishSummary, PublishError> {
     let manifest = format!("{}/{key}", store.address());
+    if signing.is_some() && request.above_fleet.is_some() {
+        return Err(EditError::request(above_fleet_problem(&request.environment)).into());
+    }
     let mut fleet = Remembered::new(fleet);
     let mut attempts = 0;
     loop {
@@ -87,6 +93,7 @@ pub(crate) fn publish(
         let body = found.as_ref().map(|object| object.body.as_slice());
         let mut request = PublishRequest {
             now: store.server_time().unwrap_or(request.now),
+            signed_for: signing.map(|_| manifest.clone()),
             ..request.clone()
         };
         let mut edited = edit_manifest(&manifest, body, &request)?;
@@ -130,6 +137,15 @@ pub(crate) fn publish(
             return Ok(done(false, edited));
         };
         let current = body.unwrap_or_default();
+        if let Some(signing) = signing
+            && !signing.trusts_current
+            && !has_environment(&manifest, current, &request.environment)
+            && !store
+                .list(&history_key_prefix(&request.environment))?
+                .is_empty()
+        {
+            return Err(EditError::request(deleted_problem(&request.environment)).into());
+        }
         if signing.is_none() && is_signed(&manifest, current, &request.environment) {
             let problem = unsigned_problem(&manifest, &request.environment);
             return Err(EditError::request(problem).into());
@@ -139,7 +155,15 @@ pub(crate) fn publish(
         }
         let new = match signing {
             Some(signing) => {
-                let both = (current, &new[..]);
+                let facts = match signing.trusts_current {
+                    true => HistoryFacts::default(),
+                    false => history_facts(store, &manifest, current, &request.environment)?,
+                };
+                let before = CurrentManifest {
+                    body: current,
+                    history: facts,
+                };
+                let both = (&before, &new[..]);
                 sign_environment(&manifest, both, &request.environment, signing, request.now)
                     .map_err(EditError::manifest)?
             }

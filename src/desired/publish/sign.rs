@@ -3,9 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::history::HistoryFacts;
+use crate::desired::Manifest;
 use crate::desired::manifest::SIGNATURES_KEY;
 use crate::desired::signature::{
-    check_signature, namespace, own_signer, signed_lines, written_signature,
+    Verification, check_signature, namespace, own_signer, signed_lines, verified_manifest,
+    written_signature,
 };
 use crate::problem::Problem;
 use crate::settings::Signers;
@@ -21,11 +24,17 @@ pub(crate) struct Signing<'a> {
     pub trusts_current: bool,
 }
 
-/// The text with the signature of an environment. `current`: the manifest before the edit. All of it that stays is signed
-/// too, so it has to be what somebody trusted has signed.
+/// The manifest before an edit, and what the history knows of it.
+pub(super) struct CurrentManifest<'a> {
+    pub body: &'a [u8],
+    pub history: HistoryFacts,
+}
+
+/// The text with the signature of an environment. All of `current` that stays is signed too, so it has to be what somebody
+/// trusted has signed, and the newest of it.
 pub(super) fn sign_environment(
     name: &str,
-    (current, edited): (&[u8], &[u8]),
+    (current, edited): (&CurrentManifest<'_>, &[u8]),
     environment: &str,
     signing: &Signing<'_>,
     now: Timestamp,
@@ -33,7 +42,7 @@ pub(super) fn sign_environment(
     let lines = signed_lines(name, edited, environment)?;
     let signature = written_signature(&(signing.sign)(&namespace(environment), &lines)?)?;
     let own = own_signer(&signature)?;
-    if !signing.trusts_current && has_environment(name, current, environment) {
+    if !signing.trusts_current && has_environment(name, current.body, environment) {
         let known = signing.signers.into_iter().flat_map(|known| &known.signers);
         let trusted = Signers {
             path: match signing.signers {
@@ -42,17 +51,7 @@ pub(super) fn sign_environment(
             },
             signers: known.cloned().chain([own.clone()]).collect(),
         };
-        check_signature(name, current, environment, &trusted, now).map_err(|problem| Problem {
-            message: format!(
-                "what the manifest says of {environment} now is not to be trusted: {}",
-                problem.message
-            ),
-            hint: Some(
-                "signing an edit of it would sign all of it: name the keys of other publishers with `--signers FILE`; or read it, and sign it as it is with `--trust-current`"
-                    .into(),
-            ),
-            ..problem
-        })?;
+        check_current(name, current, environment, &trusted, now)?;
     }
     let tree = parse(name, edited, ParseLimits::default())?;
     let mut draft = YamlEditor::new(name, edited)?;
@@ -73,10 +72,65 @@ pub(super) fn sign_environment(
         path: "this publisher".into(),
         signers: vec![own],
     };
-    let accepted = signing.signers.unwrap_or(&own);
-    check_signature(name, &signed, environment, accepted, now)
+    let verification = Verification {
+        signers: signing.signers.unwrap_or(&own),
+        at: now,
+        location: Some(name),
+    };
+    verified_manifest(name, &signed, environment, verification)
         .map_err(|problem| problem.hint("nothing was written, because hosts would refuse it"))?;
     Ok(signed)
+}
+
+/// Refuses what no trusted key has signed, and what is older than the history.
+fn check_current(
+    name: &str,
+    current: &CurrentManifest<'_>,
+    environment: &str,
+    trusted: &Signers,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let verification = Verification {
+        signers: trusted,
+        // A key that has expired since signed it in time, if the copy was there by then.
+        at: current.history.copied.unwrap_or(now).min(now),
+        location: Some(name),
+    };
+    check_signature(name, current.body, environment, verification).map_err(|problem| Problem {
+        message: format!(
+            "what the manifest says of {environment} now is not to be trusted: {}",
+            problem.message
+        ),
+        hint: Some(
+            "signing an edit of it would sign all of it: name the keys of other publishers with `--signers FILE`; or read it, and sign it as it is with `--trust-current`"
+                .into(),
+        ),
+        ..problem
+    })?;
+    let Some(next) = &current.history.next else {
+        return Ok(());
+    };
+    let verification = Verification {
+        at: next.modified.min(now),
+        ..verification
+    };
+    match verified_manifest(name, &next.body, environment, verification) {
+        // Whoever may write there can put anything; what a trusted key has signed was the manifest once.
+        Ok(newer) if is_newer(&newer, name, current.body, environment) => Err(Problem::new(format!(
+            "{name} is older than the history: {environment} was at generation {} already",
+            newer.generation_of(environment).unwrap_or_default()
+        ))
+        .hint(format!(
+            "somebody restored an older manifest: put the newest environment of `history/{environment}/` back, or sign this one as it is with `--trust-current`"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn is_newer(newer: &Manifest, name: &str, body: &[u8], environment: &str) -> bool {
+    let current = Manifest::parse(name, body).ok();
+    let current = current.and_then(|current| current.generation_of(environment));
+    newer.generation_of(environment) > current
 }
 
 /// Whether a signature of the environment stands in a text, which an edit without one would break.
@@ -95,7 +149,24 @@ pub(super) fn unsigned_problem(name: &str, environment: &str) -> Problem {
     .hint("add `--sign KEY`; nothing was written")
 }
 
-fn has_environment(name: &str, body: &[u8], environment: &str) -> bool {
+/// Records could name any generation, and a signed one is there for good.
+pub(super) fn above_fleet_problem(environment: &str) -> Problem {
+    Problem::new(format!(
+        "--above-fleet is for an environment that is not signed: nobody without a key can make hosts of {environment} take a generation"
+    ))
+    .hint("publish without it; if hosts refuse the generation, put the newest environment of the history back first")
+}
+
+pub(super) fn deleted_problem(environment: &str) -> Problem {
+    Problem::new(format!(
+        "the manifest has no environment `{environment}`, and the history knows it: somebody removed it"
+    ))
+    .hint(format!(
+        "put the newest of `history/{environment}/` back; `--trust-current` begins the environment anew"
+    ))
+}
+
+pub(super) fn has_environment(name: &str, body: &[u8], environment: &str) -> bool {
     let tree = parse(name, body, ParseLimits::default());
     tree.is_ok_and(|tree| tree.get(environment).is_some())
 }

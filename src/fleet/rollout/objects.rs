@@ -15,7 +15,7 @@ use super::quarantine::Quarantine;
 use super::register::{Register, WantedHold, WantedShas};
 use super::slot::{Slot, SlotHolder};
 use super::store::{AppHost, Read, RolloutStore, Swap, Versioned};
-use crate::desired::{AppEntry, Canary, Manifest, Sha, verified_manifest};
+use crate::desired::{AppEntry, Canary, Manifest, Sha, verify_published};
 use crate::fleet::{NodeRow, RecordCache, any_record_besides, sanitize_line, take_snapshot};
 use crate::ports::random::random_u64;
 use crate::ports::root::Root;
@@ -177,7 +177,9 @@ impl StoreObjects<'_> {
                 let parsed = match self.context.signers {
                     None => Manifest::parse(key, &found.body),
                     Some(signers) => {
-                        verified_manifest(key, &found.body, environment, signers, self.now())
+                        let name = format!("{}/{key}", self.store.address());
+                        let body = &found.body;
+                        verify_published(self.store, &name, body, environment, signers, self.now())
                     }
                 };
                 parsed.map_err(|problem| refuse(sanitize_line(&problem.to_string())))

@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::desired::{
-    Action, AppEntry, Environment, Manifest, ManifestChange, Sha, history_key, verified_manifest,
+    Action, AppEntry, Environment, Manifest, ManifestChange, Sha, Verification, history_key,
+    verified_manifest,
 };
 use crate::operate::CommandError;
 use crate::operate::manifest::{find_environment, read_manifest};
 use crate::pass::PassError;
-use crate::ports::store::{GetOutcome, MAX_OBJECT_SIZE, Store};
+use crate::ports::store::{GetOutcome, MAX_OBJECT_SIZE, Object, Store};
 use crate::settings::Signers;
 
 /// One generation.
@@ -57,7 +58,8 @@ pub(crate) fn read_history(
 ) -> Result<Vec<Generation>, CommandError> {
     /// Copies that are read at once.
     const BATCH: u64 = 32;
-    let manifest = read_manifest(store, manifest_key)?;
+    let name = format!("{}/{manifest_key}", store.address());
+    let manifest = read_manifest(store, manifest_key, environment, None)?;
     find_environment(&manifest, environment, app)?;
     let Some(newest) = manifest.generation_of(environment) else {
         return Ok(Vec::new());
@@ -68,7 +70,7 @@ pub(crate) fn read_history(
     while top > 0 && shown.len() < limit && missing < BATCH {
         let bottom = top.saturating_sub(BATCH).max(1);
         let numbers: Vec<u64> = (bottom..=top).rev().collect();
-        let copies = read_copies(store, environment, &numbers, signers)?;
+        let copies = read_copies(store, &name, environment, &numbers, signers)?;
         // The last one is there for what was before.
         let is_end = bottom == 1;
         let count = numbers.len() - usize::from(!is_end);
@@ -104,6 +106,7 @@ struct Copy {
 
 fn read_copies(
     store: &dyn Store,
+    name: &str,
     environment: &str,
     numbers: &[u64],
     signers: Option<&Signers>,
@@ -116,7 +119,8 @@ fn read_copies(
     let mut failure = None;
     store.get_many(&keys, MAX_OBJECT_SIZE, &mut |index, answer| match answer {
         Ok(GetOutcome::Object(object)) => {
-            let copy = Copy::parse(&keys[index], &object.body, environment, signers);
+            let scope = (environment, numbers[index]);
+            let copy = Copy::parse(name, &object, scope, signers);
             copies.extend(copy.map(|copy| (numbers[index], copy)));
         }
         Ok(_) => {}
@@ -131,20 +135,41 @@ fn read_copies(
 }
 
 impl Copy {
-    fn parse(key: &str, body: &[u8], name: &str, signers: Option<&Signers>) -> Option<Copy> {
-        let mut manifest = Manifest::parse(key, body).ok()?;
-        let environment = manifest.environments.remove(name)?;
-        let change = environment.settings.as_ref().ok()?.change.clone();
-        let at = change.as_ref().and_then(|change| change.at);
-        let signature = signers.map(|signers| {
-            // A key that has expired since signed it in time, as it says itself.
-            let verified = verified_manifest(key, body, name, signers, at.unwrap_or_default());
-            verified.map(|_| ()).map_err(|problem| problem.message)
+    /// With signers, it is what one of them has signed, if one has.
+    fn parse(
+        name: &str,
+        object: &Object,
+        (environment_name, number): (&str, u64),
+        signers: Option<&Signers>,
+    ) -> Option<Copy> {
+        let body = &object.body;
+        // A key that has expired since signed it in time: the copy was there by then.
+        let verified = signers.map(|signers| {
+            let verification = Verification {
+                signers,
+                at: object.modified,
+                location: Some(name),
+            };
+            verified_manifest(name, body, environment_name, verification)
         });
+        let (mut manifest, signature) = match verified {
+            None => (Manifest::parse(name, body).ok()?, None),
+            Some(Ok(manifest)) => (manifest, Some(Ok(()))),
+            Some(Err(problem)) => (
+                Manifest::parse(name, body).ok()?,
+                Some(Err(problem.message)),
+            ),
+        };
+        let is_number = manifest.generation_of(environment_name) == Some(number);
+        let environment = manifest.environments.remove(environment_name)?;
+        let change = environment.settings.as_ref().ok()?.change.clone();
         Some(Copy {
             environment,
             change,
-            signature,
+            signature: match is_number {
+                true => signature,
+                false => Some(Err("it is the copy of another generation".to_owned())),
+            },
         })
     }
 

@@ -15,14 +15,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::CommandError;
-use super::manifest::find_environment;
+use super::manifest::{find_environment, read_manifest};
 use super::publish::Publish;
-use crate::desired::{
-    Action, ContentDigest, Manifest, PublishRequest, PublishSummary, SettingEdit, verified_manifest,
-};
+use crate::desired::{Action, ContentDigest, PublishRequest, PublishSummary, SettingEdit};
 use crate::pass::PassError;
 use crate::policy;
-use crate::ports::store::{GetOutcome, Store};
+use crate::ports::store::Store;
 use crate::problem::Problem;
 use crate::settings::{FleetSettings, Signers};
 
@@ -128,9 +126,12 @@ impl PolicyTarget<'_> {
             return Ok(wanted.ok_or_else(|| none(env))?.digest);
         };
         let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        // Who may write the store can make a bundle whose digest begins as another one does. Only those that the manifest
+        // names may be shortened.
+        let is_named = |row: &ListedBundle| row.digest.hex() == hex || row.role.is_some();
         let mut found = listed
             .into_iter()
-            .filter(|row| row.digest.hex().starts_with(hex));
+            .filter(|row| row.digest.hex().starts_with(hex) && is_named(row));
         match (found.next(), found.next()) {
             (Some(row), None) if hex.len() >= 4 => Ok(row.digest),
             (Some(_), Some(_)) => Err(CommandError::Usage(Problem::new(format!(
@@ -142,7 +143,7 @@ impl PolicyTarget<'_> {
                     self.store.address()
                 ))
                 .hint(format!(
-                    "`trueup policy list {env}` shows them, by at least four digits"
+                    "`trueup policy list {env} -o json` shows them: one that the manifest does not name goes by its whole digest"
                 )),
             )),
         }
@@ -177,21 +178,7 @@ pub(crate) fn read_policy(
     environment: &str,
     signers: Option<&Signers>,
 ) -> Result<EnvironmentPolicy, CommandError> {
-    let name = format!("{}/{key}", store.address());
-    let GetOutcome::Object(object) = store.get(key, None).map_err(PassError::Store)? else {
-        let problem = Problem::new(format!("there is no manifest {name}"));
-        return Err(CommandError::input(
-            problem.hint("`trueup publish ENV APP=SHA --create` makes the first one"),
-        ));
-    };
-    let manifest = match signers {
-        None => Manifest::parse(&name, &object.body),
-        Some(signers) => {
-            let now = store.server_time().unwrap_or(Timestamp::UNIX_EPOCH);
-            verified_manifest(&name, &object.body, environment, signers, now)
-        }
-    };
-    let manifest = manifest.map_err(CommandError::input)?;
+    let manifest = read_manifest(store, key, environment, signers)?;
     let settings = find_environment(&manifest, environment, None)?
         .settings
         .clone();

@@ -1,3 +1,4 @@
+use crate::ports::store::GetOutcome;
 use std::rc::Rc;
 
 use super::*;

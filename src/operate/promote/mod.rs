@@ -11,7 +11,7 @@ use crate::operate::fleet::FleetWatch;
 use crate::operate::manifest::{find_environment, read_manifest};
 use crate::ports::store::Store;
 use crate::problem::Problem;
-use crate::settings::FleetSettings;
+use crate::settings::{FleetSettings, Signers};
 
 /// What one environment gives to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,29 +28,39 @@ pub(crate) struct ServedApp {
     pub wanted: Option<Sha>,
 }
 
-/// The apps that all live hosts of `from` serve at one sha. `apps`: which ones; empty: all that `from` and `to` have.
+/// The apps that all live hosts of `from` serve at one sha. `apps`: which ones; empty: all that `from` and `to` have. With
+/// signers, one of them has to have signed `from`, too.
 pub(crate) fn served_apps(
     store: &dyn Store,
     manifest_key: &str,
     fleet: &FleetSettings,
     (from, to): (&str, &str),
     apps: &[String],
+    signers: Option<&Signers>,
 ) -> Result<Vec<ServedApp>, CommandError> {
     if from == to {
         return Err(CommandError::Usage(Problem::new(format!(
             "{from} cannot be promoted to itself"
         ))));
     }
-    let manifest = read_manifest(store, manifest_key)?;
+    let manifest = read_manifest(store, manifest_key, from, signers)?;
     let source = find_environment(&manifest, from, None)?;
     for app in apps {
         find_environment(&manifest, from, Some(app))?;
     }
-    let target = manifest.environments.get(to);
+    let targets = read_manifest(store, manifest_key, to, signers);
+    let targets = match apps.is_empty() {
+        true => Some(targets?),
+        false => targets.ok(),
+    };
+    let target = targets
+        .as_ref()
+        .and_then(|known| known.environments.get(to));
     let mut names: Vec<&str> = apps.iter().map(String::as_str).collect();
     if names.is_empty() {
         let target = target.ok_or_else(|| {
-            let known = manifest.environments.keys().map(String::as_str);
+            let known = targets.iter().flat_map(|known| known.environments.keys());
+            let known = known.map(String::as_str);
             let problem = Problem::new(format!("the manifest has no environment `{to}`"));
             CommandError::Usage(problem.suggest(to, known))
         })?;

@@ -35,7 +35,7 @@ fn served(store: &MemoryStore, apps: &[&str]) -> Result<Vec<ServedApp>, String> 
     let fleet = FleetSettings::default();
     let apps: Vec<String> = apps.iter().map(|app| (*app).to_owned()).collect();
     let route = ("staging", "production");
-    let found = served_apps(store, "sha_number.yml", &fleet, route, &apps);
+    let found = served_apps(store, "sha_number.yml", &fleet, route, &apps, None);
     found.map_err(|error| error.problems()[0].to_string())
 }
 

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use crate::desired::{CommitList, EnvironmentSettings, Manifest, PublishRequest, Sha};
 use crate::operate::CommandError;
 use crate::operate::commits::{AppCommits, CommitRange, Repositories, Resolved, Revision};
+use crate::operate::manifest::read_manifest;
 use crate::pass::PassError;
 use crate::ports::git::GitError;
 use crate::ports::store::{GetOutcome, Store};
 use crate::problem::Problem;
+use crate::settings::Signers;
 
 /// An app, and the commit that it is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +40,11 @@ pub(crate) struct Preparation {
     pub manifest: Option<Manifest>,
 }
 
-/// Resolves the commits by their repositories, and adds them to the request. Refuses what hosts would refuse.
+/// Resolves the commits by their repositories, and adds them to the request. Refuses what hosts would refuse. With signers,
+/// one of them has to have signed the environment.
 pub(crate) fn prepare(
-    store: &dyn Store,
-    key: &str,
+    (store, key): (&dyn Store, &str),
+    signers: Option<&Signers>,
     wanted: &[WantedCommit],
     options: LookupOptions,
     repositories: &mut Repositories<'_>,
@@ -49,7 +52,16 @@ pub(crate) fn prepare(
 ) -> Result<Preparation, CommandError> {
     let manifest = match store.get(key, None).map_err(PassError::Store)? {
         // Whoever writes it says what is wrong with it.
-        GetOutcome::Object(object) => Manifest::parse(key, &object.body).ok(),
+        GetOutcome::Object(object) => match Manifest::parse(key, &object.body).ok() {
+            // It names the repositories, and what is published is signed with them.
+            Some(manifest)
+                if signers.is_some()
+                    && manifest.environments.contains_key(&request.environment) =>
+            {
+                Some(read_manifest(store, key, &request.environment, signers)?)
+            }
+            other => other,
+        },
         GetOutcome::Missing | GetOutcome::Unchanged => None,
     };
     let environments = manifest.as_ref().map(|manifest| &manifest.environments);

@@ -1,13 +1,17 @@
 //! Which sha a rollback of an app goes to, for all hosts of an environment.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::desired::{EnvironmentSettings, Hold, RolloutMode, Sha};
 use crate::fleet::rollout::{Register, RolloutStore, StoreObjects};
 use crate::operate::CommandError;
+use crate::operate::environment_history::read_history;
 use crate::operate::manifest::{find_environment, read_manifest};
 use crate::operate::rollout::RolloutTarget;
 use crate::problem::Problem;
+use crate::settings::Signers;
 
 /// Where a rollback goes, and from where.
 #[derive(Debug, Clone, Serialize)]
@@ -38,13 +42,14 @@ pub(crate) enum RollbackSource {
     Previous,
 }
 
-/// The sha to go back to: `to`, or the last good one before the wanted one.
+/// The sha to go back to: `to`, or the last good one before the wanted one. With signers, one of them has to have named it.
 pub(crate) fn find_target(
     target: &RolloutTarget<'_>,
     to: Option<&str>,
+    signers: Option<&Signers>,
 ) -> Result<RollbackPlan, CommandError> {
-    let manifest = read_manifest(target.store, target.manifest_key)?;
     let (name, app) = (target.environment, target.app);
+    let manifest = read_manifest(target.store, target.manifest_key, name, signers)?;
     let environment = find_environment(&manifest, name, Some(app))?;
     let entry = environment.entry(app).transpose();
     let entry = entry.map_err(|problem| CommandError::input(problem.clone()))?;
@@ -59,6 +64,16 @@ pub(crate) fn find_target(
         true => None,
         false => objects.register()?.map(|found| found.object),
     };
+    // Who may write the register could name any sha.
+    let named = match signers {
+        None => None,
+        Some(signers) => Some(signed_shas(target, signers)?),
+    };
+    let register = register.map(|mut register| {
+        let is_named = |sha: &Sha| named.as_ref().is_none_or(|named| named.contains(sha));
+        register.entries.retain(|entry| is_named(&entry.id.sha));
+        register
+    });
     let now = target.store.server_time().unwrap_or_default();
     let hold = entry.hold_at(now).cloned();
     // What hosts are at now: behind a hold it is not the wanted sha.
@@ -106,6 +121,28 @@ pub(crate) fn find_target(
         source,
         hold,
     })
+}
+
+/// The shas of the app that signed generations of the environment name.
+fn signed_shas(
+    target: &RolloutTarget<'_>,
+    signers: &Signers,
+) -> Result<BTreeSet<Sha>, CommandError> {
+    /// How many acts back a rollback looks.
+    const ACTS: usize = 30;
+    let scope = (target.environment, Some(target.app));
+    let history = read_history(
+        target.store,
+        target.manifest_key,
+        scope,
+        ACTS,
+        Some(signers),
+    )?;
+    let signed = history.into_iter();
+    let signed = signed.filter(|one| matches!(one.signature, Some(Ok(()))));
+    let moves = signed.flat_map(|one| one.apps);
+    let moves = moves.filter(|one| one.app == target.app);
+    Ok(moves.flat_map(|one| [one.from, one.to]).flatten().collect())
 }
 
 fn no_target(name: &str, app: &str, from: &Sha) -> CommandError {

@@ -47,7 +47,7 @@ fn find(store: &dyn Store, to: Option<&str>) -> Result<(String, RollbackSource),
         manifest_key: "sha_number.yml",
         fleet: &fleet,
     };
-    let plan = find_target(&target, to);
+    let plan = find_target(&target, to, None);
     plan.map(|plan| (plan.to.as_str()[..1].to_owned(), plan.source))
         .map_err(|error| error.problems()[0].to_string())
 }

@@ -17,12 +17,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::CommandError;
+use super::manifest::{find_environment, read_manifest};
 use super::publish::Publish;
-use crate::desired::{
-    Action, ContentDigest, Manifest, PublishRequest, PublishSummary, SettingEdit, verified_manifest,
-};
+use crate::desired::{Action, ContentDigest, PublishRequest, PublishSummary, SettingEdit};
 use crate::pass::PassError;
-use crate::ports::store::{GetOutcome, Store, WriteCondition};
+use crate::ports::store::{Store, WriteCondition};
 use crate::problem::Problem;
 use crate::secrets::{self, Identity, Recipient};
 use crate::settings::{Signers, invalid_name, is_name};
@@ -48,6 +47,8 @@ pub(crate) struct SecretTarget<'a> {
     pub reason: Option<&'a str>,
     /// Who may have signed the manifest: its recipients are those who will be able to read a secret. `None`: nobody has to.
     pub signers: Option<&'a Signers>,
+    /// The operator has read what the manifest says now.
+    pub trusts_current: bool,
     pub publisher: &'a dyn Publish,
     pub now: Timestamp,
 }
@@ -75,30 +76,21 @@ pub(crate) struct ListedSecret {
 impl SecretTarget<'_> {
     /// Reads what the manifest says.
     pub(crate) fn read(&self) -> Result<EnvironmentSecrets, CommandError> {
-        let name = format!("{}/{}", self.store.address(), self.manifest_key);
-        let answer = self.store.get(self.manifest_key, None);
-        let GetOutcome::Object(object) = answer.map_err(PassError::Store)? else {
-            let problem = Problem::new(format!("there is no manifest {name}"));
-            return Err(CommandError::input(
-                problem.hint("`trueup publish ENV APP=SHA --create` makes the first one"),
-            ));
-        };
-        let manifest = match self.signers {
-            None => Manifest::parse(&name, &object.body),
-            Some(signers) => {
-                let now = self.store.server_time().unwrap_or(self.now);
-                verified_manifest(&name, &object.body, self.environment, signers, now)
-            }
-        };
-        let manifest = manifest.map_err(CommandError::input)?;
-        let Some(environment) = manifest.environments.get(self.environment) else {
-            let known = manifest.environments.keys().map(String::as_str);
-            let problem = Problem::new(format!("{name} has no environment `{}`", self.environment));
-            return Err(CommandError::Usage(
-                problem.suggest(self.environment, known),
-            ));
-        };
+        let manifest = read_manifest(
+            self.store,
+            self.manifest_key,
+            self.environment,
+            self.signers,
+        )?;
+        let environment = find_environment(&manifest, self.environment, None)?;
         let settings = environment.settings.clone().map_err(CommandError::input)?;
+        if self.signers.is_none() && settings.signed_for.is_some() && !self.trusts_current {
+            let problem = Problem::new(format!(
+                "{} is signed, and nothing here says by whom: whoever may write the manifest could add recipients",
+                self.environment
+            ));
+            return Err(CommandError::Usage(problem.hint("add `--signers FILE`")));
+        }
         let parse = |(number, line): (usize, &String)| {
             Recipient::parse(line).map_err(|problem| {
                 let field = format!("{}._settings.{RECIPIENTS}[{number}]", self.environment);

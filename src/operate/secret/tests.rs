@@ -1,7 +1,7 @@
 use super::*;
 use crate::exit::Exit;
 use crate::operate::publish::testing::Unsigned;
-use crate::ports::store::MemoryStore;
+use crate::ports::store::{GetOutcome, MemoryStore};
 use crate::secrets::{ParsedIdentity, parse_identity};
 
 macro_rules! key {
@@ -50,6 +50,7 @@ impl Bench {
             by: "ana",
             reason: Some("first use"),
             signers: None,
+            trusts_current: false,
             publisher: self,
             now: time("2026-11-21T03:00:00Z"),
         }

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::desired::{own_signer, written_signature};
 use crate::ports::exec::{Command, Exec};
 use crate::problem::Problem;
+use crate::settings::Signer;
 
 /// A security key waits for a touch.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -21,6 +23,11 @@ pub(crate) struct SigningKey {
 }
 
 impl SigningKey {
+    /// Who this key is, for signatures in a namespace: it signs a text that says nothing.
+    pub(crate) fn signer(&self, namespace: &str) -> Result<Signer, Problem> {
+        own_signer(&written_signature(&self.sign(namespace, "")?)?)
+    }
+
     /// The signature of a text in the armored format of OpenSSH.
     pub(crate) fn sign(&self, namespace: &str, text: &str) -> Result<String, Problem> {
         let file = self.absolute_file();
