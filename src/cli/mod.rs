@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod balancer;
+mod ci;
 mod commits;
 mod confirm;
 mod converge;

@@ -65,7 +65,7 @@ use select::select_apps;
 pub(crate) use sha::Sha;
 #[cfg(test)]
 pub(crate) use signature::signed_lines;
-pub(crate) use signature::verified_manifest;
+pub(crate) use signature::{namespace, verified_manifest, verify_text, written_signature};
 
 /// Whether the desired state is known to be the newest.
 #[derive(Debug, Clone, PartialEq, Eq)]

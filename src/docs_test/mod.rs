@@ -8,6 +8,7 @@
 )]
 
 mod commands;
+mod examples;
 mod tables;
 
 use std::fmt::Write;

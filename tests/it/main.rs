@@ -17,6 +17,8 @@
 //! - [`release_crash`]: a deploy killed at every stage
 //! - [`git_http`]: git over http: proxies and certificates
 //! - [`git_memory`]: memory that a git server can make a pass use
+//! - [`ci`]: the samples of `packaging/ci`, run line by line
+//! - [`publishers`]: many publishers at once, and killed ones
 //! - [`init`]: setting up a host
 //! - [`maintenance`]: apps behind a maintenance page
 //! - [`operate`]: the commands for releases on one host
@@ -45,6 +47,7 @@ mod app;
 mod bad_input;
 mod bake;
 mod caller;
+mod ci;
 mod cli;
 mod crash;
 mod demo;
@@ -71,11 +74,13 @@ mod privilege;
 mod processes;
 mod progress;
 mod publish;
+mod publishers;
 mod python_role;
 mod release_crash;
 mod resume;
 mod role_values;
 mod roles;
+mod s3;
 mod sandbox;
 mod scenario;
 mod secret_command;

@@ -10,5 +10,5 @@ mod publisher;
 pub(super) mod roll_back_policy;
 pub(super) mod rollback;
 
-pub(super) use output::print_published;
-pub(super) use publisher::Publisher;
+pub(super) use output::{note_lines, print_published};
+pub(super) use publisher::{Publisher, inherited_environment};

@@ -151,6 +151,8 @@ pub enum Command {
     /// Show the facts of this host that templates can use
     Facts,
     /// Set the wanted sha of an app in the manifest that all hosts follow: a branch, a tag or a sha
+    // The name that it has in other tools, which the help does not show.
+    #[command(alias = "deploy")]
     Publish(Box<PublishArgs>),
     /// Show the commits and migrations between what hosts serve and what the manifest wants
     Diff(DiffArgs),

@@ -1,18 +1,17 @@
 //! `trueup publish`: sets the wanted sha of apps in the manifest.
 
 mod args;
-mod ci;
 mod print;
 mod request;
 #[cfg(test)]
 mod tests;
 
 pub(super) use self::args::PublishArgs;
-use self::ci::CiJob;
 use self::print::Published;
 use self::request::parse_request;
 use super::Output;
 use super::act::Publisher;
+use super::ci::CiJob;
 use super::repositories::users_git;
 use super::rollout::{is_unreachable, wait_for_end};
 use crate::desired::{Manifest, RolloutMode};
@@ -30,7 +29,7 @@ pub(super) fn run(
     output: &Output,
 ) -> Result<Exit, CommandError> {
     let job = match args.via_ci {
-        true => Some(CiJob::read(variable).map_err(CommandError::Usage)?),
+        true => Some(CiJob::from_environment().map_err(CommandError::Usage)?),
         false => None,
     };
     let (mut request, wanted) = parse_request(args, job.as_ref()).map_err(CommandError::Usage)?;
@@ -128,12 +127,4 @@ fn check_rollouts(
             )),
         )),
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "cli reads the environment and passes values on"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }

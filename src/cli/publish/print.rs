@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::PublishArgs;
 use crate::cli::Output;
+use crate::cli::act::note_lines;
 use crate::cli::commits::range_lines;
 use crate::desired::{PublishRequest, PublishSummary, Sha, ShaChange};
 use crate::exit::Exit;
@@ -210,6 +211,9 @@ impl Published<'_> {
         }
         for line in one.forecast.iter().flat_map(|forecast| forecast.describe()) {
             output.print_line(format!("  {line}"));
+        }
+        for line in note_lines(self.summary, &self.request.environment, app) {
+            output.print_line(line);
         }
     }
 }

@@ -128,7 +128,7 @@ impl Bench {
             &request,
             signing,
             &mut NoHosts,
-            &mut |_| {},
+            &mut |_| true,
         );
         done.map(|_| ()).map_err(|error| error.to_string())
     }

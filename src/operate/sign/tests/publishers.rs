@@ -1,6 +1,8 @@
 //! What publishers sign, and how their keys change.
 
 use super::*;
+use crate::desired::written_signature;
+use crate::fleet::rollout::Act;
 
 #[test]
 fn publisher_signs_no_edit_of_what_others_have_changed() {
@@ -158,4 +160,40 @@ fn ssh_keygen_verifies_the_same_lines() {
     };
     assert!(verify(&lines));
     assert!(!verify(&lines.replace('1', "2")));
+}
+
+#[test]
+fn act_of_an_operator_is_signed_and_a_changed_one_does_not_fit() {
+    let keys = Keys::new(&["ana"]);
+    let act = Act {
+        at: "2026-11-21T04:43:01Z".parse().unwrap(),
+        by: "ana".into(),
+        what: "break-slot 0 of web3".into(),
+        reason: "its disk is gone".into(),
+        signature: None,
+    };
+    let text = act.signed_text("production", "shop");
+    let armored = keys.signing_key("ana").sign("trueup@production", &text);
+    let signed = Act {
+        signature: Some(written_signature(&armored.unwrap()).unwrap()),
+        ..act.clone()
+    };
+    let signers = keys.signers(&[("ana", "namespaces=\"trueup@production\"")]);
+    let reason = |act: &Act, environment: &str| act.unsigned_reason(environment, "shop", &signers);
+    assert_eq!(reason(&signed, "production"), None);
+    assert_eq!(reason(&act, "production").as_deref(), Some("not signed"));
+    let changed = Act {
+        by: "bob".into(),
+        ..signed.clone()
+    };
+    assert!(
+        reason(&changed, "production")
+            .unwrap()
+            .contains("does not fit")
+    );
+    assert!(
+        reason(&signed, "staging")
+            .unwrap()
+            .contains("may not sign for staging")
+    );
 }
