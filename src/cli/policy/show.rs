@@ -67,7 +67,7 @@ pub(super) fn run(
 }
 
 impl FileRow<'_> {
-    fn new<'a>(path: &'a String, body: &Vec<u8>, with_content: bool) -> FileRow<'a> {
+    fn new<'a>(path: &'a String, body: &[u8], with_content: bool) -> FileRow<'a> {
         FileRow {
             path,
             size: body.len(),

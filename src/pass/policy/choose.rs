@@ -80,13 +80,14 @@ impl Session {
             is_stale: manifest.is_stale(),
         };
         let (digest, files) = match use_ {
-            PolicyUse::Take if in_force => match attempt.go_back(state)? {
+            PolicyUse::Take if in_force => match attempt.go_back(state.clone())? {
                 Some(previous) => {
                     let why = Some("it failed on another host, so this one goes back".to_owned());
                     self.set_policy_status(&wanted, PolicyPhase::OnTrial, why);
                     previous
                 }
                 None => {
+                    self.end_trial(state)?;
                     self.set_policy_status(&wanted, PolicyPhase::InForce, None);
                     return Ok(chosen);
                 }
@@ -172,6 +173,15 @@ impl Session {
         }
         policy.status = Some(status);
         Ok(Some(settings))
+    }
+
+    /// The manifest wants the bundle in force again, and not the one on trial any more.
+    fn end_trial(&self, mut state: PolicyState) -> Result<(), PassError> {
+        if state.trial.take().is_some() {
+            state.save(&self.host)?;
+            self.policy.borrow_mut().state = state;
+        }
+        Ok(())
     }
 
     fn set_policy_status(&self, wanted: &WantedPolicy, phase: PolicyPhase, why: Option<String>) {
