@@ -7,8 +7,9 @@ use super::limits::{FOLDERS, MAX_DEPTH, MAX_FILE, MAX_FILES, check_path};
 use crate::ports::root::{FileKind, Root};
 use crate::problem::{Problem, Problems};
 
-/// The files below roles/, templates/ and environments/ of a folder, which `root` stands for, by path. Refuses everything that is no plain file,
-/// instead of leaving it out: a bundle without it would be another one than the folder that was tested.
+/// The files below roles/, templates/ and environments/ of a folder, for which `root` stands, by path. Refuses everything
+/// that is no plain file, instead of leaving it out: a bundle without it would be another one than the folder that was
+/// tested.
 pub(crate) fn read_folder(root: &Root) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
     let mut reader = FolderReader {
         root,
