@@ -14,6 +14,7 @@ mod generation_tests;
 mod hold;
 #[cfg(test)]
 mod hold_tests;
+mod listing;
 mod manifest;
 mod node;
 mod note;
@@ -39,6 +40,7 @@ pub(crate) use entry::{AppEntry, DesiredApp};
 pub(crate) use environment::{Environment, EnvironmentSettings, POLICY_APP, WantedPolicy};
 pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
+use listing::{MAX_LISTED, more_entries_warning};
 pub(crate) use manifest::Manifest;
 pub(crate) use note::DeployNote;
 pub(crate) use notify::Transition;
@@ -55,7 +57,6 @@ pub(crate) use repository::{AllowedRefs, Repo, SshServer};
 pub(crate) use rollout::{Amount, Canary, CanaryHosts, OnFailure, RolloutMode, RolloutPolicy};
 #[cfg(test)]
 use select::select_apps;
-use select::{MAX_LISTED, more_entries_warning};
 pub(crate) use sha::Sha;
 #[cfg(test)]
 pub(crate) use signature::signed_lines;

@@ -54,7 +54,7 @@ enum Source {
         object: Object,
         accepted_at: Timestamp,
         saves: bool,
-        last_good: Option<LastGood>,
+        last_good: Box<Option<LastGood>>,
     },
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn fetch<'a>(
                             object,
                             accepted_at,
                             saves: options.save_last_good,
-                            last_good,
+                            last_good: Box::new(last_good),
                         },
                     })
                 }
@@ -208,7 +208,8 @@ impl ReadManifest<'_> {
                 }
                 Err(problem) => {
                     let (name, node) = (name.clone(), node.clone());
-                    last_good_or_refuse(problem, last_good.clone(), name, node)?.select(host, apps)
+                    last_good_or_refuse(problem, (**last_good).clone(), name, node)?
+                        .select(host, apps)
                 }
             },
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::balancer::drain::Drain;
 use crate::exit::Exit;
 use crate::pass::{AppStatus, HostStatus, PassError, Session};
+use crate::policy::PolicyStatus;
 use crate::ports::Host;
 use crate::ports::clock;
 use crate::ports::lock::{self, Holder};
@@ -41,6 +42,8 @@ pub(crate) struct Document<'a> {
     apps: Vec<AppDocument<'a>>,
     counts: Counts,
     resources: &'a [ResourceReport],
+    /// The policy bundle, if the manifest names one or one is in force.
+    policy: Option<&'a PolicyStatus>,
     /// Peer lists that differ in the store: the last good ones are in force.
     kept_lists: &'a [String],
     /// Why the last pass failed to publish this host's record.
@@ -348,6 +351,7 @@ impl StatusReport {
                 .collect(),
             counts: report.counts,
             resources: &report.resources,
+            policy: report.policy.as_ref(),
             kept_lists: &report.kept_lists,
             untold: report.publish_error.as_deref(),
             warnings: &report.warnings,

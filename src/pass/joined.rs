@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crate::desired::POLICY_APP;
 use crate::fleet::rollout::{AppPosition, FleetHost, HostRollout, ServiceSlot};
 use crate::notify::AppMemory;
 
@@ -50,10 +51,11 @@ impl Rollouts {
         self.connected().filter(|joined| joined.rollout.may_write())
     }
 
-    /// The slots of services that the roles have no more.
-    pub(super) fn abandoned_slots(&self) -> Vec<ServiceSlot> {
+    /// The slots of services that the roles have no more, and of policy bundles if the host has to have none.
+    pub(super) fn abandoned_slots(&self, wants_policy: bool) -> Vec<ServiceSlot> {
         let services = self.services.iter();
-        let known: Vec<&str> = services.map(|service| service.slot.name.as_str()).collect();
+        let services = services.map(|service| service.slot.name.as_str());
+        let known: Vec<&str> = services.chain(wants_policy.then_some(POLICY_APP)).collect();
         let host = self.host.iter();
         host.flat_map(|host| ServiceSlot::abandoned(host, &known))
             .collect()

@@ -290,7 +290,10 @@ impl Session {
         let rollouts = self.rollouts.borrow();
         let services = rollouts.services.iter();
         let right = services.filter(|service| is_right(&service.id));
-        let abandoned = rollouts.abandoned_slots();
+        let policy = self.policy.borrow();
+        let status = policy.status.as_ref();
+        let wants_policy = status.is_some_and(|status| status.wanted.is_some());
+        let abandoned = rollouts.abandoned_slots(wants_policy);
         let slots = right.map(|service| &*service.slot).chain(&abandoned);
         let errors = slots.filter_map(|slot| {
             let error = slot.give_back().err()?;

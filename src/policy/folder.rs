@@ -1,26 +1,23 @@
 //! Reads the folder that a bundle is made of, on an operator's machine or in CI.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::limits::{FOLDERS, MAX_DEPTH, MAX_FILE, MAX_FILES, check_path};
 use crate::ports::root::{FileKind, Root};
 use crate::problem::{Problem, Problems};
 
-/// The files below roles/, templates/ and environments/ of a folder, by path. Refuses everything that is no plain file,
-/// instead of leaving it out: a bundle without it would be another one than the folder that was tested.
-pub(crate) fn read_folder(
-    root: &Root,
-    folder: &Path,
-) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
+/// The files below roles/, templates/ and environments/ of a folder, for which `root` stands, by path. Refuses everything
+/// that is no plain file, instead of leaving it out: a bundle without it would be another one than the folder that was
+/// tested.
+pub(crate) fn read_folder(root: &Root) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
     let mut reader = FolderReader {
         root,
-        folder,
         files: BTreeMap::new(),
         problems: Vec::new(),
     };
     for name in FOLDERS {
-        match kind(root, &folder.join(name))? {
+        match kind(root, &in_folder(name))? {
             Some(FileKind::Directory) => reader.read_below(name, 1)?,
             Some(kind) => reader.refuse(
                 name,
@@ -30,7 +27,7 @@ pub(crate) fn read_folder(
         }
     }
     if reader.files.is_empty() && reader.problems.is_empty() {
-        let problem = format!("there is nothing to pack in {}", folder.display());
+        let problem = format!("there is nothing to pack in {}", root.path().display());
         return Err(Problem::new(problem)
             .hint("expected files below roles/, templates/ or environments/")
             .into());
@@ -43,14 +40,13 @@ pub(crate) fn read_folder(
 
 struct FolderReader<'a> {
     root: &'a Root,
-    folder: &'a Path,
     files: BTreeMap<String, Vec<u8>>,
     problems: Vec<Problem>,
 }
 
 impl FolderReader<'_> {
     fn read_below(&mut self, relative: &str, depth: usize) -> Result<(), Problem> {
-        let names = self.root.list(&self.folder.join(relative));
+        let names = self.root.list(&in_folder(relative));
         for name in names.map_err(unreadable)?.unwrap_or_default() {
             let Some(name) = name.to_str() else {
                 let shown = name.to_string_lossy().into_owned();
@@ -65,7 +61,7 @@ impl FolderReader<'_> {
                 self.refuse(&path, why);
                 continue;
             }
-            match kind(self.root, &self.folder.join(&path))? {
+            match kind(self.root, &in_folder(&path))? {
                 Some(FileKind::Directory) if depth < MAX_DEPTH => {
                     self.read_below(&path, depth + 1)?;
                 }
@@ -84,10 +80,10 @@ impl FolderReader<'_> {
         if self.files.len() == MAX_FILES {
             return Err(Problem::new(format!(
                 "{} has more than {MAX_FILES} files",
-                self.folder.display()
+                self.root.path().display()
             )));
         }
-        let body = self.root.read(&self.folder.join(&path), MAX_FILE);
+        let body = self.root.read(&in_folder(&path), MAX_FILE);
         if let Some(body) = body.map_err(unreadable)? {
             self.files.insert(path, body);
         }
@@ -95,10 +91,15 @@ impl FolderReader<'_> {
     }
 
     fn refuse(&mut self, path: &str, why: String) {
-        let path = self.folder.join(path);
+        let path = self.root.path().join(path);
         self.problems
             .push(Problem::new(format!("{}: {why}", path.display())));
     }
+}
+
+/// A path as the root of the folder knows it.
+fn in_folder(relative: &str) -> PathBuf {
+    Path::new("/").join(relative)
 }
 
 fn kind(root: &Root, path: &Path) -> Result<Option<FileKind>, Problem> {

@@ -7,7 +7,7 @@ use tar::{Builder, EntryType, Header};
 use super::limits::{MAX_FILES, MAX_PACKED, MAX_UNPACKED};
 use super::{KeptBundles, digest_of_key, fetch, object_key, open, pack, read_folder, unpack};
 use crate::desired::ContentDigest;
-use crate::ports::root::Root;
+use crate::ports::root::Attrs;
 use crate::ports::store::{MemoryStore, Store, WriteCondition};
 use crate::ports::testing::Sandbox;
 
@@ -173,26 +173,27 @@ fn archive_of_the_usual_tools_is_read_as_well() {
 
 #[test]
 fn folder_with_links_or_hidden_files_is_refused_with_their_paths() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |path: &str| folder.path().join(path);
-    let root = Root::real().unwrap();
-    std::fs::create_dir_all(at("roles/.git")).unwrap();
-    std::fs::write(at("roles/app.yml"), "resources: []\n").unwrap();
-    std::fs::write(at("README.md"), "not packed").unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", at("roles/link.yml")).unwrap();
-    let problems = read_folder(&root, folder.path()).unwrap_err().to_string();
+    let sandbox = Sandbox::empty();
+    let root = &sandbox.host.root;
+    let nothing = read_folder(root).unwrap_err().to_string();
+    assert!(nothing.contains("nothing to pack"), "{nothing}");
+    sandbox.write("/roles/app.yml", "resources: []\n");
+    sandbox.write("/README.md", "not packed");
+    sandbox.write("/roles/.git/config", "");
+    let (link, target) = (Path::new("/roles/link.yml"), Path::new("/etc/passwd"));
+    let attrs = Attrs::mode(0o644);
+    root.replace_symlink(link, target, &attrs).unwrap();
+    let problems = read_folder(root).unwrap_err().to_string();
     for path in [
         "roles/.git: hidden files",
         "roles/link.yml: it is a symbolic link",
     ] {
         assert!(problems.contains(path), "{problems}");
     }
-    std::fs::remove_dir(at("roles/.git")).unwrap();
-    std::fs::remove_file(at("roles/link.yml")).unwrap();
-    let read = read_folder(&root, folder.path()).unwrap();
+    root.remove_tree(Path::new("/roles/.git")).unwrap();
+    root.remove_file(link).unwrap();
+    let read = read_folder(root).unwrap();
     assert_eq!(read, files(&[("roles/app.yml", "resources: []\n")]));
-    let nothing = read_folder(&root, Path::new("/nonexistent-folder"));
-    assert!(nothing.unwrap_err().to_string().contains("nothing to pack"));
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn pushed_bundle_is_planned_taken_and_rolled_back() {
     assert_eq!(fleet.pass(0).1, "from the bundle, blue\n");
     assert_eq!(fleet.phase(), ("in-force".into(), None));
     // Nothing is new, so nothing is written.
-    fleet.host.pass_writes_nothing(&["converge"], 0);
+    fleet.host.pass_writes_nothing(&[], 0);
     fleet.put("environments/production.yml", "color: green\n");
     fleet.push(0);
     assert_eq!(fleet.pass(0).1, "from the bundle, green\n");

@@ -51,11 +51,12 @@ pub(super) fn run(
         files.retain(|known, _| known == path);
     }
     if output.is_document() {
-        let row = |(path, body)| FileRow::new(path, body, args.file.is_some());
+        let rows = files.iter();
+        let rows = rows.map(|(path, body)| FileRow::new(path, body, args.file.is_some()));
         output.print_document(&ShowDocument {
             version: crate::report::VERSION,
             digest: &digest,
-            files: files.iter().map(row).collect(),
+            files: rows.collect(),
         });
         return Ok(Exit::Converged);
     }
@@ -67,7 +68,7 @@ pub(super) fn run(
 }
 
 impl FileRow<'_> {
-    fn new<'a>(path: &'a String, body: &Vec<u8>, with_content: bool) -> FileRow<'a> {
+    fn new<'a>(path: &'a String, body: &[u8], with_content: bool) -> FileRow<'a> {
         FileRow {
             path,
             size: body.len(),

@@ -31,6 +31,13 @@ pub(super) fn print_status(status: &StatusReport, output: &Output) {
     rows.push(vec!["resources".into(), counts_text(report.counts)]);
     output.print_list(&rows);
     print_resources(status, output);
+    if let Some(policy) = &report.policy {
+        output.print_line(format!(
+            "{}: {}",
+            paint.strong("policy"),
+            policy.description()
+        ));
+    }
     for kept in report.kept_lists.iter().chain(&report.publish_error) {
         output.print_line(format!("{}: {kept}", paint.changed("stale")));
     }

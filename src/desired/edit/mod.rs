@@ -341,6 +341,9 @@ fn check_entries(
         }
     }
     for app in order.others() {
+        if is_reserved(app) {
+            return Err(reserved_name_problem(app));
+        }
         let entry = environment.and_then(|known| known.entry(app));
         entry.transpose().map_err(Clone::clone)?.ok_or_else(|| {
             let environment = &order.environment;

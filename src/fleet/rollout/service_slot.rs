@@ -13,7 +13,6 @@ use super::objects::{StoreObjects, is_refusal};
 use super::polling::Polling;
 use super::remedy::Remedy;
 use super::slots::HostSlots;
-use crate::desired::POLICY_APP;
 use crate::ports::permission::ServicePermission;
 
 /// How many hosts may be out at a time.
@@ -32,11 +31,10 @@ type Slots<'a> = HostSlots<'a, StoreObjects<'a>, JournalFile<'a>>;
 
 impl ServiceSlot {
     /// Those of which this host has a journal, but for the `known` ones: a role that leaves the host, or a service of
-    /// another name, would keep its slot for ever.
+    /// another name, would keep its slot for ever, and so would a policy bundle that is not wanted any more.
     pub(crate) fn abandoned(host: &Rc<FleetHost>, known: &[&str]) -> Vec<ServiceSlot> {
         let names = journaled_names(&host.root).into_iter();
-        let is_service = |name: &String| name.starts_with('_') && name != POLICY_APP;
-        let abandoned = names.filter(|name| is_service(name) && !known.contains(&&**name));
+        let abandoned = names.filter(|name| name.starts_with('_') && !known.contains(&&**name));
         let slot = |name| ServiceSlot {
             host: host.clone(),
             name,

@@ -39,12 +39,11 @@ impl PackedBundle {
     /// Packs a folder, after checking the roles and templates in it. `share` is the folder of the shipped ones, which they may
     /// include.
     pub(crate) fn read(folder: &Path, share: &Path) -> Result<PackedBundle, CommandError> {
-        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let root = Root::real().map_err(PassError::Root)?;
-        let files = read_folder(&root, &folder)?;
+        let root = Root::at(folder).map_err(PassError::Root)?;
+        let files = read_folder(&root)?;
         let packed = pack(&files).map_err(CommandError::input)?;
         let files = Rc::new(PolicyFiles {
-            name: folder.display().to_string(),
+            name: root.path().display().to_string(),
             files,
         });
         let lookup = Lookup::for_policy(files.clone(), share).map_err(CommandError::input)?;

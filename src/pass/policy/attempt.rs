@@ -72,6 +72,8 @@ impl Attempt<'_> {
             Ok(packed) => packed,
             Err(obstacle) => return Ok(Err(obstacle)),
         };
+        // A host that waits for its turn asks the store once.
+        self.keep(&state, &packed)?;
         // An outage is no time to go back and forth: a trial that has begun goes on.
         if !(self.is_stale && goes_on)
             && let Err(obstacle) = self.ask()
@@ -83,6 +85,18 @@ impl Attempt<'_> {
             (digest, packed) = (previous, body);
         }
         self.begin(state, digest, &packed)
+    }
+
+    /// Keeps the wanted bundle, and no others than those of this host.
+    fn keep(&self, state: &PolicyState, packed: &[u8]) -> Result<(), PassError> {
+        let host = &self.session.host;
+        let (kept, wanted) = (KeptBundles { host }, &self.wanted.digest);
+        if kept.read(wanted).is_none() {
+            kept.save(wanted, packed)?;
+            let own = state.kept().chain([wanted]).chain(&self.wanted.previous);
+            kept.prune(&own.collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 
     /// Begins a trial, or another pass of one. Noted before the bundle is looked into: a host that dies of it finds out.

@@ -49,8 +49,8 @@ impl Session {
             ..ChosenPolicy::default()
         };
         self.policy.borrow_mut().state = state.clone();
-        let use_ = match source {
-            ManifestSource::Store(_, use_) => use_,
+        let mode = match source {
+            ManifestSource::Store(_, mode) => mode,
             ManifestSource::LastGood => PolicyUse::InForce,
         };
         // Before the manifest was ever read, nobody knows what it wants.
@@ -58,12 +58,12 @@ impl Session {
             return Ok(chosen);
         };
         let Some(wanted) = wanted else {
-            chosen.base = self.choose_none(state, use_)?.or(chosen.base);
+            chosen.base = self.choose_none(state, mode)?.or(chosen.base);
             return Ok(chosen);
         };
         let in_force = state.in_force.as_ref() == Some(&wanted.digest);
         let is_local = self.settings.store.is_local();
-        let rollout = match use_ {
+        let rollout = match mode {
             PolicyUse::InForce => None,
             _ if is_local => None,
             _ => self.fleet_host(manifest.is_stale()).and_then(|host| {
@@ -79,14 +79,15 @@ impl Session {
             options,
             is_stale: manifest.is_stale(),
         };
-        let (digest, files) = match use_ {
-            PolicyUse::Take if in_force => match attempt.go_back(state)? {
+        let (digest, files) = match mode {
+            PolicyUse::Take if in_force => match attempt.go_back(state.clone())? {
                 Some(previous) => {
                     let why = Some("it failed on another host, so this one goes back".to_owned());
                     self.set_policy_status(&wanted, PolicyPhase::OnTrial, why);
                     previous
                 }
                 None => {
+                    self.end_trial(state)?;
                     self.set_policy_status(&wanted, PolicyPhase::InForce, None);
                     return Ok(chosen);
                 }
@@ -137,7 +138,7 @@ impl Session {
     fn choose_none(
         &self,
         mut state: PolicyState,
-        use_: PolicyUse,
+        mode: PolicyUse,
     ) -> Result<Option<Settings>, PassError> {
         let mut policy = self.policy.borrow_mut();
         policy.rollout = None;
@@ -145,7 +146,7 @@ impl Session {
             policy.status = None;
             return Ok(None);
         }
-        let phase = match use_ {
+        let phase = match mode {
             PolicyUse::Take => PolicyPhase::InForce,
             PolicyUse::Preview => PolicyPhase::Pending,
             PolicyUse::InForce => PolicyPhase::Waiting,
@@ -156,12 +157,12 @@ impl Session {
             phase,
             why: None,
         };
-        if use_ == PolicyUse::InForce {
+        if mode == PolicyUse::InForce {
             policy.status = Some(status);
             return Ok(None);
         }
         let settings = self.settings.with_policy(None)?;
-        if use_ == PolicyUse::Take {
+        if mode == PolicyUse::Take {
             if state.in_force.is_some() {
                 state.previous = state.in_force.take();
             }
@@ -172,6 +173,15 @@ impl Session {
         }
         policy.status = Some(status);
         Ok(Some(settings))
+    }
+
+    /// The manifest wants the bundle in force again, and not the one on trial any more.
+    fn end_trial(&self, mut state: PolicyState) -> Result<(), PassError> {
+        if state.trial.take().is_some() {
+            state.save(&self.host)?;
+            self.policy.borrow_mut().state = state;
+        }
+        Ok(())
     }
 
     fn set_policy_status(&self, wanted: &WantedPolicy, phase: PolicyPhase, why: Option<String>) {

@@ -29,7 +29,7 @@ give_package_role() {
 }
 for each in "${hosts[@]}"; do give_package_role "$each"; done
 
-by_ci() { "$TRUEUP" --config "$SCRATCH/node.yml" --share "$tests/.." "$@" --sign "$key" --trust-current; }
+by_ci() { "$TRUEUP" --config "$SCRATCH/node.yml" --share "$(readlink -f "$tests/..")" "$@" --sign "$key" --trust-current; }
 bundle=$SCRATCH/bundle
 mkdir -p "$bundle/roles" "$bundle/environments"
 echo 'word: one' >"$bundle/environments/production.yml"
