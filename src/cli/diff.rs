@@ -74,17 +74,17 @@ pub(super) fn run(args: &DiffArgs, paths: &Paths, output: &Output) -> Result<Exi
         return Ok(differences.outcome);
     }
     for app in &differences.apps {
-        output.print_line(headline(app));
+        output.print_paragraph(&headline(app));
         for line in app
             .range
             .iter()
             .flat_map(|range| range_lines(output.paint, range))
         {
-            output.print_line(format!("  {line}"));
+            output.print_paragraph(&format!("  {line}"));
         }
     }
     for problem in &differences.problems {
-        output.print_line(format!("{}: {problem}", output.paint.changed("note")));
+        output.print_paragraph(&format!("{}: {problem}", output.paint.changed("note")));
     }
     Ok(differences.outcome)
 }

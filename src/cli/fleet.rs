@@ -174,14 +174,14 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
         let (app, headline) = (paint.strong(&rollout.app), rollout.headline());
         let why = rollout.waits_for.as_ref();
         let why = why.map_or(String::new(), |why| format!("; {why}"));
-        output.print_line(format!("rollout of {app}: {headline}{why}"));
+        output.print_paragraph(&format!("rollout of {app}: {headline}{why}"));
         for failure in &rollout.local_failures {
             let why = paint.bad(&failure.describe());
-            output.print_line(format!("  {}: {why}", failure.node));
+            output.print_paragraph(&format!("  {}: {why}", failure.node));
         }
     }
     for problem in &view.problems {
-        output.print_line(format!("{}: {problem}", paint.changed("warning")));
+        output.print_paragraph(&format!("{}: {problem}", paint.changed("warning")));
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) mod init;
 pub(crate) mod inventory;
 pub(crate) mod logs;
 pub(crate) mod maintenance;
-mod manifest;
+pub(crate) mod manifest;
 pub(crate) mod notes;
 pub(crate) mod notify;
 pub(crate) mod now;

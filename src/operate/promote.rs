@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::CommandError;
 use super::fleet::FleetWatch;
-use super::manifest::{find_environment, read_manifest};
+use super::manifest::{check_new_names, find_environment, read_manifest};
 use crate::desired::{AppEntry, Environment, Sha};
 use crate::fleet::{FleetView, ServingState};
 use crate::ports::store::Store;
@@ -46,18 +46,16 @@ pub(crate) fn served_apps(
     for app in apps {
         find_environment(&manifest, from, Some(app))?;
     }
-    let target = manifest.environments.get(to);
     let mut names: Vec<&str> = apps.iter().map(String::as_str).collect();
     if names.is_empty() {
-        let target = target.ok_or_else(|| {
-            let known = manifest.environments.keys().map(String::as_str);
-            let problem = Problem::new(format!("the manifest has no environment `{to}`"));
-            CommandError::Usage(problem.suggest(to, known))
-        })?;
+        let target = find_environment(&manifest, to, None)?;
         names = source
             .app_names()
             .filter(|app| target.has_app(app))
             .collect();
+    } else {
+        let create = "publish it with `trueup publish ENV APP=SHA --create`";
+        check_new_names(&manifest, to, &names, create)?;
     }
     if names.is_empty() {
         return Err(CommandError::Usage(

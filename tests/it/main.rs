@@ -1,6 +1,7 @@
 //! Tests of the binary as people run it. One test binary for all of them: it
 //! links once.
 //!
+//! - [`acts`]: commands that change the manifest: questions, misspelt names, documents
 //! - [`adopt`]: hosts that another tool deployed to before
 //! - [`scenario`]: folders in `tests/scenarios`: the host before, the pass, the host after
 //! - [`bad_input`]: invalid input, and the exact errors
@@ -26,6 +27,7 @@
 //! - [`status`]: the status of a host, its login message and metrics
 //! - [`services`]: the commands for the services of an app: processes, logs, restart
 //! - [`waiting`]: waiting for another pass, and holds
+//! - [`widths`]: tables and texts at terminals of several widths
 //! - [`cli`]: exit codes, help, JSON and colours of every command
 //! - [`package`]: man pages and completions
 //! - [`roles`]: the shipped roles
@@ -40,6 +42,7 @@
     reason = "tests do not use the ports, and fail by a panic"
 )]
 
+mod acts;
 mod adopt;
 mod app;
 mod bad_input;
@@ -86,3 +89,4 @@ mod terminal;
 mod tidy;
 mod tree;
 mod waiting;
+mod widths;

@@ -60,7 +60,7 @@ pub(in crate::cli) fn run(
     let head = ["N", "WHEN", "ACT", "BY", "WHAT", "WHY"];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(found.iter().map(|one| row(one, output.paint)));
-    output.print_table(&rows);
+    output.print_reference(&rows);
     Ok(Exit::Converged)
 }
 

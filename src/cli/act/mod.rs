@@ -5,9 +5,11 @@ pub(super) mod hold;
 pub(super) mod note;
 pub(super) mod now;
 mod output;
+mod preview;
 pub(super) mod promote;
 mod publisher;
 pub(super) mod rollback;
 
-pub(super) use output::print_published;
+pub(super) use output::{Details, print_published};
+pub(super) use preview::manifest_diff;
 pub(super) use publisher::Publisher;

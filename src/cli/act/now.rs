@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::publisher::inherited_environment;
-use super::{Publisher, print_published};
+use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::NowArgs;
 use crate::desired::{Action, PublishRequest, SettingEdit};
@@ -55,7 +55,14 @@ pub(in crate::cli) fn run(
         ),
         format!("hint: `trueup fleet --env {env} --watch` shows them"),
     ];
-    print_published(output, Action::Now, env, &published, &lines);
+    print_published(
+        output,
+        Action::Now,
+        env,
+        &published,
+        &lines,
+        &Details::default(),
+    );
     Ok(Exit::Converged)
 }
 

@@ -1,6 +1,6 @@
 //! `trueup promote`: publishes in one environment what another one serves.
 
-use super::{Publisher, print_published};
+use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::PromoteArgs;
 use crate::desired::{Action, PublishRequest, ShaChange};
@@ -22,7 +22,9 @@ pub(in crate::cli) fn run(
     let route = (from.as_str(), to.as_str());
     let served = served_apps(store, &target.manifest, &target.fleet, route, &args.apps)?;
     for one in &served {
-        output.print_text(served_line(from, one));
+        if !output.is_document() {
+            output.print_paragraph(&served_line(from, one));
+        }
     }
     let references = served.iter();
     let references = references.filter_map(|one| Some((one.app.clone(), one.reference.clone()?)));
@@ -59,7 +61,11 @@ pub(in crate::cli) fn run(
             one.app
         ));
     }
-    print_published(output, Action::Promote, to, &published, &lines);
+    let details = Details {
+        served: Some(&served),
+        ..Details::default()
+    };
+    print_published(output, Action::Promote, to, &published, &lines, &details);
     Ok(Exit::Converged)
 }
 

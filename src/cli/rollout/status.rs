@@ -200,7 +200,7 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
         Exit::Pending => paint.changed(&headline),
         _ => paint.bad(&headline),
     };
-    output.print_line(format!(
+    output.print_paragraph(&format!(
         "{} in {}: {painted}",
         paint.strong(&view.app),
         view.environment
@@ -301,5 +301,5 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
             format!("{age} ago, {} by {}{reason}", act.what, act.by),
         ));
     }
-    output.print_table(&rows);
+    output.print_reference(&rows);
 }

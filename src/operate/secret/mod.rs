@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::CommandError;
+use super::manifest::find_environment;
 use super::publish::Publish;
 use crate::desired::{
     Action, ContentDigest, Manifest, PublishRequest, PublishSummary, SettingEdit, verified_manifest,
@@ -91,13 +92,7 @@ impl SecretTarget<'_> {
             }
         };
         let manifest = manifest.map_err(CommandError::input)?;
-        let Some(environment) = manifest.environments.get(self.environment) else {
-            let known = manifest.environments.keys().map(String::as_str);
-            let problem = Problem::new(format!("{name} has no environment `{}`", self.environment));
-            return Err(CommandError::Usage(
-                problem.suggest(self.environment, known),
-            ));
-        };
+        let environment = find_environment(&manifest, self.environment, None)?;
         let settings = environment.settings.clone().map_err(CommandError::input)?;
         let parse = |(number, line): (usize, &String)| {
             Recipient::parse(line).map_err(|problem| {
