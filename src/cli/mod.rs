@@ -4,6 +4,7 @@ mod act;
 mod args;
 mod balancer;
 mod commits;
+mod complete;
 mod confirm;
 mod converge;
 mod demo;
@@ -25,6 +26,7 @@ mod maintenance;
 mod notify;
 mod output;
 mod plan;
+mod progress;
 mod ps;
 mod publish;
 mod releases;
@@ -48,6 +50,7 @@ use crate::operate::CommandError;
 use crate::pass::Paths;
 
 pub use args::{Cli, Command};
+pub use complete::CompletionShell;
 pub(crate) use output::Output;
 
 /// Parses the command line, runs the command and returns its outcome.
@@ -62,6 +65,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         }
         Err(error) => return error::print_clap_message(&error),
     };
+    if let Command::Complete(args) = &cli.command {
+        // Before anything is set up: it runs at each TAB.
+        let root = cli.global.root.clone();
+        return complete::print_candidates(args, root.unwrap_or_else(|| "/".into()));
+    }
     let format = match cli.global.output.format(Cli::command) {
         Ok(format) => format,
         Err(error) => return error::print_clap_message(&error),
@@ -115,6 +123,9 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
             Some(folder) => demo::stop_kept_demo(folder, output),
             None => demo::run(&args, output, run),
         },
+        Command::Completions(args) => Ok(complete::print_script(&args)),
+        // It ended in `run`.
+        Command::Complete(_) => Ok(Exit::Converged),
         Command::DemoApp(args) => demo::serve(args.port),
     }
 }

@@ -35,6 +35,7 @@ use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 use crate::settings::Signers;
 
+pub(crate) use cache::cached_manifest;
 use cache::{CachedManifest, ManifestMeta};
 pub(crate) use change::{Action, AppChange, ManifestChange};
 pub(crate) use content_digest::ContentDigest;

@@ -43,7 +43,7 @@ mod snapshot;
 mod tests;
 mod view;
 
-pub(crate) use cache::RecordCache;
+pub(crate) use cache::{RecordCache, cached_nodes};
 #[cfg(test)]
 pub(crate) use ec2::InstanceState;
 pub(crate) use ec2::{

@@ -13,6 +13,7 @@ pub(crate) mod fleet;
 pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod inventory;
+pub(crate) mod known_names;
 pub(crate) mod logs;
 pub(crate) mod maintenance;
 pub(crate) mod manifest;

@@ -6,6 +6,7 @@
 //! - [`scenario`]: folders in `tests/scenarios`: the host before, the pass, the host after
 //! - [`bad_input`]: invalid input, and the exact errors
 //! - [`caller`]: children inherit nothing from the caller of trueup
+//! - [`completion`]: completions in a shell
 //! - [`crash`]: a pass killed at any change loses nothing and repeats nothing
 //! - [`demo`]: the demo uses only a folder of its own
 //! - [`durable`]: git objects are synced before anything refers to them
@@ -49,6 +50,7 @@ mod bad_input;
 mod bake;
 mod caller;
 mod cli;
+mod completion;
 mod crash;
 mod demo;
 mod doctor;

@@ -37,6 +37,7 @@ pub(super) use self::secret::{
     IdentityArgs, RekeyArgs, SecretArgs, SecretCommand, SecretEditArgs, SecretListArgs,
     SecretRemoveArgs, SecretSetArgs, SecretTargetArgs,
 };
+use super::complete::{CompleteArgs, CompletionsArgs};
 use super::diff::DiffArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;
@@ -172,6 +173,11 @@ pub enum Command {
     Eip(EipArgs),
     /// Show the main job in a scratch folder, in seconds: no root, nothing else to install
     Demo(DemoArgs),
+    /// Print the completions for a shell: commands, options, and the names that this host knows
+    Completions(CompletionsArgs),
+    /// The candidates for a word, which the scripts of `completions` ask for
+    #[command(hide = true)]
+    Complete(CompleteArgs),
     /// The web app of the demo
     #[command(hide = true)]
     DemoApp(DemoAppArgs),
