@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::commits::range_lines;
+use super::progress::Progress;
 use super::repositories::{RepositoryArgs, users_git};
 use super::target::{StoreArgs, StoreTarget};
 use crate::exit::Exit;
@@ -64,7 +65,12 @@ pub(super) fn run(args: &DiffArgs, paths: &Paths, output: &Output) -> Result<Exi
         fleet: &target.fleet,
         app: args.app.as_deref(),
     };
+    let progress = Progress::begin(format!(
+        "comparing what hosts of {} serve with the manifest",
+        args.environment
+    ));
     let differences = app_differences(&target, &mut repositories)?;
+    drop(progress);
     if output.is_document() {
         output.print_document(&Document {
             version: crate::report::VERSION,

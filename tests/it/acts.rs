@@ -271,3 +271,37 @@ fn misspelt_names_are_answered_with_the_nearest_known_one() {
     assert!(silent.is_empty(), "{}", silent.join("\n"));
     assert_eq!(stored(&sandbox), manifest(7));
 }
+
+#[test]
+fn long_work_is_shown_at_a_terminal_and_gone_at_its_end() {
+    let sandbox = operator();
+    for node in ["web1", "web2"] {
+        report(&sandbox, "production", node);
+    }
+    sandbox.write(
+        "/bin/ssh",
+        "#!/bin/sh\ncase \"$*\" in *web1*) exit 0;; esac\nwhile ! test -e @ROOT@/go; do sleep 0.1; done\n",
+    );
+    let ssh = sandbox.at("/bin/ssh");
+    std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let start = |columns| {
+        let mut command = command(&sandbox, &["now", "production", "--via", "ssh"]);
+        let path = format!("{}:/usr/bin:/bin", sandbox.at("/bin").display());
+        command.env("PATH", path).env("TERM", "xterm");
+        Terminal::start_sized(command, None, None, columns)
+    };
+    let terminal = start(80);
+    terminal.wait_for_text("a pass on the hosts of production (1 s): 1 of 2 ended");
+    sandbox.write("/go", "");
+    let (status, screen) = terminal.end();
+    assert!(status.success(), "{screen}");
+    let last = screen.rsplit("\r\u{1b}[K").next().unwrap();
+    assert!(!last.contains("of 2 ended"), "{screen:?}");
+    let mut piped = command(&sandbox, &["now", "production", "--via", "ssh"]);
+    piped.env(
+        "PATH",
+        format!("{}:/usr/bin:/bin", sandbox.at("/bin").display()),
+    );
+    let ran = sandbox.run_command(piped);
+    assert!(!ran.to_string().contains("ended"), "{ran}");
+}

@@ -3,6 +3,7 @@
 use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::PromoteArgs;
+use crate::cli::progress::Progress;
 use crate::desired::{Action, PublishRequest, ShaChange};
 use crate::exit::Exit;
 use crate::operate::CommandError;
@@ -20,7 +21,9 @@ pub(in crate::cli) fn run(
     let target = &publisher.target;
     let store = publisher.store.as_ref();
     let route = (from.as_str(), to.as_str());
+    let progress = Progress::begin(format!("reading the records of {from}"));
     let served = served_apps(store, &target.manifest, &target.fleet, route, &args.apps)?;
+    drop(progress);
     for one in &served {
         if !output.is_document() {
             output.print_paragraph(&served_line(from, one));

@@ -10,6 +10,7 @@ use crate::cli::Output;
 use crate::cli::args::RollbackArgs;
 use crate::cli::commits::range_lines;
 use crate::cli::confirm::require;
+use crate::cli::progress::Progress;
 use crate::cli::repositories::users_git;
 use crate::desired::{
     Action, EditError, HoldRequest, PublishError, PublishRequest, PublishSummary,
@@ -148,6 +149,7 @@ fn look_up(
     let repositories = args.repositories.parse(&git, &[app]);
     let mut repositories = repositories.map_err(CommandError::Usage)?;
     let unknown = |why: String| CommitRange::unknown(&plan.from, &plan.to, why);
+    let _progress = Progress::begin(format!("looking up the commits of {app}"));
     Ok(match repositories.open(app, plan.settings.as_ref()) {
         Ok(Some(commits)) => commits
             .commits_between(&plan.from, &plan.to)

@@ -15,6 +15,7 @@ use self::print::{Published, ResolvedRequest};
 use self::request::parse_request;
 use super::Output;
 use super::act::Publisher;
+use super::progress::Progress;
 use super::repositories::users_git;
 use super::rollout::{is_unreachable, wait_for_end};
 use crate::desired::{Manifest, PublishSummary, RolloutMode};
@@ -47,6 +48,7 @@ pub(super) fn run(
         next: args.next,
         unchecked: args.unchecked,
     };
+    let progress = Progress::begin(format!("looking up the commits of {}", names.join(", ")));
     let prepared = prepare(
         store,
         &target.manifest,
@@ -55,12 +57,17 @@ pub(super) fn run(
         &mut repositories,
         &mut request,
     )?;
+    drop(progress);
     if args.wait {
         check_rollouts(store, prepared.manifest.as_ref(), args, &apps)?;
     }
     let gone_after = target.fleet.gone_after();
     let forecasts = |summary: &PublishSummary| match &summary.texts {
-        Some(_) => forecast(store, &args.environment, summary, &apps, gone_after),
+        Some(_) => {
+            let environment = &args.environment;
+            let _progress = Progress::begin(format!("reading the records of {environment}"));
+            forecast(store, environment, summary, &apps, gone_after)
+        }
         None => Vec::new(),
     };
     let resolved = ResolvedRequest {
