@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn help_fits_every_width_and_breaks_no_quote() {
-        for width in [60, 80, 120] {
+        for width in [60, 80, 120, 200] {
             let mut texts = Vec::new();
             let mut command = command();
             command.build();

@@ -9,6 +9,7 @@
 //! - [`completion`]: completions in a shell
 //! - [`crash`]: a pass killed at any change loses nothing and repeats nothing
 //! - [`demo`]: the demo uses only a folder of its own
+//! - [`documents`]: the documents of `--json` against their page
 //! - [`durable`]: git objects are synced before anything refers to them
 //! - [`eip`]: addresses of EC2 that move to the master of a pair
 //! - [`fleet`]: hosts that share a store and find each other in it
@@ -54,6 +55,7 @@ mod completion;
 mod crash;
 mod demo;
 mod doctor;
+mod documents;
 mod drain;
 mod durable;
 mod eip;
@@ -63,6 +65,8 @@ mod gate;
 mod git_http;
 mod git_memory;
 mod init;
+#[path = "../json_docs/mod.rs"]
+mod json_docs;
 mod locked;
 mod maintenance;
 mod notify;
