@@ -17,6 +17,7 @@
 //! | [`pass`] | one pass; `converge`, `plan` and `status` run the same chain up to different stages |
 //! | [`settings`] | `node.yml`: reading, merging and validating it |
 //! | [`desired`] | the manifest: reading it, caching the last good one, and editing it (`publish`) |
+//! | [`policy`] | policy bundles: roles and templates of an environment as one object that the manifest names |
 //! | [`fleet`] | the records that the hosts of an environment publish; `nodes(…)` in templates |
 //! | [`secrets`] | secrets as age files: keys, the objects of an environment, and where hosts look them up |
 //! | [`facts`] | facts of the host, gathered only when a template uses them |
@@ -86,6 +87,7 @@ mod operate;
 mod owed;
 mod pass;
 mod plan;
+mod policy;
 mod ports;
 pub mod printable;
 mod problem;

@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod balancer;
+mod ci;
 mod commits;
 mod complete;
 mod confirm;
@@ -26,6 +27,7 @@ mod maintenance;
 mod notify;
 mod output;
 mod plan;
+mod policy;
 mod progress;
 mod ps;
 mod publish;
@@ -115,6 +117,7 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
         Command::Fleet(args) => fleet::run(&args, paths, output),
         Command::Rollout(args) => rollout::run(&args, paths, output),
         Command::Secret(args) => secret::run(args, paths, output),
+        Command::Policy(args) => policy::run(&args, paths, output),
         Command::Balancer(args) => balancer::run(&args, paths, output),
         Command::Eip(args) => eip::run(&args, paths, output),
         Command::Roles(args) => roles::run(&args, paths, output),

@@ -7,6 +7,7 @@ use super::args::PlanArgs;
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::pass::{PassOptions, Paths, Session};
+use crate::policy::PolicyPhase;
 use crate::ports::exec::StopFlag;
 use crate::report::{
     Report, ResourceStatus, change_line, diff_lines, obligation_line, summary_line, waiting_lines,
@@ -99,6 +100,12 @@ pub(super) fn print_state(report: &Report, output: &Output) {
     }
     for kept in report.kept_lists.iter().chain(&report.publish_error) {
         output.print_line(format!("{}: {kept}", paint.changed("stale")));
+    }
+    if let Some(policy) = &report.policy
+        && policy.phase != PolicyPhase::InForce
+    {
+        let line = policy.description();
+        output.print_line(format!("{}: {line}", paint.strong("policy")));
     }
     for app in &report.apps {
         if let Some(held) = &app.held {

@@ -43,6 +43,9 @@ pub(super) fn run(
     if let Some(app) = &args.second {
         return act::rollback::run((&args.first, app), args, paths, output);
     }
+    if args.policy {
+        return act::roll_back_policy::run(args, paths, output);
+    }
     let request = ActivationRequest {
         app: &args.first,
         to: args.to.as_deref(),

@@ -12,13 +12,19 @@ use crate::settings::{self, FleetSettings, Signers};
 #[derive(Debug, Args)]
 pub struct StoreArgs {
     /// The store, `s3://bucket/prefix` or `dir:/path`, where there are no settings, such as in CI [default: the settings' own]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "TRUEUP_STORE", hide_env_values = true)]
     pub store: Option<String>,
     /// The region of the store's bucket
     #[arg(long, value_name = "REGION", requires = "store")]
     pub region: Option<String>,
     /// The address of an S3-compatible server
-    #[arg(long, value_name = "URL", requires = "store")]
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "store",
+        env = "TRUEUP_ENDPOINT",
+        hide_env_values = true
+    )]
     pub endpoint: Option<String>,
     /// Put the bucket in the path instead of in the host name
     #[arg(long, requires = "store")]

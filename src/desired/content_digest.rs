@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
+use super::Sha;
 use crate::digest::digest;
 use crate::problem::InvalidValue;
 
@@ -25,7 +26,17 @@ impl ContentDigest {
         &self.0
     }
 
-    fn parse(text: &str) -> Option<ContentDigest> {
+    /// What stands for it where rollouts know apps by a git sha: its first 40 digits.
+    pub(crate) fn rollout_sha(&self) -> Sha {
+        Sha::parse(&self.0[..40]).expect("a digest has more digits than a sha")
+    }
+
+    /// The first twelve digits, for people.
+    pub(crate) fn short(&self) -> &str {
+        &self.0[..12]
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<ContentDigest> {
         let hex = text.strip_prefix(PREFIX)?;
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         (hex.len() == 64 && hex.bytes().all(is_digit)).then(|| ContentDigest(hex.to_owned()))

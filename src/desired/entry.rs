@@ -101,8 +101,20 @@ fn node_at<'n>(entry: &'n Node, path: &[&str]) -> &'n Node {
 
 pub(super) fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
     match &node.kind {
-        NodeKind::Scalar { .. } => Ok(AppEntry {
-            sha: yaml::decode(node)?,
+        NodeKind::Scalar { .. } => Ok(AppEntry::of_sha(yaml::decode(node)?)),
+        _ => {
+            let entry: AppEntry = yaml::decode(node)?;
+            entry.check(node)?;
+            Ok(entry)
+        }
+    }
+}
+
+impl AppEntry {
+    /// An entry that says nothing but its sha.
+    pub(super) fn of_sha(sha: Sha) -> AppEntry {
+        AppEntry {
+            sha,
             reference: None,
             by: None,
             at: None,
@@ -113,16 +125,9 @@ pub(super) fn parse_entry(node: &Node) -> Result<AppEntry, Problem> {
             overrides: Vec::new(),
             notes: Vec::new(),
             rollout: None,
-        }),
-        _ => {
-            let entry: AppEntry = yaml::decode(node)?;
-            entry.check(node)?;
-            Ok(entry)
         }
     }
-}
 
-impl AppEntry {
     /// Refuses what types cannot: texts appear in messages, reports and records, and each host compares each
     /// override with its tags in each pass.
     fn check(&self, node: &Node) -> Result<(), Problem> {

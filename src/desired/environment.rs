@@ -19,6 +19,9 @@ use crate::yaml::{self, Node};
 /// The one key of an environment that is no app.
 pub(crate) const SETTINGS_KEY: &str = "_settings";
 
+/// What stands for the policy bundle among the apps, in rollouts and in records of hosts.
+pub(crate) const POLICY_APP: &str = "_policy";
+
 /// Whether a name of an environment's map is none of an app: no app's name begins with it.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with('_')
@@ -49,6 +52,12 @@ pub(crate) struct EnvironmentSettings {
     /// The secrets of its hosts, by name: the digest of the encrypted object.
     #[serde(default, deserialize_with = "deserialize_secrets")]
     pub secrets: BTreeMap<String, ContentDigest>,
+    /// The policy bundle of its hosts. Only those with signers act on it: it is root's own roles.
+    #[serde(default)]
+    pub policy: Option<ContentDigest>,
+    /// The bundle before, which was good: for a rollback, and for new hosts while nobody knows that `policy` is.
+    #[serde(default)]
+    pub previous_policy: Option<ContentDigest>,
     /// The public keys that the secrets are encrypted to. Only commands of operators use them, so a mistake in one
     /// stops no host.
     #[serde(default)]
@@ -56,6 +65,28 @@ pub(crate) struct EnvironmentSettings {
     /// Channels of the hosts' settings that rollouts notify.
     #[serde(default)]
     pub notify: NotifySpec,
+}
+
+impl EnvironmentSettings {
+    /// The entry of the app that the policy bundle is in rollouts.
+    fn policy_entry(&self) -> Option<AppEntry> {
+        let policy = self.policy.as_ref()?;
+        let previous = self.previous_policy.as_ref();
+        Some(AppEntry {
+            previous: previous.map(ContentDigest::rollout_sha),
+            ..AppEntry::of_sha(policy.rollout_sha())
+        })
+    }
+}
+
+/// The policy bundle that an environment wants of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WantedPolicy {
+    pub digest: ContentDigest,
+    /// The one before, which was good.
+    pub previous: Option<ContentDigest>,
+    /// The same as an app of rollouts.
+    pub app: DesiredApp,
 }
 
 /// Secrets by name, of which hosts make paths.
@@ -79,6 +110,8 @@ pub(crate) struct Environment {
     apps: BTreeMap<String, Result<AppEntry, Problem>>,
     /// Why an app cannot go after those of its `after`.
     order_problems: BTreeMap<String, Problem>,
+    /// The policy bundle as an app.
+    policy: Option<AppEntry>,
 }
 
 impl Environment {
@@ -88,6 +121,7 @@ impl Environment {
             generation_at: None,
             apps: BTreeMap::new(),
             order_problems: BTreeMap::new(),
+            policy: None,
         };
         if node.is_null() {
             return Ok(environment);
@@ -108,6 +142,8 @@ impl Environment {
             }
         }
         environment.check_order(node);
+        let settings = environment.settings.as_ref().ok();
+        environment.policy = settings.and_then(EnvironmentSettings::policy_entry);
         Ok(environment)
     }
 
@@ -128,6 +164,9 @@ impl Environment {
 
     /// The entry of an app, which hosts may act on; or why they may not.
     pub(crate) fn entry(&self, app: &str) -> Option<Result<&AppEntry, &Problem>> {
+        if app == POLICY_APP {
+            return self.policy.as_ref().map(Ok);
+        }
         let entry = self.apps.get(app)?;
         let settings = self.settings.as_ref().map(|_| ());
         let order = self.order_problems.get(app).map_or(Ok(()), Err);
@@ -140,6 +179,9 @@ impl Environment {
 
     /// The entry of an app by itself, whatever the settings and other entries are.
     pub(crate) fn own_entry(&self, app: &str) -> Option<Result<&AppEntry, &Problem>> {
+        if app == POLICY_APP {
+            return self.policy.as_ref().map(Ok);
+        }
         self.apps.get(app).map(Result::as_ref)
     }
 
@@ -154,11 +196,33 @@ impl Environment {
         Some(entry.map(|entry| entry.for_node(tags, now, self.rollout(app))))
     }
 
+    /// The policy bundle that it wants of a node with these tags.
+    pub(super) fn wanted_policy(
+        &self,
+        tags: &BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> Option<WantedPolicy> {
+        let settings = self.settings.as_ref().ok()?;
+        let entry = self.policy.as_ref()?;
+        Some(WantedPolicy {
+            digest: settings.policy.clone()?,
+            previous: settings.previous_policy.clone(),
+            app: entry.for_node(tags, now, self.rollout(POLICY_APP)),
+        })
+    }
+
     /// How hosts take up a new sha of an app. The default where its entry or the settings are invalid.
     pub(crate) fn rollout(&self, app: &str) -> RolloutMode {
         let own = self.apps.get(app).and_then(|entry| entry.as_ref().ok());
         let own = own.and_then(|entry| entry.rollout.as_ref());
-        RolloutSpec::resolve(app, own, self.shared_rollout())
+        let mut mode = RolloutSpec::resolve(app, own, self.shared_rollout());
+        if app == POLICY_APP
+            && let RolloutMode::Coordinated(policy) = &mut mode
+        {
+            // It is below all apps, so it goes after none.
+            policy.after.clear();
+        }
+        mode
     }
 
     fn shared_rollout(&self) -> Option<&RolloutSpec> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::tests::SHA;
 use super::*;
-use crate::ports::store::{MemoryStore, WriteCondition};
+use crate::ports::store::{MemoryStore, Store, WriteCondition};
 use crate::ports::testing::Sandbox;
 
 struct Bench {
@@ -26,7 +26,6 @@ impl Bench {
         let node = NodeContext {
             environment,
             tags: &none,
-            apps: &apps,
             now: "2026-11-21T05:00:00Z".parse().unwrap(),
             last_answer: None,
             signers: None,
@@ -38,7 +37,13 @@ impl Bench {
             force: false,
             save_last_good: true,
         };
-        let desired = read(&self.store, "m", options, &self.sandbox.host, &node);
+        let desired = read(
+            &self.store,
+            "m",
+            options,
+            &self.sandbox.host,
+            (&node, &apps),
+        );
         let desired = desired.map_err(|error| error.to_string())?;
         match desired.freshness {
             Freshness::Refused(problem) => Err(problem.to_string()),

@@ -66,7 +66,6 @@ fn hold_ends_by_the_clock_of_the_store_for_all_hosts() {
         let node = NodeContext {
             environment: "production",
             tags: &no_tags,
-            apps: &apps,
             now: own.parse().unwrap(),
             last_answer: None,
             signers: None,
@@ -77,7 +76,7 @@ fn hold_ends_by_the_clock_of_the_store_for_all_hosts() {
             force: false,
             save_last_good: true,
         };
-        let desired = read(&store, key, options, &sandbox.host, &node).unwrap();
+        let desired = read(&store, key, options, &sandbox.host, (&node, &apps)).unwrap();
         desired.apps["shop"].sha.clone()
     };
     let (early, late) = ("2026-11-21T05:59:59Z", "2026-11-21T06:00:00Z");

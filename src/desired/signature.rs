@@ -38,7 +38,7 @@ pub(crate) fn signed_lines(name: &str, body: &[u8], environment: &str) -> Result
 
 /// The signature of an environment as it is written in the manifest: what stands between the first and the last line
 /// of a signature of OpenSSH.
-pub(super) fn written_signature(armored: &str) -> Result<String, Problem> {
+pub(crate) fn written_signature(armored: &str) -> Result<String, Problem> {
     let inner = armored.trim().strip_prefix(BEGIN);
     let inner = inner.and_then(|inner| inner.strip_suffix(END));
     let inner: Option<String> = inner.map(|inner| inner.split_whitespace().collect());
@@ -123,6 +123,20 @@ pub(super) fn own_signer(written: &str) -> Result<Signer, Problem> {
     let signature = read_signature(written);
     let signature = signature.ok_or_else(|| Problem::new("this is no signature of OpenSSH"))?;
     Ok(Signer::of_key(signature.public_key().clone().into()))
+}
+
+/// The principals whose key signed a text of an environment, if they may have; else why not. `signature`: as it is written
+/// in objects.
+pub(crate) fn verify_text<'s>(
+    text: &str,
+    signature: &str,
+    environment: &str,
+    signers: &'s Signers,
+    now: Timestamp,
+) -> Result<&'s str, String> {
+    let signature = read_signature(signature).ok_or("its signature is not one of OpenSSH")?;
+    let signer = verify(text, &signature, environment, signers, now)?;
+    Ok(&signer.principals)
 }
 
 /// Whether a signer may have signed these lines at this time; else why not.

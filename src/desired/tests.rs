@@ -20,12 +20,11 @@ pub(super) fn parse_and_select(
     let whom = NodeContext {
         environment: "production",
         tags,
-        apps: &apps,
         now: "2026-11-21T05:00:00Z".parse().unwrap(),
         last_answer: None,
         signers: None,
     };
-    select_apps(&manifest, "m.yml", &whom, Freshness::Fresh).map_err(|p| p.to_string())
+    select_apps(&manifest, "m.yml", &whom, &apps, Freshness::Fresh).map_err(|p| p.to_string())
 }
 
 #[test]
@@ -250,7 +249,7 @@ fn entry_texts_and_overrides_are_limited() {
 
 /// The host's reaction to each manifest, one after the other.
 fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
-    use crate::ports::store::{MemoryStore, WriteCondition};
+    use crate::ports::store::{MemoryStore, Store, WriteCondition};
     use crate::ports::testing::Sandbox;
 
     let sandbox = Sandbox::empty();
@@ -259,7 +258,6 @@ fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
     let whom = NodeContext {
         environment: "production",
         tags: &none,
-        apps: &apps,
         now: "2026-11-21T05:00:00Z".parse().unwrap(),
         last_answer: None,
         signers: None,
@@ -273,8 +271,8 @@ fn read_each(manifests: &[&str]) -> Vec<Result<Option<u64>, String>> {
             force: false,
             save_last_good: true,
         };
-        let desired =
-            read(&store, "m", ask, &sandbox.host, &whom).map_err(|error| error.to_string())?;
+        let desired = read(&store, "m", ask, &sandbox.host, (&whom, &apps))
+            .map_err(|error| error.to_string())?;
         match desired.freshness {
             Freshness::Refused(problem) => Err(problem.to_string()),
             _ => Ok(desired.generation),

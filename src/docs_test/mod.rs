@@ -8,6 +8,7 @@
 )]
 
 mod commands;
+mod examples;
 #[path = "../../tests/json_docs/mod.rs"]
 mod json_docs;
 mod tables;

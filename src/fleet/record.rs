@@ -67,6 +67,9 @@ pub(crate) struct NodeRecord {
     /// The public key that it decrypts secrets with: that of its ssh host key, or an age key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
+    /// It has signers, so it follows the policy bundles of its environment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_policy: bool,
     /// How often it writes this record at least, in seconds, unless that is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_s: Option<u64>,

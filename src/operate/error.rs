@@ -90,7 +90,7 @@ fn pass_problems(error: &PassError) -> Vec<Problem> {
         PassError::Store(store) | PassError::NoPeerList(store) | PassError::NoManifest(store) => {
             vec![Problem::new(error.to_string()).optional_hint(store.hint())]
         }
-        PassError::PeerList(_) | PassError::Locked { .. } => {
+        PassError::PeerList(_) | PassError::NoPolicy(_) | PassError::Locked { .. } => {
             vec![Problem::new(error.to_string())]
         }
     }

@@ -20,6 +20,7 @@ pub(crate) mod manifest;
 pub(crate) mod notes;
 pub(crate) mod notify;
 pub(crate) mod now;
+pub(crate) mod policy;
 pub(crate) mod processes;
 pub(crate) mod promote;
 pub(crate) mod publish;

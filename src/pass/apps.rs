@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::cron::{CronStatus, cron_jobs};
 use super::selection::list_some;
-use super::{ManifestSource, PassError, PassOptions, QuarantineLift, Session, desired};
+use super::{ManifestSource, PassError, PassOptions, PolicyUse, QuarantineLift, Session, desired};
 use crate::plan::Selection;
 use crate::ports::Host;
 use crate::problem::{Problem, nearest};
@@ -37,7 +37,8 @@ impl Session {
             force: false,
             save_last_good: true,
         };
-        let (catalog, _) = self.compile(ManifestSource::Store(ask), &PassOptions::default())?;
+        let source = ManifestSource::Store(ask, PolicyUse::InForce);
+        let (catalog, _) = self.compile(source, &PassOptions::default())?;
         Ok(Apps { catalog })
     }
 

@@ -2,12 +2,13 @@
 //! manifest and the last good peer lists.
 
 use super::{ManifestSource, PassError, PassOptions, Session};
-use crate::desired::{self, DesiredState, NodeContext, ResumePolicy};
+use crate::desired::{self, DesiredState, NodeContext, ReadManifest, ResumePolicy};
 use crate::fleet::{PeerQueryError, PeerSource};
 use crate::problem::Problem;
 use crate::report::History;
 use crate::role::{Catalog, DraftCatalog, Placeholders, RoleSources, SecretValues};
 use crate::secrets::SecretSource;
+use crate::settings::Settings;
 
 impl Session {
     /// The catalog with the last known desired state. Does not ask the store.
@@ -23,7 +24,7 @@ impl Session {
     ) -> Result<(Catalog, DesiredState), PassError> {
         let (settings, host) = (&self.settings, &self.host);
         let (mut peers, keep) = match source {
-            ManifestSource::Store(ask) => {
+            ManifestSource::Store(ask, _) => {
                 let store = &**self.shared_store()?;
                 let peers = PeerSource::from_store(settings, host, store, options.accept_shrink)
                     .with_own_node(self.node(), self.own_addresses());
@@ -63,7 +64,7 @@ impl Session {
         sources: &mut RoleSources<'_, '_>,
     ) -> Result<Catalog, PassError> {
         let (store, keeps) = match source {
-            ManifestSource::Store(ask) => (Some(&**self.shared_store()?), ask.save_last_good),
+            ManifestSource::Store(ask, _) => (Some(&**self.shared_store()?), ask.save_last_good),
             ManifestSource::LastGood => (None, false),
         };
         // Another request would only cost another timeout.
@@ -91,19 +92,9 @@ impl Session {
         options: &PassOptions,
         peers: &mut PeerSource<'_>,
     ) -> Result<(Catalog, DesiredState), PassError> {
-        let root = self.root_text();
-        let mut sources = RoleSources {
-            settings: &self.settings,
-            facts: &self.facts,
-            peers,
-            root: &root,
-        };
-        let expanded = sources.expand(&SecretValues::placeholders(Placeholders::First))?;
-        let apps = expanded.apps();
         let node = NodeContext {
             environment: &self.settings.environment,
             tags: &self.settings.tags,
-            apps: &apps,
             now: self.host.clock.now(),
             last_answer: History::new(&self.host)
                 .last()
@@ -111,12 +102,58 @@ impl Session {
             signers: self.settings.signers.as_ref(),
         };
         let key = &self.settings.manifest;
-        let mut desired = match source {
-            ManifestSource::Store(ask) => {
-                desired::read(&**self.shared_store()?, key, ask, &self.host, &node)?
+        // Before the roles: it names the bundle that they come from.
+        let manifest = match source {
+            ManifestSource::Store(ask, _) => {
+                let store = &**self.shared_store()?;
+                Some(desired::fetch(store, key, ask, &self.host, &node)?)
             }
-            ManifestSource::LastGood => {
-                desired::last_known(key, &self.host, &node).unwrap_or_else(DesiredState::empty)
+            ManifestSource::LastGood => desired::last_known(key, &self.host, &node),
+        };
+        let compile = |settings: &Settings, peers: &mut PeerSource<'_>| {
+            self.compile_roles(settings, manifest.as_ref(), (source, options), peers)
+        };
+        let policy = self.choose_policy(manifest.as_ref(), source, options)?;
+        let compiled = match &policy.on_trial {
+            None => compile(policy.base(&self.settings), peers),
+            Some(settings) => match compile(settings, peers) {
+                // Nothing has changed yet, so the pass goes on with what worked before.
+                Err(PassError::Input(problems)) => {
+                    self.refuse_policy(&problems.to_string(), source)?;
+                    compile(policy.base(&self.settings), peers)
+                }
+                compiled => compiled,
+            },
+        };
+        let (catalog, mut desired) = compiled?;
+        desired.warnings.extend(policy.warning);
+        Ok((catalog, desired))
+    }
+
+    /// The resources that the roles of these settings describe.
+    fn compile_roles(
+        &self,
+        settings: &Settings,
+        manifest: Option<&ReadManifest<'_>>,
+        (source, options): (ManifestSource, &PassOptions),
+        peers: &mut PeerSource<'_>,
+    ) -> Result<(Catalog, DesiredState), PassError> {
+        let root = self.root_text();
+        let mut sources = RoleSources {
+            settings,
+            facts: &self.facts,
+            peers,
+            root: &root,
+        };
+        let expanded = sources.expand(&SecretValues::placeholders(Placeholders::First))?;
+        let mut desired = match manifest {
+            None => DesiredState::empty(),
+            Some(manifest) => {
+                let selected = manifest.select(&self.host, &expanded.apps());
+                match source {
+                    ManifestSource::Store(..) => selected?,
+                    ManifestSource::LastGood => selected.unwrap_or_else(|_| DesiredState::empty()),
+                }
             }
         };
         desired.environment.clone_from(&self.settings.environment);

@@ -26,6 +26,9 @@ pub(crate) enum PassError {
     /// A role queries peers, and the last good list is unreadable or a new one cannot be saved.
     #[error("{0}; nothing was changed")]
     PeerList(String),
+    /// The policy bundle in force is gone from this host, and the store does not provide it.
+    #[error("the policy bundle in force on this host is missing: {0}; nothing was changed")]
+    NoPolicy(String),
     /// An error on trueup's own files on the host.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -54,7 +57,7 @@ impl PassError {
             PassError::Usage(_) => Exit::Usage,
             PassError::Input(_) | PassError::Store(StoreError::Settings(_)) => Exit::BadInput,
             PassError::Locked { .. } => Exit::Locked,
-            PassError::PeerList(_) => Exit::Stale,
+            PassError::PeerList(_) | PassError::NoPolicy(_) => Exit::Stale,
             PassError::Store(_)
             | PassError::NoManifest(_)
             | PassError::NoPeerList(_)

@@ -14,6 +14,8 @@ mod joined;
 mod local_failure;
 mod log;
 mod notices;
+mod options;
+mod policy;
 mod preview;
 mod progress;
 mod record;
@@ -28,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::apply::{self, ApplyParams, Event};
-use crate::desired::{self, DesiredState, ResumePolicy};
+use crate::desired::{self, DesiredState};
 use crate::exit::Exit;
 use crate::facts::Facts;
 use crate::fleet::PublishOutcome;
@@ -52,6 +54,8 @@ pub(crate) use apps::{Apps, DeployedApp};
 pub(crate) use cron::CronStatus;
 pub(crate) use error::PassError;
 use joined::{AppNotices, Rollouts};
+pub(crate) use options::{PassOptions, QuarantineLift};
+use policy::{PolicyPass, PolicyUse};
 pub(crate) use status::{AppStatus, HostStatus, ProbeResult, ServingStatus};
 
 /// Locations that the command line selects.
@@ -64,49 +68,10 @@ pub(crate) struct Paths {
     pub share: PathBuf,
 }
 
-/// Options that change what a pass does.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PassOptions {
-    /// Fetch from the store without the cached versions, and retry failed releases at once, without backoff.
-    pub force: bool,
-    /// A person started it: retry failed releases at once, too.
-    pub by_hand: bool,
-    /// Apply changes that the manifest holds back, on this host and in this pass only.
-    pub ignore_holds: bool,
-    /// Start unfinished releases from scratch.
-    pub fresh: bool,
-    /// Limit the pass to this resource and those that act on its change.
-    pub only: Option<String>,
-    /// Lift the quarantine of the wanted shas and retry them.
-    pub lift_quarantine: Option<QuarantineLift>,
-    /// Where to begin to look for a free slot, by app: this process has just looked.
-    pub next_slots: BTreeMap<String, u32>,
-    /// Accept the current peer lists even if they shrank (overrides the shrink guard).
-    pub accept_shrink: bool,
-}
-
-/// Operator and reason of a lifted quarantine.
-#[derive(Debug, Clone)]
-pub(crate) struct QuarantineLift {
-    pub by: String,
-    pub reason: String,
-}
-
-impl PassOptions {
-    fn resume_policy(&self) -> ResumePolicy {
-        let is_asked_for = self.force || self.by_hand || self.lift_quarantine.is_some();
-        match (self.fresh, is_asked_for) {
-            (true, _) => ResumePolicy::FromScratch,
-            (false, true) => ResumePolicy::Now,
-            (false, false) => ResumePolicy::Backoff,
-        }
-    }
-}
-
 /// Source of the desired state.
 #[derive(Clone, Copy)]
 enum ManifestSource {
-    Store(desired::ReadOptions),
+    Store(desired::ReadOptions, PolicyUse),
     /// The last good manifest on disk, without asking the store.
     LastGood,
 }
@@ -124,6 +89,8 @@ pub(crate) struct Session {
     rollouts: RefCell<Rollouts>,
     /// Of the last pass, until they are sent.
     notices: RefCell<Vec<AppNotices>>,
+    /// Of the last pass.
+    policy: RefCell<PolicyPass>,
 }
 
 impl Session {
@@ -155,6 +122,7 @@ impl Session {
             root,
         };
         let facts = Facts::new(host.root.clone());
+        let (settings, policy) = policy::with_policy_in_force(settings, &host)?;
         Ok(Session {
             settings,
             host,
@@ -163,6 +131,7 @@ impl Session {
             is_proving: Cell::new(false),
             rollouts: RefCell::default(),
             notices: RefCell::default(),
+            policy: RefCell::new(policy),
         })
     }
 
@@ -218,6 +187,7 @@ impl Session {
             }
         };
         let is_whole = is_whole(options, &report);
+        self.judge_policy(&mut report, is_whole)?;
         if is_whole {
             self.converge_claims(options.by_hand, &mut report);
         }
@@ -228,6 +198,7 @@ impl Session {
         report.warnings.extend(published.report_lines);
         // The record is there: without it the rollout of the only host would not end.
         report.warnings.extend(self.settle_rollouts(&catalog));
+        report.warnings.extend(self.settle_policy(&report));
         if is_whole {
             let warnings = self.give_service_slots_back(&report);
             report.warnings.extend(warnings);
@@ -272,7 +243,8 @@ impl Session {
             force: options.force,
             save_last_good: true,
         };
-        let (mut catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
+        let (mut catalog, desired) =
+            self.compile(ManifestSource::Store(ask, options.policy_use()), options)?;
         self.join_rollouts(&mut catalog, &desired, options);
         let selection = selection::select(&catalog, options.only.as_deref())?;
         let mut notes = apply::recover_interrupted(&catalog, &self.host)?;
@@ -358,6 +330,7 @@ impl Session {
             took: self.host.clock.monotonic_now() - tick,
             desired,
             apps,
+            policy: self.policy.borrow().status.clone(),
             notes,
             stopped: self.host.stop.is_set(),
         }

@@ -1,9 +1,10 @@
 //! What reads the host without changing it, as any user: `plan`, and what a user may not inspect of a plan.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::selection::select;
-use super::{ManifestSource, PassError, PassOptions, Session};
+use super::{ManifestSource, PassError, PassOptions, PolicyUse, Session};
 use crate::apply;
 use crate::desired::{self, DesiredState};
 use crate::exit::Exit;
@@ -11,7 +12,8 @@ use crate::fleet::PeerSource;
 use crate::plan::{self, Plan, PlannedOutcome};
 use crate::report::Report;
 use crate::resource::FailureKind;
-use crate::role::{Placeholders, RoleSources, SecretValues};
+use crate::role::{self, Placeholders, RenderedResource, RoleSources, SecretValues};
+use crate::settings::PolicyFiles;
 
 impl Session {
     /// Reports what a pass would do. Writes nothing and does not record the manifest's generation as acted
@@ -22,7 +24,8 @@ impl Session {
             force: options.force,
             save_last_good: false,
         };
-        let (catalog, desired) = self.compile(ManifestSource::Store(ask), options)?;
+        let source = ManifestSource::Store(ask, PolicyUse::Preview);
+        let (catalog, desired) = self.compile(source, options)?;
         let selection = select(&catalog, options.only.as_deref())?;
         let mut plan = plan::build_plan(&catalog, &self.host, &selection);
         plan.mark_failing(&apply::known_failing_checks(&catalog, &self.host));
@@ -41,6 +44,23 @@ impl Session {
             report.outcome = report.outcome.merge(Exit::Failed);
         }
         Ok(report)
+    }
+
+    /// The resources of this node with another policy bundle, or with none, as text. Asks nobody.
+    pub(crate) fn render_with_policy(
+        &self,
+        policy: Option<Rc<PolicyFiles>>,
+    ) -> Result<Vec<RenderedResource>, PassError> {
+        let settings = self.settings.with_policy(policy)?;
+        let mut peers = PeerSource::last_known(&self.settings, &self.host);
+        let root = self.root_text();
+        let mut sources = RoleSources {
+            settings: &settings,
+            facts: &self.facts,
+            peers: &mut peers,
+            root: &root,
+        };
+        Ok(role::render_resources(&mut sources)?)
     }
 
     /// Validates roles, templates and settings without inspecting the host or asking the store. Returns the

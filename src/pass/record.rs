@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::apps::{DeployedApp, deployed_apps};
 use super::{PassError, Session};
+use crate::desired::POLICY_APP;
 use crate::fleet::{
     self, AppRecord, LastPass, NodeRecord, PublishOutcome, RecordPublisher, ServingState, VERSION,
     is_plain_value, machine_id,
@@ -74,6 +75,7 @@ impl Session {
             PassError::Usage(_) | PassError::Locked { .. } | PassError::ForeignLock(_) => return,
             PassError::Input(_)
             | PassError::PeerList(_)
+            | PassError::NoPolicy(_)
             | PassError::Root(_)
             | PassError::LiftQuarantine(_) => {}
         }
@@ -97,6 +99,9 @@ impl Session {
             let row = report.app(&app.spec.app);
             (app.spec.app.clone(), self.app_record(app, row))
         });
+        let mut apps: BTreeMap<String, AppRecord> = apps.collect();
+        let policy = report.policy.as_ref();
+        apps.extend(policy.map(|policy| (POLICY_APP.to_owned(), self.policy_record(policy))));
         let mut ports = catalog.ports.clone();
         ports.extend(fleet.ports.clone());
         let addresses = match fleet.addresses.as_slice() {
@@ -116,7 +121,8 @@ impl Session {
                 .collect(),
             addresses,
             ports,
-            apps: apps.collect(),
+            apps,
+            takes_policy: self.settings.signers.is_some(),
             generation: report.generation,
             rollouts: self.may_take_part_in_rollouts(catalog),
             last_pass: LastPass {

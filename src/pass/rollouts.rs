@@ -9,7 +9,7 @@ use super::apps::deployed_apps;
 use super::joined::{CoordinatedService, JoinedRollout, Rollouts};
 use super::{PassOptions, QuarantineLift, Session};
 use crate::apply;
-use crate::desired::{DesiredState, Freshness, RolloutMode, Sha};
+use crate::desired::{DesiredApp, DesiredState, Freshness, Sha};
 use crate::fleet::machine_id;
 use crate::fleet::rollout::{
     AppPosition, FleetHost, HostRollout, Member, Polling, RegisterObserver, ServiceSlot, Settled,
@@ -91,24 +91,10 @@ impl Session {
         if self.settings.store.is_local() {
             return rollouts;
         }
-        let Ok(store) = self.shared_store() else {
+        let is_cut_off = matches!(desired.freshness, Freshness::Stale { .. });
+        let Some(host) = self.fleet_host(is_cut_off) else {
             return rollouts;
         };
-        let host = Rc::new(FleetHost {
-            root: self.host.root.clone(),
-            clock: self.host.clock.clone(),
-            store: store.clone(),
-            store_name: self.settings.store.url.clone(),
-            manifest_key: self.settings.manifest.clone(),
-            fleet: self.settings.fleet.clone(),
-            signers: self.settings.signers.clone(),
-            environment: self.settings.environment.clone(),
-            member: Member {
-                node: self.node().to_owned(),
-                machine: machine_id(&self.host).unwrap_or_default(),
-            },
-            is_cut_off: matches!(desired.freshness, Freshness::Stale { .. }),
-        });
         let services = catalog.resources.iter().filter_map(|resource| {
             let slot = ServiceSlot {
                 name: resource.body.service()?.slots()?,
@@ -129,28 +115,11 @@ impl Session {
             let Some(wanted) = wanted.filter(|_| app.spec.sha.is_none()) else {
                 continue;
             };
-            let RolloutMode::Coordinated(policy) = &wanted.rollout else {
+            let generation = desired.generation;
+            let Some(rollout) = self.host_rollout(&host, name, (wanted, generation), options)
+            else {
                 continue;
             };
-            let group = policy.per.as_ref();
-            let next_slot = options.next_slots.get(name).copied();
-            let rollout = Rc::new(HostRollout {
-                host: host.clone(),
-                app: name.clone(),
-                sha: wanted.sha.clone(),
-                wanted: WantedShas {
-                    generation: desired.generation.unwrap_or(0),
-                    shas: wanted.wanted_shas.iter().cloned().collect(),
-                    hold: wanted.hold.as_ref().map(WantedHold::of),
-                },
-                ignores_hold: wanted.ignores_hold,
-                group: group.map(|tag| self.settings.tags.get(tag).cloned().unwrap_or_default()),
-                policy: policy.clone(),
-                looked_at: Cell::new(Duration::ZERO),
-                denied: Cell::new(None),
-                polling: next_slot.map_or_else(Polling::anywhere, Polling::at),
-                observer: RegisterObserver::default(),
-            });
             rollouts.apps.push(JoinedRollout {
                 rollout,
                 position: Cell::new(None),
@@ -158,6 +127,57 @@ impl Session {
             });
         }
         rollouts
+    }
+
+    /// This host among the others; `None`: the store cannot be used.
+    pub(super) fn fleet_host(&self, is_cut_off: bool) -> Option<Rc<FleetHost>> {
+        let store = self.shared_store().ok()?;
+        Some(Rc::new(FleetHost {
+            root: self.host.root.clone(),
+            clock: self.host.clock.clone(),
+            store: store.clone(),
+            store_name: self.settings.store.url.clone(),
+            manifest_key: self.settings.manifest.clone(),
+            fleet: self.settings.fleet.clone(),
+            signers: self.settings.signers.clone(),
+            environment: self.settings.environment.clone(),
+            member: Member {
+                node: self.node().to_owned(),
+                machine: machine_id(&self.host).unwrap_or_default(),
+            },
+            is_cut_off,
+        }))
+    }
+
+    /// The part of this host in the rollouts of one app; `None`: each host goes for itself. With the generation of the
+    /// manifest that wants it.
+    pub(super) fn host_rollout(
+        &self,
+        host: &Rc<FleetHost>,
+        name: &str,
+        (wanted, generation): (&DesiredApp, Option<u64>),
+        options: &PassOptions,
+    ) -> Option<Rc<HostRollout>> {
+        let policy = wanted.rollout.policy()?;
+        let group = policy.per.as_ref();
+        let next_slot = options.next_slots.get(name).copied();
+        Some(Rc::new(HostRollout {
+            host: host.clone(),
+            app: name.to_owned(),
+            sha: wanted.sha.clone(),
+            wanted: WantedShas {
+                generation: generation.unwrap_or(0),
+                shas: wanted.wanted_shas.iter().cloned().collect(),
+                hold: wanted.hold.as_ref().map(WantedHold::of),
+            },
+            ignores_hold: wanted.ignores_hold,
+            group: group.map(|tag| self.settings.tags.get(tag).cloned().unwrap_or_default()),
+            policy: policy.clone(),
+            looked_at: Cell::new(Duration::ZERO),
+            denied: Cell::new(None),
+            polling: next_slot.map_or_else(Polling::anywhere, Polling::at),
+            observer: RegisterObserver::default(),
+        }))
     }
 
     /// Lifts the quarantine of the wanted sha of an app for all hosts, if there is one. Returns a note for the report.
@@ -281,7 +301,8 @@ impl Session {
 
     /// Whether this host may write what rollouts need. `None`: it needs no permission of others.
     pub(super) fn may_take_part_in_rollouts(&self, catalog: &Catalog) -> Option<bool> {
-        if self.settings.store.is_local() || catalog.releases().next().is_none() {
+        let has_policy = self.policy.borrow().status.is_some();
+        if self.settings.store.is_local() || !has_policy && catalog.releases().next().is_none() {
             return None;
         }
         let store = self.shared_store().ok()?;
@@ -293,11 +314,10 @@ impl Session {
     /// meanwhile: an operator's command never stands behind a host that only waits. Returns whether another pass has
     /// something to do.
     pub(crate) fn wait_for_rollouts(&self) -> bool {
-        let rollouts = self.rollouts.borrow();
-        let waiting: Vec<&Rc<HostRollout>> = rollouts
-            .apps
-            .iter()
-            .map(|joined| &joined.rollout)
+        let (rollouts, policy) = (self.rollouts.borrow(), self.policy.borrow());
+        let apps = rollouts.apps.iter().map(|joined| &joined.rollout);
+        let waiting: Vec<&Rc<HostRollout>> = apps
+            .chain(&policy.rollout)
             .filter(|rollout| rollout.is_waiting())
             .collect();
         if waiting.is_empty() && !self.is_proving.get() {
@@ -329,11 +349,11 @@ impl Session {
 
     /// Where this host goes on to look for a free slot, by app.
     pub(crate) fn next_slots(&self) -> BTreeMap<String, u32> {
-        let rollouts = self.rollouts.borrow();
-        let slots = rollouts.apps.iter().map(|joined| {
-            let rollout = &joined.rollout;
-            (rollout.app.clone(), rollout.polling.next_slot())
-        });
+        let (rollouts, policy) = (self.rollouts.borrow(), self.policy.borrow());
+        let apps = rollouts.apps.iter().map(|joined| &joined.rollout);
+        let slots = apps
+            .chain(&policy.rollout)
+            .map(|rollout| (rollout.app.clone(), rollout.polling.next_slot()));
         slots.collect()
     }
 

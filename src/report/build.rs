@@ -14,6 +14,7 @@ use crate::apply;
 use crate::desired::{DesiredState, Freshness, Hold};
 use crate::exit::Exit;
 use crate::plan::{Plan, PlannedOutcome};
+use crate::policy::PolicyStatus;
 use crate::resource::{Duty, FailureKind};
 use crate::role::Catalog;
 
@@ -28,6 +29,8 @@ pub(crate) struct ReportHeader<'a> {
     pub apps: BTreeMap<String, Option<String>>,
     /// The apps in maintenance, each with a line about it.
     pub maintenance: BTreeMap<String, String>,
+    /// `None`: this host has no policy bundle, and is to have none.
+    pub policy: Option<PolicyStatus>,
     pub notes: Vec<String>,
     /// A signal stopped the pass.
     pub stopped: bool,
@@ -80,6 +83,7 @@ impl Report {
             refused,
             kept_lists: desired.kept_lists.clone(),
             publish_error: None,
+            policy: heading.policy,
             apps,
             counts,
             resources: rows,

@@ -71,6 +71,9 @@ impl Report {
         if self.refused.is_some() {
             exit = exit.merge(Exit::BadInput);
         }
+        if let Some(policy) = &self.policy {
+            exit = exit.merge(policy.phase.outcome());
+        }
         if self.apps.iter().any(|app| app.maintenance.is_some()) {
             exit = exit.merge(Exit::Waiting);
         }
@@ -124,6 +127,7 @@ impl Report {
                     format!("no manifest since {since}: {}", stale.why)
                 });
                 silent
+                    .or_else(|| self.policy_line(Exit::Stale))
                     .or_else(|| self.kept_lists.first().cloned())
                     .or_else(|| self.publish_error.clone())
             }
@@ -131,9 +135,18 @@ impl Report {
             (_, Some((first, more))) => {
                 Some(format!("{} (and {} more)", row_line(first), more.len()))
             }
-            (Exit::Waiting, None) => self.maintenance_line(),
-            (_, None) => None,
+            (Exit::Waiting, None) => self
+                .maintenance_line()
+                .or_else(|| self.policy_line(Exit::Waiting)),
+            (outcome, None) => self.policy_line(outcome),
         }
+    }
+
+    /// One line about the policy bundle, if it is what makes this outcome.
+    fn policy_line(&self, outcome: Exit) -> Option<String> {
+        let policy = self.policy.as_ref()?;
+        let is_it = policy.phase.outcome() == outcome && outcome != Exit::Converged;
+        is_it.then(|| one_line(&policy.description()))
     }
 
     /// One line about the first app in maintenance.

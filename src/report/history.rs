@@ -5,6 +5,7 @@
 
 use super::{AppReport, Report, ResourceReport, ResourceStatus, VERSION};
 use crate::exit::Exit;
+use crate::policy::PolicyStatus;
 use crate::ports::Host;
 use crate::ports::root::{RootError, is_leftover};
 use crate::ports::state::{Document, StateError};
@@ -77,6 +78,7 @@ impl<'a> History<'a> {
             let lines = report.apps.iter().filter_map(AppReport::maintenance_line);
             lines.collect()
         };
+        let policy = |report: &Report| report.policy.as_ref().map(PolicyStatus::comparable);
         let stale = |report: &Report| report.stale.as_ref().map(|stale| stale.why.clone());
         changed(report) == 0
             && newest.outcome == report.outcome
@@ -84,6 +86,7 @@ impl<'a> History<'a> {
             && newest.kept_lists == report.kept_lists
             && newest.publish_error == report.publish_error
             && maintenance(&newest) == maintenance(report)
+            && policy(&newest) == policy(report)
             && stale(&newest) == stale(report)
             && lasting(&newest) == in_one_line(report)
     }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::digest;
 use crate::exit::Exit;
 use crate::owed::{FulfilledObligation, Obligation};
+use crate::policy::{PolicyPhase, PolicyStatus};
 use crate::printable::without_numbers;
 use crate::resource::{Change, one_line};
 
@@ -150,6 +151,9 @@ pub(crate) struct Report {
     /// Why publishing the host's record failed. The key is part of the output of `--json`.
     #[serde(default, rename = "untold", skip_serializing_if = "Option::is_none")]
     pub publish_error: Option<String>,
+    /// The policy bundle, if the manifest names one or one is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyStatus>,
     pub apps: Vec<AppReport>,
     pub counts: Counts,
     /// Every resource that is not simply unchanged.
@@ -193,6 +197,12 @@ impl Report {
         self.outcome = self.outcome.merge(Exit::Stale);
     }
 
+    /// Replaces what the report says of the policy bundle.
+    pub(crate) fn set_policy(&mut self, policy: PolicyStatus) {
+        self.outcome = self.outcome.merge(policy.phase.outcome());
+        self.policy = Some(policy);
+    }
+
     /// Adds a failure of the host that is none of a resource's.
     pub(crate) fn add_failure(&mut self, id: &str, why: String, hint: Option<String>) {
         self.resources.push(ResourceReport {
@@ -215,8 +225,10 @@ impl Report {
         let rows = rows.map(ResourceReport::comparable);
         let rows: Vec<_> = rows.map(|row| (row.id, row.status, row.why)).collect();
         let stale = self.stale.as_ref().map(|stale| &stale.why);
+        let policy = self.policy.as_ref().map(PolicyStatus::comparable);
         let rest = (
             &self.refused,
+            policy,
             stale,
             &self.kept_lists,
             &self.publish_error,
@@ -227,7 +239,10 @@ impl Report {
 
     /// Whether the pass changed nothing and converged.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.outcome == Exit::Converged && self.resources.is_empty()
+        let is_new = |policy: &PolicyStatus| policy.phase == PolicyPhase::OnTrial;
+        self.outcome == Exit::Converged
+            && self.resources.is_empty()
+            && !self.policy.as_ref().is_some_and(is_new)
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn report(rows: Vec<ResourceReport>) -> Report {
         desired: &desired,
         apps: BTreeMap::new(),
         maintenance: BTreeMap::new(),
+        policy: None,
         notes: Vec::new(),
         stopped: false,
     };

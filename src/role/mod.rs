@@ -7,6 +7,7 @@
 
 mod catalog;
 mod check;
+mod check_files;
 mod comments;
 mod context;
 mod dependents;
@@ -30,6 +31,7 @@ pub(crate) mod privileged_paths;
 mod processes;
 mod reference;
 mod render;
+mod rendered;
 mod resolve;
 mod resource;
 mod restart_requests;
@@ -51,12 +53,14 @@ mod vrrp;
 
 pub(crate) use catalog::Catalog;
 pub(crate) use check::ConfigCheck;
+pub(crate) use check_files::check_files;
 pub(crate) use expand::RoleSources;
 pub(crate) use explain::explain;
 pub(crate) use item_lists::{ItemList, item_lists};
 pub(crate) use reference::{
     ParameterReference, RoleReference, RoleSummary, available_roles, describe_role,
 };
+pub(crate) use rendered::{RenderedResource, render_resources};
 pub(crate) use resolve::DraftCatalog;
 #[cfg(test)]
 pub(crate) use resolve::compile_offline;

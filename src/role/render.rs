@@ -48,6 +48,17 @@ struct TemplateSource {
     plain: Option<PlainReferences>,
 }
 
+/// An engine with all functions and filters of templates.
+pub(super) fn new_tera(nodes: &NodesFunction, secrets: &SecretValues) -> Tera {
+    let mut tera = Tera::new();
+    tera.register_function("nodes", nodes.function());
+    tera.register_function("secret", secrets.function());
+    // The output is configuration, not HTML, whatever the name of the file.
+    tera.autoescape_on(Vec::<&'static str>::new());
+    super::filters::register(&mut tera);
+    tera
+}
+
 impl<'a, 'p> Renderer<'a, 'p> {
     pub(crate) fn new(
         settings: &'a Settings,
@@ -55,13 +66,8 @@ impl<'a, 'p> Renderer<'a, 'p> {
         peers: &'a mut PeerSource<'p>,
         secrets: &SecretValues,
     ) -> Renderer<'a, 'p> {
-        let mut tera = Tera::new();
         let nodes = NodesFunction::default();
-        tera.register_function("nodes", nodes.function());
-        tera.register_function("secret", secrets.function());
-        // The output is configuration, not HTML, whatever the name of the file.
-        tera.autoescape_on(Vec::<&'static str>::new());
-        super::filters::register(&mut tera);
+        let tera = new_tera(&nodes, secrets);
         Renderer {
             lookup: &settings.lookup,
             facts,

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use url::Url;
 
+use super::PolicyFiles;
 use crate::ports::root::{Meta, Root};
 use crate::problem::Problem;
-use crate::yaml::{Entry, Node};
+use crate::yaml::{self, Entry, Node, ParseLimits};
 
 /// The settings about how secrets are decrypted, which hold none.
 const DECRYPTION: &str = "secrets";
@@ -29,6 +30,26 @@ pub(super) fn exposure_warning(
         ))
         .hint(format!("`chmod o-r {path}`"))
     })
+}
+
+/// Warnings about parameters in a policy bundle that look like secrets: every user of every host can read it.
+pub(crate) fn exposed_values(policy: &PolicyFiles) -> Result<Vec<Problem>, Problem> {
+    let mut warnings = Vec::new();
+    for (path, body) in &policy.files {
+        if !path.starts_with("environments/") {
+            continue;
+        }
+        let name = format!("{}/{path}", policy.name);
+        let tree = yaml::parse(&name, body, ParseLimits::default())?;
+        let entries = tree.expect_map("a map of parameters")?;
+        if entries.iter().any(holds_secret_in) {
+            let problem =
+                format!("{name} contains secrets, and every user of every host can read a bundle");
+            let hint = "`trueup secret set` encrypts them: `{{ secret(\"name\") }}`";
+            warnings.push(Problem::new(problem).hint(hint));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Whether the settings hold a parameter `secrets`, a secret file with its content, a private key as text, or a URL
@@ -65,7 +86,6 @@ fn is_reference(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::yaml::{self, ParseLimits};
 
     #[test]
     fn secrets_are_known_by_their_name_and_by_their_form() {

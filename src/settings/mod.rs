@@ -27,9 +27,10 @@ use crate::yaml::{self, Node, ParseLimits};
 
 pub(crate) use crate::ports::address::{is_host_address, non_host_reason};
 pub(crate) use ec2::Ec2Group;
+pub(crate) use exposed_secrets::exposed_values;
 pub(crate) use fleet::{FleetSettings, StaticNode};
 pub(crate) use format::{MetricsSettings, SecretSettings, SettingsFile, default_manifest};
-pub(crate) use lookup::Lookup;
+pub(crate) use lookup::{Lookup, PolicyFiles};
 pub(crate) use merge::merge;
 pub(crate) use name::{invalid_name, is_name};
 pub(crate) use notify::{Channel, ChannelKind, EmailChannel, NotifySettings, check_url};
@@ -91,6 +92,15 @@ pub(crate) fn load(config: &Path, share: &Path) -> Result<Settings, Problems> {
     load_with(root, config, (Some(meta), &body), share)
 }
 
+/// The settings of another machine, to see what they make of roles. Without its signers, whose file is there.
+pub(crate) fn load_foreign(config: &Path, share: &Path) -> Result<Settings, Problems> {
+    let root = Rc::new(Root::real().map_err(unreadable)?);
+    let Some((_, body)) = read_file(&root, config)? else {
+        return Err(Problem::new(format!("there are no settings at {}", config.display())).into());
+    };
+    load_parts(root, config, (None, &body), (share, false))
+}
+
 /// Uses `body` as the content of `config`, with the drop-ins, roles and templates beside it.
 pub(crate) fn load_from_body(
     config: &Path,
@@ -104,8 +114,17 @@ pub(crate) fn load_from_body(
 fn load_with(
     root: Rc<Root>,
     config: &Path,
-    (meta, body): (Option<Meta>, &[u8]),
+    content: (Option<Meta>, &[u8]),
     share: &Path,
+) -> Result<Settings, Problems> {
+    load_parts(root, config, content, (share, true))
+}
+
+fn load_parts(
+    root: Rc<Root>,
+    config: &Path,
+    (meta, body): (Option<Meta>, &[u8]),
+    (share, has_signers): (&Path, bool),
 ) -> Result<Settings, Problems> {
     let tree = parse_tree(config, body)?;
     let mut warnings: Vec<Problem> = meta
@@ -119,7 +138,8 @@ fn load_with(
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
-    let signers = load_signers(&root, file.signers.as_deref(), config, &tree)?;
+    let signers = file.signers.as_deref().filter(|_| has_signers);
+    let signers = load_signers(&root, signers, config, &tree)?;
     let lookup = Lookup::with_root(root, config, share);
     let environment_attributes = load_environment(&lookup, &file.environment, &mut warnings)?
         .unwrap_or_else(|| empty_map(&tree));
@@ -147,6 +167,21 @@ fn load_with(
         },
         warnings,
     })
+}
+
+impl Settings {
+    /// The same settings with the roles, templates and parameters of this policy bundle.
+    pub(crate) fn with_policy(&self, policy: Option<Rc<PolicyFiles>>) -> Result<Settings, Problem> {
+        let lookup = self.lookup.with_policy(policy);
+        // What it warns of is known from before.
+        let environment = load_environment(&lookup, &self.environment, &mut Vec::new())?;
+        let none = || Node::synthetic(&self.attributes.at, yaml::NodeKind::Map(Vec::new()));
+        Ok(Settings {
+            environment_attributes: environment.unwrap_or_else(none),
+            lookup,
+            ..self.clone()
+        })
+    }
 }
 
 /// Reads the keys of `--signers`: only this user and root can change the file.
@@ -234,18 +269,17 @@ fn load_environment(
     environment: &str,
     warnings: &mut Vec<Problem>,
 ) -> Result<Option<Node>, Problem> {
-    let Some((path, meta, body)) = lookup.find("environments", &format!("{environment}.yml"))?
-    else {
+    let Some(found) = lookup.find("environments", &format!("{environment}.yml"))? else {
         return Ok(None);
     };
-    let node = yaml::parse(&path.display().to_string(), &body, ParseLimits::default())?;
+    let path = found.path;
+    let name = path.display().to_string();
+    let node = yaml::parse(&name, &found.body, ParseLimits::default())?;
     node.expect_map("a map of parameters")?;
-    warnings.extend(exposed_secrets::exposure_warning(
-        &lookup.root,
-        &path,
-        &meta,
-        &node,
-    ));
+    let meta = found.meta.as_ref();
+    warnings.extend(
+        meta.and_then(|meta| exposed_secrets::exposure_warning(&lookup.root, &path, meta, &node)),
+    );
     Ok(Some(node))
 }
 

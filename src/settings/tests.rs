@@ -161,9 +161,13 @@ fn the_shipped_settings_set_nothing_and_show_every_setting() {
             _ => None,
         })
         .collect();
-    let dir = write_files(&[("node.yml", &shown)]);
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN+NdHYYTyJ3nEi8bopJ68BrUYNyFbt1T6pYLq+zxEyP";
+    let signers = format!("ana {key}\n");
+    let shown = shown.replace("/etc/trueup/allowed_signers", "allowed_signers");
+    let dir = write_files(&[("node.yml", &shown), ("allowed_signers", &signers)]);
     let settings = load_from(&dir).unwrap();
     assert_eq!(settings.roles, ["app"]);
+    assert_eq!(settings.signers.unwrap().signers.len(), 1);
     assert!(settings.attributes.get("apps").is_some());
     let schema = serde_json::to_value(schemars::schema_for!(SettingsFile)).unwrap();
     let store = serde_json::to_value(schemars::schema_for!(StoreSettings)).unwrap();

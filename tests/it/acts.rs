@@ -196,6 +196,7 @@ fn misspelt_names_are_answered_with_the_nearest_known_one() {
         (&["rollback", "production", "shpo"], &[], "shop"),
         (&["history", "prodution"], &[], "production"),
         (&["history", "production", "shpo"], &[], "shop"),
+        (&["policy", "list", "prodution"], &[], "production"),
         (&["publish", "prodution", &set], &[], "production"),
         (
             &["publish", "production", "shpo=main"],

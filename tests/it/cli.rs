@@ -61,6 +61,7 @@ fn shared_options(command: &str) -> Vec<&'static str> {
         "secret edit",
         "secret rekey",
         "secret remove",
+        "policy push",
     ];
     let reads = [
         "history",
@@ -71,6 +72,8 @@ fn shared_options(command: &str) -> Vec<&'static str> {
         "rollout quarantine list",
         "rollout quarantine lift",
         "secret list",
+        "policy list",
+        "policy show",
     ];
     match (publishes.contains(&command), reads.contains(&command)) {
         (true, _) => [STORE, PUBLISHER].concat(),
@@ -225,6 +228,10 @@ fn help_lists_every_command_and_explains_every_option() {
         ("notify test", &[]),
         ("maintenance", &["--by", "--drain", "--for", "--reason"]),
         ("completions", &[]),
+        ("policy push", &["--dry-run", "--reason", "--policy"]),
+        ("policy test", &["--as", "--against"]),
+        ("policy list", &[]),
+        ("policy show", &["--file"]),
         ("demo", &["--keep", "--dir", "--stop"]),
     ] {
         let words: Vec<&str> = command.split(' ').collect();

@@ -20,6 +20,8 @@
 //! - [`release_crash`]: a deploy killed at every stage
 //! - [`git_http`]: git over http: proxies and certificates
 //! - [`git_memory`]: memory that a git server can make a pass use
+//! - [`ci`]: the samples of `packaging/ci`, run line by line
+//! - [`publishers`]: many publishers at once, and killed ones
 //! - [`init`]: setting up a host
 //! - [`maintenance`]: apps behind a maintenance page
 //! - [`operate`]: the commands for releases on one host
@@ -50,6 +52,7 @@ mod app;
 mod bad_input;
 mod bake;
 mod caller;
+mod ci;
 mod cli;
 mod completion;
 mod crash;
@@ -73,23 +76,27 @@ mod notify;
 mod operate;
 mod output;
 mod package;
+mod policy;
 mod preflight;
 mod printed;
 mod privilege;
 mod processes;
 mod progress;
 mod publish;
+mod publishers;
 mod python_role;
 mod release_crash;
 mod resume;
 mod role_values;
 mod roles;
+mod s3;
 mod sandbox;
 mod scenario;
 mod secret_command;
 mod secret_prompts;
 mod secrets;
 mod services;
+mod signed;
 mod status;
 mod terminal;
 mod tidy;

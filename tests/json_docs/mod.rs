@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// The tables of the page.
-pub struct JsonDocs {
+pub(crate) struct JsonDocs {
     sections: BTreeMap<String, Vec<Field>>,
 }
 
@@ -16,7 +16,7 @@ struct Field {
 }
 
 impl JsonDocs {
-    pub fn read() -> JsonDocs {
+    pub(crate) fn read() -> JsonDocs {
         let page = include_str!("../../docs/json.md");
         let mut sections: BTreeMap<String, Vec<Field>> = BTreeMap::new();
         let mut section = String::new();
@@ -41,7 +41,7 @@ impl JsonDocs {
 
     /// The differences of a document and the table of a section: fields that the page lacks, fields that it promises and
     /// the document lacks, and values of other types.
-    pub fn differences(&self, section: &str, document: &Value) -> Vec<String> {
+    pub(crate) fn differences(&self, section: &str, document: &Value) -> Vec<String> {
         let mut found = Vec::new();
         self.compare(section, document, section, &mut found);
         found

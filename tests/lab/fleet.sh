@@ -113,7 +113,7 @@ s3() {
     --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" ${3:+-H "x-amz-content-sha256: UNSIGNED-PAYLOAD" -T "$3"} "$endpoint/$bucket/$2"
 }
 policy() {
-  s3 GET sha_number.yml | sed '/^  _settings:/d' | sed "s/^production:/production:\n  _settings: {rollout: $1}/" >"$SCRATCH/manifest"
+  s3 GET sha_number.yml | sed -e '/^    rollout: /d' -e "s/^  _settings:/&\n    rollout: $1/" >"$SCRATCH/manifest"
   s3 PUT sha_number.yml "$SCRATCH/manifest"
 }
 at() { on "$1" cat /srv/www/shop/current/REVISION; }

@@ -8,8 +8,9 @@ mod output;
 mod preview;
 pub(super) mod promote;
 mod publisher;
+pub(super) mod roll_back_policy;
 pub(super) mod rollback;
 
-pub(super) use output::{Details, print_published};
+pub(super) use output::{Details, note_lines, print_published};
 pub(super) use preview::manifest_diff;
-pub(super) use publisher::Publisher;
+pub(super) use publisher::{Publisher, inherited_environment};

@@ -6,7 +6,7 @@ use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::NoteArgs;
 use crate::cli::format::{format_age, parse_one_line};
-use crate::desired::{Action, DeployNote, NoteChange, NoteEdit, PublishRequest};
+use crate::desired::{Action, DeployNote, MAX_REASON_CHARS, NoteChange, NoteEdit, PublishRequest};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::notes::{AppNotes, open_notes};
@@ -39,17 +39,27 @@ pub(in crate::cli) fn run(
         (None, None) => return show(args, &publisher, output),
     };
     let app = args.app.clone().unwrap_or_default();
-    let line = match &change {
-        NoteChange::Add(text) => format!("{}/{app}: to do: {text}", args.env),
-        NoteChange::Done(number) => format!("{}/{app}: note {number} is done", args.env),
+    // For people and the history; what the number means when the note is removed is the edit's own business.
+    let (line, reason) = match &change {
+        NoteChange::Add(text) => (format!("to do: {text}"), format!("to do: {text}")),
+        NoteChange::Done(number) => {
+            let store = publisher.store.as_ref();
+            let apps = open_notes(store, &publisher.target.manifest, &args.env, Some(&app))?;
+            let notes = apps.first().map_or(&[][..], |known| &known.notes);
+            let note = number.checked_sub(1).and_then(|index| notes.get(index));
+            let text = note.map_or(String::new(), |note| format!(": {}", note.text));
+            (
+                format!("note {number} is done{text}"),
+                format!("done{text}"),
+            )
+        }
     };
-    let reason = match &change {
-        NoteChange::Add(text) => format!("to do: {text}"),
-        NoteChange::Done(number) => format!("note {number} is done"),
-    };
+    let line = format!("{}/{app}: {line}", args.env);
     let request = PublishRequest {
         notes: vec![NoteEdit { app, change }],
-        ..publisher.request(&args.env, Action::Note, Some(&reason))?
+        // A note may be as long as a reason.
+        reason: Some(reason.chars().take(MAX_REASON_CHARS).collect()),
+        ..publisher.request(&args.env, Action::Note, None)?
     };
     let published = publisher.publish(request)?;
     let details = Details::default();

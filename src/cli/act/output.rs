@@ -49,7 +49,7 @@ pub(in crate::cli) struct Details<'a> {
     pub held_until: Option<Timestamp>,
 }
 
-/// Prints the lines, or the document, and the warnings.
+/// Prints the lines, the warnings and then the hints among the lines; or the document.
 pub(in crate::cli) fn print_published(
     output: &Output,
     action: Action,
@@ -73,10 +73,29 @@ pub(in crate::cli) fn print_published(
         });
         return;
     }
-    for line in lines {
+    let is_hint = |line: &&String| line.starts_with("hint: ");
+    for line in lines.iter().filter(|line| !is_hint(line)) {
         output.print_paragraph(line);
     }
     for warning in &published.warnings {
         output.print_paragraph(&format!("{}: {warning}", output.paint.changed("warning")));
     }
+    // What to do next comes last.
+    for hint in lines.iter().filter(is_hint) {
+        output.print_paragraph(hint);
+    }
+}
+
+/// The tasks for people that belong to a deployment, a line each.
+pub(in crate::cli) fn note_lines(
+    published: &PublishSummary,
+    environment: &str,
+    app: &str,
+) -> Vec<String> {
+    let known = published.desired.environments.get(environment);
+    let entry = known.and_then(|known| known.own_entry(app)?.ok());
+    let notes = entry.into_iter().flat_map(|entry| &entry.notes);
+    notes
+        .map(|note| format!("  to do: {}", note.text))
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! `trueup promote`: publishes in one environment what another one serves.
 
-use super::{Details, Publisher, print_published};
+use super::{Details, Publisher, note_lines, print_published};
 use crate::cli::Output;
 use crate::cli::args::PromoteArgs;
+use crate::cli::ci::job_author;
 use crate::cli::progress::Progress;
 use crate::desired::{Action, PublishRequest, ShaChange};
 use crate::exit::Exit;
@@ -17,6 +18,10 @@ pub(in crate::cli) fn run(
     output: &Output,
 ) -> Result<Exit, CommandError> {
     let PromoteArgs { from, to, .. } = args;
+    let author = match args.via_ci {
+        true => job_author().map_err(CommandError::Usage)?,
+        false => None,
+    };
     let publisher = Publisher::open(&args.act.publisher, paths, "promote")?;
     let target = &publisher.target;
     let store = publisher.store.as_ref();
@@ -31,7 +36,12 @@ pub(in crate::cli) fn run(
     }
     let references = served.iter();
     let references = references.filter_map(|one| Some((one.app.clone(), one.reference.clone()?)));
+    let request = publisher.request(to, Action::Promote, args.act.reason.as_deref())?;
+    let author = author.filter(|_| args.act.publisher.by.is_none());
     let request = PublishRequest {
+        by: author.or_else(|| request.by.clone()),
+        // A person looks at the warning. CI would publish behind the hold, again and again.
+        refuses_holds: args.via_ci,
         shas: served
             .iter()
             .map(|one| (one.app.clone(), one.sha.clone()))
@@ -39,7 +49,7 @@ pub(in crate::cli) fn run(
         references: references.collect(),
         create: true,
         dry_run: args.dry_run,
-        ..publisher.request(to, Action::Promote, args.act.reason.as_deref())?
+        ..request
     };
     let published = publisher.publish(request)?;
     let generation = published.generation.unwrap_or_default();
@@ -57,7 +67,11 @@ pub(in crate::cli) fn run(
             )
         }
     };
-    let mut lines: Vec<String> = published.changes.iter().map(line).collect();
+    let lines = published.changes.iter().flat_map(|one| {
+        let notes = note_lines(&published, to, &one.app);
+        [line(one)].into_iter().chain(notes)
+    });
+    let mut lines: Vec<String> = lines.collect();
     if let (true, Some(one)) = (published.written, published.changes.first()) {
         lines.push(format!(
             "hint: `trueup rollout status {to} {} --wait` waits for its end",

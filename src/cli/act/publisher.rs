@@ -190,7 +190,7 @@ fn capitalized(word: &str) -> String {
     clippy::disallowed_methods,
     reason = "cli reads the environment and passes values on"
 )]
-pub(super) fn inherited_environment() -> BTreeMap<OsString, OsString> {
+pub(in crate::cli) fn inherited_environment() -> BTreeMap<OsString, OsString> {
     const NAMES: [&str; 7] = [
         "HOME",
         "PATH",

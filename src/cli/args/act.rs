@@ -50,7 +50,7 @@ pub struct PublisherArgs {
 #[command(
     group = clap::ArgGroup::new("end").required(true),
     after_help = "Hosts stay at the sha that the app is at now, or go on to it; what is published later waits until the hold ends, \
-                  by the store's clock. CI is refused to publish into a hold. `trueup unhold` ends it early."
+                  by the store's clock. CI (`--via-ci`) is refused to publish into a hold. `trueup unhold` ends it early."
 )]
 pub struct HoldArgs {
     /// The environment
@@ -122,6 +122,9 @@ pub struct PromoteArgs {
     /// Which apps [default: all that both have]
     #[arg(value_name = "APP")]
     pub apps: Vec<String>,
+    /// Take who from the variables of CI, as `trueup publish` does, and refuse to publish into a hold
+    #[arg(long)]
+    pub via_ci: bool,
     /// Show what would be published, and write nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -7,13 +7,14 @@ mod eip;
 mod init;
 mod maintenance;
 mod notify;
+mod policy;
 mod releases;
 mod rollback;
 mod rollout;
 mod secret;
+mod wait;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -27,6 +28,9 @@ pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
 pub(super) use self::maintenance::{MaintenanceArgs, Switch, parse_time};
 pub(super) use self::notify::{NotifyArgs, NotifyCommand};
+pub(super) use self::policy::{
+    PolicyArgs, PolicyCommand, PolicyListArgs, PolicyPushArgs, PolicyShowArgs, PolicyTestArgs,
+};
 pub(super) use self::releases::{BuildArgs, CleanArgs, ListArgs, ReleasesArgs, ReleasesCommand};
 pub(super) use self::rollback::{HistoryArgs, RollbackArgs};
 pub(super) use self::rollout::{
@@ -37,6 +41,7 @@ pub(super) use self::secret::{
     IdentityArgs, RekeyArgs, SecretArgs, SecretCommand, SecretEditArgs, SecretListArgs,
     SecretRemoveArgs, SecretSetArgs, SecretTargetArgs,
 };
+pub(super) use self::wait::WaitArgs;
 use super::complete::{CompleteArgs, CompletionsArgs};
 use super::diff::DiffArgs;
 use super::exec::ExecArgs;
@@ -46,7 +51,6 @@ use super::output::OutputArgs;
 use super::ps::PsArgs;
 use super::publish::PublishArgs;
 use super::roles::RolesArgs;
-use crate::yaml::Seconds;
 
 /// Keeps a host at the sha you asked for, and everything around that sha in the state you described.
 #[derive(Debug, Parser)]
@@ -148,6 +152,8 @@ pub enum Command {
     /// Show the facts of this host that templates can use
     Facts,
     /// Set the wanted sha of an app in the manifest that all hosts follow: a branch, a tag or a sha
+    // The name that it has in other tools, which the help does not show.
+    #[command(alias = "deploy")]
     Publish(Box<PublishArgs>),
     /// Show the commits and migrations between what hosts serve and what the manifest wants
     Diff(DiffArgs),
@@ -165,6 +171,8 @@ pub enum Command {
     Fleet(FleetArgs),
     /// Show how a sha goes through the hosts of an environment, wait for its end, and intervene
     Rollout(RolloutArgs),
+    /// Push, test and list the roles and templates of an environment as one signed bundle
+    Policy(PolicyArgs),
     /// Set, edit, list and remove the secrets of an environment, and encrypt them to the keys of its hosts
     Secret(SecretArgs),
     /// Show which balancer has the address of a pair, and move it away before work on a host
@@ -181,42 +189,6 @@ pub enum Command {
     /// The web app of the demo
     #[command(hide = true)]
     DemoApp(DemoAppArgs),
-}
-
-/// What to do while another pass is running.
-#[derive(Debug, Args)]
-pub struct WaitArgs {
-    /// How long to wait for a running pass, such as `90s` or `15m`; 0 does not wait [default: 1h; 0 if started by a systemd timer]
-    #[arg(long, value_name = "TIME", value_parser = parse_wait)]
-    pub wait: Option<Duration>,
-    /// Exit with 75 at once if another pass is running
-    #[arg(long, conflicts_with = "wait")]
-    pub no_wait: bool,
-}
-
-impl WaitArgs {
-    /// How long to wait; `default` where no option says so. A pass of a timer does not wait: the timer starts
-    /// the next one anyway.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "cli reads the environment and passes values on"
-    )]
-    pub(super) fn limit(&self, default: Duration) -> Duration {
-        match (self.no_wait, self.wait) {
-            (true, _) => Duration::ZERO,
-            (false, Some(limit)) => limit,
-            (false, None) if std::env::var_os("TRIGGER_UNIT").is_some() => Duration::ZERO,
-            (false, None) => default,
-        }
-    }
-}
-
-fn parse_wait(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let read = text.parse::<Seconds>().map(|seconds| seconds.0);
-    read.map_err(|invalid| format!("{}: {}", invalid.message, invalid.hint))
 }
 
 #[derive(Debug, Args)]

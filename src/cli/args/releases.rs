@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::WaitArgs;
+use super::wait::WaitArgs;
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]

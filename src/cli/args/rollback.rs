@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::WaitArgs;
 use super::act::PublisherArgs;
 use super::maintenance::parse_time;
+use super::wait::WaitArgs;
 use crate::cli::repositories::RepositoryArgs;
 use crate::cli::target::StoreArgs;
 
@@ -53,15 +53,19 @@ pub struct HistoryArgs {
                   `trueup rollback ENV APP` takes all hosts of an environment back, by their rollout, to the last sha before that hosts \
                   served. It asks first, and holds the app there for 24 hours, so that the next automatic publish does not bring \
                   the bad sha back.\n\n\
+                  `trueup rollback ENV --policy` takes the policy bundle back.\n\n\
                   Neither ever migrates the database down; both list migrations that differ."
 )]
 pub struct RollbackArgs {
-    /// Which app; or the environment, if APP follows
+    /// Which app; or the environment, if APP or --policy follows
     #[arg(value_name = "[ENV] APP")]
     pub first: String,
     /// Which app of the environment
     #[arg(value_name = "APP", hide = true)]
     pub second: Option<String>,
+    /// With ENV and no APP: the policy bundle instead of an app, to the one before or to that of --to
+    #[arg(long, conflicts_with = "second")]
+    pub policy: bool,
     /// To this release, as `trueup releases` shows it, or with ENV to this sha [default: the last good one before]
     #[arg(long, value_name = "RELEASE|SHA")]
     pub to: Option<String>,

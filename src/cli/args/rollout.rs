@@ -1,11 +1,13 @@
 //! The options of `trueup rollout`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::act::PublisherArgs;
 use super::maintenance::parse_time;
+use super::{HistoryArgs, RollbackArgs};
 use crate::cli::target::StoreArgs;
 
 #[derive(Debug, Args)]
@@ -36,6 +38,12 @@ pub enum RolloutCommand {
     Reset(RolloutActArgs),
     /// Show or lift the quarantine of shas in an environment
     Quarantine(QuarantineArgs),
+    /// As `trueup rollback ENV APP`, by the name that kubectl has for it
+    #[command(hide = true)]
+    Undo(Box<RollbackArgs>),
+    /// As `trueup history ENV APP`, by the name that kubectl has for it
+    #[command(hide = true)]
+    History(Box<HistoryArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +105,9 @@ pub struct RolloutActArgs {
     /// Why, for the history of the rollout
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
+    /// Sign the record of it with this key: a private key, or the public half of one that ssh-agent has
+    #[arg(long, value_name = "KEY", env = "TRUEUP_SIGN", hide_env_values = true)]
+    pub sign: Option<PathBuf>,
     /// Which sha, if the manifest wants several [default: the first that it wants]
     #[arg(long, value_name = "SHA")]
     pub sha: Option<String>,

@@ -1,7 +1,6 @@
 //! `trueup publish`: sets the wanted sha of apps in the manifest.
 
 mod args;
-mod ci;
 mod print;
 mod request;
 #[cfg(test)]
@@ -10,11 +9,11 @@ mod tests;
 use std::io::IsTerminal;
 
 pub(super) use self::args::PublishArgs;
-use self::ci::CiJob;
 use self::print::{Published, ResolvedRequest};
 use self::request::parse_request;
 use super::Output;
 use super::act::Publisher;
+use super::ci::CiJob;
 use super::progress::Progress;
 use super::repositories::users_git;
 use super::rollout::{is_unreachable, wait_for_end};
@@ -33,7 +32,7 @@ pub(super) fn run(
     output: &Output,
 ) -> Result<Exit, CommandError> {
     let job = match args.via_ci {
-        true => Some(CiJob::read(variable).map_err(CommandError::Usage)?),
+        true => Some(CiJob::from_environment().map_err(CommandError::Usage)?),
         false => None,
     };
     let (mut request, wanted) = parse_request(args, job.as_ref()).map_err(CommandError::Usage)?;
@@ -142,12 +141,4 @@ fn check_rollouts(
             )),
         )),
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "cli reads the environment and passes values on"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }

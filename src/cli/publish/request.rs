@@ -1,7 +1,7 @@
 //! From the options of `trueup publish` to a request.
 
 use super::args::PublishArgs;
-use super::ci::CiJob;
+use crate::cli::ci::CiJob;
 use crate::cli::format::{current_user, parse_one_line};
 use crate::desired::{HoldRequest, MAX_REASON_CHARS, PublishRequest};
 use crate::operate::commits::Revision;

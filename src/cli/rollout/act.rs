@@ -1,13 +1,14 @@
 //! The commands of `trueup rollout` that intervene.
 
 use crate::cli::Output;
+use crate::cli::act::inherited_environment;
 use crate::cli::args::{BreakSlotArgs, OnceArgs, RolloutActArgs, StepResult};
 use crate::cli::format::current_user;
 use crate::cli::target::StoreTarget;
-use crate::desired::Sha;
+use crate::desired::{Sha, namespace, written_signature};
 use crate::exit::Exit;
-use crate::operate::CommandError;
 use crate::operate::rollout::{Intervention, OnceOutcome, RolloutTarget, intervene};
+use crate::operate::{CommandError, SigningKey};
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store;
@@ -39,7 +40,24 @@ pub(super) fn run(
         )));
     }
     let operator = (current_user(), act.reason.clone(), SystemClock.now());
-    let done = intervene(&target, sha, what, operator)?;
+    let key = act.sign.as_ref().map(|file| SigningKey {
+        file: file.clone(),
+        env: inherited_environment(),
+    });
+    let sign = |text: &str| {
+        let key = key.as_ref();
+        let key = key.ok_or_else(|| Problem::new("there is no key to sign with"))?;
+        written_signature(&key.sign(&namespace(&act.env), text)?)
+    };
+    // Before anything is done that is to be signed.
+    if key.is_some() {
+        sign("").map_err(CommandError::Usage)?;
+    }
+    let signing: Option<&dyn Fn(&str) -> Result<String, Problem>> = match key {
+        Some(_) => Some(&sign),
+        None => None,
+    };
+    let done = intervene(&target, sha, what, operator, signing)?;
     output.print_text(&done);
     if output.is_document() {
         output.print_document(&serde_json::json!({

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::rollout::Intervention;
 use crate::pass::Paths;
+use crate::problem::Problem;
 
 pub(super) fn run(
     args: &RolloutArgs,
@@ -25,6 +26,16 @@ pub(super) fn run(
     match &args.command {
         RolloutCommand::Status(args) => status::run(args, paths, output),
         RolloutCommand::Restart(args) => restart::run(args, paths, output),
+        RolloutCommand::Undo(args) if args.second.is_none() => Err(no_environment(
+            &args.first,
+            &format!("`trueup rollback {}` goes back on this host", args.first),
+        )),
+        RolloutCommand::Undo(args) => super::rollback::run(args, paths, output),
+        RolloutCommand::History(args) if args.env.is_none() => Err(no_environment(
+            "APP",
+            "`trueup history` shows the passes of this host",
+        )),
+        RolloutCommand::History(args) => super::history::run(args, paths, output),
         RolloutCommand::Quarantine(args) => quarantine::run(args, paths, output),
         RolloutCommand::Resume(act) => intervene(act, Intervention::Resume),
         RolloutCommand::SkipCanary(act) => intervene(act, Intervention::SkipCanary),
@@ -37,4 +48,9 @@ pub(super) fn run(
         }
         RolloutCommand::Once(args) => intervene(&args.act, act::resolve_step(args)),
     }
+}
+
+fn no_environment(app: &str, hint: &str) -> CommandError {
+    let problem = Problem::new(format!("expected an environment and an app: `ENV {app}`"));
+    CommandError::Usage(problem.hint(hint))
 }

@@ -11,13 +11,14 @@ use crate::cli::error::print_error;
 use crate::cli::format::{format_age, format_duration};
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
-use crate::fleet::rollout::{self, RestartProgress, RolloutView};
+use crate::fleet::rollout::{self, EntryState, RestartProgress, RolloutView};
 use crate::operate::CommandError;
 use crate::operate::rollout::{RolloutTarget, observe_rollout};
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store::StoreError;
 use crate::ports::{backoff, store};
+use crate::settings::Signers;
 
 /// How often `--wait` looks.
 const WAIT_INTERVAL: Duration = Duration::from_secs(2);
@@ -44,6 +45,7 @@ pub(super) fn run(
 ) -> Result<Exit, CommandError> {
     let target = StoreTarget::resolve(&args.at, paths, "rollout status")?;
     let store = store::open(&target.store).map_err(PassError::Store)?;
+    let signers = target.signers;
     let target = RolloutTarget {
         store: store.as_ref(),
         environment: &args.env,
@@ -54,7 +56,7 @@ pub(super) fn run(
     if args.wait {
         return match wait_for_end(&target, args.timeout, output) {
             Ok((view, exit)) => {
-                print_view(&view, store.address(), output);
+                print_view(&view, store.address(), signers.as_ref(), output);
                 Ok(exit)
             }
             Err(error) if is_unreachable(&error) => {
@@ -70,7 +72,7 @@ pub(super) fn run(
         }
         match observe_rollout(&target, SystemClock.now()) {
             Ok(view) => {
-                print_view(&view, store.address(), output);
+                print_view(&view, store.address(), signers.as_ref(), output);
                 if args.watch.is_none() {
                     return Ok(view.outcome);
                 }
@@ -144,6 +146,8 @@ fn progress_line(view: &RolloutView) -> String {
     let out: Vec<&str> = view
         .holders
         .iter()
+        // The last one to prove itself has not given its slot back yet.
+        .filter(|_| view.state != Some(EntryState::Done))
         .map(|held| held.holder.member.node.as_str())
         .collect();
     if let Some(restart) = pending_restart(view) {
@@ -185,7 +189,7 @@ fn headline(view: &RolloutView) -> String {
     rollout::headline(view.wanted.as_ref(), view.state, proven, view.hosts)
 }
 
-fn print_view(view: &RolloutView, store: &str, output: &Output) {
+fn print_view(view: &RolloutView, store: &str, signers: Option<&Signers>, output: &Output) {
     if output.is_document() {
         return output.print_document(&Document {
             version: crate::report::VERSION,
@@ -279,16 +283,28 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
         rows.push(row("overdue", overdue.clone()));
     }
     if let Some(hold) = &view.hold {
-        rows.push(row("held", hold.clone()));
+        let text = hold.strip_prefix("held ").unwrap_or(hold);
+        rows.push(row("held", text.to_owned()));
     }
     for (index, note) in view.notes.iter().enumerate() {
-        rows.push(row("to do", format!("{}: {}", index + 1, note.text)));
+        let done = format!(
+            "trueup note {} {} --done {}",
+            view.environment,
+            view.app,
+            index + 1
+        );
+        rows.push(row("to do", format!("{} (done? `{done}`)", note.text)));
     }
     for notice in &view.unsent {
         rows.push(row("unsent", notice.clone()));
     }
     if let Some(waits_for) = &view.waits_for {
-        rows.push(row("waits", waits_for.clone()));
+        // The failures above say it already.
+        let reasons = view.failures.iter().map(|failure| &failure.reason);
+        let text = reasons.fold(waits_for.clone(), |text, reason| {
+            text.replace(&format!(": {reason}"), "")
+        });
+        rows.push(row("waits", text));
     }
     for act in view.acts.iter().rev().take(5).rev() {
         let age = format_age(act.at, now);
@@ -296,9 +312,14 @@ fn print_view(view: &RolloutView, store: &str, output: &Output) {
             "" => String::new(),
             reason => format!(": {reason}"),
         };
+        let signed = signers.and_then(|signers| {
+            let why = act.unsigned_reason(&view.environment, &view.app, signers)?;
+            Some(output.paint.changed(&format!(" ({why})")))
+        });
+        let signed = signed.unwrap_or_default();
         rows.push(row(
             "act",
-            format!("{age} ago, {} by {}{reason}", act.what, act.by),
+            format!("{age} ago, {} by {}{reason}{signed}", act.what, act.by),
         ));
     }
     output.print_reference(&rows);

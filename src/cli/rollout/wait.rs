@@ -9,11 +9,16 @@ use crate::fleet::rollout::RolloutView;
 /// a failure comes with the next pass.
 const RETRY_TIME: Duration = Duration::from_secs(60);
 
+/// How long the host that was the last to prove itself may take to give its slot back.
+const FINISH_TIME: Duration = Duration::from_secs(20);
+
 /// Waits for what may still go on by itself.
 #[derive(Default)]
 pub(super) struct Waiting {
     /// Since when nothing goes on but hosts that try again, and what was shown of it.
     stuck: Option<(Instant, String)>,
+    /// Since when the rollout is done, with slots that are still held.
+    finishing: Option<Instant>,
 }
 
 impl Waiting {
@@ -22,6 +27,10 @@ impl Waiting {
         if view.outcome == Exit::Pending {
             self.stuck = None;
             return true;
+        }
+        if view.outcome == Exit::Converged && !view.holders.is_empty() {
+            let since = *self.finishing.get_or_insert(now);
+            return now.saturating_duration_since(since) < FINISH_TIME;
         }
         if view.outcome != Exit::Failed
             || view.overdue.is_some()
@@ -44,7 +53,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::rollout::LocalFailure;
+    use crate::fleet::rollout::{HeldSlot, LocalFailure};
     use crate::ports::clock::{Clock, SystemClock};
 
     fn view(outcome: Exit) -> RolloutView {
@@ -70,6 +79,20 @@ mod tests {
         assert!(waiting.goes_on(&view(Exit::Pending), "2 of 4", after(100)));
         assert!(waiting.goes_on(&stuck, "2 of 4", after(130)));
         assert!(!waiting.goes_on(&stuck, "2 of 4", after(190)));
+    }
+
+    #[test]
+    fn last_host_gets_time_to_give_its_slot_back() {
+        let (mut waiting, start) = (Waiting::default(), SystemClock.monotonic_now());
+        let done = RolloutView {
+            holders: vec![HeldSlot::of("web3")],
+            local_failures: Vec::new(),
+            ..view(Exit::Converged)
+        };
+        assert!(waiting.goes_on(&done, "", start));
+        assert!(waiting.goes_on(&done, "", start + Duration::from_secs(19)));
+        assert!(!waiting.goes_on(&done, "", start + Duration::from_secs(20)));
+        assert!(!Waiting::default().goes_on(&view(Exit::Converged), "", start));
     }
 
     #[test]

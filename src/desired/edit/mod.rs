@@ -16,7 +16,7 @@ use self::stamp::stamp;
 use self::writer::ManifestWriter;
 use super::entry::AppEntry;
 use super::environment::{is_reserved, reserved_name_problem};
-use super::{Environment, Manifest, Sha};
+use super::{Action, Environment, Manifest, Sha};
 use crate::problem::{Problem, nearest};
 use crate::settings::is_name;
 use crate::yaml::{ParseLimits, parse};
@@ -188,13 +188,22 @@ fn check_holds(
     }
     let moved = changes.iter();
     let moved = moved.filter(|one| one.from.as_ref() != Some(&one.to));
-    let mut blocked =
-        moved.filter_map(|one| warnings::blocking_hold(manifest, order, &one.app, &one.to));
+    let mut blocked = moved.filter_map(|one| {
+        let problem = warnings::blocking_hold(manifest, order, &one.app, &one.to)?;
+        Some((&one.app, problem))
+    });
     match blocked.next() {
         None => Ok(()),
-        Some(problem) => Err(EditError::Held(Box::new(problem.hint(
-            "`--next` builds it ahead meanwhile; `trueup unhold` ends the hold; nothing was written",
-        )))),
+        Some((app, problem)) => {
+            let ahead = match order.action {
+                Action::Publish => "`--next` builds it ahead meanwhile; ",
+                _ => "",
+            };
+            let environment = &order.environment;
+            Err(EditError::Held(Box::new(problem.hint(format!(
+                "{ahead}`trueup unhold {environment} {app}` ends the hold; nothing was written"
+            )))))
+        }
     }
 }
 

@@ -129,6 +129,15 @@ fn settings_are_set_and_removed_at_any_depth_and_nothing_else_changes() {
     let keys: Vec<&String> = left.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["generation", "change", "protected"]);
     assert_eq!(after(&three, vec![remove(&["rollout", "per"])]), "nothing");
+    // An absent one is not removed in place of its only neighbour.
+    let alone = after(
+        &before,
+        vec![
+            set(&["rollout", "per"], json!("zone")),
+            remove(&["rollout", "canary"]),
+        ],
+    );
+    assert_eq!(settings_of(&alone)["rollout"], json!({"per": "zone"}));
     // What hosts would refuse is not written.
     let order = PublishRequest {
         settings: vec![set(&["rollout"], json!("soon"))],

@@ -80,6 +80,11 @@ fn put(draft: &mut YamlEditor, path: &[&str], value: &Value) -> Result<(), Probl
 /// Removes the entry at a path, and each map that is empty without it.
 fn remove(draft: &mut YamlEditor, name: &str, body: &[u8], path: &[&str]) -> Result<(), Problem> {
     let tree = parse(name, body, ParseLimits::default())?;
+    let known = path.iter().try_fold(&tree, |node, key| node.get(key));
+    if known.is_none() {
+        // Its neighbours stay.
+        return Ok(());
+    }
     for length in (1..=path.len()).rev() {
         let (key, map) = path[..length].split_last().expect("it is not empty");
         let Some(node) = map.iter().try_fold(&tree, |node, key| node.get(key)) else {

@@ -43,7 +43,7 @@ fn publish_to(
         &request,
         None,
         &mut Reports(Some(hosts)),
-        &mut |_| {},
+        &mut |_| true,
     );
     let GetOutcome::Object(object) = store.get(KEY, None).unwrap() else {
         panic!("it is gone");

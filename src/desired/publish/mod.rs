@@ -26,9 +26,6 @@ pub(crate) use sign::Signing;
 use sign::{is_signed, sign_environment, unsigned_problem};
 use versions::outdated_hosts;
 
-/// Maximum number of attempts while other writers keep coming first.
-pub(crate) const MAX_ATTEMPTS: u32 = 10;
-
 /// The result of a publish request.
 #[derive(Debug, Clone)]
 pub(crate) struct PublishSummary {
@@ -63,23 +60,25 @@ pub(crate) enum PublishError {
     /// The store did not confirm whether it accepted the new text.
     #[error("{0}; it is unknown whether the manifest was written")]
     Unconfirmed(StoreError),
-    /// Others wrote between every read and its write.
+    /// Others wrote between every read and its write, until the backoff gave up.
     #[error("others changed {manifest} {attempts} times in a row")]
     Busy { manifest: String, attempts: u32 },
 }
 
 /// Applies a request to the manifest `key`. `fleet` knows the hosts of its environment: a canary has to be among them, and they
-/// have to be able to take part in rollouts. With `signing`, the environment is signed. `backoff` waits before the next attempt, longer with each; its argument counts them from 1.
+/// have to be able to take part in rollouts. With `signing`, the environment is signed. `backoff` waits before the next attempt, or returns `false` to give
+/// up; its argument counts those that were made.
 pub(crate) fn publish(
     store: &dyn Store,
     key: &str,
     request: &PublishRequest,
     signing: Option<&Signing<'_>>,
     fleet: &mut dyn FleetReports,
-    backoff: &mut dyn FnMut(u32),
+    backoff: &mut dyn FnMut(u32) -> bool,
 ) -> Result<PublishSummary, PublishError> {
     let manifest = format!("{}/{key}", store.address());
-    for attempt in 1..=MAX_ATTEMPTS {
+    let mut attempts = 0;
+    loop {
         let found = match store.get(key, None)? {
             GetOutcome::Object(object) => Some(object),
             GetOutcome::Missing | GetOutcome::Unchanged => None,
@@ -158,18 +157,18 @@ pub(crate) fn publish(
                 edited.warnings.extend(unrecorded);
                 return Ok(done(true, edited));
             }
-            Ok(PutOutcome::Conflict) if attempt < MAX_ATTEMPTS => backoff(attempt),
-            Ok(PutOutcome::Conflict) => {}
+            Ok(PutOutcome::Conflict) => {
+                attempts += 1;
+                if !backoff(attempts) {
+                    return Err(PublishError::Busy { manifest, attempts });
+                }
+            }
             Err(error @ StoreError::Unreachable { .. }) => {
                 return Err(PublishError::Unconfirmed(error));
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Err(PublishError::Busy {
-        manifest,
-        attempts: MAX_ATTEMPTS,
-    })
 }
 
 #[cfg(test)]

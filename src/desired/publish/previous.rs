@@ -3,7 +3,7 @@
 
 use super::reports::{FleetReports, ServedBefore};
 use crate::desired::edit::{ManifestEdit, PublishRequest, ShaChange};
-use crate::desired::{Manifest, RolloutMode, Sha};
+use crate::desired::{Action, Manifest, RolloutMode, Sha};
 use crate::problem::Problem;
 
 /// The apps that keep the `previous` that they have, and what to say about it. `before`: the manifest before
@@ -30,7 +30,8 @@ pub(super) fn keep_previous(
         // wanted says nothing.
         if previous == Some(to) {
             kept.push(app.clone());
-            if is_coordinated {
+            // Who rolls back knows.
+            if is_coordinated && order.action != Action::Rollback {
                 warnings.push(way_back(&order.environment, app, from, to));
             }
             continue;

@@ -68,12 +68,14 @@ pub(super) fn sign_environment(
         }
     }
     let signed = draft.finish()?;
-    // A mistake in signing must not lock out the fleet.
+    // Hosts must not be locked out, neither by a mistake in signing nor by a key that is not for this environment.
     let own = Signers {
         path: "this publisher".into(),
         signers: vec![own],
     };
-    check_signature(name, &signed, environment, &own, now)?;
+    let accepted = signing.signers.unwrap_or(&own);
+    check_signature(name, &signed, environment, accepted, now)
+        .map_err(|problem| problem.hint("nothing was written, because hosts would refuse it"))?;
     Ok(signed)
 }
 

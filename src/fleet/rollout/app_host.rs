@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::objects::StoreObjects;
 use super::store::AppHost;
-use crate::desired::{AppEntry, Manifest};
+use crate::desired::{AppEntry, Manifest, POLICY_APP};
 use crate::fleet::{NodeRow, ServingState};
 
 /// A host counts as live within so many of its heartbeats.
@@ -28,24 +28,32 @@ impl StoreObjects<'_> {
         now: Timestamp,
         entry: Option<&AppEntry>,
     ) -> Option<AppHost> {
-        let app = row.record.apps.get(self.app)?;
+        let app = row.record.apps.get(self.app);
+        // Before its first bundle a host has no record of it, and goes by the roles of the package.
+        let takes_policy = self.app == POLICY_APP && row.record.takes_policy;
+        if app.is_none() && !takes_policy {
+            return None;
+        }
         let heartbeat = row.record.heartbeat().unwrap_or(Duration::from_secs(300));
         // The rollout waits for no host that could not tell it how it ended.
         let takes_part = row.record.rollouts != Some(false);
-        let is_serving = app.state == ServingState::Serving;
+        let serves = app.is_none_or(|app| {
+            app.state == ServingState::Serving || (app.state == ServingState::OnTrial && app.served)
+        });
+        let is_pinned = app.is_some_and(|app| app.pinned);
         Some(AppHost {
             node: row.node.clone(),
             is_live: row.silent_for(now)
                 <= heartbeat
                     .max(SHORTEST_HEARTBEAT)
                     .saturating_mul(LIVE_HEARTBEATS),
-            serves: is_serving || (app.state == ServingState::OnTrial && app.served),
+            serves,
             matches_canary: takes_part
                 && self
                     .canary
                     .is_none_or(|canary| canary.hosts.admits(&row.record.tags)),
             wanted: entry
-                .filter(|_| takes_part && !app.pinned)
+                .filter(|_| takes_part && !is_pinned)
                 .map(|entry| entry.sha_for(&row.record.tags, now).clone()),
         })
     }

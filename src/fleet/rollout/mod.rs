@@ -74,12 +74,16 @@ pub(crate) use operator::{Operator, OperatorError};
 pub(crate) use polling::Polling;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use quarantines::list_quarantined;
+#[cfg(test)]
+pub(crate) use register::{Act, Opener};
 pub(crate) use register::{Register, WantedHold, WantedShas};
 pub(crate) use remedy::halt_command;
 pub(crate) use restarts::RestartProgress;
 pub(crate) use service_slot::ServiceSlot;
 pub(crate) use settle::{AppPosition, Settled};
 pub(crate) use store::RolloutStore;
+#[cfg(test)]
+pub(crate) use view::HeldSlot;
 pub(crate) use view::{
     AppRollout, Bake, RolloutView, headline, rollout_summary, rollout_view, service_view,
 };

@@ -15,6 +15,7 @@ use super::slot::{Slot, SlotHolder};
 use super::store::{MAX_ATTEMPTS, RolloutStore, Swap, Versioned};
 use crate::desired::{RolloutPolicy, Sha};
 use crate::fleet::sanitize_line;
+use crate::problem::Problem;
 
 /// An operator at the rollouts of one app.
 pub(crate) struct Operator<'a, S> {
@@ -26,6 +27,8 @@ pub(crate) struct Operator<'a, S> {
     pub reason: &'a str,
     /// By the operator's clock, for people.
     pub now: Timestamp,
+    /// Signs a text; `None`: the act is not signed.
+    pub sign: Option<&'a dyn Fn(&str) -> Result<String, Problem>>,
 }
 
 /// Why a command changed nothing, or not all.
@@ -268,12 +271,20 @@ impl<S: RolloutStore> Operator<'_, S> {
     }
 
     fn add_act(&self, act: &str, change: impl Fn(&mut Register)) -> Result<(), RolloutError> {
-        let act = Act {
+        let mut act = Act {
             at: self.now,
             by: sanitize_line(self.name),
             what: sanitize_line(act),
             reason: sanitize_line(self.reason),
+            signature: None,
         };
+        if let Some(sign) = self.sign {
+            match sign(&act.signed_text(self.environment, self.app)) {
+                Ok(signature) => act.signature = Some(signature),
+                // What it records has happened.
+                Err(problem) => tracing::warn!("the act is not signed: {problem}"),
+            }
+        }
         self.swap(|register| {
             change(register);
             register.add_act(act.clone());

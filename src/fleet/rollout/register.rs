@@ -11,7 +11,8 @@ use super::identity::{EntryId, Nonce};
 use super::mutation::{Mutation, is_active};
 use super::object::{UnknownFields, VERSION};
 use super::once::OnceClaim;
-use crate::desired::{Hold, Sha};
+use crate::desired::{Hold, Sha, verify_text};
+use crate::settings::Signers;
 
 /// Entries that a register keeps.
 const MAX_ENTRIES: usize = 20;
@@ -53,6 +54,39 @@ pub(crate) struct Act {
     /// For example `break-slot 0 of web3`.
     pub what: String,
     pub reason: String,
+    /// The operator's signature of [`Act::signed_text`], as the manifest has those of environments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+impl Act {
+    /// Why nobody can tell that the operator whom it names did it; `None`: one of the signers has signed it.
+    pub(crate) fn unsigned_reason(
+        &self,
+        environment: &str,
+        app: &str,
+        signers: &Signers,
+    ) -> Option<String> {
+        let Some(signature) = &self.signature else {
+            return Some("not signed".to_owned());
+        };
+        let text = self.signed_text(environment, app);
+        verify_text(&text, signature, environment, signers, self.at).err()
+    }
+
+    /// What an operator signs of an act. It is for people who ask who did it: hosts act on the objects themselves.
+    pub(crate) fn signed_text(&self, environment: &str, app: &str) -> String {
+        let Act {
+            at,
+            by,
+            what,
+            reason,
+            ..
+        } = self;
+        format!(
+            "trueup act\nenvironment: {environment}\napp: {app}\nat: {at}\nby: {by}\nwhat: {what}\nreason: {reason}\n"
+        )
+    }
 }
 
 /// What the manifest wants of an app.

@@ -21,6 +21,8 @@ pub(crate) struct Remedy {
 pub(crate) enum Command {
     /// Publishes another sha.
     Publish,
+    /// Publishes the one before.
+    Rollback,
     /// Lifts the hold of the manifest, so that this sha goes on.
     LiftHold(Sha),
     LiftQuarantine(Sha),
@@ -47,6 +49,7 @@ impl fmt::Display for CommandLine<'_> {
         let (environment, app) = (self.environment, self.app);
         match self.command {
             Command::Publish => write!(f, "trueup publish {environment} {app}=SHA"),
+            Command::Rollback => write!(f, "trueup rollback {environment} {app}"),
             Command::LiftHold(sha) => {
                 write!(f, "trueup publish {environment} {app}={sha} --lift-hold")
             }
@@ -146,7 +149,7 @@ impl Obstacle {
             ),
             Obstacle::Quarantined { by, reason } => (
                 format!("{} is quarantined since it failed on {by}: {reason}", sha.short()),
-                Some(Command::Publish),
+                Some(Command::Rollback),
             ),
             Obstacle::Halted(halt) => return halt.remedy(sha),
             Obstacle::Held(hold) => (format!("it is {hold}"), Some(Command::LiftHold(sha.clone()))),
@@ -196,7 +199,7 @@ impl HaltRecord {
     fn remedy(&self, sha: &Sha) -> Remedy {
         let (by, reason) = (&self.by, &self.reason);
         let (why, command) = match (self.cause, &self.step) {
-            (HaltCause::Quarantined, _) => ("the sha failed on", Command::Publish),
+            (HaltCause::Quarantined, _) => ("the sha failed on", Command::Rollback),
             (HaltCause::Environment, _) => (
                 "the release of before does not work any more either, see",
                 Command::Resume,

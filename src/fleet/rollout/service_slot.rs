@@ -13,6 +13,7 @@ use super::objects::{StoreObjects, is_refusal};
 use super::polling::Polling;
 use super::remedy::Remedy;
 use super::slots::HostSlots;
+use crate::desired::POLICY_APP;
 use crate::ports::permission::ServicePermission;
 
 /// How many hosts may be out at a time.
@@ -34,7 +35,8 @@ impl ServiceSlot {
     /// another name, would keep its slot for ever.
     pub(crate) fn abandoned(host: &Rc<FleetHost>, known: &[&str]) -> Vec<ServiceSlot> {
         let names = journaled_names(&host.root).into_iter();
-        let abandoned = names.filter(|name| name.starts_with('_') && !known.contains(&&**name));
+        let is_service = |name: &String| name.starts_with('_') && name != POLICY_APP;
+        let abandoned = names.filter(|name| is_service(name) && !known.contains(&&**name));
         let slot = |name| ServiceSlot {
             host: host.clone(),
             name,

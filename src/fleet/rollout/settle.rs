@@ -133,6 +133,7 @@ impl HostRollout {
                     name: by,
                     reason,
                     now: self.host.clock.now(),
+                    sign: None,
                 };
                 // Nothing but the store keeps it from that.
                 if let Err(OperatorError::Rollout(error)) = operator.lift_quarantine(&self.sha) {

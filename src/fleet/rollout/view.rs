@@ -97,6 +97,18 @@ pub(crate) struct HeldSlot {
     pub holder: SlotHolder,
 }
 
+#[cfg(test)]
+impl HeldSlot {
+    pub(crate) fn of(node: &str) -> HeldSlot {
+        let holder =
+            serde_json::json!({"node": node, "machine": "m", "since": "2026-11-21T03:00:00Z"});
+        HeldSlot {
+            number: 0,
+            holder: serde_json::from_value(holder).unwrap(),
+        }
+    }
+}
+
 impl AppRollout {
     pub(crate) fn independent(app: &str) -> AppRollout {
         AppRollout {

@@ -78,6 +78,17 @@ fn message_has_all_that_an_operator_asks_first() {
 }
 
 #[test]
+fn failure_that_the_first_line_has_is_not_repeated() {
+    let mut notice = full();
+    notice.failure.as_mut().unwrap().hosts = 1;
+    for channel in [slack(), email()] {
+        let text = render(&lookup(), &channel, &notice).unwrap();
+        assert_eq!(text.matches("the gate failed").count(), 1, "{text}");
+        assert!(text.contains("boom\n"), "{text}");
+    }
+}
+
+#[test]
 fn message_of_slack_has_the_same_in_its_own_form() {
     let text = render(&lookup(), &slack(), &full()).unwrap();
     assert_eq!(

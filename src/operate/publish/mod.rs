@@ -19,9 +19,23 @@ use crate::fleet::rollout::{
 use crate::fleet::{self, RecordCache};
 use crate::operate::CommandError;
 use crate::ports::backoff;
+use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::store::{GetOutcome, Store, StoreError};
 use crate::problem::Problem;
 use crate::settings::FleetSettings;
+
+/// How long a publisher tries again while others come first. By time and not by attempts: each round one of them
+/// gets through, so the attempts that it takes grow with their number.
+const RETRY_FOR: Duration = Duration::from_secs(180);
+
+/// How long to wait after so many attempts, but for the jitter. Longer at first, so that those who collide once do not
+/// collide again; then shorter, so that who has lost often comes before who has just begun.
+fn retry_delay(attempts: u32) -> Duration {
+    match attempts {
+        0..=4 => Duration::from_millis(20) * 2_u32.pow(attempts),
+        _ => Duration::from_millis(1280) / attempts,
+    }
+}
 
 /// Writes requests into the manifest: asks what has to be asked, and signs.
 pub(crate) trait Publish {
@@ -67,6 +81,7 @@ pub(crate) fn publish(
         request.above_fleet = Some(generations);
         unread = unread_records;
     }
+    let give_up_at = SystemClock.monotonic_now() + RETRY_FOR;
     let mut published = desired::publish(
         store,
         key,
@@ -78,7 +93,13 @@ pub(crate) fn publish(
             environment: &request.environment,
             gone_after,
         },
-        &mut backoff::wait_before_retry,
+        &mut |attempts| {
+            let is_in_time = SystemClock.monotonic_now() < give_up_at;
+            if is_in_time {
+                backoff::sleep_jittered(retry_delay(attempts));
+            }
+            is_in_time
+        },
     )?;
     published.warnings.extend(unread.map(|unread| {
         Problem::new(format!(

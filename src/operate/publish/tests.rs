@@ -219,3 +219,10 @@ fn canary_is_compared_with_the_records_of_its_environment() {
     assert!(published.written);
     assert_eq!(published.warnings.len(), 1, "{:?}", published.warnings);
 }
+
+#[test]
+fn publisher_that_lost_often_waits_less_than_a_new_one() {
+    let delay = |attempts| retry_delay(attempts).as_millis();
+    assert_eq!([1, 2, 3, 4].map(delay), [40, 80, 160, 320]);
+    assert_eq!([5, 10, 40].map(delay), [256, 128, 32]);
+}

@@ -130,6 +130,7 @@ impl NodeRelease<'_> {
             name: self.by,
             reason: REASON,
             now: self.now,
+            sign: None,
         };
         if let Ok(wanted) = objects.wanted() {
             for sha in &wanted.shas {

@@ -120,15 +120,16 @@ pub(crate) enum Intervention {
 }
 
 /// Carries out an intervention. `sha`: `None` stands for the first that the manifest wants. Returns what was done, for
-/// people.
+/// people. `sign` signs the record of it.
 pub(crate) fn intervene(
     target: &RolloutTarget<'_>,
     sha: Option<Sha>,
     what: &Intervention,
     (name, reason, now): (String, String, Timestamp),
+    sign: Option<&dyn Fn(&str) -> Result<String, Problem>>,
 ) -> Result<String, CommandError> {
     if is_service(target.app) {
-        return free_service(target, what, (name, reason, now));
+        return free_service(target, what, (name, reason, now), sign);
     }
     let objects = target.objects();
     let wanted = objects.wanted()?;
@@ -146,6 +147,7 @@ pub(crate) fn intervene(
         name: &name,
         reason: &reason,
         now,
+        sign,
     };
     let short = sha.short();
     let (result, done) = match what {
@@ -215,6 +217,7 @@ fn free_service(
     target: &RolloutTarget<'_>,
     what: &Intervention,
     (name, reason, now): (String, String, Timestamp),
+    sign: Option<&dyn Fn(&str) -> Result<String, Problem>>,
 ) -> Result<String, CommandError> {
     let operator = Operator {
         store: &target.objects(),
@@ -223,6 +226,7 @@ fn free_service(
         name: &name,
         reason: &reason,
         now,
+        sign,
     };
     match what {
         Intervention::BreakSlot {

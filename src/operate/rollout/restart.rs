@@ -46,6 +46,7 @@ pub(crate) fn request_restart(
         name,
         reason,
         now,
+        sign: None,
     };
     Ok(RequestedRestart {
         generation: published.generation,

@@ -4,14 +4,14 @@ use jiff::Timestamp;
 
 use super::blocker::show_blocker;
 use super::target::RolloutTarget;
-use crate::desired::RolloutPolicy;
+use crate::desired::{POLICY_APP, RolloutPolicy};
 use crate::exit::Exit;
 use crate::fleet::rollout::{RolloutView, service_view};
 use crate::operate::CommandError;
 
 /// Whether this is the name of a service's slots instead of an app's.
 pub(super) fn is_service(name: &str) -> bool {
-    name.starts_with('_')
+    name.starts_with('_') && name != POLICY_APP
 }
 
 /// Who restarts or reloads the service now.

@@ -18,7 +18,7 @@ fn status_shows_who_restarts_a_service_and_only_its_slot_can_be_broken() {
     let act = |what| {
         let operator = ("ana".to_owned(), "its disk died".to_owned(), NOW);
         with_target(&store, "_haproxy", |target| {
-            intervene(target, None, &what, operator).map_err(|error| error.summary())
+            intervene(target, None, &what, operator, None).map_err(|error| error.summary())
         })
     };
     let error = act(Intervention::Resume).unwrap_err();
@@ -42,7 +42,8 @@ fn reset_replaces_a_damaged_history_of_a_service() {
     assert!(error.contains("`trueup rollout reset"), "{error}");
     let operator = ("ana".to_owned(), "it is damaged".to_owned(), NOW);
     let done = with_target(&store, "_haproxy", |target| {
-        intervene(target, None, &Intervention::Reset, operator).map_err(|error| error.summary())
+        intervene(target, None, &Intervention::Reset, operator, None)
+            .map_err(|error| error.summary())
     });
     assert_eq!(done.unwrap(), "the history of _haproxy begins again");
     let view = observe(&store, "_haproxy").unwrap();

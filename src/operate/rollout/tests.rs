@@ -64,7 +64,7 @@ pub(super) fn observe(store: &dyn Store, app: &str) -> Result<RolloutView, Strin
 fn act(store: &dyn Store, what: &Intervention) -> Result<String, String> {
     let operator = ("ana".to_owned(), "it is known".to_owned(), NOW);
     let done = with_target(store, "shop", |target| {
-        intervene(target, None, what, operator)
+        intervene(target, None, what, operator, None)
     });
     done.map_err(|error| error.summary())
 }

@@ -6,11 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::RolloutTarget;
 use crate::desired::{Environment, Transition};
-use crate::fleet::rollout::{RolloutError, RolloutStore};
+use crate::fleet::rollout::{RolloutError, RolloutStore, register_key};
 use crate::notify::{Notice, Parcel, RecordState, Subject, Wanted, read_board, register_notices};
+use crate::ports::store::GetOutcome;
 
 /// The end of an older rollout was perhaps before its channels.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
+
+/// Hosts look after 15 to 60 s whether a notice was sent, and send it.
+const SENDING_TIME: SignedDuration = SignedDuration::from_secs(90);
 
 /// The notices that the state of a rollout calls for and that no host has sent. One read of the register, and one of the
 /// object of the notices, if the manifest names channels.
@@ -58,6 +62,14 @@ pub(super) fn unsent_notices(
     let Some((board, _)) = read_board(store, target.environment, app)? else {
         return Ok(Vec::new());
     };
+    let ended = match target
+        .store
+        .get(&register_key(target.environment, app), None)?
+    {
+        GetOutcome::Object(object) => Some(object.modified),
+        GetOutcome::Missing | GetOutcome::Unchanged => None,
+    };
+    let is_fresh = ended.is_some_and(|at| now.duration_since(at) < SENDING_TIME);
     let mut unsent = Vec::new();
     for notice in &ends {
         let wants = |channel: &&str| settings.notify.wants(channel, notice.transition);
@@ -80,6 +92,7 @@ pub(super) fn unsent_notices(
                         "{word} to {channel}: it failed, last on {by}: `trueup status` there"
                     ));
                 }
+                None if is_fresh => {}
                 None => unsent.push(format!(
                     "{word} to {channel}: no host has sent it; does one define this channel?"
                 )),

@@ -36,6 +36,7 @@ const EXAMPLES: &[(&str, &[u8])] = embed_examples![
     "overrides.json",
     "owed-record.json",
     "pass-summary.json",
+    "policy-state.json",
     "process.json",
     "record-cache.json",
     "release-record-described.json",

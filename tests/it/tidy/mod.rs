@@ -34,6 +34,17 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "policy",
+        &[
+            "desired",
+            "exit",
+            "ports",
+            "printable",
+            "problem",
+            "settings",
+        ],
+    ),
+    (
         "fleet",
         &[
             "desired",
@@ -102,6 +113,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "exit",
             "owed",
             "plan",
+            "policy",
             "ports",
             "printable",
             "resource",
@@ -124,8 +136,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pass",
         &[
-            "apply", "balancer", "desired", "exit", "facts", "fleet", "notify", "plan", "ports",
-            "problem", "release", "report", "resource", "role", "secrets", "settings",
+            "apply", "balancer", "desired", "exit", "facts", "fleet", "notify", "plan", "policy",
+            "ports", "problem", "release", "report", "resource", "role", "secrets", "settings",
         ],
     ),
     // What a pass relies on, checked without a pass.
@@ -148,6 +160,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "fleet",
             "notify",
             "pass",
+            "policy",
             "ports",
             "printable",
             "problem",
@@ -174,6 +187,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "fleet",
             "operate",
             "pass",
+            "policy",
             "ports",
             "printable",
             "problem",

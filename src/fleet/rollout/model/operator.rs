@@ -44,6 +44,7 @@ pub(super) fn run(
             name: "admin",
             reason: "",
             now: Timestamp::UNIX_EPOCH,
+            sign: None,
         };
         match act {
             Act::BreakSlot(number) => {

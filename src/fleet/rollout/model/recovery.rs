@@ -143,7 +143,7 @@ fn run_rounds(scenario: &Scenario, world: &mut World) -> Vec<Command> {
 /// An operator mends what the report says, and gives the command.
 fn carry_out(scenario: &Scenario, world: &mut World, command: &Command) {
     let (act, sha) = match command {
-        Command::Publish => {
+        Command::Publish | Command::Rollback => {
             step::publish(world);
             return;
         }

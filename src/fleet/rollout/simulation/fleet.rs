@@ -181,6 +181,7 @@ impl Fleet {
             },
             rollouts: Some(true),
             recipient: None,
+            takes_policy: false,
             heartbeat_s: None,
         }
     }

@@ -72,6 +72,7 @@ fn longest_texts_fit_into_a_register() {
             by: long(300),
             what: format!("{number}"),
             reason: long(300),
+            signature: None,
         });
     }
     assert!(encode(&register).len() > MAX_REGISTER);

@@ -181,6 +181,7 @@ fn operator_frees_the_service_of_a_host_that_is_gone() {
         name: "ana",
         reason: "its disk died",
         now: lb2.slot.host.clock.now(),
+        sign: None,
     };
     let nonce = objects.slot(0).unwrap().unwrap().object.nonce;
     operator.break_slot(0, nonce, None).unwrap();

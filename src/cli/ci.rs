@@ -74,19 +74,56 @@ pub(super) struct CiJob {
     pub by: Option<String>,
 }
 
+/// Who runs the job of CI that this is; `None`: the system does not say. For a job whose commit does not matter.
+pub(super) fn job_author() -> Result<Option<String>, Problem> {
+    let value = |name: &&'static str| value(&variable, name);
+    Ok(author(System::detect(&variable)?, &value))
+}
+
+impl System {
+    fn detect(variable: &impl Fn(&str) -> Option<String>) -> Result<&'static System, Problem> {
+        let marker = |system: &&System| value(variable, system.marker);
+        let is_here = |system: &&System| marker(system).is_some_and(|(_, text)| text != "false");
+        SYSTEMS.iter().find(is_here).ok_or_else(unrecognised)
+    }
+}
+
+/// A variable that is set to a line of text.
+fn value(
+    variable: &impl Fn(&str) -> Option<String>,
+    name: &'static str,
+) -> Option<(&'static str, String)> {
+    let value = variable(name)?;
+    let value = value.trim();
+    let is_set = !value.is_empty() && !value.contains(char::is_control);
+    is_set.then(|| (name, value.to_owned()))
+}
+
+fn author(
+    system: &System,
+    value: &impl Fn(&&'static str) -> Option<(&'static str, String)>,
+) -> Option<String> {
+    let by = system.by.iter().find_map(value).map(|(_, by)| by);
+    by.map(|by| printable::line(&by).into_owned())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cli reads the environment and passes values on"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 impl CiJob {
     /// Reads the job from the environment.
-    pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<CiJob, Problem> {
-        let value = |name: &&'static str| {
-            let value = variable(name)?;
-            let value = value.trim();
-            let is_set = !value.is_empty() && !value.contains(char::is_control);
-            is_set.then(|| (*name, value.to_owned()))
-        };
-        let is_here = |system: &&System| value(&system.marker).is_some_and(|(_, v)| v != "false");
-        let Some(system) = SYSTEMS.iter().find(is_here) else {
-            return Err(unrecognised());
-        };
+    pub(super) fn from_environment() -> Result<CiJob, Problem> {
+        CiJob::read(variable)
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<CiJob, Problem> {
+        let value = |name: &&'static str| value(&variable, name);
+        let system = System::detect(&variable)?;
         let Some((name, sha)) = system.sha.iter().find_map(value) else {
             return Err(Problem::new(format!(
                 "--via-ci: this is {}, but {} is not set",
@@ -104,13 +141,11 @@ impl CiJob {
             "GIT_BRANCH" => value.strip_prefix("origin/").unwrap_or(&value).to_owned(),
             _ => value,
         });
-        let by = system.by.iter().find_map(value).map(|(_, by)| by);
-        let escape = |text: String| printable::line(&text).into_owned();
         Ok(CiJob {
             system: system.name,
             sha,
-            reference: reference.map(escape),
-            by: by.map(escape),
+            reference: reference.map(|name| printable::line(&name).into_owned()),
+            by: author(system, &value),
         })
     }
 }

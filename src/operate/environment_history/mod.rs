@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::CommandError;
-use super::manifest::{find_environment, read_manifest};
 use crate::desired::{
     Action, AppEntry, Environment, Manifest, ManifestChange, Sha, history_key, verified_manifest,
 };
+use crate::operate::CommandError;
+use crate::operate::manifest::{find_environment, read_manifest};
 use crate::pass::PassError;
 use crate::ports::store::{GetOutcome, MAX_OBJECT_SIZE, Store};
 use crate::settings::Signers;
@@ -211,3 +211,6 @@ impl Generation {
         app.is_none_or(|app| self.apps.iter().any(|known| known.app == app))
     }
 }
+
+#[cfg(test)]
+mod tests;

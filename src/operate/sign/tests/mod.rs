@@ -9,6 +9,8 @@ use crate::ports::store::{GetOutcome, MemoryStore, Store, StoreError, WriteCondi
 use crate::ports::testing::Sandbox;
 use crate::settings::{Signers, parse_signers};
 
+mod publishers;
+
 const KEY: &str = "sha_number.yml";
 
 const SHA: &str = "4f2c9d0e1b3a5c7d9e0f1a2b3c4d5e6f70819203";
@@ -126,7 +128,7 @@ impl Bench {
             &request,
             signing,
             &mut NoHosts,
-            &mut |_| {},
+            &mut |_| true,
         );
         done.map(|_| ()).map_err(|error| error.to_string())
     }
@@ -137,7 +139,6 @@ impl Bench {
         let node = NodeContext {
             environment: "production",
             tags: &none,
-            apps: &apps,
             now: "2026-11-21T05:00:00Z".parse().unwrap(),
             last_answer: None,
             signers: self.signers.as_ref(),
@@ -146,7 +147,13 @@ impl Bench {
             force: false,
             save_last_good: true,
         };
-        let desired = read(&self.store, KEY, options, &self.sandbox.host, &node);
+        let desired = read(
+            &self.store,
+            KEY,
+            options,
+            &self.sandbox.host,
+            (&node, &apps),
+        );
         let desired = desired.map_err(|error| (error.to_string(), false))?;
         match desired.freshness {
             Freshness::Refused(problem) => Err((problem.to_string(), true)),
@@ -314,162 +321,4 @@ fn signed_lines_mean_what_they_mean_alone() {
         assert!(refused.is_err() || bench.pass().is_err(), "{text}");
         assert!(refused.is_err(), "{text}");
     }
-}
-
-#[test]
-fn publisher_signs_no_edit_of_what_others_have_changed() {
-    let keys = Keys::new(&["ana", "bob-ec", "ci"]);
-    let signers = keys.signers(&[
-        ("ana", ""),
-        ("bob-ec", ""),
-        ("ci", "namespaces=\"trueup@staging\""),
-    ]);
-    let bench = Bench::new(Some(signers.clone()));
-    let ana = |namespace: &str, text: &str| keys.signing_key("ana").sign(namespace, text);
-    let bob = |namespace: &str, text: &str| keys.signing_key("bob-ec").sign(namespace, text);
-    bench
-        .publish("production", "1", Some(&signing(&ana, None)))
-        .unwrap();
-    let good = bench.text();
-    // Without a signature, hosts would refuse it.
-    let refused = bench.publish("production", "2", None).unwrap_err();
-    assert!(
-        refused.contains("production is signed") && refused.contains("add `--sign KEY`"),
-        "{refused}"
-    );
-    // Bob knows nobody else's key; with the signers, he does.
-    let refused = bench
-        .publish("production", "2", Some(&signing(&bob, None)))
-        .unwrap_err();
-    assert!(
-        refused.contains("is not to be trusted: it is signed by the key SHA256:"),
-        "{refused}"
-    );
-    bench
-        .publish("production", "2", Some(&signing(&bob, Some(&signers))))
-        .unwrap();
-    assert_eq!(bench.pass(), Ok("2".into()));
-    // Somebody who may write the bucket slips in an app of his own.
-    for tampered in [
-        good.replace("  shop:", &format!("  web: {SHA}\n  shop:")),
-        good.replace("_signatures:", "_signature:"),
-        good.replace("generation: 1", "generation: 100000"),
-    ] {
-        bench.put(&tampered);
-        let refused = bench.publish("production", "3", Some(&signing(&ana, Some(&signers))));
-        assert!(refused.is_err(), "{tampered}");
-        assert_eq!(bench.text(), tampered, "nothing was written");
-    }
-    // Another environment is nobody's business here.
-    bench.put(&good);
-    bench.publish("staging", "4", None).unwrap();
-    assert_eq!(
-        bench.pass().map_err(|_| ()),
-        Err(()),
-        "older than what it has applied"
-    );
-    bench
-        .publish("production", "5", Some(&signing(&ana, None)))
-        .unwrap();
-    bench
-        .publish("production", "6", Some(&signing(&ana, None)))
-        .unwrap();
-    assert_eq!(bench.pass(), Ok("6".into()));
-}
-
-#[test]
-fn signers_rotate_without_a_gap_and_a_removed_key_counts_no_more() {
-    let keys = Keys::new(&["old", "new"]);
-    let old = |namespace: &str, text: &str| keys.signing_key("old").sign(namespace, text);
-    let new = |namespace: &str, text: &str| keys.signing_key("new").sign(namespace, text);
-    let (both, only_new) = (
-        keys.signers(&[("old", ""), ("new", "")]),
-        keys.signers(&[("new", "")]),
-    );
-    let mut bench = Bench::new(Some(keys.signers(&[("old", "")])));
-    bench
-        .publish("production", "1", Some(&signing(&old, None)))
-        .unwrap();
-    assert_eq!(bench.pass(), Ok("1".into()));
-    // First hosts learn the new key, then it signs, then they forget the old one.
-    bench.signers = Some(both.clone());
-    assert_eq!(bench.pass(), Ok("1".into()));
-    bench
-        .publish("production", "2", Some(&signing(&new, Some(&both))))
-        .unwrap();
-    assert_eq!(bench.pass(), Ok("2".into()));
-    bench.signers = Some(only_new.clone());
-    assert_eq!(bench.pass(), Ok("2".into()));
-    // In the wrong order, and for a key that was stolen: nothing is acted on, not even what was good.
-    bench.signers = Some(keys.signers(&[("old", "")]));
-    let (refusal, has_good) = bench.pass().unwrap_err();
-    assert!(
-        !has_good && refusal.contains("which is not in allowed_signers"),
-        "{refusal}"
-    );
-    bench.store.set_unreachable(true);
-    assert!(
-        bench.pass().is_err(),
-        "the copy on the host counts no more either"
-    );
-    bench.store.set_unreachable(false);
-    bench.signers = Some(only_new);
-    assert_eq!(bench.pass(), Ok("2".into()));
-    // A key that expired after the host took the manifest.
-    bench.signers = Some(keys.signers(&[("new", "valid-before=\"20261121050000Z\"")]));
-    assert_eq!(bench.pass(), Ok("2".into()));
-    bench.signers = Some(keys.signers(&[("new", "valid-before=\"20261121Z\"")]));
-    assert!(
-        bench
-            .refusal()
-            .contains("whose key was valid before 2026-11-21T00:00:00Z")
-    );
-}
-
-#[test]
-fn ssh_keygen_verifies_the_same_lines() {
-    let keys = Keys::new(&["ana-ec"]);
-    let bench = Bench::new(Some(keys.signers(&[("ana-ec", "")])));
-    let ana = |namespace: &str, text: &str| keys.signing_key("ana-ec").sign(namespace, text);
-    bench
-        .publish("production", "1", Some(&signing(&ana, None)))
-        .unwrap();
-    assert_eq!(bench.pass(), Ok("1".into()));
-    let text = bench.text();
-    let lines = signed_lines("m", text.as_bytes(), "production").unwrap();
-    let written = parse_text(&text);
-    let written = written.get("_signatures").unwrap().get("production");
-    let written = written.unwrap().as_text().unwrap().to_owned();
-    let folder = keys.folder.path();
-    let write = |name: &str, text: &str| {
-        let file: &Path = &folder.join(name);
-        let mut command = Command::new(["tee", &file.display().to_string()]);
-        command.input = text.as_bytes().to_vec();
-        assert!(Exec.run(command).unwrap().success());
-        file.display().to_string()
-    };
-    let signers = write("signers", &keys.line("ana-ec", ""));
-    let armored =
-        format!("-----BEGIN SSH SIGNATURE-----\n{written}\n-----END SSH SIGNATURE-----\n");
-    let signature = write("signature", &armored);
-    let verify = |lines: &str| {
-        let argv = [
-            "ssh-keygen",
-            "-Y",
-            "verify",
-            "-f",
-            &signers,
-            "-I",
-            "ana-ec@example.com",
-            "-n",
-            "trueup@production",
-            "-s",
-            &signature,
-        ];
-        let mut command = Command::new(argv);
-        command.input = lines.as_bytes().to_vec();
-        Exec.run(command).unwrap().success()
-    };
-    assert!(verify(&lines));
-    assert!(!verify(&lines.replace('1', "2")));
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::CommandError;
-use super::fleet::FleetWatch;
-use super::manifest::{check_new_names, find_environment, read_manifest};
 use crate::desired::{AppEntry, Environment, Sha};
 use crate::fleet::{FleetView, ServingState};
+use crate::operate::CommandError;
+use crate::operate::fleet::FleetWatch;
+use crate::operate::manifest::{check_new_names, find_environment, read_manifest};
 use crate::ports::store::Store;
 use crate::problem::Problem;
 use crate::settings::FleetSettings;
@@ -154,3 +154,6 @@ fn is_named(entry: Option<&AppEntry>, sha: &Sha) -> bool {
         entry.wanted_shas().contains(sha) || entry.previous.as_ref() == Some(sha)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::CommandError;
-use super::manifest::{find_environment, read_manifest};
-use super::rollout::RolloutTarget;
 use crate::desired::{EnvironmentSettings, Hold, RolloutMode, Sha};
 use crate::fleet::rollout::{Register, RolloutStore, StoreObjects};
+use crate::operate::CommandError;
+use crate::operate::manifest::{find_environment, read_manifest};
+use crate::operate::rollout::RolloutTarget;
 use crate::problem::Problem;
 
 /// Where a rollback goes, and from where.
@@ -171,3 +171,6 @@ fn named_sha(
         )))),
     }
 }
+
+#[cfg(test)]
+mod tests;
