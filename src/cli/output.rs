@@ -223,7 +223,7 @@ impl Output {
 }
 
 /// The width of the terminal that standard output is, if it is one.
-fn terminal_width() -> Option<usize> {
+pub(super) fn terminal_width() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
     Some(usize::from(width.0)).filter(|width| *width > 0)
 }

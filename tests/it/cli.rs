@@ -171,6 +171,7 @@ fn help_lists_every_command_and_explains_every_option() {
                 "--no-wait",
                 "--for",
                 "--no-hold",
+                "--policy",
                 "--repo",
             ],
         ),

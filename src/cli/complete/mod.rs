@@ -99,15 +99,22 @@ fn candidates(args: &CompleteArgs, root: PathBuf) -> Vec<String> {
     if index == words.len() {
         words.push(OsString::new());
     }
+    let is_empty = words[index].is_empty();
     let mut command = with_names(Cli::command(), &root, &texts);
     let found = complete(&mut command, words, index, None).unwrap_or_default();
     let found = found.iter().filter(|one| !one.is_hide_set());
     let texts = found.filter_map(|one| one.get_value().to_str());
-    texts
-        .filter_map(|text| text.strip_prefix(&*prefix))
+    let texts = texts.filter_map(|text| text.strip_prefix(&*prefix));
+    let mut plain: Vec<String> = texts
         .filter(|text| is_plain(text))
         .map(str::to_owned)
-        .collect()
+        .collect();
+    // Options only where a word begins like one, or nothing else fits.
+    let is_option = |word: &String| word.starts_with('-');
+    if is_empty && !plain.iter().all(is_option) {
+        plain.retain(|word| !is_option(word));
+    }
+    plain
 }
 
 /// Whether a word means itself in every shell.
