@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
-use trueup::cli::{Cli, CompletionShell};
+use trueup::cli::{Cli, CompletionShell, completion_script};
 
 /// Every file of the manual: its name in the folder, and its content.
 pub fn files() -> io::Result<Vec<(String, Vec<u8>)>> {
@@ -23,7 +23,7 @@ pub fn files() -> io::Result<Vec<(String, Vec<u8>)>> {
         (CompletionShell::Zsh, "zsh/_trueup"),
         (CompletionShell::Fish, "fish/trueup.fish"),
     ] {
-        files.push((name.to_owned(), shell.script().into()));
+        files.push((name.to_owned(), completion_script(shell).into()));
     }
     Ok(files)
 }

@@ -51,8 +51,8 @@ use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::pass::Paths;
 
-pub use args::{Cli, Command};
-pub use complete::CompletionShell;
+pub use args::{Cli, Command, CompletionShell};
+pub use complete::completion_script;
 pub(crate) use output::Output;
 
 /// Parses the command line, runs the command and returns its outcome.

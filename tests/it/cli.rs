@@ -208,16 +208,16 @@ fn help_lists_every_command_and_explains_every_option() {
             "fleet",
             &["--env", "--app", "--watch", "--forget", "--yes", "--step"],
         ),
-        ("promote", &["--dry-run", "--reason", "--wait"]),
+        ("promote", &["--via-ci", "--dry-run", "--reason", "--wait"]),
         ("hold", &["--reason", "--for", "--until"]),
         ("unhold", &["--reason"]),
         ("note", &["--done"]),
         ("now", &["--app", "--via", "--reason"]),
         ("rollout status", &["--wait", "--watch", "--timeout"]),
-        ("rollout resume", &["--reason", "--sha"]),
+        ("rollout resume", &["--reason", "--sha", "--sign"]),
         ("rollout restart", &["--reason"]),
         ("rollout quarantine list", &[]),
-        ("rollout quarantine lift", &["--reason", "--sha"]),
+        ("rollout quarantine lift", &["--reason", "--sha", "--sign"]),
         ("secret set", &["--identity", "--reason"]),
         ("secret edit", &["--identity", "--reason"]),
         ("secret list", &[]),
@@ -250,7 +250,8 @@ fn help_lists_every_command_and_explains_every_option() {
         let shared = shared_options(command);
         for option in own.iter().chain(GLOBAL).chain(&shared) {
             let mut lines = text.lines();
-            let found = lines.find(|line| line.split([' ', ',', '.']).any(|word| word == *option));
+            let found =
+                lines.find(|line| line.split([' ', ',', '.', '`']).any(|word| word == *option));
             assert!(
                 found.is_some(),
                 "{command} does not mention {option}:\n{text}"

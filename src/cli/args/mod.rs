@@ -2,6 +2,7 @@
 
 mod act;
 mod balancer;
+mod complete;
 mod demo;
 mod eip;
 mod init;
@@ -23,6 +24,8 @@ pub(super) use self::balancer::{
     BalancerArgs, BalancerCheckArgs, BalancerCommand, BalancerDrainArgs, BalancerStateArgs,
     BalancerUndrainArgs, StateArgument,
 };
+pub use self::complete::CompletionShell;
+pub(super) use self::complete::{CompleteArgs, CompletionsArgs};
 pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
@@ -42,7 +45,6 @@ pub(super) use self::secret::{
     SecretRemoveArgs, SecretSetArgs, SecretTargetArgs,
 };
 pub(super) use self::wait::WaitArgs;
-use super::complete::{CompleteArgs, CompletionsArgs};
 use super::diff::DiffArgs;
 use super::exec::ExecArgs;
 use super::fleet::FleetArgs;

@@ -8,63 +8,29 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::builder::ValueHint;
-use clap::{Arg, Args, CommandFactory, ValueEnum};
+use clap::{Arg, CommandFactory};
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::{ArgValueCandidates, complete};
 
-use super::args::Cli;
+use super::args::{Cli, CompleteArgs, CompletionShell, CompletionsArgs};
 use crate::exit::Exit;
 use crate::operate::known_names::KnownNames;
 use crate::ports::root::Root;
 
 mod words;
 
-/// A shell that trueup completes for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CompletionShell {
-    Bash,
-    Zsh,
-    Fish,
-}
-
-impl CompletionShell {
-    /// The script that teaches the shell.
-    pub fn script(self) -> &'static str {
-        match self {
-            CompletionShell::Bash => include_str!("trueup.bash"),
-            CompletionShell::Zsh => include_str!("trueup.zsh"),
-            CompletionShell::Fish => include_str!("trueup.fish"),
-        }
+/// The script that teaches a shell.
+pub fn completion_script(shell: CompletionShell) -> &'static str {
+    match shell {
+        CompletionShell::Bash => include_str!("trueup.bash"),
+        CompletionShell::Zsh => include_str!("trueup.zsh"),
+        CompletionShell::Fish => include_str!("trueup.fish"),
     }
-}
-
-#[derive(Debug, Args)]
-#[command(
-    after_help = "The packages bring the scripts. Elsewhere, as `source <(trueup completions bash)` in ~/.bashrc, or zsh likewise, or \
-                  `trueup completions fish | source`.\n\n\
-                  Names of environments, apps, nodes and releases come from what this host has kept of its last passes: \
-                  completing asks neither the store nor the network."
-)]
-pub struct CompletionsArgs {
-    /// Which shell
-    #[arg(value_name = "SHELL", value_enum)]
-    pub shell: CompletionShell,
-}
-
-/// What a script passes on of the command line.
-#[derive(Debug, Args)]
-pub struct CompleteArgs {
-    #[arg(value_enum)]
-    pub shell: CompletionShell,
-    /// Which of the words is completed, from 0
-    pub index: usize,
-    #[arg(last = true, allow_hyphen_values = true)]
-    pub words: Vec<OsString>,
 }
 
 /// Prints the script for a shell.
 pub(super) fn print_script(args: &CompletionsArgs) -> Exit {
-    let _ = std::io::stdout().write_all(args.shell.script().as_bytes());
+    let _ = std::io::stdout().write_all(completion_script(args.shell).as_bytes());
     Exit::Converged
 }
 
