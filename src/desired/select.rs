@@ -1,7 +1,8 @@
 //! What a manifest wants of one node.
 
+use super::Manifest;
 use super::node::NodeContext;
-use super::{DesiredState, Freshness, Manifest};
+use super::state::{DesiredState, Freshness};
 use crate::problem::Problem;
 
 /// The manifest's entries for this node. A bad entry of one of its own apps is a refusal, and so are bad settings

@@ -208,12 +208,12 @@ fn killed_publisher_leaves_a_whole_manifest_and_a_history_to_complete() {
         return;
     };
     let publish = |number| publishers.publish("production", "shop", &sha(0, number), "ci");
-    let mut whole = Duration::ZERO;
+    let mut duration = Duration::ZERO;
     for number in 0..2 {
         let began = Instant::now();
         let ran = publishers.run(publish(number));
         assert_eq!(ran.code, 0, "{ran}");
-        whole = began.elapsed();
+        duration = began.elapsed();
     }
     let (mut written, mut unrecorded) = (0, 0);
     for kill in 0..KILLS {
@@ -223,7 +223,7 @@ fn killed_publisher_leaves_a_whole_manifest_and_a_history_to_complete() {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         // The second half of the time has the requests.
-        std::thread::sleep(whole / 2 + whole * kill / KILLS * 6 / 10);
+        std::thread::sleep(duration / 2 + duration * kill / KILLS * 6 / 10);
         child.kill().unwrap();
         let status = child.wait().unwrap();
         let after = publishers.signed_production();
@@ -243,6 +243,6 @@ fn killed_publisher_leaves_a_whole_manifest_and_a_history_to_complete() {
         publishers.complete_history("production");
     }
     println!(
-        "{KILLS} kills within {whole:?}: {written} after the manifest was written, {unrecorded} before its copy was"
+        "{KILLS} kills within {duration:?}: {written} after the manifest was written, {unrecorded} before its copy was"
     );
 }

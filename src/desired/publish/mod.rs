@@ -77,6 +77,7 @@ pub(crate) fn publish(
     backoff: &mut dyn FnMut(u32) -> bool,
 ) -> Result<PublishSummary, PublishError> {
     let manifest = format!("{}/{key}", store.address());
+    let mut fleet = Remembered::new(fleet);
     let mut attempts = 0;
     loop {
         let found = match store.get(key, None)? {
@@ -91,7 +92,7 @@ pub(crate) fn publish(
         let mut edited = edit_manifest(&manifest, body, &request)?;
         let before = body.and_then(|body| Manifest::parse(&manifest, body).ok());
         if edited.body.is_some() {
-            let (kept, warnings) = keep_previous(before.as_ref(), &edited, &request, fleet);
+            let (kept, warnings) = keep_previous(before.as_ref(), &edited, &request, &mut fleet);
             if !kept.is_empty() {
                 request.keeps_previous = kept;
                 edited = edit_manifest(&manifest, body, &request)?;
@@ -114,7 +115,6 @@ pub(crate) fn publish(
             desired: edited.manifest,
         };
         if edited.body.is_some() {
-            let mut fleet = Remembered::new(fleet);
             let checked = check_canaries(
                 (&manifest, body.unwrap_or_default()),
                 &mut edited,

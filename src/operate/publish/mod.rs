@@ -26,14 +26,14 @@ use crate::settings::FleetSettings;
 
 /// How long a publisher tries again while others come first. By time and not by attempts: each round one of them
 /// gets through, so the attempts that it takes grow with their number.
-const RETRY_FOR: Duration = Duration::from_secs(180);
+const RETRY_FOR: Duration = Duration::from_secs(300);
 
 /// How long to wait after so many attempts, but for the jitter. Longer at first, so that those who collide once do not
 /// collide again; then shorter, so that who has lost often comes before who has just begun.
 fn retry_delay(attempts: u32) -> Duration {
     match attempts {
-        0..=4 => Duration::from_millis(20) * 2_u32.pow(attempts),
-        _ => Duration::from_millis(1280) / attempts,
+        0..=5 => Duration::from_millis(20) * 2_u32.pow(attempts),
+        _ => Duration::from_millis(3200) / attempts,
     }
 }
 
