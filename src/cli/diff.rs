@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::commits::range_lines;
+use super::progress::Progress;
 use super::repositories::{RepositoryArgs, users_git};
 use super::target::{StoreArgs, StoreTarget};
 use crate::exit::Exit;
@@ -64,7 +65,12 @@ pub(super) fn run(args: &DiffArgs, paths: &Paths, output: &Output) -> Result<Exi
         fleet: &target.fleet,
         app: args.app.as_deref(),
     };
+    let progress = Progress::begin(format!(
+        "comparing what hosts of {} serve with the manifest",
+        args.environment
+    ));
     let differences = app_differences(&target, &mut repositories)?;
+    drop(progress);
     if output.is_document() {
         output.print_document(&Document {
             version: crate::report::VERSION,
@@ -74,17 +80,17 @@ pub(super) fn run(args: &DiffArgs, paths: &Paths, output: &Output) -> Result<Exi
         return Ok(differences.outcome);
     }
     for app in &differences.apps {
-        output.print_line(headline(app));
+        output.print_paragraph(&headline(app));
         for line in app
             .range
             .iter()
             .flat_map(|range| range_lines(output.paint, range))
         {
-            output.print_line(format!("  {line}"));
+            output.print_paragraph(&format!("  {line}"));
         }
     }
     for problem in &differences.problems {
-        output.print_line(format!("{}: {problem}", output.paint.changed("note")));
+        output.print_paragraph(&format!("{}: {problem}", output.paint.changed("note")));
     }
     Ok(differences.outcome)
 }

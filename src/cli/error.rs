@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::Output;
+use super::{Output, help};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 
@@ -29,7 +29,11 @@ pub(crate) fn print_error(error: &CommandError, output: &Output) -> Exit {
 
 /// Prints clap's message; help and version are no errors.
 pub(crate) fn print_clap_message(error: &clap::Error) -> Exit {
-    let text = super::help::with_spaces(&error.render().ansi().to_string());
+    let text = help::with_spaces(&error.render().ansi().to_string());
+    let text = match super::output::terminal_width() {
+        Some(width) if !error.use_stderr() => help::wrap_usage(&text, width),
+        _ => text,
+    };
     let _ = match error.use_stderr() {
         true => anstream::stderr().write_all(text.as_bytes()),
         false => anstream::stdout().write_all(text.as_bytes()),

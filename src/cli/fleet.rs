@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Output;
 use super::args::StepResult;
 use super::format::{current_user, format_age};
+use super::progress::Progress;
 use super::rollout::step_outcome;
 use super::target::{StoreArgs, StoreTarget};
 use crate::desired::Sha;
@@ -98,7 +99,9 @@ pub(super) fn run(args: &FleetArgs, paths: &Paths, output: &Output) -> Result<Ex
     watch.is_environment_given = args.env.is_some();
     watch.is_own_environment = target.environment.as_ref() == Some(&environment);
     let Some(seconds) = args.watch else {
+        let progress = Progress::begin(format!("reading the records of {environment}"));
         let (view, now) = watch.observe()?;
+        drop(progress);
         print_view(&view, now, store.address(), output);
         return Ok(view.outcome);
     };
@@ -174,14 +177,14 @@ fn print_view(view: &FleetView, now: Timestamp, store: &str, output: &Output) {
         let (app, headline) = (paint.strong(&rollout.app), rollout.headline());
         let why = rollout.waits_for.as_ref();
         let why = why.map_or(String::new(), |why| format!("; {why}"));
-        output.print_line(format!("rollout of {app}: {headline}{why}"));
+        output.print_paragraph(&format!("rollout of {app}: {headline}{why}"));
         for failure in &rollout.local_failures {
             let why = paint.bad(&failure.describe());
-            output.print_line(format!("  {}: {why}", failure.node));
+            output.print_paragraph(&format!("  {}: {why}", failure.node));
         }
     }
     for problem in &view.problems {
-        output.print_line(format!("{}: {problem}", paint.changed("warning")));
+        output.print_paragraph(&format!("{}: {problem}", paint.changed("warning")));
     }
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod balancer;
 mod ci;
 mod commits;
+mod complete;
 mod confirm;
 mod converge;
 mod demo;
@@ -27,6 +28,7 @@ mod notify;
 mod output;
 mod plan;
 mod policy;
+mod progress;
 mod ps;
 mod publish;
 mod releases;
@@ -49,7 +51,8 @@ use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::pass::Paths;
 
-pub use args::{Cli, Command};
+pub use args::{Cli, Command, CompletionShell};
+pub use complete::completion_script;
 pub(crate) use output::Output;
 
 /// Parses the command line, runs the command and returns its outcome.
@@ -64,6 +67,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         }
         Err(error) => return error::print_clap_message(&error),
     };
+    if let Command::Complete(args) = &cli.command {
+        // Before anything is set up: it runs at each TAB.
+        let root = cli.global.root.clone();
+        return complete::print_candidates(args, root.unwrap_or_else(|| "/".into()));
+    }
     let format = match cli.global.output.format(Cli::command) {
         Ok(format) => format,
         Err(error) => return error::print_clap_message(&error),
@@ -118,6 +126,9 @@ fn dispatch(command: Command, paths: &Paths, output: &Output) -> Result<Exit, Co
             Some(folder) => demo::stop_kept_demo(folder, output),
             None => demo::run(&args, output, run),
         },
+        Command::Completions(args) => Ok(complete::print_script(&args)),
+        // It ended in `run`.
+        Command::Complete(_) => Ok(Exit::Converged),
         Command::DemoApp(args) => demo::serve(args.port),
     }
 }

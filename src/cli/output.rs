@@ -195,6 +195,17 @@ impl Output {
         });
     }
 
+    /// Prints text to read: at a terminal in lines of its width, broken between words, each but the first further in. A pipe
+    /// gets one line for each of the text's own.
+    pub(crate) fn print_paragraph(&self, text: &str) {
+        let lines = text.lines();
+        let lines = lines.flat_map(|line| match terminal_width() {
+            Some(width) => table::wrap_paragraph(&printable::styled_line(line), width),
+            None => vec![line.to_owned()],
+        });
+        lines.for_each(|line| self.print_line(line));
+    }
+
     fn print_lines(
         &self,
         rows: &[Vec<String>],
@@ -212,7 +223,7 @@ impl Output {
 }
 
 /// The width of the terminal that standard output is, if it is one.
-fn terminal_width() -> Option<usize> {
+pub(super) fn terminal_width() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
     Some(usize::from(width.0)).filter(|width| *width > 0)
 }

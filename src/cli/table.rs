@@ -76,22 +76,38 @@ pub(super) fn layout_with_texts(rows: &[Vec<String>], width: Option<usize>) -> V
         .collect()
 }
 
+/// A line in lines of at most `width`, as far as its words allow that. The others are further in than the first.
+pub(super) fn wrap_paragraph(text: &str, width: usize) -> Vec<String> {
+    if visible_width(text) <= width {
+        return vec![text.to_owned()];
+    }
+    let words = text.trim_start();
+    let indent = " ".repeat(text.len() - words.len());
+    wrap_words(words, width, &indent, &format!("{indent}    "))
+}
+
 /// The words of a text in indented lines of at most `width`.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     const INDENT: &str = "      ";
+    wrap_words(text, width, INDENT, INDENT)
+}
+
+fn wrap_words(text: &str, width: usize, first: &str, others: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut line = INDENT.to_owned();
+    let mut line = first.to_owned();
+    let mut is_empty = true;
     for word in text.split_whitespace() {
-        let is_first = line == INDENT;
-        if !is_first && visible_width(&line) + 1 + visible_width(word) > width {
-            lines.push(std::mem::replace(&mut line, INDENT.to_owned()));
+        if !is_empty && visible_width(&line) + 1 + visible_width(word) > width {
+            lines.push(std::mem::replace(&mut line, others.to_owned()));
+            is_empty = true;
         }
-        if line != INDENT {
+        if !is_empty {
             line.push(' ');
         }
         line.push_str(word);
+        is_empty = false;
     }
-    if line != INDENT {
+    if !is_empty {
         lines.push(line);
     }
     lines
@@ -259,6 +275,20 @@ mod tests {
         );
         assert_eq!(layout_with_texts(&rows, Some(80)), layout(&rows, None));
         assert_eq!(layout_with_texts(&rows, None), layout(&rows, None));
+    }
+
+    #[test]
+    fn paragraph_breaks_between_words_and_goes_on_further_in() {
+        assert_eq!(
+            wrap_paragraph("  shop on web1, web2, web3", 16),
+            ["  shop on web1,", "      web2, web3"]
+        );
+        let name = "n".repeat(30);
+        assert_eq!(
+            wrap_paragraph(&format!("a {name} b"), 16),
+            ["a".to_owned(), format!("    {name}"), "    b".to_owned()]
+        );
+        assert_eq!(wrap_paragraph("  fits  as it is", 16), ["  fits  as it is"]);
     }
 
     #[test]

@@ -4,17 +4,17 @@
 //! that a pass killed between the two writes leaves a detectable mismatch, and the next pass fetches the
 //! manifest again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Manifest;
 use crate::digest::digest;
-use crate::ports::Host;
-use crate::ports::root::{Attrs, RootError};
+use crate::ports::root::{Attrs, Root, RootError};
 use crate::ports::state::{Document, StateError};
 use crate::ports::store::{Etag, MAX_OBJECT_SIZE, Object};
+use crate::ports::{Host, STATE_DIR};
 
 /// The metadata of the last good manifest (`manifest.json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,13 @@ pub(super) fn load(host: &Host, environment: &str) -> Option<CachedManifest> {
         },
     };
     Some(CachedManifest { body, meta })
+}
+
+/// The last good manifest of this host, whatever its age, for what needs no more than its names.
+pub(crate) fn cached_manifest(root: &Root) -> Option<Manifest> {
+    let path = Path::new(STATE_DIR).join("manifest.yml");
+    let body = root.read(&path, MAX_OBJECT_SIZE).ok()??;
+    Manifest::parse("the last good manifest", &body).ok()
 }
 
 /// What a host accepted, and when.

@@ -30,6 +30,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cache::cached_manifest;
 pub(crate) use change::{Action, AppChange, ManifestChange};
 pub(crate) use content_digest::ContentDigest;
 pub(crate) use edit::{

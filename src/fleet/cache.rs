@@ -51,6 +51,12 @@ pub(crate) struct CachedRecord {
     pub bad: Option<String>,
 }
 
+/// The nodes whose records this host has kept, of whatever store and environment.
+pub(crate) fn cached_nodes(root: &Root) -> Vec<String> {
+    let known: Option<RecordCache> = DOCUMENT.load_cache(root, &RecordCache::path());
+    known.map_or(Vec::new(), |known| known.records.into_keys().collect())
+}
+
 impl CachedRecord {
     pub(super) fn memory_size(&self) -> usize {
         const ETAG: usize = 128;

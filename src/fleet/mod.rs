@@ -43,7 +43,7 @@ mod snapshot;
 mod tests;
 mod view;
 
-pub(crate) use cache::RecordCache;
+pub(crate) use cache::{RecordCache, cached_nodes};
 #[cfg(test)]
 pub(crate) use ec2::InstanceState;
 pub(crate) use ec2::{
@@ -58,7 +58,8 @@ pub(crate) use record::{
     AppRecord, LastPass, NodeRecord, ServingState, VERSION, WAITS_FOR_SLOT, is_plain_value,
 };
 pub(crate) use registry::{
-    count_records, forget_node, node_generations, node_record, node_silence, recent_nodes,
+    count_records, forget_node, node_generations, node_names, node_record, node_silence,
+    recent_nodes,
 };
 pub(crate) use snapshot::{NodeRow, Snapshot, any_record_besides, take_snapshot};
 pub(crate) use view::{AppView, FleetView, NodeView, fleet_view};

@@ -59,6 +59,19 @@ pub(crate) fn recent_nodes(
     Ok(names.collect())
 }
 
+/// The names of the nodes that have a record, sorted.
+pub(crate) fn node_names(store: &dyn Store, environment: &str) -> Result<Vec<String>, StoreError> {
+    let prefix = records_prefix(environment);
+    let listed = store.list(&prefix)?;
+    let names = listed.iter().filter_map(|record| {
+        let name = record.key.strip_prefix(&prefix)?.strip_suffix(".json")?;
+        is_name(name).then(|| name.to_owned())
+    });
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    Ok(names)
+}
+
 /// Removes the record of a node and those of machines that found its name taken. Returns the number of
 /// removed records.
 pub(crate) fn forget_node(

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::commits::{CommitRange, Repositories};
-use crate::desired::{Manifest, Sha};
+use super::manifest::{find_environment, read_manifest};
+use crate::desired::Sha;
 use crate::exit::Exit;
 use crate::fleet::{self, RecordCache, fleet_view};
 use crate::operate::CommandError;
 use crate::pass::PassError;
 use crate::ports::git::GitError;
-use crate::ports::store::{GetOutcome, Store};
-use crate::problem::Problem;
+use crate::ports::store::Store;
 use crate::settings::FleetSettings;
 
 /// What hosts serve, and what they are to serve.
@@ -55,21 +55,8 @@ pub(crate) fn app_differences(
     target: &DifferenceTarget<'_>,
     repositories: &mut Repositories<'_>,
 ) -> Result<AppDifferences, CommandError> {
-    let manifest = read_manifest(target)?;
-    let environment = manifest.environments.get(target.environment);
-    let environment = environment.ok_or_else(|| {
-        let name = target.environment;
-        let known = manifest.environments.keys().map(String::as_str);
-        let problem = Problem::new(format!("the manifest has no environment `{name}`"));
-        CommandError::Usage(problem.suggest(name, known))
-    })?;
-    if let Some(app) = target.app.filter(|app| !environment.has_app(app)) {
-        let name = target.environment;
-        let problem = Problem::new(format!("the manifest wants nothing of `{app}` in {name}"));
-        return Err(CommandError::Usage(
-            problem.suggest(app, environment.app_names()),
-        ));
-    }
+    let manifest = read_manifest(target.store, target.manifest_key, target.environment, None)?;
+    let environment = find_environment(&manifest, target.environment, target.app)?;
     let gone_after = target.fleet.gone_after();
     let mut cache = RecordCache::empty(target.store.address(), target.environment);
     let snapshot = fleet::take_snapshot(target.store, target.environment, gone_after, &mut cache)
@@ -152,16 +139,4 @@ pub(crate) fn app_differences(
 fn first_line(error: &GitError) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-fn read_manifest(target: &DifferenceTarget<'_>) -> Result<Manifest, CommandError> {
-    let key = target.manifest_key;
-    match target.store.get(key, None).map_err(PassError::Store)? {
-        GetOutcome::Object(object) => {
-            Manifest::parse(key, &object.body).map_err(CommandError::input)
-        }
-        GetOutcome::Missing | GetOutcome::Unchanged => Err(CommandError::Usage(Problem::new(
-            format!("there is no manifest {}/{key}", target.store.address()),
-        ))),
-    }
 }

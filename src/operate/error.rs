@@ -150,9 +150,11 @@ impl From<PublishError> for CommandError {
                 CommandError::Usage(*problem)
             }
             PublishError::Edit(EditError::Held(problem)) => CommandError::Held(*problem),
-            PublishError::Edit(EditError::Outdated(_)) => CommandError::Failed(
-                Problem::new(message).hint("nothing was published; run the command again"),
-            ),
+            PublishError::Edit(EditError::Outdated(_) | EditError::Moved { .. }) => {
+                CommandError::Failed(
+                    Problem::new(message).hint("nothing was published; run the command again"),
+                )
+            }
             PublishError::Store(error) => PassError::Store(error).into(),
             PublishError::Unconfirmed(_) => CommandError::Failed(
                 Problem::new(message)

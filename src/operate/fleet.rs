@@ -13,6 +13,7 @@ use crate::fleet::{
 use crate::operate::rollout::{RolloutTarget, summarize_rollout};
 use crate::pass::PassError;
 use crate::ports::store::{Etag, GetOutcome, Store, StoreError};
+use crate::problem::nearest;
 use crate::settings::FleetSettings;
 
 /// The instances of the cloud with the groups of the settings that each belongs to, or why there is no list.
@@ -155,12 +156,13 @@ impl<'a> FleetWatch<'a> {
             && view.instances.is_empty()
             && (self.is_environment_given || self.app.is_some())
         {
-            let known = manifest
-                .into_iter()
-                .flat_map(|known| known.environments.keys());
-            let known = join_names(known.map(String::as_str));
+            let known = manifest.into_iter();
+            let known = known.flat_map(|known| known.environments.keys());
+            let known: Vec<&str> = known.map(String::as_str).collect();
             view.add_not_found(format!(
-                "no node of `{environment}` has reported; the manifest names {known}"
+                "no node of `{environment}` has reported; the manifest names {}{}",
+                join_names(&known),
+                suggestion(environment, &known)
             ));
             return view;
         }
@@ -175,9 +177,11 @@ impl<'a> FleetWatch<'a> {
         apps.dedup();
         view.retain_app(app);
         if view.nodes.is_empty() && view.instances.is_empty() {
+            let apps: Vec<&str> = apps.iter().map(String::as_str).collect();
             view.add_not_found(format!(
-                "no node of {environment} runs `{app}`; what they run: {}",
-                join_names(apps.iter().map(String::as_str))
+                "no node of {environment} runs `{app}`; what they run: {}{}",
+                join_names(&apps),
+                suggestion(app, &apps)
             ));
         }
         view
@@ -201,12 +205,18 @@ impl<'a> FleetWatch<'a> {
 }
 
 /// `a, b`, or a note that there are none.
-fn join_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.take(20).collect();
-    match names.as_slice() {
+fn join_names(names: &[&str]) -> String {
+    const MOST: usize = 20;
+    match names {
         [] => "nothing".into(),
-        names => names.join(", "),
+        names => names[..names.len().min(MOST)].join(", "),
     }
+}
+
+/// `; did you mean …?` for a name that is not one of these.
+fn suggestion(name: &str, known: &[&str]) -> String {
+    let near = nearest(name, known.iter().copied());
+    near.map_or(String::new(), |near| format!("; did you mean `{near}`?"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::CommandError;
 use crate::desired::{Environment, Manifest, verify_published};
 use crate::pass::PassError;
 use crate::ports::store::{GetOutcome, Store};
-use crate::problem::Problem;
+use crate::problem::{Problem, nearest};
 use crate::settings::Signers;
 
 /// The manifest now. With signers, it is the environment alone, as one of them has signed it: what a command decides by, and
@@ -37,19 +37,15 @@ pub(crate) fn read_manifest(
     read.map_err(CommandError::input)
 }
 
-/// An environment of the manifest, which has an entry for `app`.
+/// An environment of the manifest, which has an entry for `app`. Every command that takes such names asks here, so that a
+/// misspelt one gets the same message everywhere.
 pub(crate) fn find_environment<'m>(
     manifest: &'m Manifest,
     environment: &str,
     app: Option<&str>,
 ) -> Result<&'m Environment, CommandError> {
-    let found = manifest.environments.get(environment).ok_or_else(|| {
-        let known = manifest.environments.keys().map(String::as_str);
-        CommandError::Usage(
-            Problem::new(format!("the manifest has no environment `{environment}`"))
-                .suggest(environment, known),
-        )
-    })?;
+    let found = manifest.environments.get(environment);
+    let found = found.ok_or_else(|| unknown_environment(manifest, environment))?;
     if let Some(app) = app.filter(|app| !found.has_app(app)) {
         return Err(CommandError::Usage(
             Problem::new(format!("the manifest has no app `{app}` in {environment}"))
@@ -57,4 +53,60 @@ pub(crate) fn find_environment<'m>(
         ));
     }
     Ok(found)
+}
+
+/// Refuses names of what is to be new that may be misspelt known ones. `create` says what makes new ones.
+pub(crate) fn check_new_names(
+    manifest: &Manifest,
+    environment: &str,
+    apps: &[&str],
+    create: &str,
+) -> Result<(), CommandError> {
+    let Some(found) = manifest.environments.get(environment) else {
+        let known = manifest.environments.keys().map(String::as_str);
+        let unknown = format!("the manifest has no environment `{environment}`");
+        return refuse_near(unknown, environment, known, create);
+    };
+    let new = apps.iter().filter(|app| !found.has_app(app));
+    for app in new {
+        let unknown = format!("the manifest has no app `{app}` in {environment}");
+        refuse_near(unknown, app, found.app_names(), create)?;
+    }
+    Ok(())
+}
+
+fn refuse_near<'a>(
+    unknown: String,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+    create: &str,
+) -> Result<(), CommandError> {
+    match nearest(name, known) {
+        None => Ok(()),
+        Some(near) => Err(CommandError::Usage(
+            Problem::new(unknown).hint(format!("did you mean `{near}`? If it is new, {create}")),
+        )),
+    }
+}
+
+/// Refuses an environment or app that the manifest does not have, for a command that found nothing of it. Without a
+/// manifest to ask, every name may be right.
+pub(crate) fn check_names(
+    store: &dyn Store,
+    key: &str,
+    environment: &str,
+    app: Option<&str>,
+) -> Result<(), CommandError> {
+    match read_manifest(store, key, "", None) {
+        Ok(manifest) => find_environment(&manifest, environment, app).map(drop),
+        Err(_) => Ok(()),
+    }
+}
+
+fn unknown_environment(manifest: &Manifest, environment: &str) -> CommandError {
+    let known = manifest.environments.keys().map(String::as_str);
+    CommandError::Usage(
+        Problem::new(format!("the manifest has no environment `{environment}`"))
+            .suggest(environment, known),
+    )
 }

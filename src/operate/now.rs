@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::CommandError;
 use super::fleet::FleetWatch;
+use super::manifest::check_names;
 use crate::ports::exec::{Command, Exec, ExitReason};
 use crate::printable;
 use crate::problem::Problem;
@@ -41,14 +42,15 @@ pub(crate) fn live_nodes(
     let live =
         live.filter(|node| app.is_none_or(|app| node.apps.iter().any(|known| known.app == app)));
     let names: Vec<String> = live.map(|node| node.node.clone()).collect();
-    match names.is_empty() {
-        false => Ok(names),
-        true => Err(CommandError::Usage(
-            Problem::new(format!("no live host of {} is on record", view.environment)).hint(
-                format!("`trueup fleet --env {}` shows all", view.environment),
-            ),
-        )),
+    if names.is_empty() {
+        let environment = &view.environment;
+        check_names(watch.store, watch.manifest_key, environment, app)?;
+        return Err(CommandError::Usage(
+            Problem::new(format!("no live host of {environment} is on record"))
+                .hint(format!("`trueup fleet --env {environment}` shows all")),
+        ));
     }
+    Ok(names)
 }
 
 /// Makes a pass on each host, many at once. `env`: what ssh needs of the caller's environment. `on_end` is called as each

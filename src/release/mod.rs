@@ -65,7 +65,7 @@ pub(crate) use record::overrides::Overrides;
 pub(crate) use record::pin::Pin;
 pub(crate) use record::quarantine::QuarantinedSha;
 pub(crate) use record::running::{RunningStep, running_step};
-pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active};
+pub(crate) use record::{ActiveRelease, RecordedTrial, ReleaseRecord, active, recorded_names};
 pub(crate) use source::fetch::is_unknown_host_key;
 pub(crate) use source::probe_remote::{count_remote_refs, unknown_host_key};
 pub(crate) use stages::active_links;

@@ -166,7 +166,7 @@ impl Drop for StepObserver {
     }
 }
 
-fn show(title: &str, elapsed: Duration, line: &str) {
+pub(crate) fn show(title: &str, elapsed: Duration, line: &str) {
     let elapsed = match elapsed.is_zero() {
         true => String::new(),
         false => format_elapsed(elapsed),

@@ -34,6 +34,54 @@ const GLOBAL: &[&str] = &[
     "--version",
 ];
 
+/// Long options of commands that take a store.
+const STORE: &[&str] = &[
+    "--store",
+    "--region",
+    "--endpoint",
+    "--path-style",
+    "--manifest",
+];
+
+/// Those of commands that change the manifest, besides.
+const PUBLISHER: &[&str] = &["--by", "--sign", "--signers", "--trust-current", "--yes"];
+
+/// The long options that a command shares with others.
+fn shared_options(command: &str) -> Vec<&'static str> {
+    let publishes = [
+        "publish",
+        "promote",
+        "hold",
+        "unhold",
+        "note",
+        "now",
+        "rollback",
+        "rollout restart",
+        "secret set",
+        "secret edit",
+        "secret rekey",
+        "secret remove",
+        "policy push",
+    ];
+    let reads = [
+        "history",
+        "diff",
+        "fleet",
+        "rollout status",
+        "rollout resume",
+        "rollout quarantine list",
+        "rollout quarantine lift",
+        "secret list",
+        "policy list",
+        "policy show",
+    ];
+    match (publishes.contains(&command), reads.contains(&command)) {
+        (true, _) => [STORE, PUBLISHER].concat(),
+        (false, true) => STORE.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
 fn host() -> Sandbox {
     let host = Sandbox::of("");
     host.role("parameters: {word: one}\nresources:\n  - directory: {path: /srv}\n  - file: {path: /srv/a, content: \"{{ word }}\\n\"}\n");
@@ -94,7 +142,7 @@ fn help_lists_every_command_and_explains_every_option() {
         ("plan", &["--only", "--explain", "--accept-shrink"]),
         ("status", &[]),
         ("doctor", &[]),
-        ("history", &["--limit", "--release", "--app"]),
+        ("history", &["--limit", "--release", "--app", "--signers"]),
         ("releases", &["--app"]),
         ("releases list", &["--app"]),
         (
@@ -117,11 +165,14 @@ fn help_lists_every_command_and_explains_every_option() {
             &[
                 "--to",
                 "--reason",
-                "--by",
                 "--force",
                 "--unpin",
                 "--wait",
                 "--no-wait",
+                "--for",
+                "--no-hold",
+                "--policy",
+                "--repo",
             ],
         ),
         (
@@ -145,42 +196,43 @@ fn help_lists_every_command_and_explains_every_option() {
                 "--reason",
                 "--unchecked",
                 "--ref",
-                "--by",
                 "--create",
                 "--hold",
                 "--until",
                 "--lift-hold",
-                "--store",
-                "--manifest",
+                "--above-fleet",
             ],
         ),
-        (
-            "diff",
-            &[
-                "--repo",
-                "--store",
-                "--region",
-                "--endpoint",
-                "--path-style",
-                "--manifest",
-            ],
-        ),
+        ("diff", &["--repo"]),
         (
             "fleet",
-            &[
-                "--env",
-                "--app",
-                "--watch",
-                "--forget",
-                "--yes",
-                "--step",
-                "--store",
-                "--region",
-                "--endpoint",
-                "--path-style",
-                "--manifest",
-            ],
+            &["--env", "--app", "--watch", "--forget", "--yes", "--step"],
         ),
+        ("promote", &["--via-ci", "--dry-run", "--reason", "--wait"]),
+        ("hold", &["--reason", "--for", "--until"]),
+        ("unhold", &["--reason"]),
+        ("note", &["--done"]),
+        ("now", &["--app", "--via", "--reason"]),
+        ("rollout status", &["--wait", "--watch", "--timeout"]),
+        ("rollout resume", &["--reason", "--sha", "--sign"]),
+        ("rollout restart", &["--reason"]),
+        ("rollout quarantine list", &[]),
+        ("rollout quarantine lift", &["--reason", "--sha", "--sign"]),
+        ("secret set", &["--identity", "--reason"]),
+        ("secret edit", &["--identity", "--reason"]),
+        ("secret list", &[]),
+        (
+            "secret rekey",
+            &["--identity", "--reason", "--accept", "--add", "--remove"],
+        ),
+        ("secret remove", &["--reason"]),
+        ("notify test", &[]),
+        ("maintenance", &["--by", "--drain", "--for", "--reason"]),
+        ("completions", &[]),
+        ("policy push", &["--dry-run", "--reason", "--policy"]),
+        ("policy test", &["--as", "--against"]),
+        ("policy list", &[]),
+        ("policy show", &["--file"]),
         ("demo", &["--keep", "--dir", "--stop"]),
     ] {
         let words: Vec<&str> = command.split(' ').collect();
@@ -195,9 +247,11 @@ fn help_lists_every_command_and_explains_every_option() {
             "{command} is not listed:\n{list}"
         );
         let text = help(&words);
-        for option in own.iter().chain(GLOBAL) {
+        let shared = shared_options(command);
+        for option in own.iter().chain(GLOBAL).chain(&shared) {
             let mut lines = text.lines();
-            let found = lines.find(|line| line.split([' ', ',', '.']).any(|word| word == *option));
+            let found =
+                lines.find(|line| line.split([' ', ',', '.', '`']).any(|word| word == *option));
             assert!(
                 found.is_some(),
                 "{command} does not mention {option}:\n{text}"
@@ -209,7 +263,7 @@ fn help_lists_every_command_and_explains_every_option() {
         {
             let shown = shown.trim_end_matches(['.', ',', ']', ')', '\'', '`']);
             assert!(
-                own.contains(&shown) || GLOBAL.contains(&shown) || command == "publish",
+                own.contains(&shown) || GLOBAL.contains(&shown) || shared.contains(&shown),
                 "{command}: {shown} is not tested here"
             );
         }

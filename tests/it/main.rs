@@ -1,12 +1,15 @@
 //! Tests of the binary as people run it. One test binary for all of them: it
 //! links once.
 //!
+//! - [`acts`]: commands that change the manifest: questions, misspelt names, documents
 //! - [`adopt`]: hosts that another tool deployed to before
 //! - [`scenario`]: folders in `tests/scenarios`: the host before, the pass, the host after
 //! - [`bad_input`]: invalid input, and the exact errors
 //! - [`caller`]: children inherit nothing from the caller of trueup
+//! - [`completion`]: completions in a shell
 //! - [`crash`]: a pass killed at any change loses nothing and repeats nothing
 //! - [`demo`]: the demo uses only a folder of its own
+//! - [`documents`]: the documents of `--json` against their page
 //! - [`durable`]: git objects are synced before anything refers to them
 //! - [`eip`]: addresses of EC2 that move to the master of a pair
 //! - [`fleet`]: hosts that share a store and find each other in it
@@ -28,6 +31,7 @@
 //! - [`status`]: the status of a host, its login message and metrics
 //! - [`services`]: the commands for the services of an app: processes, logs, restart
 //! - [`waiting`]: waiting for another pass, and holds
+//! - [`widths`]: tables and texts at terminals of several widths
 //! - [`cli`]: exit codes, help, JSON and colours of every command
 //! - [`package`]: man pages and completions
 //! - [`roles`]: the shipped roles
@@ -42,6 +46,7 @@
     reason = "tests do not use the ports, and fail by a panic"
 )]
 
+mod acts;
 mod adopt;
 mod app;
 mod bad_input;
@@ -49,9 +54,11 @@ mod bake;
 mod caller;
 mod ci;
 mod cli;
+mod completion;
 mod crash;
 mod demo;
 mod doctor;
+mod documents;
 mod drain;
 mod durable;
 mod eip;
@@ -61,6 +68,8 @@ mod gate;
 mod git_http;
 mod git_memory;
 mod init;
+#[path = "../json_docs/mod.rs"]
+mod json_docs;
 mod locked;
 mod maintenance;
 mod notify;
@@ -93,3 +102,4 @@ mod terminal;
 mod tidy;
 mod tree;
 mod waiting;
+mod widths;

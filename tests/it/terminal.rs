@@ -20,8 +20,24 @@ pub struct Terminal {
 
 impl Terminal {
     /// Starts a command whose controlling terminal this is. Streams that are given are not the terminal.
-    pub fn start(mut command: Command, stdin: Option<Stdio>, stdout: Option<Stdio>) -> Terminal {
-        let pair = nix::pty::openpty(None, None).unwrap();
+    pub fn start(command: Command, stdin: Option<Stdio>, stdout: Option<Stdio>) -> Terminal {
+        Terminal::start_sized(command, stdin, stdout, 0)
+    }
+
+    /// The same at a terminal of so many columns; 0: its width is unknown.
+    pub fn start_sized(
+        mut command: Command,
+        stdin: Option<Stdio>,
+        stdout: Option<Stdio>,
+        columns: u16,
+    ) -> Terminal {
+        let size = nix::pty::Winsize {
+            ws_row: if columns > 0 { 50 } else { 0 },
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pair = nix::pty::openpty(&size, None).unwrap();
         for fd in [&pair.master, &pair.slave] {
             nix::fcntl::fcntl(
                 fd,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::Output;
 use crate::cli::args::HistoryArgs;
+use crate::cli::progress::Progress;
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
 use crate::operate::CommandError;
@@ -36,6 +37,7 @@ pub(in crate::cli) fn run(
     };
     let app = args.of_app.as_deref();
     let scope = (environment, app);
+    let progress = Progress::begin(format!("reading the history of {environment}"));
     let found = read_history(
         store.as_ref(),
         &target.manifest,
@@ -43,6 +45,7 @@ pub(in crate::cli) fn run(
         args.limit,
         signers.as_ref(),
     )?;
+    drop(progress);
     if output.is_document() {
         output.print_document(&Document {
             version: crate::report::VERSION,
@@ -56,11 +59,11 @@ pub(in crate::cli) fn run(
         output.print_line(format!("no act{of} in {environment} is on record yet"));
         return Ok(Exit::Converged);
     }
-    output.print_line(format!("acts{of} in {environment}, newest first:"));
+    output.print_paragraph(&format!("acts{of} in {environment}, newest first:"));
     let head = ["N", "WHEN", "ACT", "BY", "WHAT", "WHY"];
     let mut rows = vec![head.map(String::from).to_vec()];
     rows.extend(found.iter().map(|one| row(one, output.paint)));
-    output.print_table(&rows);
+    output.print_reference(&rows);
     Ok(Exit::Converged)
 }
 

@@ -1,6 +1,6 @@
 //! `trueup hold` and `trueup unhold`: freeze apps of an environment, or end that.
 
-use super::{Publisher, print_published};
+use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::{HoldArgs, UnholdArgs};
 use crate::desired::{Action, HoldRequest, PublishRequest, ShaChange};
@@ -57,7 +57,19 @@ pub(in crate::cli) fn hold(
         )
     };
     let lines: Vec<String> = published.changes.iter().map(line).collect();
-    print_published(output, Action::Hold, &args.env, &published, &lines);
+    let details = Details {
+        hold_reason: Some(&reason),
+        held_until: Some(until),
+        ..Details::default()
+    };
+    print_published(
+        output,
+        Action::Hold,
+        &args.env,
+        &published,
+        &lines,
+        &details,
+    );
     Ok(Exit::Converged)
 }
 
@@ -81,6 +93,14 @@ pub(in crate::cli) fn unhold(
         }
     };
     let lines: Vec<String> = published.changes.iter().map(line).collect();
-    print_published(output, Action::Unhold, &args.env, &published, &lines);
+    let details = Details::default();
+    print_published(
+        output,
+        Action::Unhold,
+        &args.env,
+        &published,
+        &lines,
+        &details,
+    );
     Ok(Exit::Converged)
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Publisher, print_published};
+use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::NoteArgs;
 use crate::cli::format::{format_age, parse_one_line};
@@ -62,7 +62,15 @@ pub(in crate::cli) fn run(
         ..publisher.request(&args.env, Action::Note, None)?
     };
     let published = publisher.publish(request)?;
-    print_published(output, Action::Note, &args.env, &published, &[line]);
+    let details = Details::default();
+    print_published(
+        output,
+        Action::Note,
+        &args.env,
+        &published,
+        &[line],
+        &details,
+    );
     Ok(Exit::Converged)
 }
 
@@ -91,7 +99,7 @@ fn show(args: &NoteArgs, publisher: &Publisher<'_>, output: &Output) -> Result<E
         let numbered = one.notes.iter().enumerate();
         rows.extend(numbered.map(|(index, note)| row(&one.app, index + 1, note)));
     }
-    output.print_table(&rows);
+    output.print_reference(&rows);
     Ok(Exit::Converged)
 }
 

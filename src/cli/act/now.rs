@@ -4,9 +4,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::publisher::inherited_environment;
-use super::{Publisher, print_published};
+use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::NowArgs;
+use crate::cli::progress::Progress;
 use crate::desired::{Action, PublishRequest, SettingEdit};
 use crate::exit::Exit;
 use crate::operate::CommandError;
@@ -55,7 +56,14 @@ pub(in crate::cli) fn run(
         ),
         format!("hint: `trueup fleet --env {env} --watch` shows them"),
     ];
-    print_published(output, Action::Now, env, &published, &lines);
+    print_published(
+        output,
+        Action::Now,
+        env,
+        &published,
+        &lines,
+        &Details::default(),
+    );
     Ok(Exit::Converged)
 }
 
@@ -67,10 +75,15 @@ fn over_ssh(
     let target = &publisher.target;
     let store = publisher.store.as_ref();
     let mut watch = FleetWatch::new(store, &args.env, &target.manifest, &target.fleet);
+    let progress = Progress::begin(format!("reading the records of {}", args.env));
     let nodes = live_nodes(&mut watch, args.app.as_deref())?;
+    drop(progress);
     let count = nodes.len();
     output.print_text(format!("a pass on {count} hosts of {}", args.env));
     let mut ended = Vec::new();
+    let progress = Progress::begin(format!("a pass on the hosts of {}", args.env));
+    let detail = |ended: usize| progress.set_detail(format!("{ended} of {count} ended"));
+    detail(0);
     converge_over_ssh(nodes, &inherited_environment(), &mut |pass| {
         let how = match pass.exit {
             Some(0) => output.paint.good("converged"),
@@ -82,7 +95,9 @@ fn over_ssh(
             output.print_text(format!("   {line}"));
         }
         ended.push(pass);
+        detail(ended.len());
     });
+    drop(progress);
     let failed = ended.iter().filter(|pass| pass.exit != Some(0)).count();
     let outcome = match failed {
         0 => Exit::Converged,

@@ -1,10 +1,14 @@
 //! What a command prints about a change of the manifest.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::Output;
 use crate::desired::{Action, PublishSummary, ShaChange};
 use crate::exit::Exit;
+use crate::operate::commits::CommitRange;
+use crate::operate::promote::ServedApp;
+use crate::operate::rollback_target::RollbackPlan;
 use crate::problem::Problem;
 
 /// The document of commands that change the manifest.
@@ -20,7 +24,29 @@ struct Document<'a> {
     written: bool,
     generation: Option<u64>,
     apps: &'a [ShaChange],
+    #[serde(flatten)]
+    details: &'a Details<'a>,
     warnings: &'a [Problem],
+}
+
+/// What only some of these commands know.
+#[derive(Debug, Default, Serialize)]
+pub(in crate::cli) struct Details<'a> {
+    /// `promote`: what the other environment serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub served: Option<&'a [ServedApp]>,
+    /// `rollback`: from where to where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<&'a RollbackPlan>,
+    /// `rollback`: the commits and migrations that it takes away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<&'a CommitRange>,
+    /// `hold` and `rollback`: why the apps stay where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_reason: Option<&'a str>,
+    /// The end of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
 }
 
 /// Prints the lines, the warnings and then the hints among the lines; or the document.
@@ -30,6 +56,7 @@ pub(in crate::cli) fn print_published(
     environment: &str,
     published: &PublishSummary,
     lines: &[String],
+    details: &Details<'_>,
 ) {
     if output.is_document() {
         output.print_document(&Document {
@@ -41,20 +68,21 @@ pub(in crate::cli) fn print_published(
             written: published.written,
             generation: published.generation,
             apps: &published.changes,
+            details,
             warnings: &published.warnings,
         });
         return;
     }
     let is_hint = |line: &&String| line.starts_with("hint: ");
     for line in lines.iter().filter(|line| !is_hint(line)) {
-        output.print_line(line);
+        output.print_paragraph(line);
     }
     for warning in &published.warnings {
-        output.print_line(format!("{}: {warning}", output.paint.changed("warning")));
+        output.print_paragraph(&format!("{}: {warning}", output.paint.changed("warning")));
     }
     // What to do next comes last.
     for hint in lines.iter().filter(is_hint) {
-        output.print_line(hint);
+        output.print_paragraph(hint);
     }
 }
 

@@ -1,9 +1,10 @@
 //! `trueup promote`: publishes in one environment what another one serves.
 
-use super::{Publisher, note_lines, print_published};
+use super::{Details, Publisher, note_lines, print_published};
 use crate::cli::Output;
 use crate::cli::args::PromoteArgs;
 use crate::cli::ci::job_author;
+use crate::cli::progress::Progress;
 use crate::desired::{Action, PublishRequest, ShaChange};
 use crate::exit::Exit;
 use crate::operate::CommandError;
@@ -26,6 +27,7 @@ pub(in crate::cli) fn run(
     let target = &publisher.target;
     let store = publisher.store.as_ref();
     let route = (from.as_str(), to.as_str());
+    let progress = Progress::begin(format!("reading the records of {from}"));
     let served = served_apps(
         store,
         &target.manifest,
@@ -34,8 +36,11 @@ pub(in crate::cli) fn run(
         &args.apps,
         trust.as_ref(),
     )?;
+    drop(progress);
     for one in &served {
-        output.print_text(served_line(from, one));
+        if !output.is_document() {
+            output.print_paragraph(&served_line(from, one));
+        }
     }
     let references = served.iter();
     let references = references.filter_map(|one| Some((one.app.clone(), one.reference.clone()?)));
@@ -81,7 +86,11 @@ pub(in crate::cli) fn run(
             one.app
         ));
     }
-    print_published(output, Action::Promote, to, &published, &lines);
+    let details = Details {
+        served: Some(&served),
+        ..Details::default()
+    };
+    print_published(output, Action::Promote, to, &published, &lines, &details);
     Ok(Exit::Converged)
 }
 

@@ -1,10 +1,12 @@
 //! Publishes requests for commands: who, with which key, in which store.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use super::preview::{Preview, generation_before, preview_lines, show_before_question};
 use crate::cli::args::PublisherArgs;
-use crate::cli::confirm::require;
+use crate::cli::confirm::{is_interactive, require};
 use crate::cli::format::{current_user, parse_one_line};
 use crate::cli::target::StoreTarget;
 use crate::desired::{
@@ -26,6 +28,8 @@ pub(in crate::cli) struct Publisher<'a> {
     pub store: Box<dyn Store>,
     /// Who else may have signed the manifest.
     signers: Option<Signers>,
+    /// An operator was shown a change before it was written.
+    has_previewed: Cell<bool>,
 }
 
 impl<'a> Publisher<'a> {
@@ -46,6 +50,7 @@ impl<'a> Publisher<'a> {
             target,
             store,
             signers,
+            has_previewed: Cell::new(false),
         })
     }
 
@@ -76,6 +81,11 @@ impl<'a> Publisher<'a> {
         })
     }
 
+    /// Whether an operator was shown the change before it was written.
+    pub(in crate::cli) fn has_previewed(&self) -> bool {
+        self.has_previewed.get()
+    }
+
     /// A request of this person that changes nothing yet.
     pub(in crate::cli) fn request(
         &self,
@@ -93,15 +103,15 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Publishes a request, with a generation above those of the fleet if asked for. Asks first, if the environment is
-    /// protected.
+    /// Publishes a request, with a generation above those of the fleet if asked for. If the environment is protected, it
+    /// shows first what the request changes, and asks; and again if others change the environment meanwhile.
     pub(in crate::cli) fn publish_above(
         &self,
         request: PublishRequest,
         above_fleet: bool,
+        preview: Preview<'_>,
     ) -> Result<PublishSummary, CommandError> {
-        let key = self.signing_key();
-        if let (None, Some(signers)) = (&key, &self.signers) {
+        if let (None, Some(signers)) = (&self.args.sign, &self.signers) {
             let problem = Problem::new(format!(
                 "{} lists who may sign, so hosts would refuse an edit without a signature",
                 signers.path
@@ -110,6 +120,48 @@ impl<'a> Publisher<'a> {
                 problem.hint("add `--sign KEY`; nothing was written"),
             ));
         }
+        match self.write(request.clone(), above_fleet) {
+            Err(PublishError::Edit(EditError::Protected(_))) => {}
+            done => return Ok(done?),
+        }
+        let question = format!(
+            "{} is protected. {} there?",
+            request.environment,
+            capitalized(request.action.name())
+        );
+        if !is_interactive() {
+            require(&question, "--yes")?;
+        }
+        loop {
+            let forecast = PublishRequest {
+                dry_run: true,
+                ..request.clone()
+            };
+            let forecast = self.write(forecast, above_fleet)?;
+            self.has_previewed.set(true);
+            show_before_question(|paint| preview(&forecast, paint));
+            let confirmed = PublishRequest {
+                confirmed: true,
+                confirmed_at: generation_before(&forecast, &request.environment),
+                ..request.clone()
+            };
+            require(&question, "--yes")?;
+            match self.write(confirmed, above_fleet) {
+                Err(PublishError::Edit(error @ EditError::Moved { .. })) => {
+                    show_before_question(|paint| vec![paint.changed(&error.to_string())]);
+                }
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    /// Publishes a request, and asks nothing.
+    pub(in crate::cli) fn write(
+        &self,
+        request: PublishRequest,
+        above_fleet: bool,
+    ) -> Result<PublishSummary, PublishError> {
+        let key = self.signing_key();
         let sign = |namespace: &str, text: &str| match &key {
             Some(key) => key.sign(namespace, text),
             None => Err(Problem::new("there is no key to sign with")),
@@ -125,35 +177,21 @@ impl<'a> Publisher<'a> {
             gone_after: self.target.fleet.gone_after(),
             signing: key.as_ref().map(|_| &signing),
         };
-        match publish::publish(&target, request.clone(), above_fleet) {
-            Err(PublishError::Edit(EditError::Protected(_))) => {
-                let question = format!(
-                    "{} is protected. {} there?",
-                    request.environment,
-                    capitalized(request.action.name())
-                );
-                require(&question, "--yes")?;
-                let confirmed = PublishRequest {
-                    confirmed: true,
-                    ..request
-                };
-                Ok(publish::publish(&target, confirmed, above_fleet)?)
-            }
-            done => Ok(done?),
-        }
+        publish::publish(&target, request, above_fleet)
     }
 }
 
 impl Publish for Publisher<'_> {
     fn publish(&self, request: PublishRequest) -> Result<PublishSummary, CommandError> {
         let confirmed = request.confirmed || self.args.yes;
-        self.publish_above(
-            PublishRequest {
-                confirmed,
-                ..request
-            },
-            false,
-        )
+        let request = PublishRequest {
+            confirmed,
+            ..request
+        };
+        let environment = request.environment.clone();
+        self.publish_above(request, false, &|forecast, paint| {
+            preview_lines(&environment, forecast, paint)
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `trueup rollback ENV --policy`: takes the policy bundle back on all hosts of an environment.
 
-use super::{Publisher, print_published};
+use super::preview::show_before_question;
+use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::RollbackArgs;
 use crate::cli::confirm::require;
@@ -43,11 +44,16 @@ pub(in crate::cli) fn run(
         Some(text) => Some(target.find(Some(text))?),
         None => current.previous.clone(),
     };
-    output.print_text(format!(
+    let line = format!(
         "rolling back the policy bundle of {env} from {} to {}",
         name(&current.policy),
         name(&to)
-    ));
+    );
+    // A document comes after the question.
+    match output.is_document() && !args.publisher.yes {
+        true => show_before_question(|_| vec![line]),
+        false => output.print_text(line),
+    }
     if !args.publisher.yes {
         require("Go back?", "--yes")?;
     }
@@ -70,6 +76,7 @@ pub(in crate::cli) fn run(
             "hint: `trueup rollout status {env} {POLICY_APP} --wait` waits for its end"
         ));
     }
-    print_published(output, Action::Rollback, env, &published, &lines);
+    let details = Details::default();
+    print_published(output, Action::Rollback, env, &published, &lines, &details);
     Ok(Exit::Converged)
 }

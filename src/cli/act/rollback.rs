@@ -2,23 +2,29 @@
 
 use std::time::Duration;
 
-use super::{Publisher, print_published};
+use jiff::Timestamp;
+
+use super::preview::show_before_question;
+use super::{Details, Publisher, print_published};
 use crate::cli::Output;
 use crate::cli::args::RollbackArgs;
 use crate::cli::commits::range_lines;
 use crate::cli::confirm::require;
+use crate::cli::progress::Progress;
 use crate::cli::repositories::users_git;
-use crate::desired::{Action, HoldRequest, PublishRequest};
+use crate::desired::{
+    Action, EditError, HoldRequest, PublishError, PublishRequest, PublishSummary,
+};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::commits::CommitRange;
-use crate::operate::publish::Publish;
 use crate::operate::rollback_target::{RollbackPlan, RollbackSource, find_target};
 use crate::operate::rollout::RolloutTarget;
 use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::printable;
 use crate::problem::Problem;
+use crate::report::Paint;
 
 /// How long the hold of a rollback lasts unless an operator says otherwise: until the people who know have seen it.
 const HOLD: Duration = Duration::from_secs(24 * 3600);
@@ -44,45 +50,66 @@ pub(in crate::cli) fn run(
         fleet: &publisher.target.fleet,
     };
     let trust = publisher.trust(env)?;
-    let plan = find_target(&target, args.to.as_deref(), trust.as_ref())?;
-    output.print_text(format!("rolling back {app} on all hosts of {env}"));
-    for line in plan_lines(&plan) {
-        output.print_text(line);
-    }
-    let range = look_up(&plan, app, args)?;
-    for line in range_lines(output.paint, &range) {
-        output.print_text(line);
-    }
-    if range.migration_count > 0 {
-        output.print_text("the database is not migrated down");
-    }
     let request = publisher.request(env, Action::Rollback, args.reason.as_deref())?;
-    let now = publisher.store.server_time().unwrap_or(SystemClock.now());
-    let until = now
-        .checked_add(args.time.unwrap_or(HOLD))
-        .map_err(|_| CommandError::Usage(Problem::new("--for: it is too long")))?;
-    let until = until.round(jiff::Unit::Second).unwrap_or(until);
-    let hold_reason = match &request.reason {
-        Some(reason) => format!("rolled back: {reason}"),
-        None => format!("rolled back from {}", plan.from.short()),
-    };
-    if !args.publisher.yes {
-        require("Go back?", "--yes")?;
-    }
-    let request = PublishRequest {
-        shas: vec![(app.to_owned(), plan.to.clone())],
-        hold: match args.no_hold {
-            true => HoldRequest::Lift,
-            false => HoldRequest::Set {
-                reason: printable::line(&hold_reason).into_owned(),
-                until: Some(until),
+    loop {
+        let plan = find_target(&target, args.to.as_deref(), trust.as_ref())?;
+        let range = look_up(&plan, app, args)?;
+        let lines = |paint| plan_lines((env, app), &plan, &range, paint);
+        // A document has all of it, but comes after the question.
+        match output.is_document() && !args.publisher.yes {
+            true => show_before_question(lines),
+            false if output.is_document() => {}
+            false => lines(output.paint)
+                .iter()
+                .for_each(|line| output.print_paragraph(line)),
+        }
+        let now = publisher.store.server_time().unwrap_or(SystemClock.now());
+        let until = now
+            .checked_add(args.time.unwrap_or(HOLD))
+            .map_err(|_| CommandError::Usage(Problem::new("--for: it is too long")))?;
+        let until = until.round(jiff::Unit::Second).unwrap_or(until);
+        let reason = match &request.reason {
+            Some(reason) => format!("rolled back: {reason}"),
+            None => format!("rolled back from {}", plan.from.short()),
+        };
+        let hold = (!args.no_hold).then(|| (printable::line(&reason).into_owned(), until));
+        if !args.publisher.yes {
+            require("Go back?", "--yes")?;
+        }
+        let request = PublishRequest {
+            shas: vec![(app.to_owned(), plan.to.clone())],
+            hold: match &hold {
+                None => HoldRequest::Lift,
+                Some((reason, until)) => HoldRequest::Set {
+                    reason: reason.clone(),
+                    until: Some(*until),
+                },
             },
-        },
-        // The question above was about this environment.
-        confirmed: true,
-        ..request
-    };
-    let published = publisher.publish(request)?;
+            // The question above was about this environment as it was then.
+            confirmed: true,
+            confirmed_at: plan.generation,
+            ..request.clone()
+        };
+        match publisher.write(request, false) {
+            Err(PublishError::Edit(error @ EditError::Moved { .. })) => {
+                output.print_error(&format!("trueup: {error}"));
+            }
+            done => {
+                print_done((env, app), &plan, &range, hold.as_ref(), &done?, output);
+                return Ok(Exit::Converged);
+            }
+        }
+    }
+}
+
+fn print_done(
+    (env, app): (&str, &str),
+    plan: &RollbackPlan,
+    range: &CommitRange,
+    hold: Option<&(String, Timestamp)>,
+    published: &PublishSummary,
+    output: &Output,
+) {
     let generation = published.generation.unwrap_or_default();
     let mut lines = vec![match published.written {
         true => format!(
@@ -91,20 +118,26 @@ pub(in crate::cli) fn run(
         ),
         false => format!("{env}/{app} is at {} already", plan.to.short()),
     }];
-    match args.no_hold {
-        true => lines.push("not held: the next publish brings hosts forward again".to_owned()),
-        false => lines.push(format!("held there until {until}: {hold_reason}")),
-    }
+    lines.push(match hold {
+        None => "not held: the next publish brings hosts forward again".to_owned(),
+        Some((reason, until)) => format!("held there until {until}: {reason}"),
+    });
     lines.push(format!(
         "hint: `trueup rollout status {env} {app} --wait` waits for its end"
     ));
-    if !args.no_hold {
+    if hold.is_some() {
         lines.push(format!(
             "hint: `trueup unhold {env} {app}` lets it go forward again"
         ));
     }
-    print_published(output, Action::Rollback, env, &published, &lines);
-    Ok(Exit::Converged)
+    let details = Details {
+        plan: Some(plan),
+        range: Some(range),
+        hold_reason: hold.map(|(reason, _)| reason.as_str()),
+        held_until: hold.map(|(_, until)| *until),
+        ..Details::default()
+    };
+    print_published(output, Action::Rollback, env, published, &lines, &details);
 }
 
 /// What the rollback takes away, if the repository says it: a rollback must not wait for a git server that is down.
@@ -117,6 +150,7 @@ fn look_up(
     let repositories = args.repositories.parse(&git, &[app]);
     let mut repositories = repositories.map_err(CommandError::Usage)?;
     let unknown = |why: String| CommitRange::unknown(&plan.from, &plan.to, why);
+    let _progress = Progress::begin(format!("looking up the commits of {app}"));
     Ok(match repositories.open(app, plan.settings.as_ref()) {
         Ok(Some(commits)) => commits
             .commits_between(&plan.from, &plan.to)
@@ -128,22 +162,31 @@ fn look_up(
     })
 }
 
-/// From where to where, how that was found, and what it ends.
-fn plan_lines(plan: &RollbackPlan) -> Vec<String> {
+/// From where to where, how that was found, and what it takes away and ends.
+fn plan_lines(
+    (env, app): (&str, &str),
+    plan: &RollbackPlan,
+    range: &CommitRange,
+    paint: Paint,
+) -> Vec<String> {
     let source = match plan.source {
         RollbackSource::Asked => "as asked",
         RollbackSource::Served => "the last one before it that hosts served",
         RollbackSource::Previous => "`previous` of the manifest",
     };
-    let mut lines = vec![format!(
-        "from {} to {}, {source}",
-        plan.from.short(),
-        plan.to.short()
-    )];
-    lines.extend(
-        plan.hold
-            .as_ref()
-            .map(|hold| format!("this ends a hold: {}", hold.description())),
-    );
+    let mut lines = vec![
+        format!("rolling back {app} on all hosts of {env}"),
+        format!(
+            "from {} to {}, {source}",
+            plan.from.short(),
+            plan.to.short()
+        ),
+    ];
+    let hold = plan.hold.as_ref();
+    lines.extend(hold.map(|hold| format!("this ends a hold: {}", hold.description())));
+    lines.extend(range_lines(paint, range));
+    if range.migration_count > 0 {
+        lines.push("the database is not migrated down".to_owned());
+    }
     lines
 }

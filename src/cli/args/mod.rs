@@ -2,6 +2,7 @@
 
 mod act;
 mod balancer;
+mod complete;
 mod demo;
 mod eip;
 mod init;
@@ -23,6 +24,8 @@ pub(super) use self::balancer::{
     BalancerArgs, BalancerCheckArgs, BalancerCommand, BalancerDrainArgs, BalancerStateArgs,
     BalancerUndrainArgs, StateArgument,
 };
+pub use self::complete::CompletionShell;
+pub(super) use self::complete::{CompleteArgs, CompletionsArgs};
 pub(super) use self::demo::{DemoAppArgs, DemoArgs};
 pub(super) use self::eip::{EipArgs, EipClaimArgs, EipCommand, EipStatusArgs};
 pub(super) use self::init::InitArgs;
@@ -180,6 +183,11 @@ pub enum Command {
     Eip(EipArgs),
     /// Show the main job in a scratch folder, in seconds: no root, nothing else to install
     Demo(DemoArgs),
+    /// Print the completions for a shell: commands, options, and the names that this host knows
+    Completions(CompletionsArgs),
+    /// The candidates for a word, which the scripts of `completions` ask for
+    #[command(hide = true)]
+    Complete(CompleteArgs),
     /// The web app of the demo
     #[command(hide = true)]
     DemoApp(DemoAppArgs),

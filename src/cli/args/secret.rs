@@ -50,7 +50,8 @@ pub struct IdentityArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example: `pwgen 32 1 | trueup secret set production db-password`. The value is never an argument: other users of \
+    after_help = "Example:\n  pwgen 32 1 | trueup secret set production db-password\n\n\
+                  The value is never an argument: other users of \
                   the machine see those. Hosts get it with their next pass; what renders it with `secret(\"db-password\")` changes, \
                   and restarts what depends on it.\n\n\
                   A final newline is dropped where the value is used, unless it is a text of several lines. The first secret of an \
@@ -93,8 +94,9 @@ pub struct SecretListArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Hosts publish their public keys in their records, which whoever can write to the store can forge: compare each new \
-                  fingerprint with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the host before you accept it. Without a \
-                  terminal nothing is accepted, except with --accept.\n\n\
+                  fingerprint, on the host, before you accept it:\n  \
+                  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n\n\
+                  Without a terminal nothing is accepted, except with --accept.\n\n\
                   A recipient that is removed keeps what it could read before: set new values afterwards."
 )]
 pub struct RekeyArgs {

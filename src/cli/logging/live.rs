@@ -22,7 +22,7 @@ const ERASE_LINE: &str = "\r\x1b[K";
 static IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
 /// Whether standard error is a terminal on which a line can be rewritten.
-pub(super) fn is_supported() -> bool {
+pub(crate) fn is_supported() -> bool {
     std::io::stderr().is_terminal() && term_supports_ansi_color()
 }
 

@@ -14,6 +14,7 @@ use crate::ports::journal;
 use crate::release::progress;
 
 pub(crate) use live::erase as erase_live_line;
+pub(crate) use live::is_supported as is_live_line_supported;
 
 /// Initializes logging. Returns whether standard output is the journal, which then holds everything as events
 /// with fields already.

@@ -6,15 +6,18 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+use std::io::IsTerminal;
+
 pub(super) use self::args::PublishArgs;
-use self::print::Published;
+use self::print::{Published, ResolvedRequest};
 use self::request::parse_request;
 use super::Output;
 use super::act::Publisher;
 use super::ci::CiJob;
+use super::progress::Progress;
 use super::repositories::users_git;
 use super::rollout::{is_unreachable, wait_for_end};
-use crate::desired::{Manifest, RolloutMode};
+use crate::desired::{Manifest, PublishSummary, RolloutMode};
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::publish::{LookupOptions, forecast, prepare};
@@ -45,6 +48,7 @@ pub(super) fn run(
         unchecked: args.unchecked,
     };
     let trust = publisher.trust(&args.environment)?;
+    let progress = Progress::begin(format!("looking up the commits of {}", names.join(", ")));
     let prepared = prepare(
         (store, &target.manifest),
         trust.as_ref(),
@@ -53,26 +57,36 @@ pub(super) fn run(
         &mut repositories,
         &mut request,
     )?;
+    drop(progress);
     if args.wait {
         check_rollouts(store, prepared.manifest.as_ref(), args, &apps)?;
     }
-    let summary = publisher.publish_above(request.clone(), args.above_fleet)?;
     let gone_after = target.fleet.gone_after();
-    let forecasts = match &summary.texts {
-        Some(_) => forecast(store, &args.environment, &summary, &apps, gone_after),
+    let forecasts = |summary: &PublishSummary| match &summary.texts {
+        Some(_) => {
+            let environment = &args.environment;
+            let _progress = Progress::begin(format!("reading the records of {environment}"));
+            forecast(store, environment, summary, &apps, gone_after)
+        }
         None => Vec::new(),
     };
-    let published = Published {
+    let resolved = ResolvedRequest {
         args,
         request: &request,
         system: job.as_ref().map(|job| job.system),
-        summary: &summary,
         ranges: &prepared.ranges,
-        forecasts: &forecasts,
-        warnings: prepared.warnings.iter().chain(&summary.warnings).collect(),
+        warnings: &prepared.warnings,
     };
+    let preview = |summary: &PublishSummary, paint| {
+        let forecasts = forecasts(summary);
+        Published::new(&resolved, summary, &forecasts).preview_lines(paint)
+    };
+    let summary = publisher.publish_above(request.clone(), args.above_fleet, &preview)?;
+    let forecasts = forecasts(&summary);
+    let published = Published::new(&resolved, &summary, &forecasts);
     if !output.is_document() {
-        published.print_text(output);
+        let is_terminal = std::io::stdout().is_terminal();
+        published.print_text(is_terminal && publisher.has_previewed(), output);
     }
     let (mut rollouts, mut outcome) = (Vec::new(), Exit::Converged);
     for app in apps.iter().filter(|_| args.wait) {

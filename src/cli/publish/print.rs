@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::PublishArgs;
 use crate::cli::Output;
-use crate::cli::act::note_lines;
+use crate::cli::act::manifest_diff;
 use crate::cli::commits::range_lines;
 use crate::desired::{PublishRequest, PublishSummary, Sha, ShaChange};
 use crate::exit::Exit;
@@ -14,22 +14,29 @@ use crate::fleet::rollout::RolloutView;
 use crate::operate::commits::CommitRange;
 use crate::operate::publish::Forecast;
 use crate::problem::Problem;
-use crate::report::{Paint, unified_diff};
+use crate::report::Paint;
 
-/// Lines of a diff that are printed: the first manifest of a large fleet has many.
-const MAX_DIFF_LINES: usize = 200;
-
-/// A publish, and what is known of it.
-pub(super) struct Published<'a> {
+/// What is to be published, with its commits looked up.
+#[derive(Clone, Copy)]
+pub(super) struct ResolvedRequest<'a> {
     pub args: &'a PublishArgs,
-    /// As it was resolved.
     pub request: &'a PublishRequest,
     /// The CI system of whose job this is, if it said so.
     pub system: Option<&'a str>,
-    pub summary: &'a PublishSummary,
+    /// What lies between the shas, by app.
     pub ranges: &'a BTreeMap<String, CommitRange>,
-    pub forecasts: &'a [Forecast],
-    pub warnings: Vec<&'a Problem>,
+    pub warnings: &'a [Problem],
+}
+
+/// A publish, or the forecast of one, and what is known of it.
+pub(super) struct Published<'a> {
+    args: &'a PublishArgs,
+    request: &'a PublishRequest,
+    system: Option<&'a str>,
+    summary: &'a PublishSummary,
+    ranges: &'a BTreeMap<String, CommitRange>,
+    forecasts: &'a [Forecast],
+    warnings: Vec<&'a Problem>,
 }
 
 /// The document of `publish --output`.
@@ -73,6 +80,25 @@ struct AppDocument<'a> {
     forecast: Option<&'a Forecast>,
 }
 
+impl<'a> Published<'a> {
+    pub(super) fn new(
+        resolved: &ResolvedRequest<'a>,
+        summary: &'a PublishSummary,
+        forecasts: &'a [Forecast],
+    ) -> Published<'a> {
+        let warnings = resolved.warnings.iter();
+        Published {
+            args: resolved.args,
+            request: resolved.request,
+            system: resolved.system,
+            summary,
+            ranges: resolved.ranges,
+            forecasts,
+            warnings: warnings.chain(&summary.warnings).collect(),
+        }
+    }
+}
+
 impl Published<'_> {
     /// Every app with its sha before and after, and whether it is built ahead only.
     fn apps(&self) -> Vec<AppDocument<'_>> {
@@ -103,26 +129,16 @@ impl Published<'_> {
     }
 
     fn diff(&self, paint: Paint) -> Vec<String> {
-        let Some(texts) = &self.summary.texts else {
-            return Vec::new();
+        let after = match self.is_forecast() {
+            true => "as it would be",
+            false => "new",
         };
-        let name = self.summary.manifest.as_str();
-        let after = if self.args.dry_run {
-            "as it would be"
-        } else {
-            "new"
-        };
-        let mut lines = unified_diff(
-            paint,
-            (&format!("{name} (before)"), &texts.before),
-            (&format!("{name} ({after})"), &texts.after),
-        );
-        let more = lines.len().saturating_sub(MAX_DIFF_LINES);
-        if more > 0 {
-            lines.truncate(MAX_DIFF_LINES);
-            lines.push(format!("… and {more} more lines"));
-        }
-        lines
+        manifest_diff(self.summary, after, paint)
+    }
+
+    /// Whether it is not written yet.
+    fn is_forecast(&self) -> bool {
+        self.summary.texts.is_some() && !self.summary.written
     }
 
     pub(super) fn print_document(&self, rollouts: &[RolloutView], outcome: Exit, output: &Output) {
@@ -144,77 +160,87 @@ impl Published<'_> {
         });
     }
 
-    pub(super) fn print_text(&self, output: &Output) {
+    /// Prints it, without the diff if that was shown before.
+    pub(super) fn print_text(&self, has_previewed: bool, output: &Output) {
         let paint = output.paint;
-        for line in self.diff(paint) {
-            output.print_line(line);
+        if !has_previewed {
+            self.diff(paint)
+                .iter()
+                .for_each(|line| output.print_line(line));
         }
-        let environment = &self.request.environment;
-        for one in &self.summary.changes {
-            output.print_line(move_line(one, environment, self.summary));
-            self.print_app(&one.app, output);
-        }
-        for (app, sha) in &self.request.next {
-            output.print_line(format!(
-                "{environment}/{app}: hosts build {} ahead ({}) in {}",
-                sha.short(),
-                generation(self.summary),
-                self.summary.manifest
-            ));
-            self.print_app(app, output);
-        }
-        if self.summary.changes.is_empty() && self.request.next.is_empty() {
-            output.print_line(generation_line(self.summary));
-        }
-        if let Some(reason) = &self.args.hold {
-            let until = self.args.until.as_deref().unwrap_or("it is lifted");
-            output.print_line(format!("held at these until {until}: {reason}"));
-        }
-        if self.args.lift_hold {
-            output.print_line("no hold is in force any more");
-        }
-        for warning in &self.warnings {
-            output.print_line(format!("{}: {warning}", paint.changed("warning")));
+        for line in self.move_lines(paint) {
+            output.print_paragraph(&line);
         }
         if self.args.dry_run {
             output.print_line("nothing was written (--dry-run)");
         }
     }
 
+    /// All of it, for a question.
+    pub(super) fn preview_lines(&self, paint: Paint) -> Vec<String> {
+        let mut lines = self.diff(paint);
+        lines.extend(self.move_lines(paint));
+        lines
+    }
+
+    /// What becomes of each app.
+    fn move_lines(&self, paint: Paint) -> Vec<String> {
+        let environment = &self.request.environment;
+        let mut lines = Vec::new();
+        for one in &self.summary.changes {
+            lines.push(move_line(one, environment, self.summary));
+            lines.extend(self.app_lines(&one.app, paint));
+        }
+        for (app, sha) in &self.request.next {
+            lines.push(format!(
+                "{environment}/{app}: hosts build {} ahead ({}) in {}",
+                sha.short(),
+                generation(self.summary),
+                self.summary.manifest
+            ));
+            lines.extend(self.app_lines(app, paint));
+        }
+        if self.summary.changes.is_empty() && self.request.next.is_empty() {
+            lines.push(generation_line(self.summary));
+        }
+        if let Some(reason) = &self.args.hold {
+            let until = self.args.until.as_deref().unwrap_or("it is lifted");
+            lines.push(format!("held at these until {until}: {reason}"));
+        }
+        if self.args.lift_hold {
+            lines.push("no hold is in force any more".to_owned());
+        }
+        let warnings = self.warnings.iter();
+        lines.extend(warnings.map(|warning| format!("{}: {warning}", paint.changed("warning"))));
+        lines
+    }
+
     /// What an app gets, and what hosts will do about it.
-    fn print_app(&self, app: &str, output: &Output) {
+    fn app_lines(&self, app: &str, paint: Paint) -> Vec<String> {
         let apps = self.apps();
         let Some(one) = apps.iter().find(|one| one.app == app) else {
-            return;
+            return Vec::new();
         };
-        for line in one
-            .range
-            .iter()
-            .flat_map(|range| range_lines(output.paint, range))
-        {
-            output.print_line(format!("  {line}"));
-        }
+        let ranges = one.range.iter();
+        let ranges = ranges.flat_map(|range| range_lines(paint, range));
+        let mut lines: Vec<String> = ranges.map(|line| format!("  {line}")).collect();
         if one.from == Some(one.to) || one.next {
-            return;
+            return lines;
         }
         let environments = &self.summary.desired.environments;
         let entry = environments.get(&self.request.environment);
         let entry = entry.and_then(|known| known.own_entry(app)?.ok());
         let notes = entry.map_or(&[][..], |entry| &entry.notes);
-        for (index, note) in notes.iter().enumerate() {
-            let number = index + 1;
-            output.print_line(
-                output
-                    .paint
-                    .changed(&format!("  to do {number}: {}", note.text)),
-            );
-        }
-        for line in one.forecast.iter().flat_map(|forecast| forecast.describe()) {
-            output.print_line(format!("  {line}"));
-        }
-        for line in note_lines(self.summary, &self.request.environment, app) {
-            output.print_line(line);
-        }
+        let notes = notes.iter().enumerate();
+        lines.extend(
+            notes.map(|(index, note)| {
+                paint.changed(&format!("  to do {}: {}", index + 1, note.text))
+            }),
+        );
+        let forecasts = one.forecast.iter();
+        let forecasts = forecasts.flat_map(|forecast| forecast.describe());
+        lines.extend(forecasts.map(|line| format!("  {line}")));
+        lines
     }
 }
 

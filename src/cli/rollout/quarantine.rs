@@ -9,6 +9,7 @@ use crate::cli::format::format_age;
 use crate::cli::target::StoreTarget;
 use crate::exit::Exit;
 use crate::operate::CommandError;
+use crate::operate::manifest::check_names;
 use crate::operate::rollout::{Intervention, QuarantinedApp, list_quarantines};
 use crate::pass::{PassError, Paths};
 use crate::ports::clock::{Clock, SystemClock};
@@ -51,6 +52,8 @@ fn list(args: &QuarantineListArgs, paths: &Paths, output: &Output) -> Result<Exi
             problems: &damaged,
         });
     } else if found.is_empty() && damaged.is_empty() {
+        let app = args.app.as_deref();
+        check_names(store.as_ref(), &target.manifest, &args.env, app)?;
         output.print_line(format!("no sha is quarantined in {}", args.env));
     } else if !found.is_empty() {
         let (paint, now) = (output.paint, SystemClock.now());
@@ -65,7 +68,7 @@ fn list(args: &QuarantineListArgs, paths: &Paths, output: &Output) -> Result<Exi
                 found.quarantine.reason.clone(),
             ]
         }));
-        output.print_table(&rows);
+        output.print_reference(&rows);
     }
     for line in &damaged {
         let warning = output.paint.changed("warning");

@@ -204,7 +204,7 @@ fn print_view(view: &RolloutView, store: &str, signers: Option<&Signers>, output
         Exit::Pending => paint.changed(&headline),
         _ => paint.bad(&headline),
     };
-    output.print_line(format!(
+    output.print_paragraph(&format!(
         "{} in {}: {painted}",
         paint.strong(&view.app),
         view.environment
@@ -322,5 +322,5 @@ fn print_view(view: &RolloutView, store: &str, signers: Option<&Signers>, output
             format!("{age} ago, {} by {}{reason}{signed}", act.what, act.by),
         ));
     }
-    output.print_table(&rows);
+    output.print_reference(&rows);
 }

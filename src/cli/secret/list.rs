@@ -81,6 +81,6 @@ pub(super) fn run(
     }));
     output.print_table(&rows);
     let names = name_recipients(&recipients);
-    output.print_text(format!("encrypted to {names}"));
+    output.print_paragraph(&format!("encrypted to {names}"));
     Ok(Exit::Converged)
 }

@@ -5,6 +5,7 @@ use super::opened::{Changed, OpenedTarget, confirm_protected, name_recipients};
 use crate::cli::Output;
 use crate::cli::args::RekeyArgs;
 use crate::cli::confirm::{confirm, is_interactive};
+use crate::cli::progress::Progress;
 use crate::exit::Exit;
 use crate::operate::CommandError;
 use crate::operate::secret::{self, ProposedRecipient, RekeyProposal};
@@ -42,7 +43,13 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
         true => Vec::new(),
         false => OperatorKey::require(&args.key)?.unlock()?,
     };
+    let count = proposal.current.named.len();
+    let progress = Progress::begin(format!(
+        "encrypting {count} secrets to {} keys",
+        recipients.len()
+    ));
     let done = secret::rekey(&opened.target(), &proposal.current, recipients, &identities)?;
+    drop(progress);
     let line = format!(
         "encrypted {} secret{} of {} to {}",
         done.secrets,

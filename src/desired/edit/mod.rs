@@ -72,6 +72,7 @@ pub(crate) fn edit_manifest(
     let manifest = Manifest::parse(name, body.unwrap_or(EMPTY_MANIFEST));
     let manifest = manifest.map_err(EditError::manifest)?;
     check_notes(&manifest, order)?;
+    check_settings_owner(&manifest, order)?;
     let changes = sha_changes(&manifest, name, order)?;
     if order.restart.is_some() {
         check_entries(&manifest, order, &changes).map_err(EditError::manifest)?;
@@ -110,6 +111,7 @@ pub(crate) fn edit_manifest(
         });
     }
     check_protection(&manifest, order)?;
+    check_unmoved(&manifest, order)?;
     // Validated before the change is written into it, which moves the lines that a problem names.
     let edited = write_changes(name, body, &manifest, order, &changes)
         .and_then(|body| edit_settings(name, &body, order))
@@ -160,6 +162,18 @@ fn check_protection(manifest: &Manifest, order: &PublishRequest) -> Result<(), E
             Problem::new(format!("{name} is protected (`_settings.protected`)"))
                 .hint("`--yes` confirms the change; nothing was written"),
         ))),
+    }
+}
+
+/// Refuses a change of an environment that is not the one any more that a person was shown.
+fn check_unmoved(manifest: &Manifest, order: &PublishRequest) -> Result<(), EditError> {
+    let generation = manifest.generation_of(&order.environment);
+    match (order.confirmed_at, generation) {
+        (Some(shown), Some(generation)) if shown != generation => Err(EditError::Moved {
+            environment: order.environment.clone(),
+            generation,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -250,6 +264,17 @@ fn sha_changes(
             .map_err(|problem| EditError::manifest(problem.clone()))?;
     }
     Ok(changes)
+}
+
+/// Refuses edits of the settings of an environment that there is not.
+fn check_settings_owner(manifest: &Manifest, order: &PublishRequest) -> Result<(), EditError> {
+    let name = &order.environment;
+    if order.settings.is_empty() || order.create || manifest.environments.contains_key(name) {
+        return Ok(());
+    }
+    let known = manifest.environments.keys().map(String::as_str);
+    let problem = Problem::new(format!("the manifest has no environment `{name}`"));
+    Err(EditError::request(problem.suggest(name, known)))
 }
 
 fn check_may_be_new<'a>(

@@ -39,6 +39,8 @@ pub(crate) struct PublishRequest {
     pub signed_for: Option<String>,
     /// A person has confirmed a change of a protected environment.
     pub confirmed: bool,
+    /// The environment's generation that the person was shown. Another one by now makes it [`EditError::Moved`].
+    pub confirmed_at: Option<u64>,
     /// Refuses a sha that a hold in force blocks, instead of publishing it behind the hold with a warning.
     pub refuses_holds: bool,
     pub notes: Vec<NoteEdit>,
@@ -76,6 +78,7 @@ impl PublishRequest {
             held_apps: Vec::new(),
             signed_for: None,
             confirmed: false,
+            confirmed_at: None,
             refuses_holds: false,
             notes: Vec::new(),
             settings: Vec::new(),
@@ -160,6 +163,12 @@ pub(crate) enum EditError {
     /// The environment is protected, and nobody has confirmed the change.
     #[error(transparent)]
     Protected(Box<Problem>),
+    /// Somebody changed the environment after a person was shown it.
+    #[error("{environment} was changed meanwhile: it is at generation {generation} by now")]
+    Moved {
+        environment: String,
+        generation: u64,
+    },
     /// Somebody changed a setting that the request relies on.
     #[error("`{0}` was changed meanwhile")]
     Outdated(String),

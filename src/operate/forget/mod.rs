@@ -44,9 +44,14 @@ pub(crate) fn forget(
     let released = release.run()?;
     let removed = fleet::forget_node(store, environment, node).map_err(PassError::Store)?;
     if removed == 0 && released.done.is_empty() {
+        let known = fleet::node_names(store, environment).map_err(PassError::Store)?;
         let problem = Problem::new(format!("{environment} has no node `{node}`"));
         return Err(CommandError::Usage(
-            problem.hint("`trueup fleet` lists the nodes"),
+            problem
+                .suggest(node, known.iter().map(String::as_str))
+                .hint(format!(
+                    "`trueup fleet --env {environment}` lists the nodes"
+                )),
         ));
     }
     Ok(ForgottenNode {

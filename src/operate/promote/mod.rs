@@ -8,7 +8,7 @@ use crate::desired::{AppEntry, Environment, Sha};
 use crate::fleet::{FleetView, ServingState};
 use crate::operate::CommandError;
 use crate::operate::fleet::FleetWatch;
-use crate::operate::manifest::{find_environment, read_manifest};
+use crate::operate::manifest::{check_new_names, find_environment, read_manifest};
 use crate::ports::store::Store;
 use crate::problem::Problem;
 use crate::settings::{FleetSettings, Signers};
@@ -48,26 +48,17 @@ pub(crate) fn served_apps(
     for app in apps {
         find_environment(&manifest, from, Some(app))?;
     }
-    let targets = read_manifest(store, manifest_key, to, signers);
-    let targets = match apps.is_empty() {
-        true => Some(targets?),
-        false => targets.ok(),
-    };
-    let target = targets
-        .as_ref()
-        .and_then(|known| known.environments.get(to));
     let mut names: Vec<&str> = apps.iter().map(String::as_str).collect();
     if names.is_empty() {
-        let target = target.ok_or_else(|| {
-            let known = targets.iter().flat_map(|known| known.environments.keys());
-            let known = known.map(String::as_str);
-            let problem = Problem::new(format!("the manifest has no environment `{to}`"));
-            CommandError::Usage(problem.suggest(to, known))
-        })?;
+        let targets = read_manifest(store, manifest_key, to, signers)?;
+        let target = find_environment(&targets, to, None)?;
         names = source
             .app_names()
             .filter(|app| target.has_app(app))
             .collect();
+    } else {
+        let create = "publish it with `trueup publish ENV APP=SHA --create`";
+        check_new_names(&manifest, to, &names, create)?;
     }
     if names.is_empty() {
         return Err(CommandError::Usage(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::desired::{CommitList, EnvironmentSettings, Manifest, PublishRequest, Sha};
 use crate::operate::CommandError;
 use crate::operate::commits::{AppCommits, CommitRange, Repositories, Resolved, Revision};
-use crate::operate::manifest::read_manifest;
+use crate::operate::manifest::{check_new_names, read_manifest};
 use crate::pass::PassError;
 use crate::ports::git::GitError;
 use crate::ports::store::{GetOutcome, Store};
@@ -67,6 +67,11 @@ pub(crate) fn prepare(
     let environments = manifest.as_ref().map(|manifest| &manifest.environments);
     let environment = environments.and_then(|known| known.get(&request.environment));
     let settings = environment.and_then(|known| known.settings.as_ref().ok());
+    // Before a repository is asked for an app that there is not.
+    if let (Some(manifest), false) = (&manifest, request.create) {
+        let apps: Vec<&str> = wanted.iter().map(|one| one.app.as_str()).collect();
+        check_new_names(manifest, &request.environment, &apps, "add --create")?;
+    }
     let mut preparation = Preparation::default();
     for one in wanted {
         let commits = open(

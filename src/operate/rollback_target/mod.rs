@@ -25,6 +25,9 @@ pub(crate) struct RollbackPlan {
     pub hold: Option<Hold>,
     /// Hosts go back by slots; otherwise each for itself, at once.
     pub has_rollouts: bool,
+    /// The environment's generation at which this was found.
+    #[serde(skip)]
+    pub generation: Option<u64>,
     /// Those of the environment.
     #[serde(skip)]
     pub settings: Option<EnvironmentSettings>,
@@ -115,6 +118,7 @@ pub(crate) fn find_target(
     let is_shared = !target.store.address().starts_with("dir:");
     Ok(RollbackPlan {
         has_rollouts: is_shared && environment.rollout(app) != RolloutMode::Independent,
+        generation: manifest.generation_of(name),
         settings: environment.settings.as_ref().ok().cloned(),
         from,
         to,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use self::blocker::{hosts_at_work, show_blocker};
 use self::progress::add_progress;
 use super::CommandError;
+use super::manifest::find_environment;
 use crate::desired::{Hold, RolloutPolicy, Sha};
 use crate::exit::Exit;
 use crate::fleet;
@@ -13,7 +14,7 @@ use crate::fleet::rollout::{
     EntryState, Nonce, Operator, OperatorError, RolloutError, RolloutStore, RolloutView,
     StoreObjects, WantedShas, rollout_summary, rollout_view,
 };
-use crate::problem::Problem;
+use crate::problem::{Problem, nearest};
 
 mod bake;
 mod blocker;
@@ -132,14 +133,13 @@ pub(crate) fn intervene(
     }
     let objects = target.objects();
     let wanted = objects.wanted()?;
-    let sha = sha
-        .or_else(|| wanted.shas.first().cloned())
-        .ok_or_else(|| {
-            let (app, environment) = (target.app, target.environment);
-            CommandError::Usage(Problem::new(format!(
-                "the manifest wants nothing of {app} in {environment}"
-            )))
-        })?;
+    let Some(sha) = sha.or_else(|| wanted.shas.first().cloned()) else {
+        let (app, environment) = (target.app, target.environment);
+        find_environment(&objects.manifest()?, environment, Some(app))?;
+        return Err(CommandError::Usage(Problem::new(format!(
+            "the manifest wants nothing of {app} in {environment}"
+        ))));
+    };
     let operator = Operator {
         store: &objects,
         environment: target.environment,
@@ -174,7 +174,10 @@ pub(crate) fn intervene(
         }
         Intervention::Ignore { node } => (
             operator.ignore(&sha, node),
-            format!("the rollout of {short} does not wait for {node}"),
+            format!(
+                "the rollout of {short} does not wait for {node}{}",
+                nearest_node(target, node)
+            ),
         ),
         Intervention::ResolveStep { step, outcome } => (
             operator.resolve_step(&sha, step, *outcome, current_claim(&objects)?),
@@ -195,6 +198,18 @@ pub(crate) fn intervene(
     };
     result.map_err(explain)?;
     Ok(done)
+}
+
+/// A note on a node without a record, whose name may be misspelt. It is no error: the machine may be gone for good.
+fn nearest_node(target: &RolloutTarget<'_>, node: &str) -> String {
+    let known = fleet::node_names(target.store, target.environment).unwrap_or_default();
+    let known = known.iter().map(String::as_str);
+    match known.clone().any(|name| name == node) {
+        true => String::new(),
+        false => nearest(node, known).map_or(", which has no record".into(), |near| {
+            format!(", which has no record: did you mean `{near}`?")
+        }),
+    }
 }
 
 /// Frees the slot of a service, which has nothing else of a rollout.

@@ -86,7 +86,7 @@ fn restart_without_slots_is_refused() {
     let hint = "hint: `trueup restart shop` on a host restarts its services there";
     assert!(error.ends_with(hint), "{error}");
     let error = restart(&store(""), "shp").unwrap_err();
-    assert!(error.contains("wants nothing of `shp`"), "{error}");
+    assert!(error.contains("has no app `shp`"), "{error}");
 }
 
 #[test]

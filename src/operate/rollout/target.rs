@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::desired::{Hold, Manifest, RolloutMode, RolloutPolicy, Sha};
 use crate::fleet::rollout::{Operator, RolloutContext, StoreObjects};
 use crate::operate::CommandError;
+use crate::operate::manifest::find_environment;
 use crate::ports::store::Store;
 use crate::problem::Problem;
 use crate::settings::FleetSettings;
@@ -49,14 +50,10 @@ pub(super) fn check_app(
     now: Timestamp,
 ) -> Result<(Option<Hold>, RolloutPolicy), CommandError> {
     let (app, name) = (target.app, target.environment);
-    let environments = manifest.environments.keys().map(String::as_str);
-    let environment = manifest.environments.get(name).ok_or_else(|| {
-        let problem = Problem::new(format!("the manifest has no environment `{name}`"));
-        CommandError::Usage(problem.suggest(name, environments))
-    })?;
+    let environment = find_environment(manifest, name, Some(app))?;
     let entry = environment.entry(app).ok_or_else(|| {
         let problem = Problem::new(format!("the manifest wants nothing of `{app}` in {name}"));
-        CommandError::Usage(problem.suggest(app, environment.app_names()))
+        CommandError::Usage(problem)
     })?;
     let entry = entry.map_err(|problem| CommandError::input(problem.clone()))?;
     let mode = match environment.rollout(app) {

@@ -95,10 +95,7 @@ pub(super) const KEY: &str = "rollouts/production/shop.json";
 #[test]
 fn rollout_that_nobody_will_ever_begin_is_an_error() {
     let error = observe(&store(""), "shp").unwrap_err();
-    assert!(
-        error.contains("wants nothing of `shp` in production"),
-        "{error}"
-    );
+    assert!(error.contains("has no app `shp` in production"), "{error}");
     assert!(error.contains("did you mean `shop`?"), "{error}");
     let error = observe(&store(", rollout: none"), "shop").unwrap_err();
     assert!(error.contains("its policy is `rollout: none`"), "{error}");

@@ -19,5 +19,5 @@ pub(super) mod trial;
 
 pub(crate) use active::{ActiveRelease, active};
 pub(super) use disk::current;
-pub(crate) use releases::{FailedRemoval, ReleaseRecord};
+pub(crate) use releases::{FailedRemoval, ReleaseRecord, recorded_names};
 pub(crate) use trial::{RecordedBake, RecordedTrial};

@@ -4,6 +4,8 @@
 //! last step succeeded. A record that is lost, unreadable or from a newer trueup is rebuilt from the host's
 //! folders (see `adopt`).
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::adopt;
@@ -12,6 +14,7 @@ use super::entry::{ReleaseEntry, ReleaseStatus, StageStatus};
 use super::trial::{RecordedBake, RecordedTrial};
 use crate::desired::Sha;
 use crate::ports::Host;
+use crate::ports::root::Root;
 use crate::ports::state::Document;
 use crate::release::app::layout::Layout;
 use crate::release::app::stage::Stage;
@@ -265,6 +268,15 @@ impl RecordFile {
 pub(super) fn read_record_file(host: &Host, layout: &Layout) -> Option<RecordFile> {
     DOCUMENT.load_cache(&host.root, &layout.record())
 }
+
+/// The names of the releases of an app that its record has, the newest last. Looks at nothing else.
+pub(crate) fn recorded_names(root: &Root, app: &str) -> Vec<String> {
+    let layout = Layout::new(app, Path::new("/"));
+    let file: Option<RecordFile> = DOCUMENT.load_cache(root, &layout.record());
+    let entries = file.map_or(Vec::new(), |file| file.releases);
+    entries.into_iter().map(|entry| entry.name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
