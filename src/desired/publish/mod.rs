@@ -23,7 +23,7 @@ use previous::keep_previous;
 use remembered::Remembered;
 pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
 pub(crate) use sign::Signing;
-use sign::{is_signed, sign_environment, unsigned_problem};
+use sign::{LastSignature, is_signed, sign_environment, unsigned_problem};
 use versions::outdated_hosts;
 
 /// The result of a publish request.
@@ -78,6 +78,7 @@ pub(crate) fn publish(
 ) -> Result<PublishSummary, PublishError> {
     let manifest = format!("{}/{key}", store.address());
     let mut fleet = Remembered::new(fleet);
+    let last_signature = LastSignature::default();
     let mut attempts = 0;
     loop {
         let found = match store.get(key, None)? {
@@ -140,8 +141,14 @@ pub(crate) fn publish(
         let new = match signing {
             Some(signing) => {
                 let both = (current, &new[..]);
-                sign_environment(&manifest, both, &request.environment, signing, request.now)
-                    .map_err(EditError::manifest)?
+                sign_environment(
+                    &manifest,
+                    both,
+                    &request.environment,
+                    (signing, &last_signature),
+                    request.now,
+                )
+                .map_err(EditError::manifest)?
             }
             None => new,
         };
