@@ -41,7 +41,7 @@ fn words(line: &str) -> Vec<String> {
         match (quote, c) {
             (Some(end), _) if c == end => quote = None,
             (None, '\'' | '"') => quote = Some(c),
-            (None, ' ') => words.push(std::mem::take(&mut word)),
+            (None, _) if c.is_whitespace() => words.push(std::mem::take(&mut word)),
             _ => word.push(c),
         }
     }

@@ -24,8 +24,8 @@ use remembered::Remembered;
 pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
 pub(crate) use sign::Signing;
 use sign::{
-    CurrentManifest, above_fleet_problem, deleted_problem, has_environment, is_signed,
-    sign_environment, unsigned_problem,
+    CurrentManifest, LastSignature, above_fleet_problem, deleted_problem, has_environment,
+    is_signed, sign_environment, unsigned_problem,
 };
 use versions::outdated_hosts;
 
@@ -84,6 +84,7 @@ pub(crate) fn publish(
         return Err(EditError::request(above_fleet_problem(&request.environment)).into());
     }
     let mut fleet = Remembered::new(fleet);
+    let last_signature = LastSignature::default();
     let mut attempts = 0;
     loop {
         let found = match store.get(key, None)? {
@@ -164,8 +165,14 @@ pub(crate) fn publish(
                     history: facts,
                 };
                 let both = (&before, &new[..]);
-                sign_environment(&manifest, both, &request.environment, signing, request.now)
-                    .map_err(EditError::manifest)?
+                sign_environment(
+                    &manifest,
+                    both,
+                    &request.environment,
+                    (signing, &last_signature),
+                    request.now,
+                )
+                .map_err(EditError::manifest)?
             }
             None => new,
         };

@@ -1,5 +1,7 @@
 //! Signs the environment of a request.
 
+use std::cell::RefCell;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -30,17 +32,40 @@ pub(super) struct CurrentManifest<'a> {
     pub history: HistoryFacts,
 }
 
+/// The last signature of a request. An attempt that an act on another environment beats signs the same lines again, and
+/// without the time that it takes to sign (an agent, a key to be touched) it is as short as one that does not sign.
+#[derive(Debug, Default)]
+pub(super) struct LastSignature(RefCell<Option<(String, String)>>);
+
+impl LastSignature {
+    /// The signature of these lines: the last one, if it is of the same, or else a new one.
+    fn of(
+        &self,
+        lines: &str,
+        sign: impl FnOnce() -> Result<String, Problem>,
+    ) -> Result<String, Problem> {
+        let known = self.0.borrow().clone();
+        if let Some((_, signature)) = known.filter(|(signed, _)| signed == lines) {
+            return Ok(signature);
+        }
+        let signature = sign()?;
+        *self.0.borrow_mut() = Some((lines.to_owned(), signature.clone()));
+        Ok(signature)
+    }
+}
+
 /// The text with the signature of an environment. All of `current` that stays is signed too, so it has to be what somebody
 /// trusted has signed, and the newest of it.
 pub(super) fn sign_environment(
     name: &str,
     (current, edited): (&CurrentManifest<'_>, &[u8]),
     environment: &str,
-    signing: &Signing<'_>,
+    (signing, last): (&Signing<'_>, &LastSignature),
     now: Timestamp,
 ) -> Result<Vec<u8>, Problem> {
     let lines = signed_lines(name, edited, environment)?;
-    let signature = written_signature(&(signing.sign)(&namespace(environment), &lines)?)?;
+    let armored = last.of(&lines, || (signing.sign)(&namespace(environment), &lines))?;
+    let signature = written_signature(&armored)?;
     let own = own_signer(&signature)?;
     if !signing.trusts_current && has_environment(name, current.body, environment) {
         let known = signing.signers.into_iter().flat_map(|known| &known.signers);
@@ -169,4 +194,24 @@ pub(super) fn deleted_problem(environment: &str) -> Problem {
 pub(super) fn has_environment(name: &str, body: &[u8], environment: &str) -> bool {
     let tree = parse(name, body, ParseLimits::default());
     tree.is_ok_and(|tree| tree.get(environment).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_lines_are_signed_once() {
+        let last = LastSignature::default();
+        let mut count = 0;
+        for lines in ["a", "a", "b", "b", "a"] {
+            let signature = last.of(lines, || {
+                count += 1;
+                Ok(format!("signature of {lines}"))
+            });
+            assert_eq!(signature.unwrap(), format!("signature of {lines}"));
+        }
+        assert_eq!(count, 3);
+        assert!(last.of("c", || Err(Problem::new("no agent"))).is_err());
+    }
 }

@@ -186,7 +186,7 @@ impl Forecast {
                 let most = policy.max_unavailable;
                 let first = policy.canary.as_ref();
                 let first = first.map_or(String::new(), |canary| format!("{canary} first, then "));
-                let is_alone = self.hosts.as_ref().is_some_and(|hosts| hosts.taking <= 1);
+                let is_alone = self.hosts.as_ref().is_some_and(|hosts| hosts.taking == 1);
                 match is_alone {
                     true => lines.push(count),
                     false => lines.push(format!("{count}: {first}{most} at a time{per}")),
