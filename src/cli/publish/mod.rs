@@ -17,7 +17,7 @@ use super::rollout::{is_unreachable, wait_for_end};
 use crate::desired::{Manifest, RolloutMode};
 use crate::exit::Exit;
 use crate::operate::CommandError;
-use crate::operate::publish::{LookupOptions, forecast, prepare};
+use crate::operate::publish::{LookupOptions, forecast, prepare, publish_prepared};
 use crate::operate::rollout::RolloutTarget;
 use crate::pass::Paths;
 use crate::ports::store::Store;
@@ -44,7 +44,7 @@ pub(super) fn run(
         next: args.next,
         unchecked: args.unchecked,
     };
-    let prepared = prepare(
+    let mut prepared = prepare(
         store,
         &target.manifest,
         &wanted,
@@ -55,7 +55,13 @@ pub(super) fn run(
     if args.wait {
         check_rollouts(store, prepared.manifest.as_ref(), args, &apps)?;
     }
-    let summary = publisher.publish_above(request.clone(), args.above_fleet)?;
+    let summary = publish_prepared(
+        &mut prepared,
+        options,
+        &mut repositories,
+        &mut request,
+        &mut |request| publisher.publish_above(request.clone(), args.above_fleet),
+    )?;
     let gone_after = target.fleet.gone_after();
     let forecasts = match &summary.texts {
         Some(_) => forecast(store, &args.environment, &summary, &apps, gone_after),

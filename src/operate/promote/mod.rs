@@ -26,6 +26,9 @@ pub(crate) struct ServedApp {
     /// What the environment wants meanwhile, if it is another sha.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Sha>,
+    /// What the other environment wants.
+    #[serde(skip)]
+    pub replaced: Option<Sha>,
 }
 
 /// The apps that all live hosts of `from` serve at one sha. `apps`: which ones; empty: all that `from` and `to` have.
@@ -68,7 +71,13 @@ pub(crate) fn served_apps(
     let mut watch = FleetWatch::new(store, from, manifest_key, fleet);
     watch.is_own_environment = false;
     let (view, _) = watch.observe()?;
-    let served = names.iter().map(|app| served_app(app, source, &view));
+    let served = names.iter().map(|app| {
+        let replaced = target.and_then(|target| target.own_entry(app)?.ok());
+        Ok(ServedApp {
+            replaced: replaced.map(|entry| entry.sha.clone()),
+            ..served_app(app, source, &view)?
+        })
+    });
     served.collect()
 }
 
@@ -147,6 +156,7 @@ fn served_app(
             .and_then(|entry| entry.reference.clone()),
         hosts: count,
         wanted: wanted.cloned(),
+        replaced: None,
     })
 }
 

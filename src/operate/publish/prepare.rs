@@ -74,6 +74,9 @@ pub(crate) fn prepare(
         preparation.warnings.extend(resolved.warnings);
         let before = environment.and_then(|known| known.own_entry(&one.app)?.ok());
         let before = before.map(|entry| entry.sha.clone());
+        if !options.next {
+            request.relied_on.insert(one.app.clone(), before.clone());
+        }
         if let Some(from) = before {
             let range = match &commits {
                 // A clone may lack what only this needs, such as trees; the sha is good nevertheless.
