@@ -48,14 +48,23 @@ impl Session {
     pub(super) fn note_news(&self, catalog: &Catalog, desired: &DesiredState, report: &Report) {
         self.notices.take();
         let channels = self.usable_channels(desired);
-        if channels.is_empty() || desired.freshness != Freshness::Fresh {
+        if desired.freshness != Freshness::Fresh {
+            return;
+        }
+        let apps = deployed_apps(catalog).filter(|_| !channels.is_empty());
+        let apps: Vec<DeployedApp<'_>> = apps.collect();
+        let names = apps.iter().map(|app| app.spec.app.as_str()).collect();
+        if let Err(error) = AppMemory::forget_others(&self.host.root, &names) {
+            tracing::warn!("notices of before: {error}");
+        }
+        if apps.is_empty() {
             return;
         }
         let now = self.host.clock.now();
         let last = History::new(&self.host).last();
         let answered = last.and_then(|last| last.store_answered);
         let was_away = answered.is_none_or(|at| now.duration_since(at) > MAX_AGE);
-        for app in deployed_apps(catalog) {
+        for app in apps {
             // A pass that goes over a hold does not see what the manifest wants.
             let wanted = desired.apps.get(&app.spec.app);
             let Some(wanted) = wanted.filter(|wanted| !wanted.ignores_hold) else {
@@ -143,7 +152,7 @@ impl Session {
             hold_ended: ended.map(|(id, hold)| hold_ended(subject, &wanted, hold, id)),
             hold,
             published_key: published_key(&wanted),
-            published: wanted.publication.at,
+            store_time,
             implied: implied_ids(&wanted),
             ..Observation::default()
         };
@@ -152,7 +161,6 @@ impl Session {
         let Some(joined) = joined.find(|joined| joined.rollout.app == *name) else {
             let own = self.own_result(app, desired_app, report);
             observation.register = Some(own_notices(subject, &wanted, &own));
-            observation.opened = wanted.publication.at;
             return (observation, 1);
         };
         observation.own = own_ids(subject, &wanted, joined);
