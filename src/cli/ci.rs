@@ -63,6 +63,32 @@ const SYSTEMS: &[System] = &[
     },
 ];
 
+/// Variables that name the pull request of a job. In such a job the commit is a proposal, or its merge, which nobody has
+/// reviewed.
+const PULL_REQUEST_VARIABLES: &[&str] = &[
+    "CI_MERGE_REQUEST_IID",
+    "CHANGE_ID",
+    "CIRCLE_PULL_REQUEST",
+    "CI_PULL_REQUEST",
+    "BUILDKITE_PULL_REQUEST",
+];
+
+/// Refuses a job of a pull request, whichever system has set the variables.
+fn check_reviewed(variable: &impl Fn(&str) -> Option<String>) -> Result<(), Problem> {
+    let event = value(variable, "GITHUB_EVENT_NAME");
+    let event = event.filter(|(_, name)| name.starts_with("pull_request"));
+    let mut named = PULL_REQUEST_VARIABLES.iter();
+    let named = named.find_map(|name| value(variable, name).filter(|(_, text)| text != "false"));
+    match event.or(named) {
+        None => Ok(()),
+        Some((name, text)) => Err(Problem::new(format!(
+            "--via-ci: this is a job of a pull request ({name} is `{}`), whose commit nobody has reviewed",
+            printable::line(&text)
+        ))
+        .hint("publish in the job of the branch, after the merge")),
+    }
+}
+
 /// A job of CI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CiJob {
@@ -76,6 +102,7 @@ pub(super) struct CiJob {
 
 /// Who runs the job of CI that this is; `None`: the system does not say. For a job whose commit does not matter.
 pub(super) fn job_author() -> Result<Option<String>, Problem> {
+    check_reviewed(&variable)?;
     let value = |name: &&'static str| value(&variable, name);
     Ok(author(System::detect(&variable)?, &value))
 }
@@ -122,6 +149,7 @@ impl CiJob {
     }
 
     fn read(variable: impl Fn(&str) -> Option<String>) -> Result<CiJob, Problem> {
+        check_reviewed(&variable)?;
         let value = |name: &&'static str| value(&variable, name);
         let system = System::detect(&variable)?;
         let Some((name, sha)) = system.sha.iter().find_map(value) else {
@@ -268,6 +296,30 @@ mod tests {
             assert_eq!(job.sha.as_str(), SHA, "{system}");
             assert_eq!(job.reference.as_deref(), *reference, "{system}");
             assert_eq!(job.by.as_deref(), *by, "{system}");
+        }
+    }
+
+    #[test]
+    fn job_of_a_pull_request_is_refused_in_every_system() {
+        let github = [("GITHUB_ACTIONS", "true"), ("GITHUB_SHA", SHA)];
+        for (name, text, is_refused) in [
+            ("GITHUB_EVENT_NAME", "push", false),
+            ("GITHUB_EVENT_NAME", "pull_request", true),
+            ("GITHUB_EVENT_NAME", "pull_request_target", true),
+            ("CI_MERGE_REQUEST_IID", "7", true),
+            ("CHANGE_ID", "7", true),
+            ("CIRCLE_PULL_REQUEST", "https://host/7", true),
+            ("CI_PULL_REQUEST", "https://host/7", true),
+            ("BUILDKITE_PULL_REQUEST", "7", true),
+            ("BUILDKITE_PULL_REQUEST", "false", false),
+            ("BUILDKITE_PULL_REQUEST", "", false),
+        ] {
+            for own in [&github[..], &[("TRUEUP_SHA", SHA)]] {
+                let job = read(&[own, &[(name, text)]].concat());
+                assert_eq!(job.is_err(), is_refused, "{name}={text}");
+                let error = job.err().unwrap_or_default();
+                assert_eq!(error.contains(name), is_refused, "{error}");
+            }
         }
     }
 

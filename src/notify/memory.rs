@@ -19,6 +19,9 @@ use crate::ports::state::Document;
 const VERSION: u32 = 1;
 const DOCUMENT: Document = Document::new(VERSION, 1 << 20).private().compact();
 
+/// Below the state of this host: a file for each app.
+const FOLDER: &str = "notices";
+
 /// Notices that wait at most.
 const MAX_PENDING: usize = 20;
 
@@ -28,7 +31,7 @@ pub(crate) struct AppMemory {
     version: u32,
     /// Digest of the store and the environment: another one is another story.
     scope: String,
-    /// States of before are no news; `None`: it has noticed nothing yet.
+    /// States of before are no news; `None`: it has noticed nothing yet. By the store's clock.
     baseline: Option<Timestamp>,
     /// The sha that was published, and the ids of what else the manifest called for when this host last looked.
     manifest: BTreeSet<String>,
@@ -64,12 +67,11 @@ pub(crate) struct Observation {
     pub hold_ended: Option<Notice>,
     /// Names what is published, whatever else changes; empty: nothing is.
     pub published_key: String,
-    /// When what is wanted was published, if the manifest says it.
-    pub published: Option<Timestamp>,
     /// `None`: this pass has not read the register.
     pub register: Option<Vec<Notice>>,
-    /// When the rollout began.
+    /// When the rollout began, and now, both by the store's clock.
     pub opened: Option<Timestamp>,
+    pub store_time: Option<Timestamp>,
     /// The ids of what another notice says already.
     pub implied: BTreeSet<String>,
     /// What this host itself has brought about: nobody knows it earlier.
@@ -112,6 +114,20 @@ impl AppMemory {
         DOCUMENT.save(root, &path(app), self)
     }
 
+    /// Forgets every app but these. A host that does not look for news of an app cannot say later what is new, and the times
+    /// in a manifest are by the clock of whoever published.
+    pub(crate) fn forget_others(root: &Root, apps: &BTreeSet<&str>) -> Result<(), RootError> {
+        let folder = PathBuf::from(STATE_DIR).join(FOLDER);
+        for name in root.list(&folder)?.unwrap_or_default() {
+            let app = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            // Other files begin with `_`, which no app does.
+            if app.is_some_and(|app| !app.starts_with('_') && !apps.contains(app)) {
+                root.remove_file(&folder.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The hold that this host knows, with its digest.
     pub(crate) fn known_hold(&self) -> Option<&(String, NoticeHold)> {
         self.hold.as_ref()
@@ -129,9 +145,9 @@ impl AppMemory {
             hold,
             hold_ended,
             published_key,
-            published,
             register,
             opened,
+            store_time,
             implied,
             own,
         } = observation;
@@ -141,10 +157,9 @@ impl AppMemory {
         });
         let is_first = self.baseline.is_none() || was_away;
         if is_first {
-            self.baseline = Some(now);
+            self.baseline = Some(store_time.unwrap_or(now));
             self.register = None;
         }
-        let is_old = published.is_some_and(|at| now.duration_since(at) > MAX_AGE);
         let is_publication = |notice: &Notice| {
             matches!(notice.transition, Transition::Published)
                 || notice.transition == Transition::RolledBack
@@ -155,9 +170,7 @@ impl AppMemory {
         };
         let is_new = |notice: &Notice| {
             let was_known = self.manifest.contains(&key(notice)) || implied.contains(&notice.id);
-            let was_known = is_first || was_known;
-            let is_out = was_known || is_old && is_publication(notice);
-            !is_out || own.contains(&notice.id)
+            !is_first && !was_known || own.contains(&notice.id)
         };
         let keys = manifest.iter().map(key).collect();
         let mut new: Vec<Notice> = manifest.into_iter().filter(|n| is_new(n)).collect();
@@ -263,6 +276,6 @@ fn ids(notices: &[Notice]) -> BTreeSet<String> {
 
 fn path(app: &str) -> PathBuf {
     PathBuf::from(STATE_DIR)
-        .join("notices")
+        .join(FOLDER)
         .join(format!("{app}.json"))
 }

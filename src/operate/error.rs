@@ -1,6 +1,6 @@
 //! Why a command ended early: as an exit code and as problems, for every caller.
 
-use crate::desired::{EditError, PublishError};
+use crate::desired::{EditError, PublishError, ShaChange};
 use crate::exit::Exit;
 use crate::fleet::rollout::RolloutError;
 use crate::pass::PassError;
@@ -26,6 +26,9 @@ pub(crate) enum CommandError {
     /// A hold in force is in the way.
     #[error(transparent)]
     Held(Problem),
+    /// Somebody else moved these apps since the decision to publish; nothing was written.
+    #[error("{}", overtaken_problem(.0))]
+    Overtaken(Vec<ShaChange>),
     #[error(transparent)]
     Failed(Problem),
     /// What the command waited for did not happen in time.
@@ -51,7 +54,7 @@ impl CommandError {
             CommandError::Usage(_) => Exit::Usage,
             CommandError::Input(_) => Exit::BadInput,
             CommandError::Quarantined(_) => Exit::RolledBack,
-            CommandError::Held(_) => Exit::Waiting,
+            CommandError::Held(_) | CommandError::Overtaken(_) => Exit::Waiting,
             CommandError::Stopped(_) => Exit::Stopped,
             CommandError::Failed(_) => Exit::Failed,
             CommandError::TimedOut(_) => Exit::TimedOut,
@@ -73,10 +76,16 @@ impl CommandError {
             | CommandError::Failed(problem)
             | CommandError::TimedOut(problem)
             | CommandError::Stopped(problem) => vec![problem.clone()],
+            CommandError::Overtaken(changes) => vec![overtaken_problem(changes)],
             CommandError::Input(problems) => problems.0.clone(),
             CommandError::Pass(error) => pass_problems(error),
         }
     }
+}
+
+fn overtaken_problem(changes: &[ShaChange]) -> Problem {
+    let message = EditError::Overtaken(changes.to_vec()).to_string();
+    Problem::new(message).hint("nothing was written; run it again")
 }
 
 fn pass_problems(error: &PassError) -> Vec<Problem> {
@@ -150,6 +159,7 @@ impl From<PublishError> for CommandError {
                 CommandError::Usage(*problem)
             }
             PublishError::Edit(EditError::Held(problem)) => CommandError::Held(*problem),
+            PublishError::Edit(EditError::Overtaken(changes)) => CommandError::Overtaken(changes),
             PublishError::Edit(EditError::Outdated(_) | EditError::Moved { .. }) => {
                 CommandError::Failed(
                     Problem::new(message).hint("nothing was published; run the command again"),

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 
@@ -18,11 +18,18 @@ use crate::notify::{
     published_id, published_key, register_notices,
 };
 use crate::ports::random::random_u64;
+use crate::ports::store::{Budget, Store};
 use crate::report::{History, Report};
 use crate::role::Catalog;
 
 /// How long all notices of a pass may take together. One that hangs delays the next pass by no more than that, once.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What remains of it for the store after the last message, to record that it is sent.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the store may take to list the hosts that are done. A message goes without them as well.
+const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Less is not enough for a message.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(500);
@@ -41,14 +48,23 @@ impl Session {
     pub(super) fn note_news(&self, catalog: &Catalog, desired: &DesiredState, report: &Report) {
         self.notices.take();
         let channels = self.usable_channels(desired);
-        if channels.is_empty() || desired.freshness != Freshness::Fresh {
+        if desired.freshness != Freshness::Fresh {
+            return;
+        }
+        let apps = deployed_apps(catalog).filter(|_| !channels.is_empty());
+        let apps: Vec<DeployedApp<'_>> = apps.collect();
+        let names = apps.iter().map(|app| app.spec.app.as_str()).collect();
+        if let Err(error) = AppMemory::forget_others(&self.host.root, &names) {
+            tracing::warn!("notices of before: {error}");
+        }
+        if apps.is_empty() {
             return;
         }
         let now = self.host.clock.now();
         let last = History::new(&self.host).last();
         let answered = last.and_then(|last| last.store_answered);
         let was_away = answered.is_none_or(|at| now.duration_since(at) > MAX_AGE);
-        for app in deployed_apps(catalog) {
+        for app in apps {
             // A pass that goes over a hold does not see what the manifest wants.
             let wanted = desired.apps.get(&app.spec.app);
             let Some(wanted) = wanted.filter(|wanted| !wanted.ignores_hold) else {
@@ -136,7 +152,7 @@ impl Session {
             hold_ended: ended.map(|(id, hold)| hold_ended(subject, &wanted, hold, id)),
             hold,
             published_key: published_key(&wanted),
-            published: wanted.publication.at,
+            store_time,
             implied: implied_ids(&wanted),
             ..Observation::default()
         };
@@ -145,7 +161,6 @@ impl Session {
         let Some(joined) = joined.find(|joined| joined.rollout.app == *name) else {
             let own = self.own_result(app, desired_app, report);
             observation.register = Some(own_notices(subject, &wanted, &own));
-            observation.opened = wanted.publication.at;
             return (observation, 1);
         };
         observation.own = own_ids(subject, &wanted, joined);
@@ -184,14 +199,15 @@ impl Session {
         let Ok(store) = self.shared_store() else {
             return;
         };
+        let budget = Budget::new(&**store, &*self.host.clock, SEND_TIMEOUT);
         let sender = Sender {
             session: self,
+            budget: &budget,
             courier: Courier {
                 host: &self.host,
                 lookup: &self.settings.lookup,
             },
             health: RefCell::new(ChannelHealth::load(&self.host.root)),
-            started: self.host.clock.monotonic_now(),
         };
         let before = sender.health.borrow().clone();
         for noted in &mut noted {
@@ -201,7 +217,7 @@ impl Session {
                 }
             };
             let mut delivery = Delivery {
-                store: &**store,
+                store: &budget,
                 environment: &self.settings.environment,
                 app: &noted.app,
                 node: self.node(),
@@ -224,18 +240,17 @@ impl Session {
     }
 
     /// Adds who sends it, and how far the rollout is: one LIST, for the host that sends alone.
-    fn complete(&self, notice: &Notice) -> Notice {
+    fn complete(&self, notice: &Notice, store: &dyn Store) -> Notice {
         let mut notice = notice.clone();
         self.node().clone_into(&mut notice.node);
         let is_open = matches!(
             notice.transition,
             Transition::Halted | Transition::RolledBack | Transition::Failed | Transition::CanaryOk
         );
-        if let (true, Some(hosts), Some(sha)) = (is_open, &mut notice.hosts, &notice.to)
-            && let Ok(store) = self.shared_store()
-        {
+        if let (true, Some(hosts), Some(sha)) = (is_open, &mut notice.hosts, &notice.to) {
             let prefix = marks_prefix(&notice.environment, &notice.app, Some(sha));
-            hosts.done = store.list(&prefix).ok().map(|marks| marks.len());
+            let marks = store.list_within(LIST_TIMEOUT, &prefix);
+            hosts.done = marks.ok().map(|marks| marks.len());
         }
         notice
     }
@@ -244,9 +259,9 @@ impl Session {
 /// Sends the notices of one pass.
 struct Sender<'a> {
     session: &'a Session,
+    budget: &'a Budget<'a>,
     courier: Courier<'a>,
     health: RefCell<ChannelHealth>,
-    started: Instant,
 }
 
 impl Sender<'_> {
@@ -257,16 +272,23 @@ impl Sender<'_> {
         known.contains_key(channel) && self.health.borrow().rest(channel, now).is_none()
     }
 
+    /// The time for a message; `None`: it is not enough.
+    fn left(&self) -> Option<Duration> {
+        let left = self.budget.left().saturating_sub(RECORD_TIMEOUT);
+        Some(left).filter(|left| *left >= SHORTEST_TIMEOUT)
+    }
+
     fn send(&self, name: &str, notice: &Notice) -> DeliveryStep {
         let host = &self.session.host;
-        let now = host.clock.monotonic_now();
-        let left = SEND_TIMEOUT.saturating_sub(now.saturating_duration_since(self.started));
         let channel = self.session.settings.notify.channels.get(name);
-        let may_send = left >= SHORTEST_TIMEOUT && self.is_ready(name) && !host.stop.is_set();
+        let may_send = self.left().is_some() && self.is_ready(name) && !host.stop.is_set();
         let Some(channel) = channel.filter(|_| may_send) else {
             return DeliveryStep::NotTried;
         };
-        let notice = self.session.complete(notice);
+        let notice = self.session.complete(notice, self.budget);
+        let Some(left) = self.left() else {
+            return DeliveryStep::NotTried;
+        };
         let sent = self.courier.deliver(channel, &notice, left);
         if sent.is_err() && host.stop.is_set() {
             // Whoever stopped trueup ended it, not the channel.

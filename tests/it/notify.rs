@@ -61,7 +61,9 @@ fn host_by_itself_notifies_once_of_each_transition() {
     app.sandbox.pass_writes_nothing(&[], 0);
 
     let two = app.commit_page("page two");
-    publish(&app, &two, ", by: ana, notes: [{text: run the reindex}]");
+    // The clock of whoever publishes decides nothing.
+    let more = ", by: ana, at: 2026-01-01T00:00:00Z, notes: [{text: run the reindex}]";
+    publish(&app, &two, more);
     app.converge(0);
     assert_eq!(transitions(&app), ["published", "note", "done"]);
     let (_, done) = &notices(&app)[2];
@@ -103,6 +105,23 @@ fn host_by_itself_notifies_once_of_each_transition() {
     );
     app.converge(4);
     assert_eq!(transitions(&app).len(), 7);
+}
+
+#[test]
+fn what_was_published_while_nobody_was_to_be_notified_is_no_news() {
+    let app = app_with_channel("{command: [/usr/local/bin/page]}");
+    let two = app.commit_page("page two");
+    app.sandbox
+        .manifest(format!("production:\n  shop: {{sha: {two}}}\n"));
+    app.converge(0);
+    publish(&app, &two, "");
+    app.converge(0);
+    assert_eq!(transitions(&app), [""; 0]);
+    app.sandbox.pass_writes_nothing(&[], 0);
+    let three = app.commit_page("page three");
+    publish(&app, &three, "");
+    app.converge(0);
+    assert_eq!(transitions(&app), ["published", "done"]);
 }
 
 #[test]

@@ -50,6 +50,11 @@ pub(in crate::cli) fn run(
         by: author.or_else(|| request.by.clone()),
         // A person looks at the warning. CI would publish behind the hold, again and again.
         refuses_holds: args.via_ci,
+        refuses_overtaken: args.via_ci,
+        relied_on: served
+            .iter()
+            .map(|one| (one.app.clone(), one.replaced.clone()))
+            .collect(),
         shas: served
             .iter()
             .map(|one| (one.app.clone(), one.sha.clone()))

@@ -12,7 +12,7 @@ use crate::cli::repositories::RepositoryArgs;
     after_help = "A branch, a tag or the beginning of a sha is looked up in the repository of the app, by this user's `git` with its \
                   configuration, keys and credential helpers, and published as the full sha. `_settings: {repositories: {APP: URL}}` \
                   of the environment names the repository, or `{url: URL, allow_refs: [refs/heads/main]}`, or --repo does. A sha that \
-                  no allowed ref has is refused, as by hosts. A full sha of an app whose repository nobody names is taken with a \
+                  no allowed ref has is refused, as by hosts; in a clone the branches of its remote count, and tags. A full sha of an app whose repository nobody names is taken with a \
                   warning.\n\n\
                   Shows the diff of the manifest, the commits that each app gets or loses, the migrations that differ, and what hosts \
                   will do. With `--wait`, the exit code is the worst of the rollouts (see `trueup rollout status -h`).\n\n\
@@ -33,7 +33,7 @@ pub struct PublishArgs {
     pub apps: Vec<String>,
     #[command(flatten)]
     pub repositories: RepositoryArgs,
-    /// Take who, which commit and which ref from the variables of CI: GitHub Actions, GitLab CI, Jenkins, CircleCI, Buildkite, or TRUEUP_SHA and TRUEUP_REF
+    /// Take who, which commit and which ref from the variables of CI: GitHub Actions, GitLab CI, Jenkins, CircleCI, Buildkite, or TRUEUP_SHA and TRUEUP_REF. Refuses jobs of pull requests, and to publish over a commit that another job published meanwhile, unless this one contains it
     #[arg(long)]
     pub via_ci: bool,
     /// Show the diff, the commits and what hosts will do, and write nothing

@@ -20,7 +20,7 @@ use super::rollout::{is_unreachable, wait_for_end};
 use crate::desired::{Manifest, PublishSummary, RolloutMode};
 use crate::exit::Exit;
 use crate::operate::CommandError;
-use crate::operate::publish::{LookupOptions, forecast, prepare};
+use crate::operate::publish::{LookupOptions, forecast, prepare, publish_prepared};
 use crate::operate::rollout::RolloutTarget;
 use crate::pass::Paths;
 use crate::ports::store::Store;
@@ -49,7 +49,7 @@ pub(super) fn run(
     };
     let trust = publisher.trust(&args.environment)?;
     let progress = Progress::begin(format!("looking up the commits of {}", names.join(", ")));
-    let prepared = prepare(
+    let mut prepared = prepare(
         (store, &target.manifest),
         trust.as_ref(),
         &wanted,
@@ -70,18 +70,33 @@ pub(super) fn run(
         }
         None => Vec::new(),
     };
-    let resolved = ResolvedRequest {
-        args,
-        request: &request,
-        system: job.as_ref().map(|job| job.system),
-        ranges: &prepared.ranges,
-        warnings: &prepared.warnings,
-    };
+    let (looked_up, asked) = (prepared.clone(), request.clone());
+    let system = job.as_ref().map(|job| job.system);
     let preview = |summary: &PublishSummary, paint| {
+        let resolved = ResolvedRequest {
+            args,
+            request: &asked,
+            system,
+            ranges: &looked_up.ranges,
+            warnings: &looked_up.warnings,
+        };
         let forecasts = forecasts(summary);
         Published::new(&resolved, summary, &forecasts).preview_lines(paint)
     };
-    let summary = publisher.publish_above(request.clone(), args.above_fleet, &preview)?;
+    let summary = publish_prepared(
+        &mut prepared,
+        options,
+        &mut repositories,
+        &mut request,
+        &mut |request| publisher.publish_above(request.clone(), args.above_fleet, &preview),
+    )?;
+    let resolved = ResolvedRequest {
+        args,
+        request: &request,
+        system,
+        ranges: &prepared.ranges,
+        warnings: &prepared.warnings,
+    };
     let forecasts = forecasts(&summary);
     let published = Published::new(&resolved, &summary, &forecasts);
     if !output.is_document() {

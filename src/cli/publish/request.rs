@@ -41,6 +41,8 @@ pub(super) fn parse_request(
         reason: parse_reason("--reason", args.reason.as_deref())?,
         // A person looks at the warning. CI would publish behind the hold, again and again.
         refuses_holds: job.is_some() && !args.next && hold == HoldRequest::Keep,
+        // A person decides by the warning.
+        refuses_overtaken: job.is_some(),
         hold,
         confirmed: args.publisher.yes,
         create: args.create,

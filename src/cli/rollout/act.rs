@@ -7,6 +7,7 @@ use crate::cli::format::current_user;
 use crate::cli::target::StoreTarget;
 use crate::desired::{Sha, namespace, written_signature};
 use crate::exit::Exit;
+use crate::fleet::rollout::SignText;
 use crate::operate::rollout::{Intervention, OnceOutcome, RolloutTarget, intervene};
 use crate::operate::{CommandError, SigningKey};
 use crate::pass::{PassError, Paths};
@@ -53,7 +54,7 @@ pub(super) fn run(
     if key.is_some() {
         sign("").map_err(CommandError::Usage)?;
     }
-    let signing: Option<&dyn Fn(&str) -> Result<String, Problem>> = match key {
+    let signing: Option<&SignText<'_>> = match key {
         Some(_) => Some(&sign),
         None => None,
     };

@@ -7,6 +7,7 @@
 use self::bump::next_generation;
 use self::entry::new_manifest;
 use self::note::{check_notes, no_entry};
+use self::overtaken::check_overtaken;
 pub(crate) use self::request::{
     CommitList, EditError, HoldRequest, NoteChange, NoteEdit, PublishRequest, SettingEdit,
     ShaChange,
@@ -25,6 +26,7 @@ mod bump;
 mod entry;
 mod hold;
 mod note;
+mod overtaken;
 mod request;
 mod settings;
 mod stamp;
@@ -78,7 +80,8 @@ pub(crate) fn edit_manifest(
         check_entries(&manifest, order, &changes).map_err(EditError::manifest)?;
     }
     check_holds(&manifest, order, &changes)?;
-    let mut warnings = warnings::blocked_hosts(&manifest, order);
+    let mut warnings = check_overtaken(order, &changes)?;
+    warnings.extend(warnings::blocked_hosts(&manifest, order));
     let next = next_generation(&manifest, name, order, &mut warnings)?;
     let known = manifest.environments.get(&order.environment);
     let hold = |app: &str| known.and_then(|known| known.own_entry(app)?.ok()?.hold.clone());

@@ -20,6 +20,10 @@ pub(crate) struct PublishRequest {
     pub next: Vec<(String, Sha)>,
     /// The commits between the sha before and the published one, by app.
     pub commits: BTreeMap<String, CommitList>,
+    /// The wanted shas on which the decision to publish relied, by app; `None`: it had none.
+    pub relied_on: BTreeMap<String, Option<Sha>>,
+    /// Makes it [`EditError::Overtaken`] if somebody else moved an app since, instead of a warning.
+    pub refuses_overtaken: bool,
     /// The refs that the shas came from, by app, for people.
     pub references: BTreeMap<String, String>,
     /// The publisher.
@@ -68,6 +72,8 @@ impl PublishRequest {
             shas: Vec::new(),
             next: Vec::new(),
             commits: BTreeMap::new(),
+            relied_on: BTreeMap::new(),
+            refuses_overtaken: false,
             references: BTreeMap::new(),
             by: None,
             reason: None,
@@ -160,6 +166,9 @@ pub(crate) enum EditError {
     /// A hold in force blocks the sha.
     #[error(transparent)]
     Held(Box<Problem>),
+    /// Somebody else moved these apps since the decision to publish.
+    #[error("somebody else published {} meanwhile", app_names(.0))]
+    Overtaken(Vec<ShaChange>),
     /// The environment is protected, and nobody has confirmed the change.
     #[error(transparent)]
     Protected(Box<Problem>),
@@ -182,6 +191,11 @@ impl EditError {
     pub(in crate::desired) fn request(problem: Problem) -> EditError {
         EditError::Request(Box::new(problem))
     }
+}
+
+fn app_names(changes: &[ShaChange]) -> String {
+    let names: Vec<&str> = changes.iter().map(|one| one.app.as_str()).collect();
+    names.join(", ")
 }
 
 /// The change of one app's sha.

@@ -70,7 +70,7 @@ pub(crate) use object::RolloutError;
 pub(crate) use objects::{RolloutContext, StoreObjects, marks_prefix, register_key};
 pub(crate) use observer::RegisterObserver;
 pub(crate) use once::OnceOutcome;
-pub(crate) use operator::{Operator, OperatorError};
+pub(crate) use operator::{Operator, OperatorError, SignText};
 pub(crate) use polling::Polling;
 pub(crate) use quarantine::Quarantine;
 pub(crate) use quarantines::list_quarantined;

@@ -17,6 +17,9 @@ use crate::desired::{RolloutPolicy, Sha};
 use crate::fleet::sanitize_line;
 use crate::problem::Problem;
 
+/// Signs a text; the result is a signature as objects have it.
+pub(crate) type SignText<'a> = dyn Fn(&str) -> Result<String, Problem> + 'a;
+
 /// An operator at the rollouts of one app.
 pub(crate) struct Operator<'a, S> {
     pub store: &'a S,
@@ -28,7 +31,7 @@ pub(crate) struct Operator<'a, S> {
     /// By the operator's clock, for people.
     pub now: Timestamp,
     /// Signs a text; `None`: the act is not signed.
-    pub sign: Option<&'a dyn Fn(&str) -> Result<String, Problem>>,
+    pub sign: Option<&'a SignText<'a>>,
 }
 
 /// Why a command changed nothing, or not all.

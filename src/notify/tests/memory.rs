@@ -19,7 +19,6 @@ fn published(id: &str) -> Observation {
     Observation {
         manifest: vec![notice(id, Transition::Published)],
         published_key: id.into(),
-        published: Some(at(NOW)),
         ..Observation::default()
     }
 }
@@ -53,6 +52,29 @@ fn first_look_of_a_host_is_no_news() {
 }
 
 #[test]
+fn app_that_the_host_does_not_look_at_is_forgotten() {
+    let sandbox = crate::ports::testing::Sandbox::empty();
+    let root = &sandbox.host.root;
+    let scope = ("s3://bucket", "production");
+    for app in ["shop", "blog"] {
+        let mut memory = AppMemory::load(root, app, scope);
+        memory.notice(published("published:a"), (at(NOW), false), &to_ops);
+        memory.save(root, app).unwrap();
+    }
+    let mut health = crate::notify::ChannelHealth::default();
+    health.record("ops", Err("no answer"), at(NOW));
+    health.save(root).unwrap();
+    AppMemory::forget_others(root, &BTreeSet::from(["shop"])).unwrap();
+    assert_eq!(crate::notify::ChannelHealth::load(root), health);
+    let news = |app| {
+        let mut memory = AppMemory::load(root, app, scope);
+        memory.notice(published("published:b"), (at("09:00:00"), false), &to_ops);
+        pending(&memory).len()
+    };
+    assert_eq!((news("shop"), news("blog")), (1, 0));
+}
+
+#[test]
 fn what_the_host_did_itself_is_news_even_at_its_first_look() {
     let mut memory = AppMemory::new(SCOPE);
     let observation = Observation {
@@ -73,7 +95,7 @@ fn host_that_was_away_says_nothing_about_what_it_missed() {
     memory.notice(halt(), (at("23:00:30"), false), &to_ops);
     assert_eq!(pending(&memory), [""; 0]);
     memory.notice(published("published:b"), (at("23:01:00"), false), &to_ops);
-    assert_eq!(pending(&memory), [""; 0], "it was published at three");
+    assert_eq!(pending(&memory), ["published:b"]);
 }
 
 #[test]

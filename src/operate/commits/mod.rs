@@ -7,12 +7,14 @@
 mod range;
 mod repositories;
 mod resolve;
+mod server_names;
 mod source;
 #[cfg(test)]
 mod tests;
 
 use std::rc::Rc;
 
+use self::server_names::ServerNames;
 use crate::desired::AllowedRefs;
 use crate::operate::CommandError;
 use crate::ports::git::{GitError, GitRef, GitRepository};
@@ -35,6 +37,7 @@ pub(crate) struct AppCommits<'g> {
 struct OpenRepository<'g> {
     git: GitRepository<'g>,
     refs: Vec<GitRef>,
+    names: ServerNames,
     /// The address for people.
     shown: String,
     /// It lacks the history before some commits.

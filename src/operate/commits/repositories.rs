@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::server_names::ServerNames;
 use super::{AppCommits, OpenRepository, Source};
 use crate::desired::{AllowedRefs, EnvironmentSettings};
 use crate::ports::git::{Git, GitError};
@@ -89,8 +90,10 @@ impl<'g> Repositories<'g> {
             }
             Source::Local(path) => self.git.open(path)?,
         };
+        let refs = git.refs()?;
         Ok(OpenRepository {
-            refs: git.refs()?,
+            names: ServerNames::read(&git, &refs)?,
+            refs,
             is_shallow: git.is_shallow()?,
             git,
             shown,

@@ -70,12 +70,15 @@ impl AppCommits<'_> {
             Revision::Name(name) => self.resolve_name(name)?,
         };
         let named = resolved.reference.as_deref();
-        let unpushed = self.check_allowed(&resolved.sha, named)?;
+        if !self.is_allowed(&resolved.sha)? {
+            return Err(self.refusal(&resolved.sha, named)?);
+        }
         Ok(Resolved {
-            warnings: resolved.warnings.into_iter().chain(unpushed).collect(),
-            reference: resolved
-                .reference
-                .map(|name| short_name(&remote_name(&name)).to_owned()),
+            warnings: resolved.warnings,
+            reference: resolved.reference.map(|name| {
+                let name = self.repository.names.name(&name).unwrap_or(name);
+                short_name(&name).to_owned()
+            }),
             sha: resolved.sha,
         })
     }
@@ -217,44 +220,14 @@ impl AppCommits<'_> {
 
     /// Whether hosts may deploy a commit: one of the allowed refs has it.
     pub(crate) fn is_allowed(&self, sha: &Sha) -> Result<bool, CommandError> {
-        let refs = self.repository.refs.iter();
-        let tips = refs.filter(|one| self.allowed.allows(&remote_name(&one.name)));
-        let tips = tips.filter_map(|one| one.commit.as_deref());
+        let names = &self.repository.names;
+        let is_allowed = |one: &&GitRef| {
+            let name = names.name(&one.name);
+            name.is_some_and(|name| self.allowed.allows(&name))
+        };
+        let refs = self.repository.refs.iter().filter(is_allowed);
+        let tips = refs.filter_map(|one| one.commit.as_deref());
         Ok(self.repository.git.is_reachable(sha.as_str(), tips)?)
-    }
-
-    /// Refuses a commit that hosts would refuse. Returns a warning if only this machine has it, as far as that is known.
-    fn check_allowed(
-        &self,
-        sha: &Sha,
-        named: Option<&str>,
-    ) -> Result<Option<Problem>, CommandError> {
-        if !self.is_allowed(sha)? {
-            return Err(self.refusal(sha, named)?);
-        }
-        let refs = &self.repository.refs;
-        let is_tracked = |one: &&GitRef| one.name.starts_with("refs/remotes/");
-        if !refs.iter().any(|one| is_tracked(&one)) {
-            return Ok(None);
-        }
-        let pushed = refs.iter().filter(is_tracked);
-        let tips = pushed.filter_map(|one| one.commit.as_deref());
-        if self.repository.git.is_reachable(sha.as_str(), tips)? {
-            return Ok(None);
-        }
-        // A tag may have been fetched or made here.
-        let is_tagged = refs.iter().any(|one| {
-            one.name.starts_with("refs/tags/") && one.commit.as_deref() == Some(sha.as_str())
-        });
-        Ok((!is_tagged).then(|| {
-            Problem::new(format!(
-                "{}: no branch of a remote has {}, as far as {} knows",
-                self.app,
-                sha.short(),
-                self.address()
-            ))
-            .hint("push it, or hosts refuse it")
-        }))
     }
 
     fn refusal(&self, sha: &Sha, named: Option<&str>) -> Result<CommandError, CommandError> {
@@ -283,23 +256,20 @@ impl AppCommits<'_> {
             sha.short(),
             self.allowed
         ));
+        let is_clone = self.repository.names.is_clone();
+        let own = is_clone.then(|| {
+            format!(
+                "push it and fetch again: of {} only the branches of its remote count, and tags; or ",
+                self.address()
+            )
+        });
+        let own = own.unwrap_or_default();
         let hint = self.shallow_hint().unwrap_or_else(|| {
             format!(
-                "merge it into one of them, or name its ref in `_settings.repositories.{}.allow_refs` and in the `allow_refs` of the hosts",
+                "{own}merge it into one of them, or name its ref in `_settings.repositories.{}.allow_refs` and in the `allow_refs` of the hosts",
                 self.app
             )
         });
         Ok(CommandError::Usage(problem.hint(hint)))
-    }
-}
-
-/// The name of a ref on the server: a clone keeps the branches of `origin` as `refs/remotes/origin/…`.
-fn remote_name(name: &str) -> String {
-    let branch = name
-        .strip_prefix("refs/remotes/")
-        .and_then(|rest| rest.split_once('/'));
-    match branch {
-        Some((_, branch)) => format!("refs/heads/{branch}"),
-        None => name.to_owned(),
     }
 }

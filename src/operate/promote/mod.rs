@@ -26,6 +26,9 @@ pub(crate) struct ServedApp {
     /// What the environment wants meanwhile, if it is another sha.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Sha>,
+    /// What the other environment wants.
+    #[serde(skip)]
+    pub replaced: Option<Sha>,
 }
 
 /// The apps that all live hosts of `from` serve at one sha. `apps`: which ones; empty: all that `from` and `to` have. With
@@ -49,9 +52,18 @@ pub(crate) fn served_apps(
         find_environment(&manifest, from, Some(app))?;
     }
     let mut names: Vec<&str> = apps.iter().map(String::as_str).collect();
+    let targets = read_manifest(store, manifest_key, to, signers);
+    let targets = match names.is_empty() {
+        true => Some(targets?),
+        // It may be new.
+        false => targets.ok(),
+    };
+    let target = targets
+        .as_ref()
+        .and_then(|known| known.environments.get(to));
     if names.is_empty() {
-        let targets = read_manifest(store, manifest_key, to, signers)?;
-        let target = find_environment(&targets, to, None)?;
+        let targets = targets.as_ref().unwrap_or(&manifest);
+        let target = find_environment(targets, to, None)?;
         names = source
             .app_names()
             .filter(|app| target.has_app(app))
@@ -70,7 +82,13 @@ pub(crate) fn served_apps(
     let mut watch = FleetWatch::new(store, from, manifest_key, fleet);
     watch.is_own_environment = false;
     let (view, _) = watch.observe()?;
-    let served = names.iter().map(|app| served_app(app, source, &view));
+    let served = names.iter().map(|app| {
+        let replaced = target.and_then(|target| target.own_entry(app)?.ok());
+        Ok(ServedApp {
+            replaced: replaced.map(|entry| entry.sha.clone()),
+            ..served_app(app, source, &view)?
+        })
+    });
     served.collect()
 }
 
@@ -149,6 +167,7 @@ fn served_app(
             .and_then(|entry| entry.reference.clone()),
         hosts: count,
         wanted: wanted.cloned(),
+        replaced: None,
     })
 }
 

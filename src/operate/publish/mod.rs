@@ -1,6 +1,7 @@
 //! Publishes wanted shas, counted from what the hosts report where the request asks for it.
 
 mod forecast;
+mod overtaken;
 mod prepare;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -8,6 +9,7 @@ pub(crate) mod testing;
 use std::time::Duration;
 
 pub(crate) use self::forecast::{Forecast, forecast};
+pub(crate) use self::overtaken::publish_prepared;
 pub(crate) use self::prepare::{LookupOptions, WantedCommit, prepare};
 use crate::desired::{
     self, FleetReports, PublishError, PublishRequest, PublishSummary, ReportedHost, ReportedHosts,

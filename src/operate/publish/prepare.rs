@@ -31,7 +31,7 @@ pub(crate) struct LookupOptions {
 }
 
 /// What is known before the manifest is written.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Preparation {
     /// What each app gets, where it had another sha before.
     pub ranges: BTreeMap<String, CommitRange>,
@@ -91,6 +91,9 @@ pub(crate) fn prepare(
         preparation.warnings.extend(resolved.warnings);
         let before = environment.and_then(|known| known.own_entry(&one.app)?.ok());
         let before = before.map(|entry| entry.sha.clone());
+        if !options.next {
+            request.relied_on.insert(one.app.clone(), before.clone());
+        }
         if let Some(from) = before {
             let range = match &commits {
                 // A clone may lack what only this needs, such as trees; the sha is good nevertheless.

@@ -1,4 +1,8 @@
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::operate::commits::{Repositories, Revision, Source};
+use crate::ports::git::testing::GitBench;
 use crate::ports::store::{MemoryStore, WriteCondition};
 
 const KEY: &str = "sha_number.yml";
@@ -225,4 +229,105 @@ fn publisher_that_lost_often_waits_less_than_a_new_one() {
     let delay = |attempts| retry_delay(attempts).as_millis();
     assert_eq!([1, 2, 3, 4, 5].map(delay), [40, 80, 160, 320, 640]);
     assert_eq!([6, 10, 40].map(delay), [533, 320, 80]);
+}
+
+/// What a job of CI does that wants a commit: it decides, somebody else publishes `other`, and it writes.
+fn publish_late(
+    bench: &GitBench,
+    (wanted, other): (&str, &str),
+    is_known: bool,
+) -> (Result<PublishSummary, CommandError>, String) {
+    let store = MemoryStore::new();
+    let sha = |text: &str| Sha::parse(text).unwrap();
+    let first = bench.git(&["rev-list", "--max-parents=0", "main"]);
+    put(&store, KEY, &format!("production:\n  shop: {first}\n"));
+    let request = PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap());
+    let publish_in = |request: &PublishRequest| {
+        let unsigned = testing::Unsigned {
+            store: &store,
+            key: KEY,
+        };
+        Publish::publish(&unsigned, request.clone())
+    };
+    let git = bench.operator(&[]);
+    let source = is_known.then(|| Source::Local(bench.repository()));
+    let mut repositories = Repositories::new(&git, BTreeMap::new(), source);
+    let mut job = PublishRequest {
+        refuses_overtaken: true,
+        ..request.clone()
+    };
+    let commit = WantedCommit {
+        app: "shop".into(),
+        revision: Revision::Full(sha(wanted)),
+        reference: None,
+    };
+    let options = LookupOptions::default();
+    let known = &mut repositories;
+    let mut prepared = prepare((&store, KEY), None, &[commit], options, known, &mut job).unwrap();
+    let meanwhile = PublishRequest {
+        shas: vec![("shop".into(), sha(other))],
+        ..request
+    };
+    publish_in(&meanwhile).unwrap();
+    let done = publish_prepared(&mut prepared, options, known, &mut job, &mut |request| {
+        publish_in(request)
+    });
+    let GetOutcome::Object(object) = store.get(KEY, None).unwrap() else {
+        panic!("it is gone");
+    };
+    (done, String::from_utf8(object.body).unwrap())
+}
+
+#[test]
+fn older_job_does_not_publish_over_a_newer_one() {
+    let bench = GitBench::new();
+    bench.commit("a", "1", "First");
+    let second = bench.commit("a", "2", "Second");
+    let third = bench.commit("a", "3", "Third");
+    bench.git(&["checkout", "--quiet", "-b", "other", &second]);
+    let fork = bench.commit("b", "1", "Fork");
+    bench.git(&["checkout", "--quiet", "main"]);
+    let alien = "1".repeat(40);
+    for (wanted, other, is_known, why) in [
+        (&second, &third, true, "which is newer than"),
+        (&third, &fork, true, "does not contain"),
+        (&third, &alien, true, "does not have 1111111"),
+        (&third, &second, false, "no repository says"),
+    ] {
+        let (done, manifest) = publish_late(&bench, (wanted, other), is_known);
+        let error = done.unwrap_err();
+        assert_eq!(error.exit(), crate::exit::Exit::Waiting);
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(error.to_string().contains("run the job again"), "{error}");
+        assert!(manifest.contains(&format!("sha: {other}")), "{manifest}");
+    }
+    let (done, manifest) = publish_late(&bench, (&third, &second), true);
+    assert!(done.unwrap().written);
+    assert!(manifest.contains(&format!("sha: {third}")), "{manifest}");
+    assert!(
+        manifest.contains("Third") && !manifest.contains("Second"),
+        "{manifest}"
+    );
+    let (done, _) = publish_late(&bench, (&third, &third), false);
+    assert!(!done.unwrap().written, "it is there already");
+}
+
+#[test]
+fn person_is_warned_of_what_somebody_else_published_meanwhile() {
+    let store = store_with_host("a");
+    let request = PublishRequest {
+        shas: vec![("shop".into(), Sha::parse(&"b".repeat(40)).unwrap())],
+        relied_on: BTreeMap::from([("shop".into(), Sha::parse(&"c".repeat(40)).ok())]),
+        ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
+    };
+    let unsigned = testing::Unsigned {
+        store: &store,
+        key: KEY,
+    };
+    let published = Publish::publish(&unsigned, request).unwrap();
+    let warning = published.warnings[0].to_string();
+    assert!(
+        published.written && warning.contains("somebody else published aaaaaaa of shop meanwhile"),
+        "{warning}"
+    );
 }

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::fleet;
 pub(crate) use crate::fleet::rollout::OnceOutcome;
 use crate::fleet::rollout::{
-    EntryState, Nonce, Operator, OperatorError, RolloutError, RolloutStore, RolloutView,
+    EntryState, Nonce, Operator, OperatorError, RolloutError, RolloutStore, RolloutView, SignText,
     StoreObjects, WantedShas, rollout_summary, rollout_view,
 };
 use crate::problem::{Problem, nearest};
@@ -126,7 +126,7 @@ pub(crate) fn intervene(
     sha: Option<Sha>,
     what: &Intervention,
     (name, reason, now): (String, String, Timestamp),
-    sign: Option<&dyn Fn(&str) -> Result<String, Problem>>,
+    sign: Option<&SignText<'_>>,
 ) -> Result<String, CommandError> {
     if is_service(target.app) {
         return free_service(target, what, (name, reason, now), sign);
@@ -217,7 +217,7 @@ fn free_service(
     target: &RolloutTarget<'_>,
     what: &Intervention,
     (name, reason, now): (String, String, Timestamp),
-    sign: Option<&dyn Fn(&str) -> Result<String, Problem>>,
+    sign: Option<&SignText<'_>>,
 ) -> Result<String, CommandError> {
     let operator = Operator {
         store: &target.objects(),

@@ -227,6 +227,32 @@ impl GitRepository<'_> {
         Ok((changes, count))
     }
 
+    /// Whether it has no work tree.
+    pub(crate) fn is_bare(&self) -> Result<bool, GitError> {
+        let output = self.read(["rev-parse", "--is-bare-repository"], b"")?;
+        Ok(output.starts_with(b"true"))
+    }
+
+    /// The names of its remotes.
+    pub(crate) fn remotes(&self) -> Result<Vec<String>, GitError> {
+        let output = self.read(["remote"], b"")?;
+        let output = String::from_utf8_lossy(&output);
+        Ok(output.lines().map(str::to_owned).collect())
+    }
+
+    /// What it fetches from a remote, as it is configured: `+refs/heads/*:refs/remotes/origin/*`.
+    pub(crate) fn refspecs(&self, remote: &str) -> Result<Vec<String>, GitError> {
+        // Unlike `--get-all` it does not fail without a value.
+        let output = self.read(["config", "--null", "--list"], b"")?;
+        let output = String::from_utf8_lossy(&output);
+        let key = format!("remote.{remote}.fetch");
+        let entries = output
+            .split('\0')
+            .filter_map(|entry| entry.split_once('\n'));
+        let values = entries.filter(|(known, _)| *known == key);
+        Ok(values.map(|(_, value)| value.to_owned()).collect())
+    }
+
     /// Whether it lacks the history before some commits.
     pub(crate) fn is_shallow(&self) -> Result<bool, GitError> {
         let output = self.read(["rev-parse", "--is-shallow-repository"], b"")?;

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "s3")]
 mod aws_profile;
+mod budget;
 #[cfg(test)]
 mod conformance;
 mod dir;
@@ -28,6 +29,7 @@ use crate::digest::digest;
 
 #[cfg(feature = "s3")]
 pub(crate) use aws_profile::default_profile_values;
+pub(crate) use budget::Budget;
 pub(crate) use dir::DirStore;
 #[cfg(test)]
 pub(crate) use memory::MemoryStore;
@@ -200,6 +202,26 @@ pub(crate) trait Store {
         when: WriteCondition<'_>,
     ) -> Result<PutOutcome, StoreError> {
         self.put(key, body, when)
+    }
+
+    /// As [`Store::get`], with a limit of time like [`Store::put_within`].
+    fn get_within(
+        &self,
+        _limit: Duration,
+        key: &str,
+        known: Option<&Etag>,
+    ) -> Result<GetOutcome, StoreError> {
+        self.get(key, known)
+    }
+
+    /// As [`Store::list`], with a limit of time.
+    fn list_within(&self, _limit: Duration, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.list(prefix)
+    }
+
+    /// As [`Store::delete`], with a limit of time.
+    fn delete_within(&self, _limit: Duration, key: &str) -> Result<(), StoreError> {
+        self.delete(key)
     }
 
     /// Every object whose key starts with `prefix`, in key order.

@@ -52,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "exit",
             "ports",
             "printable",
+            "problem",
             "settings",
         ],
     ),

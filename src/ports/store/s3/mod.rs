@@ -104,14 +104,6 @@ impl S3Store {
     }
 
     /// Runs one operation to its end or to its deadline, and maps its error.
-    fn run_operation<T>(
-        &self,
-        key: &str,
-        operation: impl Future<Output = Result<T, S3Error>>,
-    ) -> Result<T, StoreError> {
-        self.run_within(self.deadlines.operation, key, operation)
-    }
-
     fn run_within<T>(
         &self,
         limit: Duration,
@@ -288,8 +280,17 @@ impl Store for S3Store {
     }
 
     fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+        self.get_within(self.deadlines.operation, key, known)
+    }
+
+    fn get_within(
+        &self,
+        limit: Duration,
+        key: &str,
+        known: Option<&Etag>,
+    ) -> Result<GetOutcome, StoreError> {
         check_key(key)?;
-        self.run_operation(key, self.get_object(key, known))
+        self.run_within(limit, key, self.get_object(key, known))
     }
 
     fn put(
@@ -298,9 +299,7 @@ impl Store for S3Store {
         body: &[u8],
         when: WriteCondition<'_>,
     ) -> Result<PutOutcome, StoreError> {
-        check_key(key)?;
-        check_size(&self.address, key, body.len() as u64)?;
-        self.run_operation(key, self.put_object(key, body, when))
+        self.put_within(self.deadlines.operation, key, body, when)
     }
 
     fn put_within(
@@ -316,13 +315,21 @@ impl Store for S3Store {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.list_within(self.deadlines.operation, prefix)
+    }
+
+    fn list_within(&self, limit: Duration, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
         check_prefix(prefix)?;
-        self.run_operation(prefix, self.list_objects(prefix))
+        self.run_within(limit, prefix, self.list_objects(prefix))
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.delete_within(self.deadlines.operation, key)
+    }
+
+    fn delete_within(&self, limit: Duration, key: &str) -> Result<(), StoreError> {
         check_key(key)?;
-        self.run_operation(key, self.delete_object(key))
+        self.run_within(limit, key, self.delete_object(key))
     }
 
     fn get_many(&self, keys: &[String], limit: usize, take: &mut dyn FnMut(usize, GetResult)) {
