@@ -5,6 +5,7 @@
 //! object that nobody reads.
 
 mod change;
+mod known;
 mod rekey;
 mod sweep;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::secrets::{self, Identity, Recipient};
 use crate::settings::{Signers, invalid_name, is_name};
 
 pub(crate) use change::{edit_value, remove, set};
+pub(crate) use known::KnownRecipients;
 pub(crate) use rekey::{ProposedRecipient, RekeyProposal, propose, rekey};
 
 /// The keys below `_settings`.
