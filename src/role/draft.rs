@@ -1,6 +1,7 @@
 //! A resource of a role before it is checked against the others.
 
 use super::schema::Role;
+use super::secret_taint::SecretLeaf;
 use super::template_syntax::plain_reference;
 use crate::kind::{AnyKind, AnyResource};
 use crate::kinds;
@@ -75,6 +76,8 @@ pub(super) struct Draft {
     pub requires: Vec<(Option<String>, String)>,
     /// Its scope, as an index.
     pub scope: usize,
+    /// Its fields that depend on secrets, whether or not their values show it.
+    pub secret_fields: Vec<SecretLeaf>,
     /// Why a secret that it needs has no value.
     pub unresolved: Option<Failure>,
 }

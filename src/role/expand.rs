@@ -12,13 +12,14 @@ use super::ports::RolePorts;
 use super::render::Renderer;
 use super::schema::{Role, load_with_included};
 use super::scope::Scope;
+use super::secret_taint::{SecretLeaf, secret_argument};
 use super::secret_values::SecretValues;
 use super::value_check::ValueCheck;
 use crate::facts::Facts;
 use crate::fleet::PeerSource;
 use crate::problem::{Problem, Problems};
 use crate::settings::Settings;
-use crate::yaml::{self, Node, NodeKind};
+use crate::yaml::{Node, NodeKind};
 
 /// Fields that every resource may have and that no kind reads.
 const COMMON_FIELDS: &[&str] = &["id", "when", "requires", "for_each", "as"];
@@ -120,7 +121,7 @@ impl RoleExpansion<'_, '_> {
             &parameters,
             &check,
             &mut self.renderer,
-            &mut scope,
+            (&mut scope, None),
             &mut |scope, entries| {
                 for entry in entries {
                     scope.insert_node(&entry.key, entry.value);
@@ -154,12 +155,20 @@ impl RoleExpansion<'_, '_> {
         // From here on the list itself has its rendered items, for a file about all of them.
         let mut scope = Scope::nested_in(&scope);
         let names = items.iter().map(|item| item.name.clone());
-        let values = rendered_items.iter().map(Node::to_json);
+        let values = rendered_items.iter().map(|(values, _)| values.to_json());
         scope.insert(list, names.zip(values).collect());
+        for (item, (_, secret)) in items.iter().zip(&rendered_items) {
+            for leaf in secret {
+                scope.mark_secret(&[list, &item.name], leaf);
+            }
+        }
         let scope = Rc::new(scope);
-        for (item, values) in items.iter().zip(rendered_items) {
+        for (item, (values, secret)) in items.iter().zip(rendered_items) {
             let mut inner = Scope::nested_in(&scope);
             inner.insert_node(&role.item, values);
+            for leaf in &secret {
+                inner.mark_secret(&[&role.item], leaf);
+            }
             let inner = Rc::new(inner);
             if let Err(Problems(found)) = self.expand_resources(role, Some(item), inner) {
                 problems.extend(found);
@@ -175,14 +184,14 @@ impl RoleExpansion<'_, '_> {
         role: &Role,
         list: &str,
         item: &Item,
-    ) -> Result<Node, Problems> {
+    ) -> Result<(Node, Vec<SecretLeaf>), Problems> {
         let check = ValueCheck::of_item(role, list, &item.name, &item.at);
         let mut rendered = Node::synthetic(&item.at, NodeKind::Map(Vec::new()));
-        complete_values(
+        let secret = complete_values(
             &item.values,
             &check,
             &mut self.renderer,
-            &mut Scope::nested_in(outer),
+            (&mut Scope::nested_in(outer), Some(&role.item)),
             &mut |scope, entries| {
                 for entry in entries {
                     rendered.set(&entry.key, entry.value);
@@ -190,13 +199,14 @@ impl RoleExpansion<'_, '_> {
                 scope.insert_node(&role.item, rendered.clone());
             },
         )?;
-        Ok(rendered)
+        Ok((rendered, secret))
     }
 
     fn collect_ports(&mut self, role: &Role, scope: &Scope) -> Result<(), Problem> {
         let ports = self
             .renderer
             .render_tree(&role.map_field("ports")?, scope, &|_| true)?;
+        self.refuse_secret(&ports.at, "ports")?;
         for entry in ports.as_map().unwrap_or_default() {
             self.ports.add(&role.name, entry)?;
         }
@@ -207,6 +217,10 @@ impl RoleExpansion<'_, '_> {
         let checks = self
             .renderer
             .render_tree(&role.map_field("checks")?, scope, &|_| true)?;
+        if let Some(leaf) = self.renderer.take_secret_leaves().first() {
+            let check = leaf.path.first().map_or("", String::as_str);
+            return Err(secret_argument(check).at(&checks.at));
+        }
         for entry in checks.as_map().unwrap_or_default() {
             let check = ConfigCheck::decode(&entry.value)
                 .map_err(|problem| problem.field(format!("checks.{}", entry.key)))?;
@@ -275,13 +289,24 @@ impl RoleExpansion<'_, '_> {
         {
             let outer = self.scopes[scope].clone();
             let source = item.map(|item| (role.item.as_str(), &item.values));
+            self.renderer.take_secret_leaves();
             let elements = repetition.elements(&mut self.renderer, &outer, source);
             let elements = elements
                 .map_err(|problem| for_each::name_owner(problem, role, item, resource.label()))?;
             scopes.clear();
+            let secret = self.renderer.take_secret_leaves();
             for element in elements {
                 let mut inner = Scope::nested_in(&outer);
                 inner.insert(&repetition.name, element);
+                for leaf in &secret {
+                    // Below the number or the key: an element is a value of a list, or the value of a key.
+                    let leaf = SecretLeaf {
+                        path: leaf.path.get(1..).unwrap_or_default().to_vec(),
+                        names: leaf.names.clone(),
+                    };
+                    inner.mark_secret(&[&repetition.name], &leaf);
+                    inner.mark_secret(&[&repetition.name, "value"], &leaf);
+                }
                 scopes.push(self.add_scope(Rc::new(inner)));
             }
         }
@@ -306,18 +331,25 @@ impl RoleExpansion<'_, '_> {
     ) -> Result<Option<Draft>, Problem> {
         let scope = &*self.scopes[scope_index].clone();
         let fields = resource.fields;
+        self.renderer.take_secret_leaves();
         let id = self.render_id(fields, item, scope)?;
-        if !self.is_wanted(resource, scope)? {
+        self.refuse_secret(resource.at, "id")?;
+        let is_wanted = self.is_wanted(resource, scope)?;
+        let refused = self.refuse_secret(resource.at, "when");
+        refused.map_err(|problem| problem.resource(resource.label()))?;
+        if !is_wanted {
             self.skipped_ids.extend(id);
             return Ok(None);
         }
         let label = id.clone().unwrap_or_else(|| resource.label());
         let requires = self.render_requires(fields, scope);
         let requires = requires.map_err(|p| p.resource(label.clone()).field("requires"))?;
+        self.refuse_secret(resource.at, "requires")?;
         let rendered = self
             .renderer
             .render_fields(fields, COMMON_FIELDS, scope)
             .map_err(|p| p.resource(label.clone()))?;
+        let secret_fields = self.renderer.take_secret_leaves();
         let parameters = FieldParameters::find(fields, role, item);
         let body = resource.kind.decode(&rendered).map_err(|p| {
             let problem = name_unset_parameter(p, fields, &rendered);
@@ -339,52 +371,8 @@ impl RoleExpansion<'_, '_> {
                 .collect(),
             item,
             scope: scope_index,
+            secret_fields,
             unresolved: None,
         }))
-    }
-
-    /// The id of a resource, with the item that it belongs to.
-    fn render_id(
-        &mut self,
-        fields: &Node,
-        item: Option<&str>,
-        scope: &Scope,
-    ) -> Result<Option<String>, Problem> {
-        let Some(id) = fields.get("id") else {
-            return Ok(None);
-        };
-        let id = self
-            .renderer
-            .render_tree(id, scope, &|_| true)
-            .map_err(|p| p.field("id"))?;
-        let text = id.as_text().unwrap_or_default();
-        if text.is_empty() || text.contains(['/', ' ', ',']) {
-            return Err(Problem::new("expected a single word without `/`")
-                .at(&id.at)
-                .field("id"));
-        }
-        Ok(Some(match item {
-            Some(item) => format!("{item}/{text}"),
-            None => text.to_owned(),
-        }))
-    }
-
-    /// Evaluates `when`.
-    fn is_wanted(&mut self, resource: &ResourceNode<'_>, scope: &Scope) -> Result<bool, Problem> {
-        let Some(when) = resource.fields.get("when") else {
-            return Ok(true);
-        };
-        let expression = when.as_text().unwrap_or_default();
-        self.renderer
-            .evaluate_condition(expression, scope)
-            .map_err(|p| p.at(&when.at).resource(resource.label()).field("when"))
-    }
-
-    fn render_requires(&mut self, fields: &Node, scope: &Scope) -> Result<Vec<String>, Problem> {
-        let Some(ids) = fields.get("requires") else {
-            return Ok(Vec::new());
-        };
-        let ids = self.renderer.render_tree(ids, scope, &|_| true)?;
-        yaml::decode(&ids)
     }
 }

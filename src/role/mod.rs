@@ -9,6 +9,7 @@ mod catalog;
 mod check;
 mod check_files;
 mod comments;
+mod common_fields;
 mod context;
 mod dependents;
 mod draft;
@@ -33,15 +34,20 @@ mod reference;
 mod render;
 mod rendered;
 mod resolve;
+mod resolved;
 mod resource;
 mod restart_requests;
 mod schedule;
 mod schema;
 mod scope;
+mod secret_taint;
 #[cfg(test)]
 mod secret_tests;
+#[cfg(test)]
+mod secret_value_tests;
 mod secret_values;
 mod summary;
+mod template_files;
 mod template_syntax;
 mod tera_error;
 #[cfg(test)]

@@ -7,8 +7,7 @@ use super::check::ConfigCheck;
 use super::draft::Draft;
 use crate::yaml::{Node, NodeKind};
 
-/// Where a value is: keys of maps and numbers of list items, from the outside to the inside.
-pub(super) type FieldPath = Vec<String>;
+pub(super) use super::secret_taint::FieldPath;
 
 /// The resources of an expansion in order.
 pub(super) struct Outline {
@@ -50,6 +49,17 @@ impl OutlinedResource {
             collect_differences(node, &draft.node, &mut Vec::new(), &mut found);
         }
         found
+    }
+
+    /// The fields that depend on secrets: those whose values differ, and those that were rendered with one.
+    pub(super) fn secret_paths(&self, draft: &Draft) -> Vec<FieldPath> {
+        let mut paths = self.differing_fields(draft);
+        for leaf in &draft.secret_fields {
+            if !paths.contains(&leaf.path) {
+                paths.push(leaf.path.clone());
+            }
+        }
+        paths
     }
 
     /// Whether anything of the resource differs.

@@ -4,6 +4,7 @@ use super::context::RESERVED_NAMES;
 use super::render::Renderer;
 use super::schema::Role;
 use super::scope::Scope;
+use super::secret_taint::SecretLeaf;
 use super::template_syntax::is_template;
 use super::value_check::ValueCheck;
 use crate::problem::{Location, Problem, Problems};
@@ -70,14 +71,15 @@ pub(super) fn unknown_attributes(
 
 /// Renders and checks a map of values. `add` puts them into the scope in which the next ones are rendered: first all
 /// plain ones, then one by one those from the role itself that are templates, in their order. Values that operators
-/// set are not rendered.
+/// set are not rendered. `map` is what the scope calls the map, if its values are not there by their own names. Returns those
+/// that depend on secrets.
 pub(super) fn complete_values(
     values: &Node,
     check: &ValueCheck<'_>,
     renderer: &mut Renderer<'_, '_>,
-    scope: &mut Scope,
+    (scope, map): (&mut Scope, Option<&str>),
     add: &mut dyn FnMut(&mut Scope, Vec<Entry>),
-) -> Result<(), Problems> {
+) -> Result<Vec<SecretLeaf>, Problems> {
     let is_of_role = |at: &Location| check.role().contains(at);
     let mut problems = Vec::new();
     let entries = values.as_map().unwrap_or_default();
@@ -94,6 +96,8 @@ pub(super) fn complete_values(
         return Err(Problems(problems));
     }
     add(scope, checked);
+    let mut secret = Vec::new();
+    renderer.take_secret_leaves();
     for entry in templates {
         let value = renderer
             .render_tree(&entry.value, scope, &is_of_role)
@@ -103,8 +107,13 @@ pub(super) fn complete_values(
             ..entry.clone()
         };
         add(scope, vec![check.check(&rendered)?]);
+        for mut leaf in renderer.take_secret_leaves() {
+            leaf.path.insert(0, entry.key.clone());
+            scope.mark_secret(map.as_slice(), &leaf);
+            secret.push(leaf);
+        }
     }
-    Ok(())
+    Ok(secret)
 }
 
 pub(super) fn has_template(node: &Node) -> bool {

@@ -10,10 +10,9 @@ use super::expression_names;
 use super::interpolate::{PlainReferences, interpolate};
 use super::nodes::{NodesFunction, single_call_as_json};
 use super::scope::Scope;
+use super::secret_taint::{FieldPath, SecretLeaf, marked_expressions};
 use super::secret_values::{SecretValues, is_secret_call};
-use super::template_syntax::{
-    is_template, plain_reference, referenced_templates, with_argument_names,
-};
+use super::template_syntax::{is_template, plain_reference, with_argument_names};
 use super::tera_error::{self, visible_names};
 use super::value_location::value_location;
 use crate::facts::Facts;
@@ -24,28 +23,32 @@ use crate::yaml::{Entry, Node, NodeKind, Style};
 
 /// Renders strings and templates. Reads templates on first use and compiles each once.
 pub(crate) struct Renderer<'a, 'p> {
-    lookup: &'a Lookup,
+    pub(super) lookup: &'a Lookup,
     facts: &'a Facts,
     peers: &'a mut PeerSource<'p>,
     /// The values that operators set: those of this node, and those of its environment.
     set_values: [&'a Node; 2],
     nodes: NodesFunction,
-    secrets: SecretValues,
-    tera: Tera,
+    pub(super) secrets: SecretValues,
+    /// The path of the leaf that is being rendered.
+    path: FieldPath,
+    /// The leaves that depend on secrets, until they are taken.
+    secret_leaves: Vec<SecretLeaf>,
+    pub(super) tera: Tera,
     /// The facts that Tera has.
     provided_facts: serde_json::Map<String, Value>,
     /// Templates by name.
-    sources: BTreeMap<String, Rc<TemplateSource>>,
+    pub(super) sources: BTreeMap<String, Rc<TemplateSource>>,
     /// Names that Tera has compiled.
-    compiled: BTreeSet<String>,
+    pub(super) compiled: BTreeSet<String>,
 }
 
 /// The text of a template with its path.
-struct TemplateSource {
-    path: String,
-    text: String,
+pub(super) struct TemplateSource {
+    pub path: String,
+    pub text: String,
     /// `None`: it needs Tera.
-    plain: Option<PlainReferences>,
+    pub plain: Option<PlainReferences>,
 }
 
 /// An engine with all functions and filters of templates.
@@ -75,6 +78,8 @@ impl<'a, 'p> Renderer<'a, 'p> {
             set_values: [&settings.attributes, &settings.environment_attributes],
             nodes,
             secrets: secrets.clone(),
+            path: Vec::new(),
+            secret_leaves: Vec::new(),
             tera,
             provided_facts: serde_json::Map::new(),
             sources: BTreeMap::new(),
@@ -85,6 +90,22 @@ impl<'a, 'p> Renderer<'a, 'p> {
     /// Whether a secret was rendered so far.
     pub(super) fn uses_secrets(&self) -> bool {
         self.secrets.is_used()
+    }
+
+    /// The leaves that depend on secrets, of all that was rendered since the last call of this function.
+    pub(super) fn take_secret_leaves(&mut self) -> Vec<SecretLeaf> {
+        self.note_secrets(BTreeSet::new());
+        std::mem::take(&mut self.secret_leaves)
+    }
+
+    /// Remembers that the leaf depends on secrets: those that it called, and those in the values that it names.
+    fn note_secrets(&mut self, named: BTreeSet<String>) {
+        let mut names = self.secrets.take_called();
+        names.extend(named);
+        if !names.is_empty() {
+            let path = self.path.clone();
+            self.secret_leaves.push(SecretLeaf { path, names });
+        }
     }
 
     /// Renders the string leaves of a tree. Only leaves for which `is_template_source` returns true are templates; others
@@ -107,8 +128,10 @@ impl<'a, 'p> Renderer<'a, 'p> {
                     .iter()
                     .enumerate()
                     .map(|(i, item)| {
-                        self.render_tree(item, scope, is_template_source)
-                            .map_err(|p| prefix_field(p, &format!("[{i}]")))
+                        self.path.push(i.to_string());
+                        let item = self.render_tree(item, scope, is_template_source);
+                        self.path.pop();
+                        item.map_err(|p| prefix_field(p, &format!("[{i}]")))
                     })
                     .collect::<Result<_, _>>()?,
             ),
@@ -149,9 +172,10 @@ impl<'a, 'p> Renderer<'a, 'p> {
         scope: &Scope,
         is_template_source: &dyn Fn(&Location) -> bool,
     ) -> Result<Entry, Problem> {
-        let value = self
-            .render_tree(&entry.value, scope, is_template_source)
-            .map_err(|p| prefix_field(p, &entry.key))?;
+        self.path.push(entry.key.clone());
+        let value = self.render_tree(&entry.value, scope, is_template_source);
+        self.path.pop();
+        let value = value.map_err(|p| prefix_field(p, &entry.key))?;
         Ok(Entry {
             key: entry.key.clone(),
             key_at: entry.key_at.clone(),
@@ -172,9 +196,22 @@ impl<'a, 'p> Renderer<'a, 'p> {
             if let Some(origin) = scope.origin(path) {
                 value.place_like(origin);
             }
+            for (rest, names) in scope.secrets_below(path) {
+                let path = [self.path.clone(), rest].concat();
+                self.secret_leaves.push(SecretLeaf { path, names });
+            }
             return Ok(value);
         }
-        let mut render = |text: &str| self.render_text(text, scope).map_err(|p| p.at(&node.at));
+        let mut render = |text: &str| {
+            let rendered = self.render_text(text, scope).map_err(|p| p.at(&node.at));
+            // Most hosts have none, and most texts are quick to render.
+            if self.secrets.is_used() {
+                let expressions = marked_expressions(text);
+                let named = expressions.flat_map(|expression| scope.secrets_in(expression));
+                self.note_secrets(named.collect());
+            }
+            rendered
+        };
         if let Some(as_json) = single_call_as_json(text) {
             let list = render(&as_json)?;
             let list = serde_json::from_str(&list).expect("the filter `json` writes JSON");
@@ -195,7 +232,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
     }
 
     /// The value at a dotted path. Gathers facts only on demand.
-    fn lookup<'s>(&'s self, path: &str, scope: &'s Scope) -> Option<&'s Value> {
+    pub(super) fn lookup<'s>(&'s self, path: &str, scope: &'s Scope) -> Option<&'s Value> {
         match path.strip_prefix("facts") {
             Some(rest) if rest.is_empty() || rest.starts_with('.') => {
                 self.facts.at_path(rest.trim_start_matches('.'))
@@ -216,7 +253,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
     }
 
     /// Renders, and if the text calls `nodes(…)` before the peers are loaded, loads them and renders again.
-    fn render_with_peers(
+    pub(super) fn render_with_peers(
         &mut self,
         render: impl Fn(&Tera) -> TeraResult<String>,
     ) -> TeraResult<String> {
@@ -230,7 +267,7 @@ impl<'a, 'p> Renderer<'a, 'p> {
     }
 
     /// Registers the facts with Tera that the text may use, beside those of earlier texts.
-    fn provide_facts(&mut self, text: &str) {
+    pub(super) fn provide_facts(&mut self, text: &str) {
         for group in Facts::groups_used_by(text) {
             let value = || self.facts.at_path(group).cloned().unwrap_or_default();
             self.provided_facts.entry(group).or_insert_with(value);
@@ -257,103 +294,15 @@ impl<'a, 'p> Renderer<'a, 'p> {
             return Err(self.undefined_name(missing, scope));
         }
         let text = format!("{{% if {expression} %}}yes{{% endif %}}");
-        Ok(self.render_text(&text, scope)? == "yes")
-    }
-
-    /// Renders a template file, with these values on top of the scope.
-    pub(crate) fn render_template(
-        &mut self,
-        name: &str,
-        scope: &Rc<Scope>,
-        vars: Option<&Value>,
-    ) -> Result<String, Problem> {
-        let with_vars = vars.and_then(Value::as_object).map(|vars| {
-            let mut inner = Scope::nested_in(scope);
-            for (key, value) in vars {
-                inner.insert(key, value.clone());
-            }
-            inner
-        });
-        let scope = with_vars.as_ref().unwrap_or(scope);
-        let source = self.load_template(name)?;
-        let value = |path: &str| self.lookup(path, scope);
-        let plain = source.plain.as_ref();
-        if let Some(text) = plain.and_then(|plain| plain.substitute(&source.text, value)) {
-            return Ok(text);
+        let is_true = self.render_text(&text, scope)? == "yes";
+        if self.secrets.is_used() {
+            self.note_secrets(scope.secrets_in(expression));
         }
-        self.compile(name)?;
-        self.render_with_peers(|tera| tera.render(name, scope.context()))
-            .map_err(|error| self.tera_problem(&error, scope, true))
-    }
-
-    /// A file from the templates folder, unrendered.
-    pub(crate) fn read_source(&self, name: &str) -> Result<Vec<u8>, Problem> {
-        match self.lookup.read("templates", name)? {
-            Some((_, body)) => Ok(body),
-            None => Err(self.missing_template(name)),
-        }
-    }
-
-    /// The text of a template, read once.
-    fn load_template(&mut self, name: &str) -> Result<Rc<TemplateSource>, Problem> {
-        if let Some(source) = self.sources.get(name) {
-            return Ok(source.clone());
-        }
-        let Some((path, body)) = self.lookup.read("templates", name)? else {
-            return Err(self.missing_template(name));
-        };
-        let path = path.display().to_string();
-        let text = String::from_utf8(body)
-            .map_err(|_| Problem::new(format!("{path} is not UTF-8 text")))?;
-        let plain = PlainReferences::find(&text);
-        let source = Rc::new(TemplateSource { path, text, plain });
-        self.sources.insert(name.to_owned(), source.clone());
-        Ok(source)
-    }
-
-    /// Compiles a template and those that it includes or extends, if necessary.
-    fn compile(&mut self, name: &str) -> Result<(), Problem> {
-        let mut batch = Vec::new();
-        let mut wanted = vec![name.to_owned()];
-        while let Some(name) = wanted.pop() {
-            if !self.compiled.insert(name.clone()) {
-                continue;
-            }
-            let source = self.load_template(&name)?;
-            self.provide_facts(&source.text);
-            wanted.extend(referenced_templates(&source.text));
-            batch.push((name, source));
-        }
-        let texts = batch
-            .iter()
-            .map(|(name, source)| (name, with_argument_names(&source.text)));
-        let added = self.tera.add_raw_templates(texts);
-        added.map_err(|error| self.tera_problem(&error, &Scope::default(), true))
-    }
-
-    fn missing_template(&self, name: &str) -> Problem {
-        let problem = Problem::new(format!(
-            "there is no template `{name}` in {}",
-            self.lookup.searched_folders("templates")
-        ));
-        let folder = name
-            .rsplit_once('/')
-            .map_or(String::new(), |(folder, _)| format!("/{folder}"));
-        let near: Vec<String> = self
-            .lookup
-            .names(&format!("templates{folder}"), "")
-            .into_iter()
-            .map(|file| {
-                format!("{folder}/{file}")
-                    .trim_start_matches('/')
-                    .to_owned()
-            })
-            .collect();
-        problem.suggest(name, near.iter().map(String::as_str))
+        Ok(is_true)
     }
 
     /// Rewords an error of Tera. `file`: it is in a template file, not in a role.
-    fn tera_problem(&self, error: &tera::Error, scope: &Scope, file: bool) -> Problem {
+    pub(super) fn tera_problem(&self, error: &tera::Error, scope: &Scope, file: bool) -> Problem {
         let path_of = |name: &str| {
             let source = self.sources.get(name);
             source.map_or_else(|| name.to_owned(), |source| source.path.clone())

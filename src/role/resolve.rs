@@ -13,6 +13,8 @@ use super::draft::Draft;
 use super::expand::{RoleExpansion, RoleSources};
 use super::inputs::RoleInputs;
 use super::outline::{self, FieldPath, Outline, OutlinedResource};
+use super::resolved::{MissingSecret, ResolvedDrafts, unusable_secret, unusable_value};
+use super::secret_taint::{deciding_secret, secret_argument};
 use super::secret_values::{Placeholders, SecretValues};
 use crate::desired::DesiredState;
 use crate::problem::{Problem, Problems, one_of};
@@ -62,7 +64,8 @@ impl DraftCatalog {
     }
 
     /// The catalog with the values of its secrets, which [`DraftCatalog::check_secrets`] comes before. A resource that
-    /// depends on a secret without a value is unresolved.
+    /// depends on a secret without a value, or cannot be made with the value, is unresolved. A secret with whose value the
+    /// roles cannot be expanded counts as one without a value: who sets a secret must not stop hosts.
     pub(crate) fn with_secrets(
         self,
         loaded: LoadedSecrets,
@@ -73,26 +76,85 @@ impl DraftCatalog {
             return Ok(self.catalog);
         }
         let mut known = BTreeMap::new();
-        let mut failed = Vec::new();
+        let mut failed = BTreeMap::new();
         for (name, value) in loaded {
             match value {
                 Ok(value) => {
                     known.insert(name, value);
                 }
-                Err(failure) => failed.push((name, failure)),
+                Err(failure) => {
+                    failed.insert(name, failure);
+                }
             }
         }
-        let values = SecretValues::new(known, Placeholders::Second);
+        loop {
+            let made = self.fill_in(&known, &failed, desired, sources);
+            let Err(problems) = made else {
+                return made;
+            };
+            if known.is_empty() {
+                return Err(problems);
+            }
+            let mut unusable: Vec<String> = Vec::new();
+            for (name, value) in &known {
+                let alone = BTreeMap::from([(name.clone(), value.clone())]);
+                if self
+                    .fill_in(&alone, &BTreeMap::new(), desired, sources)
+                    .is_err()
+                {
+                    unusable.push(name.clone());
+                }
+            }
+            // Each alone is usable, but not together.
+            if unusable.is_empty() {
+                unusable.extend(known.keys().cloned());
+            }
+            for name in unusable {
+                known.remove(&name);
+                let failure = unusable_secret(&name, &problems);
+                failed.insert(name, failure);
+            }
+        }
+    }
+
+    fn fill_in(
+        &self,
+        known: &BTreeMap<String, String>,
+        failed: &BTreeMap<String, Failure>,
+        desired: &DesiredState,
+        sources: &mut RoleSources<'_, '_>,
+    ) -> Result<Catalog, Problems> {
+        let values = SecretValues::new(known.clone(), Placeholders::Second);
         // The roles once more for each secret that is missing: what differs depends on it.
         let mut missing = Vec::new();
         for (name, failure) in failed {
-            let expanded = sources.expand(&values.except(&name))?;
-            let made = expanded.resolve_drafts(desired, None, &[]);
-            let (_, outline) = made.map_err(|problems| values.conceal(problems))?;
-            missing.push((outline, failure));
+            let expanded = sources.expand(&values.except(name))?;
+            let resolved = expanded.resolve_each(desired, Some(&self.outline), &[]);
+            let resolved = resolved.map_err(|problems| values.conceal(problems))?;
+            missing.push(MissingSecret {
+                name,
+                outline: resolved.outline,
+                failure,
+            });
         }
         let expanded = sources.expand(&values)?;
-        let made = expanded.resolve_drafts(desired, Some(&self.outline), &missing);
+        let resolved = expanded.resolve_each(desired, Some(&self.outline), &missing);
+        let mut resolved = resolved.map_err(|problems| values.conceal(problems))?;
+        if resolved.drafts.iter().any(Result::is_err) {
+            // Nothing acts on these: they have placeholders.
+            let placeholders = SecretValues::placeholders(Placeholders::Second);
+            let expanded = sources.expand(&placeholders)?;
+            let others = expanded.resolve_each(desired, Some(&self.outline), &[])?;
+            for (draft, other) in resolved.drafts.iter_mut().zip(others.drafts) {
+                if let Err(problem) = draft {
+                    let failure = unusable_value(&values.hide(problem.clone()));
+                    let mut other = other?;
+                    other.fail(failure);
+                    *draft = Ok(other);
+                }
+            }
+        }
+        let made = resolved.build();
         let (catalog, _) = made.map_err(|problems| values.conceal(problems))?;
         if let Some(name) = values.used().difference(&self.used).next() {
             return Err(Problem::new(format!(
@@ -118,45 +180,56 @@ impl RoleExpansion<'_, '_> {
         })
     }
 
-    /// `placeholders`: an expansion with other values of all secrets. `missing`: expansions with another placeholder for
-    /// one secret, and why it has no value.
+    /// All of it, or every mistake.
     fn resolve_drafts(
+        self,
+        desired: &DesiredState,
+        placeholders: Option<&Outline>,
+        missing: &[MissingSecret<'_>],
+    ) -> Result<(Catalog, Outline), Problems> {
+        self.resolve_each(desired, placeholders, missing)?.build()
+    }
+
+    /// Completes each resource. `placeholders`: an expansion with other values of all secrets. `missing`: expansions with
+    /// another placeholder for one secret, and why it has no value.
+    fn resolve_each(
         mut self,
         desired: &DesiredState,
         placeholders: Option<&Outline>,
-        missing: &[(Outline, Failure)],
-    ) -> Result<(Catalog, Outline), Problems> {
-        let mut drafts = std::mem::take(&mut self.drafts);
+        missing: &[MissingSecret<'_>],
+    ) -> Result<ResolvedDrafts, Problems> {
+        let drafts = std::mem::take(&mut self.drafts);
         if let Some(placeholders) = placeholders {
             self.check_same_resources(placeholders, &drafts)?;
         }
         let mut outline = self.outline(&drafts);
-        let mut problems = Vec::new();
-        for (number, draft) in drafts.iter_mut().enumerate() {
+        let mut resolved = Vec::with_capacity(drafts.len());
+        for (number, mut draft) in drafts.into_iter().enumerate() {
             let other = placeholders.map(|outline| &outline.resources[number]);
-            let differing = other.map_or(Vec::new(), |other| other.differing_fields(draft));
-            let resolved = check_secret_fields(draft, &differing)
-                .and_then(|()| self.resolve_draft(draft, other, &differing));
-            match resolved {
-                Ok(rendered) => {
-                    let failure = missing.iter().find_map(|(outline, failure)| {
-                        let other = outline.resources.get(number)?;
-                        other.differs(draft, &rendered).then(|| failure.clone())
-                    });
-                    if let Some(release) = draft.body.release_mut() {
-                        release.set_desired(desired);
-                        release.missing_secret.clone_from(&failure);
-                    }
-                    draft.unresolved = failure;
-                    outline.resources[number].rendered = rendered;
+            let secret_paths = other.map_or(Vec::new(), |other| other.secret_paths(&draft));
+            let done = check_secret_fields(&draft, &secret_paths)
+                .and_then(|()| self.resolve_draft(&mut draft, other, &secret_paths));
+            resolved.push(done.map(|(rendered, names)| {
+                let failure = missing.iter().find_map(|missing| {
+                    let other = missing.outline.resources.get(number)?;
+                    let depends = names.contains(missing.name) || other.differs(&draft, &rendered);
+                    depends.then(|| missing.failure.clone())
+                });
+                if let Some(release) = draft.body.release_mut() {
+                    release.set_desired(desired);
                 }
-                Err(problem) => problems.push(problem),
-            }
+                if let Some(failure) = failure {
+                    draft.fail(failure);
+                }
+                outline.resources[number].rendered = rendered;
+                draft
+            }));
         }
-        Problems::none(problems)?;
-        let mut catalog = Catalog::build(drafts, &self.skipped_ids, self.checks)?;
-        catalog.ports = self.ports.into_numbers();
-        Ok((catalog, outline))
+        Ok(ResolvedDrafts {
+            drafts: resolved,
+            outline,
+            expansion: (self.skipped_ids, self.checks, self.ports),
+        })
     }
 
     fn outline(&self, drafts: &[Draft]) -> Outline {
@@ -182,37 +255,43 @@ impl RoleExpansion<'_, '_> {
             && other.skipped_ids == self.skipped_ids
             && differing.is_none();
         if !is_same {
-            let problem = Problem::new(
-                "a secret decides which resources there are, or what their ids are: everybody can read those",
-            )
-            .hint("decide by a parameter in `when`, `for_each`, `id` and `requires`");
+            let problem = deciding_secret();
             return Err(match differing.or(drafts.last()) {
                 Some(draft) => problem.at(&draft.at),
                 None => problem,
             });
         }
-        match self.checks.iter().find(|(name, check)| other.checks.get(*name) != Some(check)) {
-            Some((name, _)) => Err(Problem::new("the arguments of a command are visible to all users of the host, so they may hold no secret")
-                .field(format!("checks.{name}"))),
+        match self
+            .checks
+            .iter()
+            .find(|(name, check)| other.checks.get(*name) != Some(check))
+        {
+            Some((name, _)) => Err(secret_argument(name)),
             None => Ok(()),
         }
     }
 
-    /// Completes one resource; returns the templates that it rendered.
+    /// Completes one resource; returns the templates that it rendered, and the secrets that it depends on as far as the role
+    /// shows them.
     fn resolve_draft(
         &mut self,
         draft: &mut Draft,
         other: Option<&OutlinedResource>,
-        differing: &[FieldPath],
-    ) -> Result<Vec<Option<String>>, Problem> {
+        secret_paths: &[FieldPath],
+    ) -> Result<(Vec<Option<String>>, BTreeSet<String>), Problem> {
+        let names = draft.secret_fields.iter();
+        let names = names.flat_map(|leaf| leaf.names.iter().cloned());
         let inputs = RoleInputs {
             renderer: RefCell::new(&mut self.renderer),
             scope: &self.scopes[draft.scope],
-            other: other.map(|other| (other, differing)),
+            other,
+            secret_paths,
+            secret_fields: &draft.secret_fields,
+            names: RefCell::new(names.collect()),
             rendered: RefCell::default(),
         };
         match draft.body.resolve(&inputs) {
-            Ok(()) => Ok(inputs.rendered.into_inner()),
+            Ok(()) => Ok((inputs.rendered.into_inner(), inputs.names.into_inner())),
             Err(problem) => {
                 let problem = draft.parameters.blame(problem, &draft.node, &draft.at);
                 Err(problem.at(&draft.at).resource(draft.id.clone()))

@@ -31,6 +31,8 @@ pub(crate) struct SecretValues {
     /// The one that has the third placeholder.
     exception: Option<String>,
     used: Arc<Mutex<BTreeSet<String>>>,
+    /// The names in the calls since [`SecretValues::take_called`].
+    called: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl SecretValues {
@@ -45,6 +47,7 @@ impl SecretValues {
             placeholders,
             exception: None,
             used: Arc::default(),
+            called: Arc::default(),
         }
     }
 
@@ -55,7 +58,15 @@ impl SecretValues {
             placeholders: self.placeholders,
             exception: Some(name.to_owned()),
             used: Arc::default(),
+            called: Arc::default(),
         }
+    }
+
+    /// The names of the secrets that were rendered since the last call of this function: what depends on them may be equal
+    /// for two placeholders, as a comparison with a word is.
+    pub(super) fn take_called(&self) -> BTreeSet<String> {
+        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *called)
     }
 
     /// The names of the secrets that were rendered.
@@ -73,6 +84,8 @@ impl SecretValues {
     fn value(&self, name: &str) -> String {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.insert(name.to_owned());
+        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        called.insert(name.to_owned());
         if self.exception.as_deref() == Some(name) {
             return placeholder(name, Placeholders::Third);
         }
@@ -112,8 +125,13 @@ impl SecretValues {
     /// The problems of an expansion, without values of secrets. An expansion with placeholders shows their names. One with
     /// values, which comes after it, failed because of a value, so its message may quote one in any form.
     pub(super) fn conceal(&self, Problems(problems): Problems) -> Problems {
-        let conceal = |problem: Problem| {
-            match self.known.is_empty() {
+        let hidden = problems.into_iter().map(|problem| self.hide(problem));
+        Problems(hidden.collect())
+    }
+
+    /// The same for one problem.
+    pub(super) fn hide(&self, problem: Problem) -> Problem {
+        match self.known.is_empty() {
             true => self.rename(problem),
             false => Problem {
                 message: "with the value of its secrets, this cannot be rendered or is invalid"
@@ -125,8 +143,6 @@ impl SecretValues {
                 ..problem
             },
         }
-        };
-        Problems(problems.into_iter().map(conceal).collect())
     }
 }
 

@@ -1,7 +1,10 @@
 //! The encrypted objects of the secrets: in the store, and kept on the host.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::age_file::MAX_OBJECT_BYTES;
 use crate::desired::ContentDigest;
@@ -13,6 +16,19 @@ use crate::ports::store::{GetOutcome, Store};
 const FOLDER: &str = "secrets";
 
 const SUFFIX: &str = ".age";
+
+/// The file beside them that says since when the manifest does not name some: `<digest> <time>` lines.
+const UNNAMED: &str = "unnamed";
+
+/// How long an object stays after the manifest last named it.
+const KEEP_UNNAMED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Most objects that stay although the manifest does not name them; beyond that those that were named last go first, so
+/// that nobody pushes out good ones.
+const MAX_UNNAMED: usize = 200;
+
+/// Maximum size of the file [`UNNAMED`], in bytes.
+const MAX_NOTES_BYTES: usize = 64 << 10;
 
 /// The key in the store of a secret of an environment.
 pub(crate) fn object_key(environment: &str, digest: &ContentDigest) -> String {
@@ -49,17 +65,58 @@ impl ObjectCache<'_> {
         root.write_atomic(&self.path(digest), body, &Attrs::mode(0o600))
     }
 
-    /// Removes the objects that the manifest does not name.
+    /// Removes the objects that no manifest has named for [`KEEP_UNNAMED`]. Whoever can write the store could otherwise take
+    /// them from every host with one manifest, and remove them from the store as well.
     pub(super) fn prune(&self, named: &BTreeMap<String, ContentDigest>) -> Result<(), RootError> {
+        let (root, now) = (&self.host.root, self.host.clock.now());
         let folder = self.host.state_path(FOLDER);
-        for name in self.host.root.list(&folder)?.unwrap_or_default() {
+        let notes = folder.join(UNNAMED);
+        let names = root.list(&folder)?.unwrap_or_default();
+        let known = self.unnamed_since(&notes)?;
+        let mut unnamed: Vec<(Timestamp, String)> = Vec::new();
+        for name in &names {
             let hex = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-            let is_named = |hex: &str| named.values().any(|digest| digest.hex() == hex);
-            if !hex.is_some_and(is_named) {
-                self.host.root.remove_tree(&folder.join(name))?;
+            match hex {
+                Some(hex) if named.values().any(|digest| digest.hex() == hex) => {}
+                Some(hex) => {
+                    // Not later than now: the clock may have been set back.
+                    let since = known.get(hex).copied().unwrap_or(now).min(now);
+                    unnamed.push((since, hex.to_owned()));
+                }
+                None if *name == *UNNAMED => {}
+                None => root.remove_tree(&folder.join(name))?,
             }
         }
-        Ok(())
+        unnamed.sort();
+        let mut kept = BTreeMap::new();
+        for (since, hex) in unnamed {
+            let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            if age > KEEP_UNNAMED || kept.len() == MAX_UNNAMED {
+                root.remove_tree(&folder.join(format!("{hex}{SUFFIX}")))?;
+            } else {
+                kept.insert(hex, since);
+            }
+        }
+        if kept == known {
+            return Ok(());
+        }
+        if kept.is_empty() {
+            return root.remove_tree(&notes);
+        }
+        let lines = kept.iter().map(|(hex, since)| format!("{hex} {since}\n"));
+        let text: String = lines.collect();
+        root.write_atomic(&notes, text.as_bytes(), &Attrs::mode(0o600))
+    }
+
+    /// Since when the manifest does not name the objects that it named before.
+    fn unnamed_since(&self, notes: &Path) -> Result<BTreeMap<String, Timestamp>, RootError> {
+        let body = self.host.root.read(notes, MAX_NOTES_BYTES)?;
+        let text = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
+        let lines = text.lines().filter_map(|line| {
+            let (hex, since) = line.split_once(' ')?;
+            Some((hex.to_owned(), since.parse().ok()?))
+        });
+        Ok(lines.collect())
     }
 }
 

@@ -65,7 +65,7 @@ impl SecretSource<'_> {
         values.collect()
     }
 
-    /// Removes the kept objects that the manifest does not name.
+    /// Removes the kept objects that no manifest has named for a week.
     pub(crate) fn prune(&self) -> Result<(), RootError> {
         ObjectCache { host: self.host }.prune(self.named)
     }

@@ -133,14 +133,65 @@ fn host_decrypts_with_its_own_key_and_asks_the_store_once() {
     assert_eq!(bench.sandbox.mode("/var/lib/trueup/secrets"), 0o700);
     bench.store.set_unreachable(true);
     assert_eq!(bench.load("db").unwrap(), "hunter2-of-the-db");
-    // Another digest: the old object goes.
+    // Another digest: the old object goes a week later.
     bench.name("db", b"x");
     let why = bench.failure("db");
     assert!(
         why.contains("`db` cannot be fetched") && why.contains("cannot be reached"),
         "{why}"
     );
+}
+
+#[test]
+fn cached_object_outlives_a_manifest_that_does_not_name_it() {
+    let mut bench = Bench::new();
+    let digest = bench.set("db", "value-of-db", &[key!("web1.pub")]);
+    bench.load("db").unwrap();
+    let object = format!("{}.age", digest.hex());
+    // Somebody publishes a manifest without secrets, and removes the objects.
+    let named = std::mem::take(&mut bench.named);
+    bench.load("db").unwrap_err();
+    bench
+        .store
+        .delete(&object_key("production", &digest))
+        .unwrap();
+    let day = 24 * 3600;
+    bench.sandbox.clock.advance(6 * day);
+    bench.load("db").unwrap_err();
+    assert!(bench.cached().contains(&object), "{:?}", bench.cached());
+    bench.named = named;
+    assert_eq!(bench.load("db").unwrap(), "value-of-db");
+    assert_eq!(
+        bench.cached(),
+        [object.clone()],
+        "nothing is unnamed any more"
+    );
+    bench.named.clear();
+    bench.load("db").unwrap_err();
+    bench.sandbox.clock.advance(6 * day);
+    bench.load("db").unwrap_err();
+    assert!(bench.cached().contains(&object), "the time starts again");
+    bench.sandbox.clock.advance(2 * day);
+    bench.load("db").unwrap_err();
     assert_eq!(bench.cached(), [""; 0]);
+}
+
+#[test]
+fn flood_of_objects_pushes_out_no_older_one() {
+    let mut bench = Bench::new();
+    let digest = bench.set("db", "value-of-db", &[key!("web1.pub")]);
+    bench.load("db").unwrap();
+    bench.named.clear();
+    bench.load("db").unwrap_err();
+    bench.sandbox.clock.advance(60);
+    for number in 0..300 {
+        let path = format!("/var/lib/trueup/secrets/{number:064}.age");
+        bench.sandbox.write(&path, "x");
+    }
+    bench.load("db").unwrap_err();
+    let cached = bench.cached();
+    assert_eq!(cached.len(), 200 + 1, "and the file with the times");
+    assert!(cached.contains(&format!("{}.age", digest.hex())));
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl Sandbox {
         isolated(&mut command);
         // A worker and its unit, instead of the shipped roles.
         command.env("TRUEUP_SHARE", self.sibling("share"));
+        command.env("XDG_CONFIG_HOME", self.sibling("config"));
         command
     }
 

@@ -184,7 +184,12 @@ fn secret_reaches_the_hosts_that_are_recipients() {
             .contains(&format!("web3 {}", fingerprint("locked"))),
         "{rekeyed}"
     );
-    assert!(rekeyed.out.contains("to ana, web1, web2 ("), "{rekeyed}");
+    let all = ["ana rsa", "web1 web1", "web2 web2"].map(|pair| {
+        let (name, key) = pair.split_once(' ').unwrap();
+        format!("{name} {}", fingerprint(key))
+    });
+    let all = format!("to {}", all.join(", "));
+    assert!(rekeyed.out.contains(&all), "{rekeyed}");
     shown.push(rekeyed);
     converge(&two, 0);
     assert_eq!(two.read("/srv/db.conf"), format!("password={CANARY}-2"));
@@ -192,18 +197,15 @@ fn secret_reaches_the_hosts_that_are_recipients() {
     let ran = converge(&one, 0);
     assert!(!ran.out.contains("service:one"), "{ran}");
     let list = succeeds(&one, &["list", "production"], "");
-    assert!(list.out.contains("encrypted to ana, web1, web2"), "{list}");
+    assert!(list.out.contains(&all), "{list}");
     shown.push(list);
     shown.push(succeeds(&one, &["list", "production", "--json"], ""));
     shown.push(succeeds(&one, &["remove", "production", "db"], ""));
     let ran = converge(&one, 1);
     assert!(ran.to_string().contains("there is no secret `db`"), "{ran}");
-    assert!(
-        !one.at("/var/lib/trueup/secrets")
-            .read_dir()
-            .unwrap()
-            .any(|_| true)
-    );
+    // Kept for a week, encrypted: whoever can write the store may have removed it.
+    let kept = one.read("/var/lib/trueup/secrets/unnamed");
+    assert!(kept.lines().count() > 0, "{kept}");
     for args in [
         &["status", "--json"][..],
         &["history", "--json"],
@@ -219,6 +221,55 @@ fn secret_reaches_the_hosts_that_are_recipients() {
         found.retain(|file| !file.ends_with("/srv/db.conf"));
         assert!(found.is_empty(), "{found:?}");
     }
+}
+
+#[test]
+fn nothing_is_encrypted_to_a_key_that_took_over_a_known_name() {
+    let one = host("web1", "web1", None);
+    one.manifest(crate::sandbox::MANIFEST);
+    succeeds(&one, &["set", "production", "db"], CANARY);
+    converge(&one, 1);
+    let [web1, eve] = ["web1", "web2"].map(fingerprint);
+    succeeds(&one, &["rekey", "production", "--accept", &web1], "");
+    succeeds(&one, &["set", "production", "db"], CANARY);
+    let path = one.store.join("sha_number.yml");
+    let keys = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ssh-keys");
+    let [of_web1, of_eve] = ["web1.pub", "web2.pub"].map(|name| {
+        let line = std::fs::read_to_string(keys.join(name)).unwrap();
+        line.split(' ').nth(1).unwrap().trim().to_owned()
+    });
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(&of_web1), "{text}");
+    let forged = text.replace(&of_web1, &of_eve);
+    std::fs::write(&path, &forged).unwrap();
+    let objects = || {
+        one.store
+            .join("secrets/production")
+            .read_dir()
+            .unwrap()
+            .count()
+    };
+    let before = objects();
+    for args in [
+        &["set", "production", "db"][..],
+        &["rekey", "production", "--remove", "ana"],
+        &["set", "production", "db", "--accept", &web1],
+    ] {
+        let refused = secret(&one, args, "other-value");
+        assert_eq!(refused.code, 64, "{args:?}: {refused}");
+        let shown = format!("web1 {eve}, instead of {web1}");
+        assert!(refused.out.contains(&shown), "{args:?}: {refused}");
+        assert!(refused.err.contains("--accept FINGERPRINT"), "{refused}");
+    }
+    assert_eq!(objects(), before);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), forged);
+    let set = succeeds(
+        &one,
+        &["set", "production", "db", "--accept", &eve],
+        "x-value",
+    );
+    assert!(set.out.contains(&format!("web1 {eve}")), "{set}");
+    succeeds(&one, &["set", "production", "db"], "y-value");
 }
 
 #[test]

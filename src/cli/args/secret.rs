@@ -48,6 +48,14 @@ pub struct IdentityArgs {
     pub identity: Option<PathBuf>,
 }
 
+/// Which keys are accepted without a question.
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// Accept the new key with this fingerprint, `SHA256:…`, and no other one; `all` accepts all, forged ones too
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub accept: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  pwgen 32 1 | trueup secret set production db-password\n\n\
@@ -64,6 +72,8 @@ pub struct SecretSetArgs {
     #[arg(value_name = "NAME")]
     pub name: String,
     #[command(flatten)]
+    pub accept: AcceptArgs,
+    #[command(flatten)]
     pub key: IdentityArgs,
 }
 
@@ -78,6 +88,8 @@ pub struct SecretEditArgs {
     /// Its name
     #[arg(value_name = "NAME")]
     pub name: String,
+    #[command(flatten)]
+    pub accept: AcceptArgs,
     #[command(flatten)]
     pub key: IdentityArgs,
 }
@@ -102,9 +114,8 @@ pub struct SecretListArgs {
 pub struct RekeyArgs {
     #[command(flatten)]
     pub target: SecretTargetArgs,
-    /// Accept the new key with this fingerprint, `SHA256:…`, and no other one; `all` accepts all, forged ones too
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub accept: Vec<String>,
+    #[command(flatten)]
+    pub accept: AcceptArgs,
     /// Add a recipient that no host publishes, such as a colleague: `ssh-ed25519 … NAME`, or `age1… NAME`
     #[arg(long, value_name = "KEY")]
     pub add: Vec<String>,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::identity::OperatorKey;
 use super::opened::{OpenedTarget, confirm_protected};
+use super::recipients::require_known;
 use super::set;
 use crate::cli::Output;
 use crate::cli::args::SecretEditArgs;
@@ -35,6 +36,13 @@ pub(super) fn run(
     }
     add_secret(&after);
     confirm_protected(&args.target, &current, &format!("set `{}`", args.name))?;
+    require_known(
+        &opened,
+        &current.recipients,
+        &[],
+        &args.accept.accept,
+        output,
+    )?;
     set::store(&opened, &current, &args.name, &after, None, output)
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::opened::name_recipients;
+use super::recipients::name_recipients;
 use crate::cli::Output;
 use crate::cli::args::SecretListArgs;
 use crate::cli::format::{current_user, format_age};

@@ -4,6 +4,7 @@ mod edit;
 mod identity;
 mod list;
 mod opened;
+mod recipients;
 mod rekey;
 mod remove;
 mod set;

@@ -14,7 +14,6 @@ use crate::operate::secret::{EnvironmentSecrets, SecretTarget};
 use crate::pass::Paths;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::problem::Problem;
-use crate::secrets::Recipient;
 use crate::settings::Signers;
 
 /// The document of commands that change secrets.
@@ -132,20 +131,5 @@ pub(super) fn confirm_protected(
     match confirm(&question, "--yes")? {
         true => Ok(()),
         false => Err(CommandError::Usage(Problem::new("nothing was changed"))),
-    }
-}
-
-/// The first recipients by name, or by fingerprint.
-pub(super) fn name_recipients(recipients: &[Recipient]) -> String {
-    const SHOWN: usize = 8;
-    let name = |key: &Recipient| match key.comment.is_empty() {
-        true => key.fingerprint(),
-        false => key.comment.clone(),
-    };
-    let shown: Vec<String> = recipients.iter().take(SHOWN).map(name).collect();
-    let shown = shown.join(", ");
-    match recipients.len().checked_sub(SHOWN).filter(|more| *more > 0) {
-        Some(more) => format!("{shown} and {more} more"),
-        None => shown,
     }
 }

@@ -1,7 +1,8 @@
 //! `trueup secret rekey`.
 
 use super::identity::OperatorKey;
-use super::opened::{Changed, OpenedTarget, confirm_protected, name_recipients};
+use super::opened::{Changed, OpenedTarget, confirm_protected};
+use super::recipients::{ACCEPT_ALL, name_recipients, require_known};
 use crate::cli::Output;
 use crate::cli::args::RekeyArgs;
 use crate::cli::confirm::{confirm, is_interactive};
@@ -39,6 +40,8 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
         return Ok(Exit::Converged);
     }
     confirm_protected(&args.target, &proposal.current, "encrypt its secrets again")?;
+    let new: Vec<Recipient> = accepted.into_iter().map(|new| new.recipient).collect();
+    require_known(&opened, &recipients, &new, &args.accept.accept, output)?;
     let identities = match proposal.current.named.is_empty() {
         true => Vec::new(),
         false => OperatorKey::require(&args.key)?.unlock()?,
@@ -65,10 +68,6 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
     Ok(Exit::Converged)
 }
 
-/// Accepts every key. Not `--yes`, which confirms changes of a protected environment: one word for both would accept forged
-/// keys unasked.
-const ACCEPT_ALL: &str = "all";
-
 /// Shows the keys that hosts publish and asks for each whether it is one.
 fn accept(
     args: &RekeyArgs,
@@ -80,8 +79,11 @@ fn accept(
         .iter()
         .map(|new| new.recipient.fingerprint())
         .collect();
-    let mut asked_for = args.accept.iter().filter(|word| *word != ACCEPT_ALL);
-    if let Some(unknown) = asked_for.find(|word| !fingerprints.contains(word)) {
+    let mut asked_for = args.accept.accept.iter().filter(|word| *word != ACCEPT_ALL);
+    let current = proposal.current.recipients.iter();
+    let current: Vec<String> = current.map(Recipient::fingerprint).collect();
+    let is_unknown = |word: &&String| !fingerprints.contains(word) && !current.contains(word);
+    if let Some(unknown) = asked_for.find(is_unknown) {
         let problem = Problem::new(format!(
             "--accept: no host publishes `{unknown}` as a new key"
         ));
@@ -90,7 +92,7 @@ fn accept(
     }
     // Without a terminal, --add and --remove are enough to do.
     let changes_others = !args.add.is_empty() || !args.remove.is_empty();
-    let asks = args.accept.is_empty() && (is_interactive() || !changes_others);
+    let asks = args.accept.accept.is_empty() && (is_interactive() || !changes_others);
     let mut accepted = Vec::new();
     for (new, fingerprint) in proposal.proposed.iter().zip(&fingerprints) {
         let replaces = new.replaces.as_ref().map_or(String::new(), |old| {
@@ -104,7 +106,7 @@ fn accept(
                 &format!("is this the key of {}?", new.recipient.comment),
                 "--accept FINGERPRINT",
             )?,
-            false => args.accept.iter().any(is_named),
+            false => args.accept.accept.iter().any(is_named),
         };
         if is_accepted {
             accepted.push(new.clone());

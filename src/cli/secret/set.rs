@@ -3,7 +3,8 @@
 use std::io::{IsTerminal, Read};
 
 use super::identity::OperatorKey;
-use super::opened::{Changed, OpenedTarget, confirm_protected, name_recipients};
+use super::opened::{Changed, OpenedTarget, confirm_protected};
+use super::recipients::{name_recipients, require_known};
 use crate::cli::Output;
 use crate::cli::args::SecretSetArgs;
 use crate::exit::Exit;
@@ -13,7 +14,7 @@ use crate::pass::Paths;
 use crate::ports::prompt;
 use crate::ports::secrets::add_secret;
 use crate::problem::Problem;
-use crate::secrets::MAX_VALUE_BYTES;
+use crate::secrets::{MAX_VALUE_BYTES, Recipient};
 
 pub(super) fn run(
     args: &SecretSetArgs,
@@ -28,6 +29,15 @@ pub(super) fn run(
         true => OperatorKey::find(&args.key)?,
         false => None,
     };
+    let own: Vec<Recipient> = key.iter().filter_map(OperatorKey::recipient).collect();
+    let recipients = match current.recipients.is_empty() {
+        true => own
+            .iter()
+            .map(|own| own.clone().named(&opened.by))
+            .collect(),
+        false => current.recipients.clone(),
+    };
+    require_known(&opened, &recipients, &own, &args.accept.accept, output)?;
     let value = read_value(&args.name)?;
     add_secret(&value);
     store(&opened, &current, &args.name, &value, key.as_ref(), output)

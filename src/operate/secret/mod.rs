@@ -5,7 +5,9 @@
 //! object that nobody reads.
 
 mod change;
+mod known;
 mod rekey;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -27,14 +29,12 @@ use crate::secrets::{self, Identity, Recipient};
 use crate::settings::{Signers, invalid_name, is_name};
 
 pub(crate) use change::{edit_value, remove, set};
+pub(crate) use known::KnownRecipients;
 pub(crate) use rekey::{ProposedRecipient, RekeyProposal, propose, rekey};
 
 /// The keys below `_settings`.
 const SECRETS: &str = "secrets";
 const RECIPIENTS: &str = "recipients";
-
-/// How long an object stays that the manifest no longer names: a pass may just have read the manifest before.
-const KEEP_UNNAMED: Duration = Duration::from_secs(24 * 3600);
 
 /// The environment whose secrets a command works on, and who works on them.
 pub(crate) struct SecretTarget<'a> {
@@ -151,32 +151,6 @@ impl SecretTarget<'_> {
         let mut published = self.publisher.publish(request)?;
         published.warnings.extend(self.sweep());
         Ok(published)
-    }
-
-    /// Removes objects that the manifest does not name. A problem is a warning: the next command tries again.
-    fn sweep(&self) -> Option<Problem> {
-        let sweep = || -> Result<(), CommandError> {
-            let named = self.read()?.named;
-            let prefix = secrets::objects_prefix(self.environment);
-            let objects = self.store.list(&prefix).map_err(PassError::Store)?;
-            let now = self.store.server_time().unwrap_or(self.now);
-            for object in objects {
-                let is_named = named
-                    .values()
-                    .any(|digest| object.key == secrets::object_key(self.environment, digest));
-                let age = Duration::try_from(now.duration_since(object.modified));
-                if !is_named && age.unwrap_or_default() > KEEP_UNNAMED {
-                    self.store.delete(&object.key).map_err(PassError::Store)?;
-                }
-            }
-            Ok(())
-        };
-        let error = sweep().err()?;
-        let why = format!(
-            "objects of former secrets were not removed: {}",
-            error.summary()
-        );
-        Some(Problem::new(why))
     }
 }
 

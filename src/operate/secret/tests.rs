@@ -265,20 +265,75 @@ fn rekey_never_brings_back_a_value_that_was_replaced_meanwhile() {
     );
 }
 
+/// A change at this time, which names other objects than before.
+fn set_at(bench: &Bench, at: &str, name: &str, value: &str) -> ContentDigest {
+    bench.store.set_server_time(time(at));
+    let target = SecretTarget {
+        now: time(at),
+        ..bench.target()
+    };
+    let current = target.read().unwrap();
+    set(&target, &current, name, value, Some(ana()))
+        .unwrap()
+        .digest
+}
+
 #[test]
-fn objects_of_former_values_are_removed_after_a_day() {
+fn object_is_removed_a_week_after_ten_later_generations() {
     let bench = Bench::new();
-    bench.set("db", "value-one");
-    bench.set("db", "value-two");
-    assert_eq!(bench.objects(), 2);
-    bench.store.set_server_time(time("2026-11-22T04:00:00Z"));
-    bench.set("token", "value");
-    assert_eq!(bench.objects(), 2, "those of `db` and `token`");
-    assert_eq!(bench.value("db", key!("rsa")).unwrap(), "value-two");
+    let old = set_at(&bench, "2026-10-01T03:00:00Z", "db", "value-one");
+    let exists = |digest: &ContentDigest| {
+        let keys = bench.store.list("secrets/production/").unwrap();
+        keys.iter().any(|object| object.key == object_key(digest))
+    };
+    // The command that replaces it keeps it, however old it is, and so do quick changes after it.
+    for number in 0..20 {
+        set_at(
+            &bench,
+            "2026-11-01T03:00:00Z",
+            "db",
+            &format!("value {number}"),
+        );
+    }
+    assert!(exists(&old), "hosts may still follow the former generation");
+    for number in 0..9 {
+        set_at(
+            &bench,
+            "2026-11-05T03:00:00Z",
+            "token",
+            &format!("t{number}"),
+        );
+    }
+    assert!(exists(&old));
+    let last = set_at(&bench, "2026-11-20T03:00:00Z", "token", "last");
+    assert!(!exists(&old), "{:?}", bench.store.list("secrets/").unwrap());
+    assert!(exists(&last));
+    assert_eq!(bench.value("db", key!("rsa")).unwrap(), "value 19");
     let target = bench.target();
     remove(&target, &target.read().unwrap(), "db").unwrap();
     assert!(!bench.manifest().contains("db:"), "{}", bench.manifest());
     assert!(remove(&target, &target.read().unwrap(), "db").is_err());
+}
+
+#[test]
+fn nothing_is_removed_that_another_manifest_or_lost_history_may_name() {
+    let bench = Bench::new();
+    let old = set_at(&bench, "2026-09-01T03:00:00Z", "db", "value-one");
+    for number in 0..10 {
+        set_at(&bench, "2026-10-01T03:00:00Z", "db", &format!("v{number}"));
+    }
+    let before = bench.objects();
+    bench.store.delete("history/production/8.yml").unwrap();
+    set_at(&bench, "2026-11-20T03:00:00Z", "token", "x");
+    assert_eq!(bench.objects(), before + 1);
+    // Another manifest of the store never removes what this one names.
+    let target = SecretTarget {
+        manifest_key: "b.yml",
+        ..bench.target()
+    };
+    assert!(target.sweep().is_none());
+    let keys = bench.store.list("secrets/production/").unwrap();
+    assert!(keys.iter().any(|object| object.key == object_key(&old)));
 }
 
 #[test]
