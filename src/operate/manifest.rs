@@ -46,7 +46,7 @@ pub(crate) fn find_environment<'m>(
 ) -> Result<&'m Environment, CommandError> {
     let found = manifest.environments.get(environment);
     let found = found.ok_or_else(|| unknown_environment(manifest, environment))?;
-    if let Some(app) = app.filter(|app| !found.has_app(app)) {
+    if let Some(app) = app.filter(|app| found.entry(app).is_none()) {
         return Err(CommandError::Usage(
             Problem::new(format!("the manifest has no app `{app}` in {environment}"))
                 .suggest(app, found.app_names()),
@@ -67,7 +67,7 @@ pub(crate) fn check_new_names(
         let unknown = format!("the manifest has no environment `{environment}`");
         return refuse_near(unknown, environment, known, create);
     };
-    let new = apps.iter().filter(|app| !found.has_app(app));
+    let new = apps.iter().filter(|app| found.entry(app).is_none());
     for app in new {
         let unknown = format!("the manifest has no app `{app}` in {environment}");
         refuse_near(unknown, app, found.app_names(), create)?;

@@ -208,7 +208,10 @@ fn help_lists_every_command_and_explains_every_option() {
             "fleet",
             &["--env", "--app", "--watch", "--forget", "--yes", "--step"],
         ),
-        ("promote", &["--via-ci", "--dry-run", "--reason", "--wait"]),
+        (
+            "promote",
+            &["--via-ci", "--create", "--dry-run", "--reason", "--wait"],
+        ),
         ("hold", &["--reason", "--for", "--until"]),
         ("unhold", &["--reason"]),
         ("note", &["--done"]),
@@ -218,8 +221,8 @@ fn help_lists_every_command_and_explains_every_option() {
         ("rollout restart", &["--reason"]),
         ("rollout quarantine list", &[]),
         ("rollout quarantine lift", &["--reason", "--sha", "--sign"]),
-        ("secret set", &["--identity", "--reason"]),
-        ("secret edit", &["--identity", "--reason"]),
+        ("secret set", &["--accept", "--identity", "--reason"]),
+        ("secret edit", &["--accept", "--identity", "--reason"]),
         ("secret list", &[]),
         (
             "secret rekey",

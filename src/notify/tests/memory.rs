@@ -61,7 +61,7 @@ fn app_that_the_host_does_not_look_at_is_forgotten() {
         memory.notice(published("published:a"), (at(NOW), false), &to_ops);
         memory.save(root, app).unwrap();
     }
-    let mut health = crate::notify::ChannelHealth::default();
+    let mut health = crate::notify::ChannelHealth::load(root);
     health.record("ops", Err("no answer"), at(NOW));
     health.save(root).unwrap();
     AppMemory::forget_others(root, &BTreeSet::from(["shop"])).unwrap();

@@ -1,5 +1,6 @@
 //! Which notices are due, who sends them, and what reaches the other side.
 
+mod budget;
 mod channels;
 mod due;
 mod forged;

@@ -109,7 +109,7 @@ fn gone_hosts_are_named_and_unreadable_ones_are_unknown() {
     let nobody = forecast_of(&MemoryStore::new(), "");
     assert_eq!(
         nobody.describe()[0],
-        "no host that runs it is on record yet"
+        "no host that runs it is on record yet: 25% at a time"
     );
     let unknown = Forecast {
         hosts: None,

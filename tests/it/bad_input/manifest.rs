@@ -276,8 +276,14 @@ fn leaping_generation_is_repaired_through_the_store_alone() {
     );
     let ran = publish(&["--above-fleet"]);
     assert_eq!(ran.code, 0, "{ran}");
-    assert!(ran.out.ends_with(&format!("generation 4 in {NAME}\n")), "{ran}");
+    assert!(
+        ran.out.ends_with(&format!("generation 4 in {NAME}\n")),
+        "{ran}"
+    );
     host.converged();
     let ran = publish(&["--above-fleet"]);
-    assert!(ran.out.ends_with(&format!("generation 5 in {NAME}\n")), "{ran}");
+    assert!(
+        ran.out.ends_with(&format!("generation 5 in {NAME}\n")),
+        "{ran}"
+    );
 }

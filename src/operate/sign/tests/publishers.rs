@@ -54,10 +54,10 @@ fn publisher_signs_no_edit_of_what_others_have_changed() {
     bench.publish("staging", "4", None).unwrap();
     assert_eq!(bench.pass(), Ok("2".into()));
     bench
-        .publish("production", "5", Some(&signing(&ana, None)))
+        .publish("production", "5", Some(&signing(&ana, Some(&signers))))
         .unwrap();
     bench
-        .publish("production", "6", Some(&signing(&ana, None)))
+        .publish("production", "6", Some(&signing(&ana, Some(&signers))))
         .unwrap();
     assert_eq!(bench.pass(), Ok("6".into()));
 }
@@ -72,6 +72,8 @@ fn signers_rotate_without_a_gap_and_a_removed_key_counts_no_more() {
         keys.signers(&[("new", "")]),
     );
     let mut bench = Bench::new(Some(keys.signers(&[("old", "")])));
+    let taken = "2026-11-21T04:30:00Z".parse().unwrap();
+    bench.store.set_server_time(taken);
     bench
         .publish("production", "1", Some(&signing(&old, None)))
         .unwrap();
