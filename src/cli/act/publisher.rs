@@ -60,7 +60,7 @@ impl<'a> Publisher<'a> {
         if self.args.trust_current {
             return Ok(None);
         }
-        let known = self.signers.clone();
+        let known = self.known_signers(environment).cloned();
         let Some(key) = self.signing_key() else {
             return Ok(known);
         };
@@ -72,6 +72,13 @@ impl<'a> Publisher<'a> {
         }
         trusted.signers.push(own);
         Ok(Some(trusted))
+    }
+
+    /// The signers, if one of them may sign this environment: it is not signed at all otherwise.
+    fn known_signers(&self, environment: &str) -> Option<&Signers> {
+        let namespace = namespace(environment);
+        let signers = self.signers.as_ref();
+        signers.filter(|known| known.signers.iter().any(|one| one.is_for(&namespace)))
     }
 
     fn signing_key(&self) -> Option<SigningKey> {
@@ -111,7 +118,7 @@ impl<'a> Publisher<'a> {
         above_fleet: bool,
         preview: Preview<'_>,
     ) -> Result<PublishSummary, CommandError> {
-        if let (None, Some(signers)) = (&self.args.sign, &self.signers) {
+        if let (None, Some(signers)) = (&self.args.sign, self.known_signers(&request.environment)) {
             let problem = Problem::new(format!(
                 "{} lists who may sign, so hosts would refuse an edit without a signature",
                 signers.path

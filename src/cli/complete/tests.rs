@@ -9,8 +9,8 @@ fn completed(words: &[&str], index: usize) -> (Vec<String>, usize, String) {
 
 #[test]
 fn words_that_bash_broke_at_the_sign_are_joined() {
-    type Row<'r> = (&'r [&'r str], usize, &'r [&'r str], usize, &'r str);
-    let rows: [Row<'_>; 5] = [
+    type Example<'r> = (&'r [&'r str], usize, &'r [&'r str], usize, &'r str);
+    let rows: [Example<'_>; 5] = [
         (&["trueup", "fl"], 1, &["trueup", "fl"], 1, ""),
         (
             &["trueup", "fleet", "--env", "=", "pro"],

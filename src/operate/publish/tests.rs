@@ -313,7 +313,7 @@ fn older_job_does_not_publish_over_a_newer_one() {
 }
 
 #[test]
-fn person_is_warned_of_what_somebody_else_published_meanwhile() {
+fn warning_names_the_sha_that_another_publisher_set() {
     let store = store_with_host("a");
     let request = PublishRequest {
         shas: vec![("shop".into(), Sha::parse(&"b".repeat(40)).unwrap())],

@@ -139,6 +139,10 @@ fn every_template_of_every_shipped_role_is_covered() {
     }
     for folder in std::fs::read_dir(repository_root().join("templates")).unwrap() {
         let folder = folder.unwrap();
+        // Texts of messages, which no role writes to a file.
+        if folder.file_name() == "notify" {
+            continue;
+        }
         for file in std::fs::read_dir(folder.path()).unwrap() {
             let name = [folder.file_name(), file.unwrap().file_name()];
             let name = name.map(|part| part.into_string().unwrap()).join("/");

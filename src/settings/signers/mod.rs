@@ -59,14 +59,16 @@ impl Signer {
         }
     }
 
+    /// Whether the key is for a namespace, at whatever time.
+    pub(crate) fn is_for(&self, namespace: &str) -> bool {
+        let namespaces = self.namespaces.as_ref();
+        namespaces.is_none_or(|patterns| matches_list(patterns, namespace))
+    }
+
     /// Whether the key may sign in a namespace at this time.
     pub(crate) fn check(&self, namespace: &str, now: Timestamp) -> Result<(), SignerRefusal> {
-        let in_namespace = self
-            .namespaces
-            .as_ref()
-            .is_none_or(|patterns| matches_list(patterns, namespace));
         match (self.valid_after, self.valid_before) {
-            _ if !in_namespace => Err(SignerRefusal::Namespace),
+            _ if !self.is_for(namespace) => Err(SignerRefusal::Namespace),
             (Some(after), _) if now < after => Err(SignerRefusal::NotYetValid(after)),
             (_, Some(before)) if now > before => Err(SignerRefusal::Expired(before)),
             _ => Ok(()),

@@ -284,7 +284,7 @@ fn commands_see_nothing_in_an_environment_that_hosts_do_not() {
 }
 
 #[test]
-fn removed_environment_is_not_begun_anew_and_no_generation_is_leapt_to() {
+fn removed_environment_is_refused_and_so_is_a_leap() {
     let keys = Keys::new(&["ana"]);
     let bench = Bench::new(Some(keys.signers(&[("ana", "")])));
     let ana = |namespace: &str, text: &str| keys.signing_key("ana").sign(namespace, text);
