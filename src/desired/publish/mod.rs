@@ -165,14 +165,26 @@ pub(crate) fn publish(
                     history: facts,
                 };
                 let both = (&before, &new[..]);
-                sign_environment(
+                let signed = sign_environment(
                     &manifest,
                     both,
                     &request.environment,
                     (signing, &last_signature),
                     request.now,
-                )
-                .map_err(EditError::manifest)?
+                );
+                match signed {
+                    Ok(signed) => signed,
+                    Err(problem) => {
+                        // Another publisher may have come first, and the history knows of it already.
+                        let etag = found.as_ref().map(|found| &found.etag);
+                        let is_same = matches!(store.get(key, etag)?, GetOutcome::Unchanged);
+                        attempts += 1;
+                        if !is_same && etag.is_some() && backoff(attempts) {
+                            continue;
+                        }
+                        return Err(EditError::manifest(problem).into());
+                    }
+                }
             }
             None => new,
         };
