@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::sanitize_line;
-use crate::desired::Sha;
+use crate::desired::{POLICY_APP, Sha};
 use crate::exit::Exit;
 use crate::printable::without_numbers;
 use crate::settings::{is_name, non_host_reason};
@@ -195,7 +195,8 @@ impl NodeRecord {
     /// Validates what the types cannot.
     fn check(&self) -> Result<(), String> {
         let names = self.roles.iter().chain(self.tags.keys());
-        let names = names.chain(self.ports.keys()).chain(self.apps.keys());
+        let apps = self.apps.keys().filter(|app| *app != POLICY_APP);
+        let names = names.chain(self.ports.keys()).chain(apps);
         if let Some(bad) = names.into_iter().find(|name| !is_name(name)) {
             return Err(sanitize_line(&format!("`{bad}` is not a name")));
         }

@@ -10,6 +10,7 @@ use crate::cli::args::RolloutStatusArgs;
 use crate::cli::error::print_error;
 use crate::cli::format::{format_age, format_duration};
 use crate::cli::target::StoreTarget;
+use crate::desired::POLICY_APP;
 use crate::exit::Exit;
 use crate::fleet::rollout::{self, EntryState, RestartProgress, RolloutView};
 use crate::operate::CommandError;
@@ -177,7 +178,11 @@ fn progress(restart: &RestartProgress) -> (usize, usize) {
 }
 
 fn headline(view: &RolloutView) -> String {
-    if let Some(service) = view.app.strip_prefix('_') {
+    if let Some(service) = view
+        .app
+        .strip_prefix('_')
+        .filter(|_| view.app != POLICY_APP)
+    {
         let holder = view.holders.first();
         let holder = holder.map(|held| &*held.holder.member.node);
         return match holder {
