@@ -17,16 +17,13 @@ mod versions;
 
 use access::check_access;
 use canary::check_canaries;
-use history::{HistoryFacts, history_facts, history_key_prefix, record_history};
+use history::{HistoryFacts, history_facts, record_history};
 pub(crate) use history::{history_key, verify_published};
 use previous::keep_previous;
 use remembered::Remembered;
 pub(crate) use reports::{FleetReports, ReportedHost, ReportedHosts, ServedBefore};
 pub(crate) use sign::Signing;
-use sign::{
-    CurrentManifest, LastSignature, above_fleet_problem, deleted_problem, has_environment,
-    is_signed, sign_environment, unsigned_problem,
-};
+use sign::{CurrentManifest, LastSignature, above_fleet_problem, check_signing, sign_environment};
 use versions::outdated_hosts;
 
 /// The result of a publish request.
@@ -138,41 +135,27 @@ pub(crate) fn publish(
             return Ok(done(false, edited));
         };
         let current = body.unwrap_or_default();
-        if let Some(signing) = signing
-            && !signing.trusts_current
-            && !has_environment(&manifest, current, &request.environment)
-            && !store
-                .list(&history_key_prefix(&request.environment))?
-                .is_empty()
-        {
-            return Err(EditError::request(deleted_problem(&request.environment)).into());
-        }
-        if signing.is_none() && is_signed(&manifest, current, &request.environment) {
-            let problem = unsigned_problem(&manifest, &request.environment);
-            return Err(EditError::request(problem).into());
-        }
+        check_signing(store, &manifest, current, &request.environment, signing)?;
         if request.dry_run {
             return Ok(done(false, edited));
         }
         let new = match signing {
             Some(signing) => {
-                let facts = match signing.trusts_current {
+                let history = match signing.trusts_current {
                     true => HistoryFacts::default(),
                     false => history_facts(store, &manifest, current, &request.environment)?,
                 };
-                let before = CurrentManifest {
+                let current = CurrentManifest {
                     body: current,
-                    history: facts,
+                    history,
                 };
-                let both = (&before, &new[..]);
-                let signed = sign_environment(
+                match sign_environment(
                     &manifest,
-                    both,
+                    (&current, &new),
                     &request.environment,
                     (signing, &last_signature),
                     request.now,
-                );
-                match signed {
+                ) {
                     Ok(signed) => signed,
                     Err(problem) => {
                         // Another publisher may have come first, and the history knows of it already.

@@ -5,13 +5,16 @@ use std::cell::RefCell;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::history::HistoryFacts;
+use super::PublishError;
+use super::history::{HistoryFacts, history_key_prefix};
 use crate::desired::Manifest;
+use crate::desired::edit::EditError;
 use crate::desired::manifest::SIGNATURES_KEY;
 use crate::desired::signature::{
     Verification, check_signature, namespace, own_signer, signed_lines, verified_manifest,
     written_signature,
 };
+use crate::ports::store::Store;
 use crate::problem::Problem;
 use crate::settings::Signers;
 use crate::yaml::{InsertPosition, ParseLimits, YamlEditor, parse};
@@ -158,8 +161,32 @@ fn is_newer(newer: &Manifest, name: &str, body: &[u8], environment: &str) -> boo
     newer.generation_of(environment) > current
 }
 
+/// Refuses an edit that would break a signature, and one that nobody should sign: of an environment that somebody removed.
+pub(super) fn check_signing(
+    store: &dyn Store,
+    name: &str,
+    current: &[u8],
+    environment: &str,
+    signing: Option<&Signing<'_>>,
+) -> Result<(), PublishError> {
+    let refuse = |problem| Err(EditError::request(problem).into());
+    let Some(signing) = signing else {
+        return match is_signed(name, current, environment) {
+            true => refuse(unsigned_problem(name, environment)),
+            false => Ok(()),
+        };
+    };
+    if signing.trusts_current || has_environment(name, current, environment) {
+        return Ok(());
+    }
+    match store.list(&history_key_prefix(environment))?.is_empty() {
+        true => Ok(()),
+        false => refuse(deleted_problem(environment)),
+    }
+}
+
 /// Whether a signature of the environment stands in a text, which an edit without one would break.
-pub(super) fn is_signed(name: &str, body: &[u8], environment: &str) -> bool {
+fn is_signed(name: &str, body: &[u8], environment: &str) -> bool {
     let tree = parse(name, body, ParseLimits::default());
     tree.is_ok_and(|tree| {
         let signatures = tree.get(SIGNATURES_KEY);
@@ -167,7 +194,7 @@ pub(super) fn is_signed(name: &str, body: &[u8], environment: &str) -> bool {
     })
 }
 
-pub(super) fn unsigned_problem(name: &str, environment: &str) -> Problem {
+fn unsigned_problem(name: &str, environment: &str) -> Problem {
     Problem::new(format!(
         "{name}: {environment} is signed, and hosts would refuse an edit without a signature"
     ))
@@ -182,7 +209,7 @@ pub(super) fn above_fleet_problem(environment: &str) -> Problem {
     .hint("publish without it; if hosts refuse the generation, put the newest environment of the history back first")
 }
 
-pub(super) fn deleted_problem(environment: &str) -> Problem {
+fn deleted_problem(environment: &str) -> Problem {
     Problem::new(format!(
         "the manifest has no environment `{environment}`, and the history knows it: somebody removed it"
     ))
@@ -191,7 +218,7 @@ pub(super) fn deleted_problem(environment: &str) -> Problem {
     ))
 }
 
-pub(super) fn has_environment(name: &str, body: &[u8], environment: &str) -> bool {
+fn has_environment(name: &str, body: &[u8], environment: &str) -> bool {
     let tree = parse(name, body, ParseLimits::default());
     tree.is_ok_and(|tree| tree.get(environment).is_some())
 }
