@@ -384,6 +384,8 @@ fn check_entries(
 }
 
 #[cfg(test)]
+mod above_fleet_tests;
+#[cfg(test)]
 mod hold_tests;
 #[cfg(test)]
 mod policy_tests;
@@ -391,5 +393,7 @@ mod policy_tests;
 mod property_tests;
 #[cfg(test)]
 mod record_tests;
+#[cfg(test)]
+mod refusal_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::{NodeGeneration, Sha};
+use crate::desired::Sha;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -8,7 +8,7 @@ pub(super) const SHAS: [&str; 2] = [A, B];
 const C: &str = "cccccccccccccccccccccccccccccccccccccccc";
 
 /// Parses `shop=B --ref master --create`, as on the command line; always in `production`, by ana.
-fn order(words: &str) -> PublishRequest {
+pub(super) fn order(words: &str) -> PublishRequest {
     let mut order = PublishRequest {
         by: Some("ana".into()),
         ..PublishRequest::new("production", "2026-11-21T04:43:01.5Z".parse().unwrap())
@@ -47,11 +47,11 @@ fn order(words: &str) -> PublishRequest {
 }
 
 /// Expands the abbreviations of short tables: `A` stands for a sha of forty a.
-fn expand_shas(text: &str) -> String {
+pub(super) fn expand_shas(text: &str) -> String {
     text.replace('A', A).replace('B', B).replace('C', C)
 }
 
-fn abbreviate_shas(text: &str) -> String {
+pub(super) fn abbreviate_shas(text: &str) -> String {
     text.replace(A, "A").replace(B, "B").replace(C, "C")
 }
 
@@ -417,225 +417,4 @@ fn holds_and_overrides_that_block_the_sha_are_warnings() {
         "an expired hold is none: {:?}",
         done.warnings
     );
-}
-
-#[test]
-fn invalid_manifest_is_refused_with_its_location() {
-    assert_refused(&[
-        ("", "shop=B --create", "m.yml:1:1: the manifest is empty"),
-        ("production: [", "shop=B", "m.yml:2:1: not valid YAML"),
-        (
-            "production:\n  shop: 4f2c9d0\n",
-            "shop=B",
-            "m.yml:2:9: shop: `4f2c9d0` is a short sha",
-        ),
-        (
-            "production:\n  shop: {sha: A, holt: x}\n",
-            "shop=B",
-            "m.yml:2:57: shop: unknown field `holt`\n  hint: did you mean `hold`?",
-        ),
-        (
-            "generation: 9223372036854775807\nproduction: {shop: A}\n",
-            "shop=B",
-            "m.yml:1:13: the generation 9223372036854775807 cannot be incremented",
-        ),
-        (
-            "production:\r  shop: A\r",
-            "shop=B",
-            "m.yml:1:1: it has line ends with a bare carriage return",
-        ),
-    ]);
-}
-
-#[test]
-fn new_name_needs_create_and_must_be_possible() {
-    assert_refused(&[
-        (
-            "prodution:\n  shop: A\n",
-            "shop=B",
-            "m.yml has no environment `production`\n  hint: did you mean `prodution`? If it is new, add --create",
-        ),
-        (
-            "production:\n  shopp: A\n",
-            "shop=B",
-            "m.yml has no app `shop` in production\n  hint: did you mean `shopp`? If it is new, add --create",
-        ),
-        (
-            "production:\n  web: A\n",
-            "shop=B",
-            "m.yml has no app `shop` in production\n  hint: it has web; add --create if `shop` is new",
-        ),
-        (
-            "production:\n  web: A\n",
-            "sh:op=B --create",
-            "`sh:op` cannot be the name of something new",
-        ),
-        (
-            "production:\n  web: A\n",
-            "_settings=B --create",
-            "`_settings` cannot be an app: names that begin with `_` are reserved\n  hint: the only one is `_settings`",
-        ),
-        (
-            "production:\n  web: A\n",
-            "_setings=B",
-            "`_setings` cannot be an app: names that begin with `_` are reserved\n  hint: did you mean `_settings`?",
-        ),
-        (
-            "production:\n  web: A\n",
-            "web=B --create --env _settings",
-            "`_settings` cannot be the name of something new",
-        ),
-        (
-            "production:\n  web: A\n",
-            "shop=B --create --env generation",
-            "`generation` cannot be the name of something new",
-        ),
-    ]);
-}
-
-#[test]
-fn entry_tied_to_another_by_alias_or_merge_is_refused() {
-    assert_refused(&[
-        (
-            "production:\n  web: &w A\n  shop: *w\n",
-            "shop=B",
-            "m.yml:3:3: production.shop: an alias (`*name`) or a merge key (`<<`) ties this",
-        ),
-        (
-            "production:\n  shop: {sha: &w A}\n  web: *w\n",
-            "shop=B",
-            "m.yml:3:3: an alias (`*name`) or a merge key (`<<`) ties this",
-        ),
-        (
-            "x: &x {shop: A}\nproduction:\n  <<: *x\n",
-            "shop=B",
-            "m.yml:1:8: production.shop: an alias (`*name`) or a merge key (`<<`) ties this",
-        ),
-        (
-            "production: &x\n  shop: A\nstaging: *x\n",
-            "web=B --create",
-            "m.yml:3:1: an alias (`*name`) or a merge key (`<<`) ties this",
-        ),
-        (
-            "production: {shop: &s {sha: A}}\nstaging: {shop: {<<: *s, by: x}}\n",
-            "shop=B",
-            "m.yml:1:24: an alias (`*name`) or a merge key (`<<`) ties this",
-        ),
-    ]);
-}
-
-#[test]
-fn scalar_that_cannot_be_edited_in_place_is_refused() {
-    assert_refused(&[
-        (
-            "production:\n  shop: >-\n    A\n",
-            "shop=B",
-            "m.yml:3:5: it is written in a way that cannot be edited in place",
-        ),
-        (
-            "production:\n  shop: !!str A\n",
-            "shop=B",
-            "m.yml:2:9: it is written in a way that cannot be edited in place",
-        ),
-        (
-            "production:\n  shop: &w A\n  web: *w\n",
-            "shop=B",
-            "m.yml:2:9: it is written in a way that cannot be edited in place",
-        ),
-        (
-            "production:\n  shop: &s A\n",
-            "shop=B --ref x",
-            "m.yml:2:9: it is written in a way that cannot be edited in place",
-        ),
-        (
-            "{production}",
-            "shop=B --create",
-            "m.yml:1:12: it is written in a way that cannot be edited in place",
-        ),
-    ]);
-}
-
-fn edit_above_fleet(
-    before: &str,
-    words: &str,
-    hosts: &[u64],
-) -> Result<(String, Vec<String>), String> {
-    let mut order = if words.is_empty() {
-        order("--env production")
-    } else {
-        order(words)
-    };
-    let numbered = hosts.iter().enumerate();
-    let reported = |(n, generation): (usize, &u64)| NodeGeneration {
-        node: format!("production/web{n}"),
-        generation: *generation,
-    };
-    order.above_fleet = Some(numbered.map(reported).collect());
-    let edited = edit_manifest("m.yml", Some(expand_shas(before).as_bytes()), &order)
-        .map_err(|error| error.to_string())?;
-    let body = edited.body.map_or_else(
-        || "nothing".into(),
-        |body| abbreviate_shas(&String::from_utf8(body).unwrap()),
-    );
-    Ok((
-        body,
-        edited.warnings.iter().map(|w| w.to_string()).collect(),
-    ))
-}
-
-#[test]
-fn locked_out_fleet_recovers_with_a_higher_generation() {
-    let most = "18446744073709551615";
-    let locked = format!("# top\ngeneration: {most} # n\nproduction: {{shop: A}}\n");
-    let why = edited(&locked, "shop=B").unwrap_err();
-    assert!(
-        why.contains("cannot be incremented") && why.contains("--above-fleet"),
-        "{why}"
-    );
-    // With a sha, without one, and with one that is current already.
-    let healed = |apps: &str, shop: &str| {
-        let change = format!("{{action: publish, by: ana, at: 2026-11-21T04:43:01Z{apps}}}");
-        format!(
-            "# top\ngeneration: {most} # n\nproduction: {{_settings: {{generation: 43, change: {change}}}, shop: {shop}}}\n"
-        )
-    };
-    let moved = "{sha: B, previous: A, by: ana, at: 2026-11-21T04:43:01Z}";
-    let (move_of, none) = (", apps: {shop: {from: A, to: B}}", ", apps: {shop: {}}");
-    for (words, apps, sha) in [
-        ("shop=B", move_of, moved),
-        ("", "", "A"),
-        ("shop=A", none, "A"),
-    ] {
-        let (body, warnings) = edit_above_fleet(&locked, words, &[42, 41]).unwrap();
-        assert_eq!((body, warnings.len()), (healed(apps, sha), 0), "{words}");
-    }
-    // A host with an arbitrary number in its record is named, and does not mislead the others.
-    let (body, warnings) = edit_above_fleet(&locked, "", &[42, u64::MAX, 41]).unwrap();
-    assert_eq!(body, healed("", "A"));
-    assert!(
-        warnings[0].contains("production/web1") && warnings[0].contains(most),
-        "{warnings:?}"
-    );
-    // If there is no generation yet, one is added.
-    let (body, _) = edit_above_fleet("production: {shop: A}\n", "", &[42]).unwrap();
-    assert!(
-        body.starts_with("production: {_settings: {generation: 43, "),
-        "{body}"
-    );
-    let why = edit_above_fleet(&locked, "shop=B", &[]).unwrap_err();
-    assert!(
-        why.contains("no node record reports") && why.contains("by hand"),
-        "{why}"
-    );
-    // A generation that most hosts would refuse is not written; the error names the hosts and their numbers.
-    let far = [1 << 30, 1 << 31, 1 << 32, 42, 43];
-    let why = edit_above_fleet(&locked, "", &far).unwrap_err();
-    assert!(
-        why.contains("3 of 5 hosts would refuse the generation 44")
-            && why.contains("production/web0 says 1073741824")
-            && why.contains("nothing was written"),
-        "{why}"
-    );
-    // No advice to write a generation that no new host would accept.
-    assert!(edit_above_fleet(&locked, "shop=B", &[u64::MAX]).is_err());
 }
