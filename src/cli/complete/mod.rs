@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::operate::known_names::KnownNames;
 use crate::ports::root::Root;
 
-mod words;
+mod bash_words;
 
 /// The script that teaches a shell.
 pub fn completion_script(shell: CompletionShell) -> &'static str {
@@ -45,7 +45,7 @@ pub(super) fn print_candidates(args: &CompleteArgs, root: PathBuf) -> Exit {
 
 fn candidates(args: &CompleteArgs, root: PathBuf) -> Vec<String> {
     let (words, index, prefix) = match args.shell {
-        CompletionShell::Bash => words::join_broken(&args.words, args.index),
+        CompletionShell::Bash => bash_words::join_broken(&args.words, args.index),
         _ => (args.words.clone(), args.index, String::new()),
     };
     let texts: Vec<String> = words

@@ -2,7 +2,7 @@ use super::*;
 
 fn completed(words: &[&str], index: usize) -> (Vec<String>, usize, String) {
     let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-    let (words, index, prefix) = words::join_broken(&words, index);
+    let (words, index, prefix) = bash_words::join_broken(&words, index);
     let words = words.iter().map(|word| word.to_str().unwrap().to_owned());
     (words.collect(), index, prefix)
 }
