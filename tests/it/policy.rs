@@ -177,6 +177,27 @@ fn bundle_that_fails_is_taken_back_and_not_tried_again() {
 }
 
 #[test]
+fn bundle_that_ends_passes_early_is_given_up_after_three() {
+    let fleet = Fleet::new();
+    fleet.push(0);
+    fleet.pass(0);
+    let deadly = format!(
+        "{}  - command: {{id: end, run: \"kill -KILL $PPID\", creates: /srv/never}}\n",
+        ROLE.replace("bundle", "deadly one")
+    );
+    fleet.put("roles/app.yml", &deadly);
+    fleet.push(0);
+    for _ in 0..3 {
+        assert_eq!(fleet.pass(-9).1, "from the deadly one, blue\n");
+    }
+    for _ in 0..2 {
+        let (ran, left) = fleet.pass(4);
+        assert!(ran.out.contains("3 passes with it ended early"), "{ran}");
+        assert_eq!(left, "from the bundle, blue\n");
+    }
+}
+
+#[test]
 fn failures_of_before_do_not_count_against_a_bundle() {
     let fleet = Fleet::new();
     fleet.host.write("/srv/file", "");
