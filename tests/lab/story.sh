@@ -1,8 +1,7 @@
 # shellcheck shell=bash
-# A story that is told by what commands print: source this after fleet.sh.
+# A story that is told by what commands print: source this after fleet.sh and webhook.sh.
 #
 #   give_signers          keys of CI for staging, of CI's button for production, and of the operator Ana; $SCRATCH/signers names them
-#   give_webhook          an HTTP server on the hosts' network at $hook_url; what it gets is in $SCRATCH/hook/requests
 #   give_checkout         CI's clone of the repository; fetch_checkout updates it
 #   story_commit NAME SUBJECT KIND    a commit on main of the git server, bad in this way (versions.sh) or `good`; ${sha[NAME]}
 #   title WORDS           a section of the story
@@ -22,30 +21,6 @@ give_signers() {
     echo "ana@acme.example namespaces=\"trueup@*\" $(cut -d' ' -f1,2 "$SCRATCH/ana.key.pub")"
   } >"$SCRATCH/signers"
 }
-give_webhook() {
-  mkdir "$SCRATCH/hook"
-  : >"$SCRATCH/hook/requests"
-  # shellcheck disable=SC2154  # lib.sh sets it
-  python3 - "$outer" "$SCRATCH/hook" <<'END' &
-import http.server, sys
-class Hook(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        open(f"{sys.argv[2]}/requests", "ab").write(body + b"\n")
-        self.send_response(204)
-        self.end_headers()
-    def log_message(self, *args): pass
-server = http.server.ThreadingHTTPServer((sys.argv[1], 0), Hook)
-open(f"{sys.argv[2]}/port", "w").write(str(server.server_port))
-server.serve_forever()
-END
-  hook=$!
-  trap 'kill $hook 2>/dev/null ||:' EXIT
-  wait_for 10 "the webhook listens" test -s "$SCRATCH/hook/port"
-  # shellcheck disable=SC2034  # for scenarios
-  hook_url="http://$outer:$(cat "$SCRATCH/hook/port")/hook"
-}
-messages() { grep -c "\"transition\":\"$1\"" "$SCRATCH/hook/requests" ||:; }
 has_message() { [ "$(messages "$1")" = 1 ]; }
 
 # The environment of a person at this machine, and of CI.

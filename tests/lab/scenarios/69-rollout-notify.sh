@@ -8,6 +8,8 @@
 . "$(dirname "$0")/../versions.sh"
 # shellcheck source=tests/lab/fleet.sh
 . "$(dirname "$0")/../fleet.sh"
+# shellcheck source=tests/lab/webhook.sh
+. "$(dirname "$0")/../webhook.sh"
 
 # shellcheck disable=SC2119  # the app of this repository
 give_git_server
@@ -22,38 +24,13 @@ give_versions
 give_fleet
 
 #### A channel, on the hosts' network
-mkdir "$SCRATCH/hook"
-python3 - "$outer" "$SCRATCH/hook" <<'END' &
-import http.server, os, sys, time
-folder = sys.argv[2]
-class Hook(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        mode = open(f"{folder}/mode").read().strip() if os.path.exists(f"{folder}/mode") else ""
-        open(f"{folder}/requests", "ab").write(body + b"\n")
-        if mode == "hang":
-            open(f"{folder}/hung", "a").write(f"{time.time()}\n")
-            time.sleep(30)
-            return
-        self.send_response(204)
-        self.end_headers()
-    def log_message(self, *args): pass
-server = http.server.ThreadingHTTPServer((sys.argv[1], 0), Hook)
-open(f"{folder}/port", "w").write(str(server.server_port))
-server.serve_forever()
-END
-hook=$!
-trap 'kill $hook 2>/dev/null ||:' EXIT
-wait_for 10 "the webhook listens" test -s "$SCRATCH/hook/port"
-url="http://$outer:$(cat "$SCRATCH/hook/port")/hook"
+give_webhook
 for each in "${hosts[@]}"; do
   write "$each:/etc/trueup/node.d/notify.yml" <<END
 notify: {channels: {ops: {webhook: {url_file: /etc/trueup/hook, allow_private: true}}}}
 END
-  write "$each:/etc/trueup/hook" 600 <<<"$url"
+  write "$each:/etc/trueup/hook" 600 <<<"$hook_url"
 done
-# The messages of a transition, and of all.
-messages() { grep -c "\"transition\":\"$1\"" "$SCRATCH/hook/requests" ||:; }
 field() { tail -n 1 "$SCRATCH/hook/requests" | json "d$1"; }
 has_messages() { [ "$(messages "$1")" = "$2" ]; }
 new_messages() { : >"$SCRATCH/hook/requests"; }
@@ -109,7 +86,7 @@ wait_for 30 "its end is told" has_messages 'done' 1
 stop_timers "${hosts[@]}"
 new_messages
 rm -f "$SCRATCH/hook/hung"
-echo hang >"$SCRATCH/hook/mode"
+: >"$SCRATCH/hook/hangs"
 check "a version that fails is published" publish "${sha[worse]}"
 begin "${hosts[@]}"
 wait "${pids[@]}"
@@ -122,7 +99,7 @@ code "its next pass" 4 on "$sender" trueup converge
 check "does not wait for it again" [ $((SECONDS - began)) -lt 5 ]
 has "doctor names it" "it failed once" "$(on "$sender" trueup doctor ||:)"
 [ -n "${LONG:-}" ] || exit 0
-rm "$SCRATCH/hook/mode"
+rm "$SCRATCH/hook/hangs"
 new_messages
 new_runs
 timers "${hosts[@]}"
@@ -137,13 +114,13 @@ check "a good version is published" publish "${sha[third]}"
 code "and is on all hosts" 0 rollout status --wait --timeout 90s
 new_messages
 rm "$SCRATCH/hook/hung"
-echo hang >"$SCRATCH/hook/mode"
+: >"$SCRATCH/hook/hangs"
 check "a bad version is published" publish "${sha[worst]}"
 wait_for 60 "a host is about to send, and its webhook hangs" test -s "$SCRATCH/hook/hung"
 sender=$(field '["node"]')
 on "$sender" mv /etc/trueup/node.yml /etc/trueup/node.off
 on "$sender" pkill -KILL -x trueup ||:
-rm "$SCRATCH/hook/mode"
+rm "$SCRATCH/hook/hangs"
 new_messages
 wait_for 180 "another host sends" has_messages halted 1
 differs "which is another one" "$sender" "$(field '["node"]')"

@@ -7,6 +7,8 @@
 . "$(dirname "$0")/../versions.sh"
 # shellcheck source=tests/lab/fleet.sh
 . "$(dirname "$0")/../fleet.sh"
+# shellcheck source=tests/lab/webhook.sh
+. "$(dirname "$0")/../webhook.sh"
 # shellcheck source=tests/lab/story.sh
 . "$(dirname "$0")/../story.sh"
 
