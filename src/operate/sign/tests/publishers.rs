@@ -114,6 +114,24 @@ fn signers_rotate_without_a_gap_and_a_removed_key_counts_no_more() {
 }
 
 #[test]
+fn manifest_taken_while_the_clock_was_ahead_counts_as_taken_now() {
+    let keys = Keys::new(&["ana"]);
+    let ana = |namespace: &str, text: &str| keys.signing_key("ana").sign(namespace, text);
+    let mut bench = Bench::new(Some(keys.signers(&[("ana", "")])));
+    let ahead = "2031-01-01T00:00:00Z".parse().unwrap();
+    bench.store.set_server_time(ahead);
+    bench
+        .publish("production", "1", Some(&signing(&ana, None)))
+        .unwrap();
+    assert_eq!(bench.pass(), Ok("1".into()));
+    let now = "2026-11-21T04:30:00Z".parse().unwrap();
+    bench.store.set_server_time(now);
+    // By the clock that was ahead, the key would have expired.
+    bench.signers = Some(keys.signers(&[("ana", "valid-before=\"20261121050000Z\"")]));
+    assert_eq!(bench.pass(), Ok("1".into()));
+}
+
+#[test]
 fn ssh_keygen_verifies_the_same_lines() {
     let keys = Keys::new(&["ana-ec"]);
     let bench = Bench::new(Some(keys.signers(&[("ana-ec", "")])));
