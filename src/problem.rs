@@ -99,6 +99,21 @@ impl Problem {
         }
     }
 
+    /// Adds "did you mean" if a known word is close, or else the known ones if they are few.
+    pub(crate) fn suggest_or_list<'a>(
+        self,
+        word: &str,
+        known: impl Iterator<Item = &'a str>,
+    ) -> Problem {
+        const MAX_LISTED: usize = 12;
+        let known: Vec<&str> = known.collect();
+        let problem = self.suggest(word, known.iter().copied());
+        match known.len() {
+            1..=MAX_LISTED => problem.hint(format!("it has {}", known.join(", "))),
+            _ => problem,
+        }
+    }
+
     /// Adds "did you mean" if a known word is close.
     pub fn suggest<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Problem {
         match nearest(word, known) {
@@ -254,6 +269,18 @@ mod tests {
         );
         assert_eq!(nearest("roels", ["environment", "roles"]), Some("roles"));
         assert_eq!(nearest("xyz", ["environment", "roles"]), None);
+    }
+
+    #[test]
+    fn few_known_words_are_listed_where_none_is_near() {
+        let hint = |known: &[&str]| {
+            let problem = Problem::new("no such thing");
+            problem.suggest_or_list("xyz", known.iter().copied()).hint
+        };
+        assert_eq!(hint(&["a", "b"]).as_deref(), Some("it has a, b"));
+        assert_eq!(hint(&["a", "xyy"]).as_deref(), Some("did you mean `xyy`?"));
+        assert_eq!(hint(&[]), None);
+        assert_eq!(hint(&["a"; 13]), None);
     }
 
     #[test]

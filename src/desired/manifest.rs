@@ -23,6 +23,18 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
+    /// That it has no such environment, or no such app there, and what it has. All commands say it in the same words.
+    pub(crate) fn unknown_name(&self, environment: &str, app: Option<&str>) -> Problem {
+        match (self.environments.get(environment), app) {
+            (Some(found), Some(app)) => {
+                Problem::new(format!("the manifest has no app `{app}` in {environment}"))
+                    .suggest_or_list(app, found.app_names())
+            }
+            _ => Problem::new(format!("the manifest has no environment `{environment}`"))
+                .suggest_or_list(environment, self.environments.keys().map(String::as_str)),
+        }
+    }
+
     /// `name` is the file's name in errors.
     pub(crate) fn parse(name: &str, body: &[u8]) -> Result<Manifest, Problem> {
         let tree = yaml::parse(name, body, ParseLimits::default())?;

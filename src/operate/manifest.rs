@@ -45,14 +45,9 @@ pub(crate) fn find_environment<'m>(
     app: Option<&str>,
 ) -> Result<&'m Environment, CommandError> {
     let found = manifest.environments.get(environment);
-    let found = found.ok_or_else(|| unknown_environment(manifest, environment))?;
-    if let Some(app) = app.filter(|app| found.entry(app).is_none()) {
-        return Err(CommandError::Usage(
-            Problem::new(format!("the manifest has no app `{app}` in {environment}"))
-                .suggest(app, found.app_names()),
-        ));
-    }
-    Ok(found)
+    found
+        .filter(|found| app.is_none_or(|app| found.entry(app).is_some()))
+        .ok_or_else(|| CommandError::Usage(manifest.unknown_name(environment, app)))
 }
 
 /// Refuses names of what is to be new that may be misspelt known ones. `create` says what makes new ones.
@@ -101,12 +96,4 @@ pub(crate) fn check_names(
         Ok(manifest) => find_environment(&manifest, environment, app).map(drop),
         Err(_) => Ok(()),
     }
-}
-
-fn unknown_environment(manifest: &Manifest, environment: &str) -> CommandError {
-    let known = manifest.environments.keys().map(String::as_str);
-    CommandError::Usage(
-        Problem::new(format!("the manifest has no environment `{environment}`"))
-            .suggest(environment, known),
-    )
 }

@@ -275,9 +275,7 @@ fn check_settings_owner(manifest: &Manifest, order: &PublishRequest) -> Result<(
     if order.settings.is_empty() || order.create || manifest.environments.contains_key(name) {
         return Ok(());
     }
-    let known = manifest.environments.keys().map(String::as_str);
-    let problem = Problem::new(format!("the manifest has no environment `{name}`"));
-    Err(EditError::request(problem.suggest(name, known)))
+    Err(EditError::request(manifest.unknown_name(name, None)))
 }
 
 fn check_may_be_new<'a>(

@@ -46,13 +46,5 @@ pub(super) fn check_notes(manifest: &Manifest, order: &PublishRequest) -> Result
 
 /// That an app has no entry, and which apps have one.
 pub(super) fn no_entry(manifest: &Manifest, environment: &str, app: &str) -> EditError {
-    let known = manifest.environments.get(environment);
-    EditError::request(match known {
-        Some(known) => Problem::new(format!("the manifest has no app `{app}` in {environment}"))
-            .suggest(app, known.app_names()),
-        None => Problem::new(format!("the manifest has no environment `{environment}`")).suggest(
-            environment,
-            manifest.environments.keys().map(String::as_str),
-        ),
-    })
+    EditError::request(manifest.unknown_name(environment, Some(app)))
 }
