@@ -8,6 +8,7 @@ use crate::problem::Problem;
 
 mod access;
 mod canary;
+mod error;
 mod history;
 mod previous;
 mod remembered;
@@ -17,6 +18,7 @@ mod versions;
 
 use access::check_access;
 use canary::check_canaries;
+pub(crate) use error::PublishError;
 use history::{HistoryFacts, history_facts, record_history};
 pub(crate) use history::{history_key, verify_published};
 use previous::keep_previous;
@@ -48,21 +50,6 @@ pub(crate) struct ManifestTexts {
     /// Empty if there was none.
     pub before: String,
     pub after: String,
-}
-
-/// Why a request was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PublishError {
-    #[error(transparent)]
-    Edit(#[from] EditError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The store did not confirm whether it accepted the new text.
-    #[error("{0}; it is unknown whether the manifest was written")]
-    Unconfirmed(StoreError),
-    /// Others wrote between every read and its write, until the backoff gave up.
-    #[error("others changed {manifest} {attempts} times in a row")]
-    Busy { manifest: String, attempts: u32 },
 }
 
 /// Applies a request to the manifest `key`. `fleet` knows the hosts of its environment: a canary has to be among them, and they

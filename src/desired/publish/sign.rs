@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::PublishError;
+use super::error::PublishError;
 use super::history::{HistoryFacts, history_key_prefix};
 use crate::desired::Manifest;
 use crate::desired::edit::EditError;
