@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Sha;
 use super::hold::{Hold, MAX_REASON_CHARS};
-use super::note::{DeployNote, check_notes};
+use super::note::{DeployNote, check_notes, deserialize_notes};
 use super::rollout::{RolloutMode, RolloutSpec};
 use crate::printable;
 use crate::problem::Problem;
@@ -77,7 +77,7 @@ pub(crate) struct AppEntry {
     #[serde(default)]
     pub overrides: Vec<Override>,
     /// Tasks for people that belong to the next deployment.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "deserialize_notes")]
     pub notes: Vec<DeployNote>,
     /// As written; `None`: as the environment's settings say.
     #[serde(default)]

@@ -46,7 +46,7 @@ pub(in crate::cli) fn run(
             let store = publisher.store.as_ref();
             let apps = open_notes(store, &publisher.target.manifest, &args.env, Some(&app))?;
             let notes = apps.first().map_or(&[][..], |known| &known.notes);
-            let note = number.checked_sub(1).and_then(|index| notes.get(index));
+            let note = notes.iter().find(|note| note.number == *number);
             let text = note.map_or(String::new(), |note| format!(": {}", note.text));
             (
                 format!("note {number} is done{text}"),
@@ -96,18 +96,17 @@ fn show(args: &NoteArgs, publisher: &Publisher<'_>, output: &Output) -> Result<E
             .to_vec(),
     ];
     for one in &apps {
-        let numbered = one.notes.iter().enumerate();
-        rows.extend(numbered.map(|(index, note)| row(&one.app, index + 1, note)));
+        rows.extend(one.notes.iter().map(|note| row(&one.app, note)));
     }
     output.print_reference(&rows);
     Ok(Exit::Converged)
 }
 
-fn row(app: &str, number: usize, note: &DeployNote) -> Vec<String> {
+fn row(app: &str, note: &DeployNote) -> Vec<String> {
     let age = note.at.map(|at| format_age(at, SystemClock.now()));
     vec![
         app.to_owned(),
-        number.to_string(),
+        note.number.to_string(),
         age.unwrap_or_default(),
         note.by.clone().unwrap_or_default(),
         note.text.clone(),

@@ -101,7 +101,7 @@ pub struct NoteArgs {
     pub text: Option<String>,
     /// Tick off the note with this number
     #[arg(long, value_name = "N", requires = "app")]
-    pub done: Option<usize>,
+    pub done: Option<u32>,
     #[command(flatten)]
     pub publisher: PublisherArgs,
 }

@@ -231,11 +231,9 @@ impl Published<'_> {
         let entry = environments.get(&self.request.environment);
         let entry = entry.and_then(|known| known.own_entry(app)?.ok());
         let notes = entry.map_or(&[][..], |entry| &entry.notes);
-        let notes = notes.iter().enumerate();
+        let notes = notes.iter();
         lines.extend(
-            notes.map(|(index, note)| {
-                paint.changed(&format!("  to do {}: {}", index + 1, note.text))
-            }),
+            notes.map(|note| paint.changed(&format!("  to do {}: {}", note.number, note.text))),
         );
         let forecasts = one.forecast.iter();
         let forecasts = forecasts.flat_map(|forecast| forecast.describe());

@@ -291,12 +291,10 @@ fn print_view(view: &RolloutView, store: &str, signers: Option<&Signers>, output
         let text = hold.strip_prefix("held ").unwrap_or(hold);
         rows.push(row("held", text.to_owned()));
     }
-    for (index, note) in view.notes.iter().enumerate() {
+    for note in &view.notes {
         let done = format!(
             "trueup note {} {} --done {}",
-            view.environment,
-            view.app,
-            index + 1
+            view.environment, view.app, note.number
         );
         rows.push(row("to do", format!("{} (done? `{done}`)", note.text)));
     }

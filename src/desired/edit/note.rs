@@ -1,20 +1,18 @@
 //! What a request writes about the notes of an app.
 
-use serde_json::Value;
-
 use super::hold::whole_second;
 use super::request::{EditError, NoteChange, PublishRequest};
 use crate::desired::{DeployNote, Manifest};
 use crate::problem::Problem;
 
 impl PublishRequest {
-    pub(super) fn new_note(&self, text: &str) -> Value {
-        let note = DeployNote {
+    pub(super) fn new_note(&self, number: u32, text: &str) -> DeployNote {
+        DeployNote {
+            number,
             text: text.to_owned(),
             by: self.by.clone(),
             at: Some(whole_second(self.at)),
-        };
-        serde_json::to_value(note).expect("a note is plain data")
+        }
     }
 }
 
@@ -29,10 +27,10 @@ pub(super) fn check_notes(manifest: &Manifest, order: &PublishRequest) -> Result
         let NoteChange::Done(number) = edit.change else {
             continue;
         };
-        let count = entry.notes.len();
-        if number == 0 || number > count {
+        let mut known = entry.notes.iter().map(|note| note.number);
+        if !known.any(|known| known == number) {
             let problem = Problem::new(format!(
-                "{}/{app} has no note {number}: it has {count}",
+                "{}/{app} has no note {number}: it may be ticked off already",
                 order.environment
             ));
             return Err(EditError::request(problem.hint(format!(

@@ -169,13 +169,21 @@ fn notes_are_added_ticked_off_and_bounded() {
     assert_eq!(texts(&two), ["run the reindex: *all*", "clear the cache"]);
     let done = edit(&two, &note(NoteChange::Done(1))).unwrap();
     assert_eq!(texts(&done), ["clear the cache"]);
-    let none = edit(&done, &note(NoteChange::Done(1))).unwrap();
+    let more = edit(&done, &add("tell support")).unwrap();
+    assert_eq!(texts(&more), ["clear the cache", "tell support"]);
+    let done = edit(&more, &note(NoteChange::Done(3))).unwrap();
+    let none = edit(&done, &note(NoteChange::Done(2))).unwrap();
     assert!(texts(&none).is_empty() && !none.contains("notes"), "{none}");
     for (text, request, expected) in [
         (
             &two,
             note(NoteChange::Done(3)),
-            "production/shop has no note 3: it has 2",
+            "production/shop has no note 3: it may be ticked off already",
+        ),
+        (
+            &done,
+            note(NoteChange::Done(1)),
+            "production/shop has no note 1: it may be ticked off already",
         ),
         (
             &two,

@@ -149,8 +149,8 @@ pub(crate) struct NoteEdit {
 pub(crate) enum NoteChange {
     /// Adds a note with this text.
     Add(String),
-    /// Ticks the note off, by its number as commands show it, from 1.
-    Done(usize),
+    /// Ticks the note with this number off.
+    Done(u32),
 }
 
 /// Why a request cannot be carried out. Nothing was written.

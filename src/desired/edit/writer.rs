@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::entry::new_entries;
 use super::hold::{hold_fields, new_hold, whole_second};
 use super::request::{NoteChange, NoteEdit, PublishRequest, ShaChange};
-use crate::desired::{Manifest, Sha};
+use crate::desired::note::{next_number, number_notes};
+use crate::desired::{DeployNote, Manifest, Sha};
 use crate::problem::Problem;
-use crate::yaml::{InsertPosition, Node, NodeKind, ParseLimits, YamlEditor, parse};
+use crate::yaml::{InsertPosition, Node, NodeKind, ParseLimits, YamlEditor, decode, parse};
 
 /// Applies a request to the text.
 pub(super) struct ManifestWriter<'a> {
@@ -113,20 +114,25 @@ impl<'a> ManifestWriter<'a> {
         let path = [self.request.environment.as_str(), edit.app.as_str()];
         let draft = self.draft.tree()?;
         let entry = draft.get(path[0]).and_then(|apps| apps.get(path[1]));
-        let known = entry.and_then(|entry| entry.get(KEY)).map(Node::to_json);
-        let mut notes = match known {
-            Some(Value::Array(notes)) => notes,
-            _ => Vec::new(),
+        let known = entry.and_then(|entry| entry.get(KEY));
+        let mut notes: Vec<DeployNote> = match known {
+            Some(known) => decode(known)?,
+            None => Vec::new(),
         };
+        number_notes(&mut notes);
         match &edit.change {
-            NoteChange::Add(text) => notes.push(self.request.new_note(text)),
-            NoteChange::Done(number) => {
-                notes.remove(number - 1);
+            NoteChange::Add(text) => {
+                let number = next_number(&notes);
+                notes.push(self.request.new_note(number, text));
             }
+            NoteChange::Done(number) => notes.retain(|note| note.number != *number),
         }
         match notes.is_empty() {
             true => self.draft.remove_entry(&path, KEY),
-            false => self.put_field(&edit.app, KEY, &Value::Array(notes)),
+            false => {
+                let notes = serde_json::to_value(notes).expect("notes are plain data");
+                self.put_field(&edit.app, KEY, &notes)
+            }
         }
     }
 

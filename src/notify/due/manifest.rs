@@ -135,8 +135,8 @@ fn to_do(subject: Subject<'_>, wanted: &Wanted, task: &DeployNote) -> Notice {
     notice.by = task.by.as_deref().map(line);
     notice.with_notes([task.text.as_str()].into_iter());
     let done = format!(
-        "trueup note {} {} --done NUMBER",
-        subject.environment, subject.app
+        "trueup note {} {} --done {}",
+        subject.environment, subject.app, task.number
     );
     notice.add_command("tick it off", done);
     notice

@@ -163,6 +163,7 @@ fn hold() -> Hold {
 #[test]
 fn manifest_calls_for_what_is_published_held_and_to_do() {
     let note = DeployNote {
+        number: 1,
         text: "run the reindex".into(),
         by: Some("ana".into()),
         at: Some(at("02:00:00")),
