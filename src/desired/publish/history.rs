@@ -58,8 +58,57 @@ fn unrecorded(key: &str, error: &StoreError) -> Problem {
         .hint("let the publisher write `history/*` (docs/fleet.md has the policy); the next one completes it")
 }
 
-/// What the history knows of an environment as it is in a manifest.
+/// What a request has asked the history. An attempt that an act on another environment beats finds its own one as it was,
+/// and asks nothing again: it lasts no longer than a read and a write, whoever signs and whoever does not.
 #[derive(Debug, Default)]
+pub(super) struct HistoryMemory {
+    /// By the copy of the environment before the edit.
+    facts: Option<(String, HistoryFacts)>,
+    recorded: Option<String>,
+}
+
+impl HistoryMemory {
+    /// [`history_facts`], once for each text of the environment.
+    pub(super) fn facts(
+        &mut self,
+        store: &dyn Store,
+        name: &str,
+        body: &[u8],
+        environment: &str,
+    ) -> Result<HistoryFacts, StoreError> {
+        let copy = environment_copy(name, body, environment);
+        if let (Some(copy), Some((known, facts))) = (&copy, &self.facts)
+            && copy == known
+        {
+            return Ok(facts.clone());
+        }
+        let facts = history_facts(store, name, body, environment)?;
+        // Somebody may be about to write the manifest of that one.
+        let is_last = facts.next.is_none();
+        self.facts = copy.filter(|_| is_last).map(|copy| (copy, facts.clone()));
+        Ok(facts)
+    }
+
+    /// [`record_history`] of what an edit replaces, until that has succeeded once for this text of the environment.
+    pub(super) fn record(
+        &mut self,
+        store: &dyn Store,
+        name: &str,
+        body: &[u8],
+        environment: &str,
+    ) -> Option<Problem> {
+        let copy = environment_copy(name, body, environment);
+        if copy.is_some() && copy == self.recorded {
+            return None;
+        }
+        let problem = record_history(store, name, body, environment);
+        self.recorded = copy.filter(|_| problem.is_none());
+        problem
+    }
+}
+
+/// What the history knows of an environment as it is in a manifest.
+#[derive(Debug, Clone, Default)]
 pub(super) struct HistoryFacts {
     /// When the copy of its generation was written, by the store's clock, if it is the same.
     pub copied: Option<Timestamp>,

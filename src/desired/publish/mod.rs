@@ -19,7 +19,7 @@ mod versions;
 use access::check_access;
 use canary::check_canaries;
 pub(crate) use error::PublishError;
-use history::{HistoryFacts, history_facts, record_history};
+use history::{HistoryFacts, HistoryMemory, record_history};
 pub(crate) use history::{history_key, verify_published};
 use previous::keep_previous;
 use remembered::Remembered;
@@ -69,6 +69,7 @@ pub(crate) fn publish(
     }
     let mut fleet = Remembered::new(fleet);
     let last_signature = LastSignature::default();
+    let mut history = HistoryMemory::default();
     let mut attempts = 0;
     loop {
         let found = match store.get(key, None)? {
@@ -91,7 +92,6 @@ pub(crate) fn publish(
             }
             edited.warnings.extend(warnings);
         }
-        let record = |body: &[u8]| record_history(store, &manifest, body, &request.environment);
         let text = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
         let texts = edited.body.as_deref().map(|after| ManifestTexts {
             before: text(body.unwrap_or_default()),
@@ -128,13 +128,13 @@ pub(crate) fn publish(
         }
         let new = match signing {
             Some(signing) => {
-                let history = match signing.trusts_current {
+                let facts = match signing.trusts_current {
                     true => HistoryFacts::default(),
-                    false => history_facts(store, &manifest, current, &request.environment)?,
+                    false => history.facts(store, &manifest, current, &request.environment)?,
                 };
                 let current = CurrentManifest {
                     body: current,
-                    history,
+                    history: facts,
                 };
                 match sign_environment(
                     &manifest,
@@ -159,14 +159,15 @@ pub(crate) fn publish(
             None => new,
         };
         // That of the generation which ends now may be missing.
-        let incomplete = body.and_then(record);
+        let environment = &request.environment;
+        let incomplete = body.and_then(|body| history.record(store, &manifest, body, environment));
         let when = match &found {
             Some(object) => WriteCondition::Matches(&object.etag),
             None => WriteCondition::Absent,
         };
         match store.put(key, &new, when) {
             Ok(PutOutcome::Written(_)) => {
-                let unrecorded = record(&new).or(incomplete);
+                let unrecorded = record_history(store, &manifest, &new, environment).or(incomplete);
                 edited.warnings.extend(unrecorded);
                 return Ok(done(true, edited));
             }

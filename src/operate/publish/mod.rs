@@ -30,13 +30,13 @@ use crate::settings::FleetSettings;
 /// gets through, so the attempts that it takes grow with their number.
 const RETRY_FOR: Duration = Duration::from_secs(300);
 
-/// How long to wait after so many attempts, but for the jitter. Longer at first, so that those who collide once do not
-/// collide again; then shorter, so that who has lost often comes before who has just begun.
+/// How long to wait after so many attempts, but for the jitter. Whoever loses often has many others beside it, and leaves
+/// them room: an attempt succeeds if nobody else writes while it lasts, and fifty that never pause let one with a signature,
+/// which takes longer, lose for five minutes.
 fn retry_delay(attempts: u32) -> Duration {
-    match attempts {
-        0..=5 => Duration::from_millis(20) * 2_u32.pow(attempts),
-        _ => Duration::from_millis(3200) / attempts,
-    }
+    const LONGEST: Duration = Duration::from_secs(3);
+    let doubled = Duration::from_millis(20).saturating_mul(2_u32.saturating_pow(attempts));
+    doubled.min(LONGEST)
 }
 
 /// Writes requests into the manifest: asks what has to be asked, and signs.
