@@ -22,6 +22,9 @@ pub(crate) const SETTINGS_KEY: &str = "_settings";
 /// What stands for the policy bundle among the apps, in rollouts and in records of hosts.
 pub(crate) const POLICY_APP: &str = "_policy";
 
+/// The setting that names the bundle.
+pub(crate) const POLICY_SETTING: &str = "policy";
+
 /// Whether a name of an environment's map is none of an app: no app's name begins with it.
 pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with('_')

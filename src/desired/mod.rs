@@ -38,7 +38,9 @@ pub(crate) use edit::{
     ShaChange,
 };
 pub(crate) use entry::{AppEntry, DesiredApp};
-pub(crate) use environment::{Environment, EnvironmentSettings, POLICY_APP, WantedPolicy};
+pub(crate) use environment::{
+    Environment, EnvironmentSettings, POLICY_APP, POLICY_SETTING, WantedPolicy,
+};
 pub(crate) use generation::NodeGeneration;
 pub(crate) use hold::{Hold, MAX_REASON_CHARS};
 use listing::{MAX_LISTED, more_entries_warning};

@@ -3,15 +3,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 use super::Session;
 use super::apps::{DeployedApp, deployed_apps};
-use super::joined::{AppNotices, JoinedRollout};
-use crate::desired::{DesiredApp, DesiredState, Freshness, Transition};
-use crate::fleet::rollout::{AppPosition, Register, marks_prefix};
+use super::joined::AppNotices;
+use crate::desired::{DesiredApp, DesiredState, Freshness, POLICY_APP, Transition};
+use crate::fleet::rollout::{AppPosition, HostRollout, Register, marks_prefix};
 use crate::notify::{
     AppMemory, ChannelHealth, Courier, Delivery, DeliveryStep, MAX_AGE, News, Notice, Observation,
     OwnResult, Subject, Wanted, hold_ended, implied_ids, known_hold, manifest_notices, own_notices,
@@ -42,6 +43,17 @@ const SHORTEST_SPREAD_S: u64 = 45;
 /// How long a failure waits for others of the same cause.
 const FAILURE_GATHERS: SignedDuration = SignedDuration::from_secs(20);
 
+/// What there may be news of.
+struct NewsSource<'a> {
+    name: &'a str,
+    /// `None`: the policy bundle.
+    app: Option<DeployedApp<'a>>,
+    /// `None`: the manifest does not want it.
+    wanted: Option<DesiredApp>,
+    /// `None`: each host goes for itself.
+    rollout: Option<Rc<HostRollout>>,
+}
+
 impl Session {
     /// Notes what is new to this host. To be called before the summary of the pass is saved: the one of before says when
     /// this host last looked.
@@ -51,30 +63,31 @@ impl Session {
         if desired.freshness != Freshness::Fresh {
             return;
         }
-        let apps = deployed_apps(catalog).filter(|_| !channels.is_empty());
-        let apps: Vec<DeployedApp<'_>> = apps.collect();
-        let names = apps.iter().map(|app| app.spec.app.as_str()).collect();
+        let sources = match channels.is_empty() {
+            true => Vec::new(),
+            false => self.news_sources(catalog, desired),
+        };
+        let names = sources.iter().map(|source| source.name).collect();
         if let Err(error) = AppMemory::forget_others(&self.host.root, &names) {
             tracing::warn!("notices of before: {error}");
         }
-        if apps.is_empty() {
+        if sources.is_empty() {
             return;
         }
         let now = self.host.clock.now();
         let last = History::new(&self.host).last();
         let answered = last.and_then(|last| last.store_answered);
         let was_away = answered.is_none_or(|at| now.duration_since(at) > MAX_AGE);
-        for app in apps {
+        for source in &sources {
+            let name = source.name;
             // A pass that goes over a hold does not see what the manifest wants.
-            let wanted = desired.apps.get(&app.spec.app);
-            let Some(wanted) = wanted.filter(|wanted| !wanted.ignores_hold) else {
+            let Some(wanted) = source.wanted.as_ref().filter(|app| !app.ignores_hold) else {
                 continue;
             };
-            let name = &app.spec.app;
             let scope = (&*self.settings.store.url, &*self.settings.environment);
             let mut memory = AppMemory::load(&self.host.root, name, scope);
             let before = memory.clone();
-            let (observation, hosts) = self.observe(app, wanted, desired, &memory, report);
+            let (observation, hosts) = self.observe(source, wanted, desired, &memory, report);
             let news = |notice: &Notice, is_own: bool| News {
                 channels: channels
                     .iter()
@@ -90,10 +103,38 @@ impl Session {
                 tracing::warn!("{name}: its notices: {error}");
             }
             self.notices.borrow_mut().push(AppNotices {
-                app: name.clone(),
+                app: name.to_owned(),
                 memory,
             });
         }
+    }
+
+    /// The apps of this host and its policy bundle.
+    fn news_sources<'a>(
+        &self,
+        catalog: &'a Catalog,
+        desired: &DesiredState,
+    ) -> Vec<NewsSource<'a>> {
+        let rollouts = self.rollouts.borrow();
+        let rollout_of = |name: &str| {
+            let mut joined = rollouts.apps.iter();
+            let joined = joined.find(|joined| joined.rollout.app == name)?;
+            Some(joined.rollout.clone())
+        };
+        let apps = deployed_apps(catalog).map(|app| NewsSource {
+            name: &app.spec.app,
+            app: Some(app),
+            wanted: desired.apps.get(&app.spec.app).cloned(),
+            rollout: rollout_of(&app.spec.app),
+        });
+        let policy = self.policy.borrow();
+        let bundle = policy.wanted.clone().map(|wanted| NewsSource {
+            name: POLICY_APP,
+            app: None,
+            wanted: Some(wanted),
+            rollout: policy.rollout.clone(),
+        });
+        apps.chain(bundle).collect()
     }
 
     /// The channels of this host that the manifest names.
@@ -122,13 +163,13 @@ impl Session {
     /// What this pass knows of an app, and how many hosts have it.
     fn observe(
         &self,
-        app: DeployedApp<'_>,
-        desired_app: &DesiredApp,
+        source: &NewsSource<'_>,
+        wanted: &DesiredApp,
         desired: &DesiredState,
         memory: &AppMemory,
         report: &Report,
     ) -> (Observation, u64) {
-        let name = &app.spec.app;
+        let name = source.name;
         let store_time = self
             .shared_store()
             .ok()
@@ -139,12 +180,9 @@ impl Session {
             node: self.node(),
             now: store_time.unwrap_or_else(|| self.host.clock.now()),
         };
-        let wanted = Wanted::of(
-            name,
-            desired_app,
-            desired.generation,
-            desired.change.as_ref(),
-        );
+        let own_result = || self.own_result(source, wanted, report);
+        let change = desired.change.as_ref();
+        let wanted = Wanted::of(name, wanted, desired.generation, change);
         let hold = wanted.hold.as_ref().map(known_hold);
         let ended = memory.known_hold().filter(|_| hold.is_none());
         let mut observation = Observation {
@@ -156,15 +194,12 @@ impl Session {
             implied: implied_ids(&wanted),
             ..Observation::default()
         };
-        let rollouts = self.rollouts.borrow();
-        let mut joined = rollouts.apps.iter();
-        let Some(joined) = joined.find(|joined| joined.rollout.app == *name) else {
-            let own = self.own_result(app, desired_app, report);
-            observation.register = Some(own_notices(subject, &wanted, &own));
+        let Some(rollout) = &source.rollout else {
+            observation.register = Some(own_notices(subject, &wanted, &own_result()));
             return (observation, 1);
         };
-        observation.own = own_ids(subject, &wanted, joined);
-        let register = joined.rollout.observer.last();
+        observation.own = own_ids(subject, &wanted, rollout);
+        let register = rollout.observer.last();
         let entry = register
             .as_ref()
             .and_then(|register| register.current(&wanted.sha));
@@ -175,8 +210,16 @@ impl Session {
         (observation, count.map_or(1, |count| count.hosts.into()))
     }
 
-    /// How the app does on a host that goes by itself.
-    fn own_result(&self, app: DeployedApp<'_>, wanted: &DesiredApp, report: &Report) -> OwnResult {
+    /// How it does on a host that goes by itself.
+    fn own_result(
+        &self,
+        source: &NewsSource<'_>,
+        wanted: &DesiredApp,
+        report: &Report,
+    ) -> OwnResult {
+        let Some(app) = source.app else {
+            return self.policy_result();
+        };
         let position = self.position(app.spec, &wanted.sha);
         let is_proven = position == AppPosition::Wanted;
         let failure = match is_proven {
@@ -313,14 +356,14 @@ impl Sender<'_> {
 }
 
 /// The ids of what the writes of this host have brought about.
-fn own_ids(subject: Subject<'_>, wanted: &Wanted, joined: &JoinedRollout) -> BTreeSet<String> {
+fn own_ids(subject: Subject<'_>, wanted: &Wanted, rollout: &HostRollout) -> BTreeSet<String> {
     let ids = |register: &Register| -> BTreeSet<String> {
         let notices = register_notices(subject, wanted, register);
         notices.into_iter().map(|notice| notice.id).collect()
     };
     let is_open = |register: &Register| register.current(&wanted.sha).is_some();
     let mut own = BTreeSet::new();
-    for write in joined.rollout.observer.writes() {
+    for write in rollout.observer.writes() {
         let before = write.before.as_ref();
         let known = before.map_or_else(BTreeSet::new, ids);
         own.extend(ids(&write.after).difference(&known).cloned());

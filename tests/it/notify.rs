@@ -5,22 +5,28 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::app::{App, GOOD};
 use crate::gate::ROLE;
+use crate::sandbox::Sandbox;
 
 /// Appends the document and the variables to `/srv/notices`.
 const PAGE: &str =
     "#!/bin/sh\n{ printf '%s ' \"$TRUEUP_NOTICE\"; cat; echo; } >>@ROOT@/srv/notices\n";
 
-/// An app of a host that has this channel, which the manifest names.
-fn app_with_channel(channel: &str) -> App {
-    let app = App::new(ROLE);
-    app.sandbox.write(
+/// Gives a host the channel `ops`, and a program for it that keeps the notices.
+pub(crate) fn give_channel(host: &Sandbox, channel: &str) {
+    host.write(
         "/etc/trueup/node.d/notify.yml",
         &format!("notify: {{channels: {{ops: {channel}}}}}\n"),
     );
-    let page = PAGE.replace("@ROOT@", &app.sandbox.at("/").display().to_string());
-    app.sandbox.write("/usr/local/bin/page", &page);
-    let program = app.sandbox.at("/usr/local/bin/page");
+    let page = PAGE.replace("@ROOT@", &host.at("/").display().to_string());
+    host.write("/usr/local/bin/page", &page);
+    let program = host.at("/usr/local/bin/page");
     std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// An app of a host that has this channel, which the manifest names.
+fn app_with_channel(channel: &str) -> App {
+    let app = App::new(ROLE);
+    give_channel(&app.sandbox, channel);
     app.publish_commit(GOOD, "200", "page one");
     let sha = app.git(&["rev-parse", "HEAD"]);
     publish(&app, &sha, "");
@@ -35,8 +41,8 @@ fn publish(app: &App, sha: &str, more: &str) {
 }
 
 /// The transitions of all notices so far, with their documents.
-fn notices(app: &App) -> Vec<(String, serde_json::Value)> {
-    let text = std::fs::read_to_string(app.sandbox.at("/srv/notices")).unwrap_or_default();
+pub(crate) fn notices(host: &Sandbox) -> Vec<(String, serde_json::Value)> {
+    let text = std::fs::read_to_string(host.at("/srv/notices")).unwrap_or_default();
     let lines = text.lines().map(|line| {
         let (transition, document) = line.split_once(' ').unwrap();
         (
@@ -48,7 +54,7 @@ fn notices(app: &App) -> Vec<(String, serde_json::Value)> {
 }
 
 fn transitions(app: &App) -> Vec<String> {
-    notices(app)
+    notices(&app.sandbox)
         .into_iter()
         .map(|(transition, _)| transition)
         .collect()
@@ -66,7 +72,7 @@ fn host_by_itself_notifies_once_of_each_transition() {
     publish(&app, &two, more);
     app.converge(0);
     assert_eq!(transitions(&app), ["published", "note", "done"]);
-    let (_, done) = &notices(&app)[2];
+    let (_, done) = &notices(&app.sandbox)[2];
     assert_eq!(
         (&done["version"], &done["to"]),
         (&1.into(), &two.as_str().into())
@@ -95,7 +101,7 @@ fn host_by_itself_notifies_once_of_each_transition() {
     publish(&app, &bad, "");
     app.converge(4);
     assert_eq!(transitions(&app)[5..], ["published", "failed"]);
-    let (_, failed) = &notices(&app)[6];
+    let (_, failed) = &notices(&app.sandbox)[6];
     assert!(
         failed["failure"]["reason"]
             .as_str()
@@ -152,7 +158,7 @@ fn test_of_a_channel_shows_the_answer() {
     let sent = app.sandbox.run(&["notify", "test", "ops"]);
     assert_eq!(sent.code, 0, "{sent}");
     assert!(sent.out.starts_with("ops: sent: "), "{sent}");
-    assert_eq!(notices(&app)[0].1["test"], true);
+    assert_eq!(notices(&app.sandbox)[0].1["test"], true);
     let unknown = app.sandbox.run(&["notify", "test", "opps"]);
     assert_eq!(unknown.code, 64, "{unknown}");
     assert!(unknown.err.contains("did you mean `ops`?"), "{unknown}");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::notify::{give_channel, notices};
 use crate::sandbox::{Ran, Sandbox};
 
 const ROLE: &str = "parameters: {color: none}\nresources:\n  - file: {path: /srv/app, content: \"from the bundle, {{ color }}\\n\"}\n";
@@ -213,6 +214,56 @@ fn failures_of_before_do_not_count_against_a_bundle() {
     fleet.push(0);
     assert_eq!(fleet.pass(1).1, "from the bundle, blue\n");
     assert_eq!(fleet.phase().0, "in-force");
+}
+
+#[test]
+fn bundles_are_notified_like_apps() {
+    let fleet = Fleet::new();
+    give_channel(&fleet.host, "{command: [/usr/local/bin/page]}");
+    let manifest = fleet.host.store.join("sha_number.yml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let text = text.replacen("  _settings:\n", "  _settings:\n    notify: [ops]\n", 1);
+    std::fs::write(&manifest, text).unwrap();
+    fleet.push(0);
+    fleet.pass(0);
+    let heard = || {
+        notices(&fleet.host)
+            .into_iter()
+            .map(|(transition, _)| transition)
+    };
+    let first: Vec<String> = heard().collect();
+    assert!(first.is_empty(), "what was before is no news: {first:?}");
+
+    fleet.put("environments/production.yml", "color: red\n");
+    fleet.push(0);
+    fleet.pass(0);
+    assert_eq!(heard().collect::<Vec<_>>(), ["published", "done"]);
+    let (_, done) = &notices(&fleet.host)[1];
+    let text = done["text"].as_str().unwrap();
+    assert!(
+        text.contains("trueup rollback production --policy"),
+        "{text}"
+    );
+
+    let broken = format!("{ROLE}  - file: {{path: /srv/.keep/below, content: x}}\n");
+    fleet.put("roles/app.yml", &broken);
+    fleet.push(0);
+    fleet.pass(1);
+    fleet.pass(4);
+    assert_eq!(heard().skip(2).collect::<Vec<_>>(), ["published", "failed"]);
+    let (_, failed) = &notices(&fleet.host)[3];
+    assert!(
+        failed["failure"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("/srv/.keep/below"),
+        "{failed}"
+    );
+
+    fleet.signed(&["rollback", "production", "--policy", "--yes"], 0);
+    fleet.pass(0);
+    assert_eq!(heard().skip(4).collect::<Vec<_>>(), ["rolled_back", "done"]);
+    fleet.host.pass_writes_nothing(&[], 0);
 }
 
 #[test]

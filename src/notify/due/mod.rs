@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::notice::{Notice, line};
 use crate::desired::{
-    Action, AppChange, DeployNote, DesiredApp, Hold, ManifestChange, OnFailure, Sha, Transition,
+    Action, AppChange, DeployNote, DesiredApp, Hold, ManifestChange, OnFailure, POLICY_APP,
+    POLICY_SETTING, Sha, Transition,
 };
 use crate::digest::digest;
 
@@ -96,7 +97,7 @@ impl Publication {
             reference: desired.reference.clone(),
             ..Publication::default()
         };
-        let moved = change.and_then(|change| Some((change, change.apps.get(app)?)));
+        let moved = change.and_then(|change| Some((change, moved_app(app, desired, change)?)));
         let to_this = |app: &AppChange| app.to.as_ref() == Some(&desired.published_sha);
         match moved.filter(|(_, app)| to_this(app)) {
             None => publication,
@@ -106,12 +107,25 @@ impl Publication {
                 by: change.by.clone().or(publication.by),
                 at: change.at.or(publication.at),
                 reason: change.reason.clone(),
-                from: app.from.clone(),
-                reference: app.reference.clone().or(publication.reference),
-                commits: app.commits.clone(),
+                from: app.from,
+                reference: app.reference.or(publication.reference),
+                commits: app.commits,
             },
         }
     }
+}
+
+/// What a change did to an app. A policy bundle is one of the settings.
+fn moved_app(app: &str, desired: &DesiredApp, change: &ManifestChange) -> Option<AppChange> {
+    if app != POLICY_APP {
+        return change.apps.get(app).cloned();
+    }
+    let is_set = change.settings.iter().any(|key| key == POLICY_SETTING);
+    is_set.then(|| AppChange {
+        from: desired.previous.clone(),
+        to: Some(desired.published_sha.clone()),
+        ..AppChange::default()
+    })
 }
 
 /// Where the app is on a host that goes by itself, without others.
@@ -142,7 +156,10 @@ impl Subject<'_> {
     }
 
     fn undo(&self) -> String {
-        format!("trueup rollback {} {}", self.environment, self.app)
+        match self.app {
+            POLICY_APP => format!("trueup rollback {} --policy", self.environment),
+            app => format!("trueup rollback {} {app}", self.environment),
+        }
     }
 
     /// The id of a notice that there is one of for each publication. Hosts that read the manifest later, when it names the

@@ -48,7 +48,11 @@ impl Session {
             base: self.settings_in_force(&state, source)?,
             ..ChosenPolicy::default()
         };
-        self.policy.borrow_mut().state = state.clone();
+        {
+            let mut policy = self.policy.borrow_mut();
+            policy.state = state.clone();
+            policy.wanted = wanted.as_ref().map(|wanted| wanted.app.clone());
+        }
         let mode = match source {
             ManifestSource::Store(_, mode) => mode,
             ManifestSource::LastGood => PolicyUse::InForce,

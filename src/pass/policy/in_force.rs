@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::desired::ContentDigest;
+use crate::desired::{ContentDigest, DesiredApp};
 use crate::fleet::rollout::HostRollout;
 use crate::pass::error::PassError;
 use crate::policy::{KeptBundles, PolicyState, PolicyStatus};
@@ -27,6 +27,8 @@ pub(in crate::pass) enum PolicyUse {
 pub(in crate::pass) struct PolicyPass {
     /// The part in the rollout of the bundle that the manifest names; `None`: each host goes for itself.
     pub rollout: Option<Rc<HostRollout>>,
+    /// The bundle that the manifest names, as an app.
+    pub wanted: Option<DesiredApp>,
     /// `None`: there is no bundle, and none is wanted.
     pub status: Option<PolicyStatus>,
     pub(super) state: PolicyState,

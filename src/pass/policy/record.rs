@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::desired::ContentDigest;
 use crate::fleet::{AppRecord, ServingState};
+use crate::notify::OwnResult;
 use crate::pass::{ManifestSource, PassError, Session};
 use crate::policy::{self, KeptBundles, PolicyPhase, PolicyState, PolicyStatus};
 use crate::problem::Problem;
@@ -44,6 +45,18 @@ impl Session {
 
     pub(super) fn settings_with(&self, files: Rc<PolicyFiles>) -> Result<Settings, Problem> {
         self.settings.with_policy(Some(files))
+    }
+
+    /// How the bundle does on a host that goes by itself, for its notices.
+    pub(in crate::pass) fn policy_result(&self) -> OwnResult {
+        let policy = self.policy.borrow();
+        let phase = policy.status.as_ref().map(|status| status.phase);
+        let failed = policy.state.failed.as_ref();
+        let failed = failed.filter(|_| phase == Some(PolicyPhase::Failed));
+        OwnResult {
+            is_proven: phase == Some(PolicyPhase::InForce),
+            failure: failed.map(|failed| (None, failed.reason.clone(), String::new())),
+        }
     }
 
     /// What the record of this host says of its bundle.
