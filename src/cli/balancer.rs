@@ -158,6 +158,12 @@ fn undrain(
         // Without its role there is nothing to wait for, and the drain must not hold until the host has it again.
         Err(error) if Drain::remove(root)? => {
             output.print_text(format!("the drain is over; {}", error.summary()));
+            if output.is_document() {
+                output.print_document(&serde_json::json!({
+                    "version": crate::report::VERSION, "outcome": Exit::Converged, "instances": [],
+                    "drain": null, "drain_error": null, "haproxy_failure": null,
+                }));
+            }
             return Ok(Exit::Converged);
         }
         Err(error) => return Err(error),

@@ -9,7 +9,7 @@
 //! - [`completion`]: completions in a shell
 //! - [`crash`]: a pass killed at any change loses nothing and repeats nothing
 //! - [`demo`]: the demo uses only a folder of its own
-//! - [`documents`]: the documents of `--json` against their page
+//! - [`documents`], [`host_documents`]: the documents of `--json` against their page
 //! - [`durable`]: git objects are synced before anything refers to them
 //! - [`eip`]: addresses of EC2 that move to the master of a pair
 //! - [`fleet`]: hosts that share a store and find each other in it
@@ -67,6 +67,7 @@ mod followers;
 mod gate;
 mod git_http;
 mod git_memory;
+mod host_documents;
 mod init;
 #[path = "../json_docs/mod.rs"]
 mod json_docs;

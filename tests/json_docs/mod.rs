@@ -21,7 +21,7 @@ impl JsonDocs {
         let mut sections: BTreeMap<String, Vec<Field>> = BTreeMap::new();
         let mut section = String::new();
         for line in page.lines() {
-            if let Some(title) = line.strip_prefix("## ") {
+            if let Some(title) = line.strip_prefix("### ") {
                 section = title.to_owned();
             }
             let Some(row) = line.strip_prefix("| `") else {

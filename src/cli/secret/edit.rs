@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::identity::OperatorKey;
-use super::opened::{OpenedTarget, confirm_protected};
+use super::opened::{Changed, OpenedTarget, confirm_protected};
 use super::recipients::require_known;
 use super::set;
 use crate::cli::Output;
@@ -31,7 +31,11 @@ pub(super) fn run(
     add_secret(&before);
     let after = edit_text(&args.name, &before)?;
     if after == before {
-        output.print_line(format!("{} stays as it is", args.name));
+        let unchanged = Changed {
+            name: Some(&args.name),
+            ..Changed::default()
+        };
+        opened.print_unchanged(&format!("{} stays as it is", args.name), unchanged, output);
         return Ok(Exit::Converged);
     }
     add_secret(&after);

@@ -22,6 +22,7 @@ struct Document<'a> {
     version: u32,
     outcome: Exit,
     environment: &'a str,
+    /// `null`: there was nothing to change.
     generation: Option<u64>,
     #[serde(flatten)]
     changed: Changed<'a>,
@@ -97,15 +98,8 @@ impl<'a> OpenedTarget<'a> {
         output: &Output,
     ) {
         if output.is_document() {
-            output.print_document(&Document {
-                version: crate::report::VERSION,
-                outcome: Exit::Converged,
-                environment: &self.environment,
-                generation: published.generation,
-                changed,
-                warnings: &published.warnings,
-            });
-            return;
+            let (generation, warnings) = (published.generation, &published.warnings);
+            return self.print_document(generation, changed, warnings, output);
         }
         let generation = published.generation.unwrap_or_default();
         output.print_line(format!(
@@ -115,6 +109,31 @@ impl<'a> OpenedTarget<'a> {
         for warning in &published.warnings {
             output.print_line(format!("{}: {warning}", output.paint.changed("warning")));
         }
+    }
+
+    /// Prints that there was nothing to change.
+    pub(super) fn print_unchanged(&self, line: &str, unchanged: Changed<'_>, output: &Output) {
+        match output.is_document() {
+            true => self.print_document(None, unchanged, &[], output),
+            false => output.print_line(line),
+        }
+    }
+
+    fn print_document(
+        &self,
+        generation: Option<u64>,
+        changed: Changed<'_>,
+        warnings: &[Problem],
+        output: &Output,
+    ) {
+        output.print_document(&Document {
+            version: crate::report::VERSION,
+            outcome: Exit::Converged,
+            environment: &self.environment,
+            generation,
+            changed,
+            warnings,
+        });
     }
 }
 

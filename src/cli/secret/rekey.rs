@@ -36,7 +36,11 @@ pub(super) fn run(args: &RekeyArgs, paths: &Paths, output: &Output) -> Result<Ex
             .all(|key| proposal.current.recipients.contains(key))
     {
         let line = format!("the recipients of {} stay as they are", args.target.env);
-        output.print_line(line);
+        let unchanged = Changed {
+            recipients: Some(recipients.iter().map(Recipient::line).collect()),
+            ..Changed::default()
+        };
+        opened.print_unchanged(&line, unchanged, output);
         return Ok(Exit::Converged);
     }
     confirm_protected(&args.target, &proposal.current, "encrypt its secrets again")?;
