@@ -64,8 +64,8 @@ pub(super) fn check_notes(notes: &[DeployNote]) -> Result<(), Problem> {
             notes.len()
         )));
     }
-    let mut seen = BTreeSet::new();
-    if let Some(note) = notes.iter().find(|note| !seen.insert(note.number)) {
+    let mut numbers = BTreeSet::new();
+    if let Some(note) = notes.iter().find(|note| !numbers.insert(note.number)) {
         return Err(Problem::new(format!(
             "two notes have the number {}",
             note.number

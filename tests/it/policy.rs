@@ -226,18 +226,18 @@ fn bundles_are_notified_like_apps() {
     std::fs::write(&manifest, text).unwrap();
     fleet.push(0);
     fleet.pass(0);
-    let heard = || {
+    let transitions = || {
         notices(&fleet.host)
             .into_iter()
             .map(|(transition, _)| transition)
     };
-    let first: Vec<String> = heard().collect();
+    let first: Vec<String> = transitions().collect();
     assert!(first.is_empty(), "what was before is no news: {first:?}");
 
     fleet.put("environments/production.yml", "color: red\n");
     fleet.push(0);
     fleet.pass(0);
-    assert_eq!(heard().collect::<Vec<_>>(), ["published", "done"]);
+    assert_eq!(transitions().collect::<Vec<_>>(), ["published", "done"]);
     let (_, done) = &notices(&fleet.host)[1];
     let text = done["text"].as_str().unwrap();
     assert!(
@@ -250,7 +250,7 @@ fn bundles_are_notified_like_apps() {
     fleet.push(0);
     fleet.pass(1);
     fleet.pass(4);
-    assert_eq!(heard().skip(2).collect::<Vec<_>>(), ["published", "failed"]);
+    assert_eq!(transitions().skip(2).collect::<Vec<_>>(), ["published", "failed"]);
     let (_, failed) = &notices(&fleet.host)[3];
     assert!(
         failed["failure"]["reason"]
@@ -262,7 +262,7 @@ fn bundles_are_notified_like_apps() {
 
     fleet.signed(&["rollback", "production", "--policy", "--yes"], 0);
     fleet.pass(0);
-    assert_eq!(heard().skip(4).collect::<Vec<_>>(), ["rolled_back", "done"]);
+    assert_eq!(transitions().skip(4).collect::<Vec<_>>(), ["rolled_back", "done"]);
     fleet.host.pass_writes_nothing(&[], 0);
 }
 

@@ -188,4 +188,6 @@ pub(crate) fn publish(
 #[cfg(test)]
 mod canary_tests;
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod tests;

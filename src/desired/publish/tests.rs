@@ -3,11 +3,11 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::desired::{Manifest, Sha};
-use crate::ports::store::{DirStore, Etag, MemoryStore, double};
+use crate::ports::store::{DirStore, MemoryStore, double};
 
-const KEY: &str = "sha_number.yml";
+pub(super) const KEY: &str = "sha_number.yml";
 
-fn order(app: &str, letter: &str) -> PublishRequest {
+pub(super) fn order(app: &str, letter: &str) -> PublishRequest {
     PublishRequest {
         shas: vec![(app.into(), Sha::parse(&letter.repeat(40)).unwrap())],
         create: true,
@@ -16,7 +16,7 @@ fn order(app: &str, letter: &str) -> PublishRequest {
 }
 
 /// No canary asks for the hosts.
-struct NoHosts;
+pub(super) struct NoHosts;
 
 impl FleetReports for NoHosts {
     fn hosts(&mut self) -> Result<ReportedHosts, StoreError> {
@@ -32,7 +32,7 @@ impl FleetReports for NoHosts {
     }
 }
 
-fn stored_manifest(store: &dyn Store) -> (Manifest, Vec<u8>) {
+pub(super) fn stored_manifest(store: &dyn Store) -> (Manifest, Vec<u8>) {
     let GetOutcome::Object(object) = store.get(KEY, None).unwrap() else {
         panic!("there is no manifest");
     };
@@ -93,92 +93,6 @@ fn conflicting_publish_retries_and_loses_nothing() {
         let apps = &manifest.environments["production"];
         assert_eq!(apps.app_names().count() as u32, times + 1, "{apps:?}");
     }
-}
-
-/// A store in which others publish in another environment just before each write of the manifest; it counts requests for
-/// copies of generations.
-struct BusyNeighbour {
-    store: MemoryStore,
-    times: Cell<u32>,
-    copies: Cell<u32>,
-}
-
-impl double::StoreDouble for BusyNeighbour {
-    fn inner(&self) -> &dyn Store {
-        &self.store
-    }
-
-    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
-        let is_copy = key.starts_with("history/production/");
-        self.copies.set(self.copies.get() + u32::from(is_copy));
-        self.store.get(key, known)
-    }
-
-    fn put(
-        &self,
-        key: &str,
-        body: &[u8],
-        when: WriteCondition<'_>,
-    ) -> Result<PutOutcome, StoreError> {
-        let is_copy = key.starts_with("history/production/");
-        self.copies.set(self.copies.get() + u32::from(is_copy));
-        if let Some(left) = self.times.get().checked_sub(1).filter(|_| key == KEY) {
-            self.times.set(left);
-            let other = PublishRequest {
-                environment: "staging".into(),
-                ..order(&format!("other-{left}"), "0")
-            };
-            publish(&self.store, key, &other, None, &mut NoHosts, &mut |_| true).unwrap();
-        }
-        self.store.put(key, body, when)
-    }
-}
-
-#[test]
-fn acts_on_another_environment_cost_no_more_requests_to_the_history() {
-    let mut requests = Vec::new();
-    for times in [0, 7] {
-        let store = BusyNeighbour {
-            store: MemoryStore::new(),
-            times: Cell::new(0),
-            copies: Cell::new(0),
-        };
-        let publish = |letter| {
-            let order = order("shop", letter);
-            publish(&store, KEY, &order, None, &mut NoHosts, &mut |_| true).unwrap()
-        };
-        publish("a");
-        store.times.set(times);
-        store.copies.set(0);
-        publish("b");
-        assert_eq!(store.times.get(), 0);
-        requests.push(store.copies.get());
-    }
-    // The copy of the generation of before, and that of the new one.
-    assert_eq!(requests, [3, 3]);
-}
-
-#[test]
-fn history_is_asked_again_when_its_environment_has_changed() {
-    let store = BusyNeighbour {
-        store: MemoryStore::new(),
-        times: Cell::new(0),
-        copies: Cell::new(0),
-    };
-    let mut memory = HistoryMemory::default();
-    let mut ask = |app: &str| {
-        let order = order(app, "a");
-        publish(&store, KEY, &order, None, &mut NoHosts, &mut |_| true).unwrap();
-        let (_, body) = stored_manifest(&store);
-        [0, 1].map(|_| {
-            store.copies.set(0);
-            let facts = memory.facts(&store, KEY, &body, "production").unwrap();
-            assert!(facts.copied.is_some() && facts.next.is_none());
-            store.copies.get()
-        })
-    };
-    assert_eq!(ask("shop"), [2, 0]);
-    assert_eq!(ask("blog"), [2, 0]);
 }
 
 #[test]

@@ -31,10 +31,10 @@ use crate::settings::FleetSettings;
 const RETRY_FOR: Duration = Duration::from_secs(300);
 
 /// How long to wait after so many attempts, but for the jitter. Whoever loses often has many others beside it, and leaves
-/// them room: an attempt succeeds if nobody else writes while it lasts, and fifty that never pause let one with a signature,
-/// which takes longer, lose for five minutes.
+/// them room, as on a shared wire: an attempt succeeds if nobody else writes while it lasts, and fifty that hardly pause let
+/// one with a signature, which takes longer, lose for five minutes.
 fn retry_delay(attempts: u32) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(3);
+    const LONGEST: Duration = Duration::from_secs(10);
     let doubled = Duration::from_millis(20).saturating_mul(2_u32.saturating_pow(attempts));
     doubled.min(LONGEST)
 }

@@ -1,0 +1,92 @@
+use std::cell::Cell;
+
+use super::history::HistoryMemory;
+use super::tests::{KEY, NoHosts, order, stored_manifest};
+use super::*;
+use crate::ports::store::{Etag, MemoryStore, double};
+
+/// A store in which others publish in another environment just before each write of the manifest; it counts requests for
+/// copies of generations.
+struct BusyNeighbour {
+    store: MemoryStore,
+    times: Cell<u32>,
+    copies: Cell<u32>,
+}
+
+impl double::StoreDouble for BusyNeighbour {
+    fn inner(&self) -> &dyn Store {
+        &self.store
+    }
+
+    fn get(&self, key: &str, known: Option<&Etag>) -> Result<GetOutcome, StoreError> {
+        let is_copy = key.starts_with("history/production/");
+        self.copies.set(self.copies.get() + u32::from(is_copy));
+        self.store.get(key, known)
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: WriteCondition<'_>,
+    ) -> Result<PutOutcome, StoreError> {
+        let is_copy = key.starts_with("history/production/");
+        self.copies.set(self.copies.get() + u32::from(is_copy));
+        if let Some(left) = self.times.get().checked_sub(1).filter(|_| key == KEY) {
+            self.times.set(left);
+            let other = PublishRequest {
+                environment: "staging".into(),
+                ..order(&format!("other-{left}"), "0")
+            };
+            publish(&self.store, key, &other, None, &mut NoHosts, &mut |_| true).unwrap();
+        }
+        self.store.put(key, body, when)
+    }
+}
+
+#[test]
+fn acts_on_another_environment_cost_no_more_requests_to_the_history() {
+    let mut requests = Vec::new();
+    for times in [0, 7] {
+        let store = BusyNeighbour {
+            store: MemoryStore::new(),
+            times: Cell::new(0),
+            copies: Cell::new(0),
+        };
+        let publish = |letter| {
+            let order = order("shop", letter);
+            publish(&store, KEY, &order, None, &mut NoHosts, &mut |_| true).unwrap()
+        };
+        publish("a");
+        store.times.set(times);
+        store.copies.set(0);
+        publish("b");
+        assert_eq!(store.times.get(), 0);
+        requests.push(store.copies.get());
+    }
+    // The copy of the generation of before, and that of the new one.
+    assert_eq!(requests, [3, 3]);
+}
+
+#[test]
+fn history_is_asked_again_when_its_environment_has_changed() {
+    let store = BusyNeighbour {
+        store: MemoryStore::new(),
+        times: Cell::new(0),
+        copies: Cell::new(0),
+    };
+    let mut memory = HistoryMemory::default();
+    let mut ask = |app: &str| {
+        let order = order(app, "a");
+        publish(&store, KEY, &order, None, &mut NoHosts, &mut |_| true).unwrap();
+        let (_, body) = stored_manifest(&store);
+        [0, 1].map(|_| {
+            store.copies.set(0);
+            let facts = memory.facts(&store, KEY, &body, "production").unwrap();
+            assert!(facts.copied.is_some() && facts.next.is_none());
+            store.copies.get()
+        })
+    };
+    assert_eq!(ask("shop"), [2, 0]);
+    assert_eq!(ask("blog"), [2, 0]);
+}
