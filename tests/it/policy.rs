@@ -250,7 +250,10 @@ fn bundles_are_notified_like_apps() {
     fleet.push(0);
     fleet.pass(1);
     fleet.pass(4);
-    assert_eq!(transitions().skip(2).collect::<Vec<_>>(), ["published", "failed"]);
+    assert_eq!(
+        transitions().skip(2).collect::<Vec<_>>(),
+        ["published", "failed"]
+    );
     let (_, failed) = &notices(&fleet.host)[3];
     assert!(
         failed["failure"]["reason"]
@@ -262,7 +265,10 @@ fn bundles_are_notified_like_apps() {
 
     fleet.signed(&["rollback", "production", "--policy", "--yes"], 0);
     fleet.pass(0);
-    assert_eq!(transitions().skip(4).collect::<Vec<_>>(), ["rolled_back", "done"]);
+    assert_eq!(
+        transitions().skip(4).collect::<Vec<_>>(),
+        ["rolled_back", "done"]
+    );
     fleet.host.pass_writes_nothing(&[], 0);
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::desired::Sha;
-use crate::ports::store::MemoryStore;
+use crate::ports::store::{GetOutcome, MemoryStore, StoreError, WriteCondition};
+use crate::problem::Problem;
 
 const KEY: &str = "sha_number.yml";
 

@@ -148,6 +148,12 @@ pub(super) fn history_facts(
     })
 }
 
+/// Whether an environment is written and signed in the same way in two manifests.
+pub(super) fn is_same_environment(name: &str, one: &[u8], other: &[u8], environment: &str) -> bool {
+    let copy = |body| environment_copy(name, body, environment);
+    copy(one) == copy(other)
+}
+
 /// A manifest with this environment alone, as it is written, and with its signature.
 pub(super) fn environment_copy(name: &str, body: &[u8], environment: &str) -> Option<String> {
     let tree = parse(name, body, ParseLimits::default()).ok()?;

@@ -3,7 +3,9 @@ use std::cell::Cell;
 use super::history::HistoryMemory;
 use super::tests::{KEY, NoHosts, order, stored_manifest};
 use super::*;
-use crate::ports::store::{Etag, MemoryStore, double};
+use crate::ports::store::{
+    Etag, GetOutcome, MemoryStore, PutOutcome, StoreError, WriteCondition, double,
+};
 
 /// A store in which others publish in another environment just before each write of the manifest; it counts requests for
 /// copies of generations.

@@ -3,7 +3,10 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::desired::{Manifest, Sha};
-use crate::ports::store::{DirStore, MemoryStore, double};
+use crate::ports::store::{
+    DirStore, GetOutcome, MemoryStore, PutOutcome, StoreError, WriteCondition, double,
+};
+use crate::problem::Problem;
 
 pub(super) const KEY: &str = "sha_number.yml";
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::desired::written_signature;
 use crate::fleet::rollout::Act;
+use crate::ports::store::{ObjectMeta, double};
 
 #[test]
 fn publisher_signs_no_edit_of_what_others_have_changed() {
@@ -298,6 +299,53 @@ fn commands_see_nothing_in_an_environment_that_hosts_do_not() {
         assert!(refused.is_err(), "{tampered}");
         assert_eq!(bench.text(), tampered, "nothing was written");
         assert!(bench.pass().is_err(), "{tampered}");
+    }
+}
+
+/// A store in which somebody begins an environment while another one looks at its history.
+struct BusyHistory<'a> {
+    store: &'a MemoryStore,
+    begin: std::cell::RefCell<Option<Box<dyn FnOnce() + 'a>>>,
+}
+
+impl double::StoreDouble for BusyHistory<'_> {
+    fn inner(&self) -> &dyn Store {
+        self.store
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        if let Some(begin) = self.begin.take() {
+            begin();
+        }
+        self.store.list(prefix)
+    }
+}
+
+#[test]
+fn environment_that_somebody_has_just_begun_is_not_taken_for_a_removed_one() {
+    for text in [None, Some(format!("staging: {{shop: {SHA}}}\n"))] {
+        let keys = Keys::new(&["ana"]);
+        let bench = Bench::new(Some(keys.signers(&[("ana", "")])));
+        text.iter().for_each(|text| bench.put(text));
+        let ana = |namespace: &str, text: &str| keys.signing_key("ana").sign(namespace, text);
+        let begin = || {
+            let begun = bench.publish("production", "1", Some(&signing(&ana, None)));
+            begun.unwrap();
+        };
+        let store = BusyHistory {
+            store: &bench.store,
+            begin: std::cell::RefCell::new(Some(Box::new(begin))),
+        };
+        let request = PublishRequest {
+            shas: vec![("shop".into(), Sha::parse(&"2".repeat(40)).unwrap())],
+            create: true,
+            ..PublishRequest::new("production", "2026-11-21T04:43:01Z".parse().unwrap())
+        };
+        let signing = signing(&ana, None);
+        let (fleet, backoff) = (&mut NoHosts, &mut |_| true);
+        let done = publish(&store, KEY, &request, Some(&signing), fleet, backoff);
+        assert_eq!(done.unwrap().generation, Some(2));
+        assert_eq!(bench.pass(), Ok("2".into()));
     }
 }
 
