@@ -28,7 +28,7 @@ use crate::settings::FleetSettings;
 
 /// How long a publisher tries again while others come first. By time and not by attempts: each round one of them
 /// gets through, so the attempts that it takes grow with their number.
-const RETRY_FOR: Duration = Duration::from_secs(300);
+const RETRY_FOR: Duration = Duration::from_secs(600);
 
 /// How long to wait after so many attempts, but for the jitter. Whoever loses often has many others beside it, and leaves
 /// them room, as on a shared wire: an attempt succeeds if nobody else writes while it lasts, and fifty that hardly pause let
