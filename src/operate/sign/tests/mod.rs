@@ -9,6 +9,7 @@ use crate::ports::store::{GetOutcome, MemoryStore, Store, StoreError, WriteCondi
 use crate::ports::testing::Sandbox;
 use crate::settings::{Signers, parse_signers};
 
+mod history;
 mod publishers;
 
 const KEY: &str = "sha_number.yml";
