@@ -29,7 +29,11 @@ pub(crate) struct DeployNote {
         skip_serializing_if = "Option::is_none"
     )]
     pub by: Option<String>,
-    #[serde(default, deserialize_with = "yaml::deserialize_optional_time")]
+    #[serde(
+        default,
+        deserialize_with = "yaml::deserialize_optional_time",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub at: Option<Timestamp>,
 }
 
