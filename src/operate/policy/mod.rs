@@ -17,7 +17,9 @@ use serde_json::Value;
 use super::CommandError;
 use super::manifest::{find_environment, read_manifest};
 use super::publish::Publish;
-use crate::desired::{Action, ContentDigest, PublishRequest, PublishSummary, SettingEdit};
+use crate::desired::{
+    Action, ContentDigest, POLICY_SETTING, PublishRequest, PublishSummary, SettingEdit,
+};
 use crate::pass::PassError;
 use crate::policy;
 use crate::ports::store::Store;
@@ -29,7 +31,6 @@ pub(crate) use push::{PackedBundle, PushOutcome, push};
 pub(crate) use roll_back::roll_back;
 
 /// The keys below `_settings`.
-const POLICY: &str = "policy";
 const PREVIOUS: &str = "previous_policy";
 
 /// The environment whose bundles a command works on.
@@ -163,8 +164,8 @@ impl PolicyTarget<'_> {
         };
         let request = PublishRequest {
             action,
-            settings: vec![edit(POLICY, policy), edit(PREVIOUS, previous)],
-            expected_settings: vec![edit(POLICY, current.policy.as_ref())],
+            settings: vec![edit(POLICY_SETTING, policy), edit(PREVIOUS, previous)],
+            expected_settings: vec![edit(POLICY_SETTING, current.policy.as_ref())],
             ..self.request.clone()
         };
         self.publisher.publish(request)
