@@ -30,6 +30,9 @@ use crate::settings::FleetSettings;
 /// gets through, so the attempts that it takes grow with their number.
 const RETRY_FOR: Duration = Duration::from_secs(600);
 
+/// After so many attempts, about two seconds, a person wants to know what takes so long.
+const SILENT_ATTEMPTS: u32 = 6;
+
 /// How long to wait after so many attempts, but for the jitter. Whoever loses often has many others beside it, and leaves
 /// them room, as on a shared wire: an attempt succeeds if nobody else writes while it lasts, and fifty that hardly pause let
 /// one with a signature, which takes longer, lose for five minutes.
@@ -97,6 +100,13 @@ pub(crate) fn publish(
         },
         &mut |attempts| {
             let is_in_time = SystemClock.monotonic_now() < give_up_at;
+            if attempts == SILENT_ATTEMPTS {
+                tracing::info!(
+                    target: "progress",
+                    "{key}: others are publishing at the same time; trying again for up to {} minutes",
+                    RETRY_FOR.as_secs() / 60
+                );
+            }
             if is_in_time {
                 backoff::sleep_jittered(retry_delay(attempts));
             }
