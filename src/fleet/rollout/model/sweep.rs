@@ -46,11 +46,14 @@ fn invariants_hold_in_all_worlds_of_larger_scenarios() {
 const MUTATIONS: &[(Mutation, &str)] = &[
     (Mutation::SlotFreedBeforeFailure, "bad, by call"),
     (Mutation::NoSecondAssessment, "bad, by call"),
-    (Mutation::NoAssessmentAfterPause, "2 slots, bad, pause"),
-    (Mutation::FreeSlotWithoutNonce, "late write"),
-    (Mutation::OwnershipByName, "twins, crash"),
+    (
+        Mutation::NoAssessmentAfterPause,
+        "2 slots, bad, pause, by reads",
+    ),
+    (Mutation::FreeSlotWithoutNonce, "late write, by reads"),
+    (Mutation::OwnershipByName, "twins, crash, by reads"),
     (Mutation::SlotExpires, "by call"),
-    (Mutation::SlotNotedAfterWrite, "crash"),
+    (Mutation::SlotNotedAfterWrite, "crash, by reads"),
     (
         Mutation::LateSlotWriteForgotten,
         "canary, published, late write, by reads",
@@ -70,7 +73,7 @@ const MUTATIONS: &[(Mutation, &str)] = &[
     ),
     (
         Mutation::FailureWithoutKey,
-        "bad on one, 2 failures, lost reply",
+        "bad on one, 2 failures, lost reply, by reads",
     ),
     (Mutation::ClaimWithoutSecondRead, "2 slots, step"),
     (Mutation::ClaimReleasedBeforeResult, "2 slots, step"),
@@ -81,7 +84,7 @@ const MUTATIONS: &[(Mutation, &str)] = &[
     (Mutation::DoneWithoutMarks, "by call"),
     (Mutation::BreakWithoutNonce, "3 hosts, break-slot, by reads"),
     (Mutation::BothGroupsYield, "2 slots, groups"),
-    (Mutation::OnlyOpenerCounts, "canary, crash"),
+    (Mutation::OnlyOpenerCounts, "canary, crash, by reads"),
     (
         Mutation::ClaimKeptWhileBlocked,
         "step, published with canary, crash, by reads",
