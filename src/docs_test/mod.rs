@@ -14,6 +14,7 @@ mod examples;
 mod json_docs;
 mod tables;
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -269,24 +270,37 @@ fn quoted_names(page: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
+/// The names of the items, variants and fields that a source file defines.
+fn defined(text: &str) -> impl Iterator<Item = &str> {
+    const KEYWORDS: [&str; 8] = [
+        "struct", "enum", "trait", "fn", "mod", "const", "type", "static",
+    ];
+    text.lines().flat_map(|line| {
+        let line = line.trim_start();
+        let words: Vec<&str> = line
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .collect();
+        let variant = words[0];
+        let is_variant = [",", "(", " {"]
+            .iter()
+            .any(|end| line[variant.len()..].starts_with(end));
+        let items: Vec<&str> = words
+            .windows(2)
+            .filter(|pair| KEYWORDS.contains(&pair[0]))
+            .map(|pair| pair[1])
+            .chain(is_variant.then_some(variant))
+            .collect();
+        items
+    })
+}
+
 /// A guide must not keep naming a module, an item or a file that was renamed or removed.
 #[test]
 fn every_name_in_the_guides_exists() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let sources = rust_sources(&["src", "tests"]);
-    let is_item = |name: &str| {
-        [
-            "struct", "enum", "trait", "fn", "mod", "const", "type", "static",
-        ]
-        .iter()
-        .map(|keyword| format!("{keyword} {name}"))
-        .chain([
-            format!("    {name},"),
-            format!("    {name}("),
-            format!("    {name} {{"),
-        ])
-        .any(|definition| sources.iter().any(|(_, text)| text.contains(&definition)))
-    };
+    let items: HashSet<&str> = sources.iter().flat_map(|(_, text)| defined(text)).collect();
+    let is_item = |name: &str| items.contains(name);
     let is_module = |path: &str| {
         let path = src.join(path);
         path.is_dir() || path.with_extension("rs").is_file()
