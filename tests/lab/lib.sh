@@ -238,7 +238,7 @@ page() { curl -sS --fail --max-time 5 "${visitor_headers[@]/#/-H}" "http://$(add
 page_has() { [[ "$(page "$1")" == *"$2"* ]]; }
 page_line() { page "$1" | sed -n "s/^$2 //p"; }         # page_line HOST version|pid|asset
 
-# under_load HOST...: visitors request their pages without pause until end_load, which checks that no request failed. What
+# under_load HOST...: visitors request their pages (tests/lab/load) until end_load, which checks that no request failed. What
 # those of the first one met is in $SCRATCH/load.
 under_load() {
   local each
