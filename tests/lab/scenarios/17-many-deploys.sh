@@ -8,7 +8,7 @@
 . "$(dirname "$0")/../versions.sh"
 
 # 34-django deploys a real app 50 times: together they are 200.
-deploys=40
+deploys=20
 [ -z "${LONG:-}" ] || deploys=150
 # shellcheck disable=SC2034  # commit_many takes them
 bad=(fades memory port link dies crash late killed error word hang redirect migration assets)
