@@ -14,7 +14,7 @@ pub(crate) struct PublishSummary {
     pub generation: Option<u64>,
     pub changes: Vec<ShaChange>,
     pub warnings: Vec<Problem>,
-    /// The text before, and what was written, or would be without [`PublishRequest::dry_run`]. `None`: it stays as it is.
+    /// The text before, and what was written, or would be without [`super::PublishRequest::dry_run`]. `None`: it stays as it is.
     pub texts: Option<ManifestTexts>,
     /// What the manifest says then.
     pub desired: Manifest,
