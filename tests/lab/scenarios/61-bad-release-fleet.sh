@@ -50,7 +50,7 @@ for kind in "${kinds[@]}"; do
   check "all three take it back" passes 4 4 4
   touch "$SCRATCH/stop"; wait "${visitors[@]}"
   row "$kind" no
-  check "within 20 s" [ $((SECONDS - started)) -lt 20 ]
+  check "within a minute" [ $((SECONDS - started)) -lt 60 ]
   # haproxy may still take a host for down that has just come back.
   wait_for 5 "visitors get v1" page_has lb "version v1"
 done
