@@ -58,7 +58,7 @@ fn first_pass_killed_anywhere_is_completed_by_the_next() {
     };
     // Syncing makes no difference to a host that stays up, and there is nothing to
     // remove yet.
-    kill_at_every_call(60, &["fsync", "fchmod", "unlinkat"], &host, &|host| {
+    kill_everywhere(60, &["fsync", "fchmod", "unlinkat"], &host, &|host| {
         host.converged();
         assert_service_log(host, "app", "start one\n");
         assert_service_log(host, "web", "start one\n");
@@ -69,7 +69,7 @@ fn first_pass_killed_anywhere_is_completed_by_the_next() {
 #[test]
 fn change_killed_anywhere_is_completed_with_each_restart_once() {
     let host = || changed_host("{word: two, other: two}");
-    kill_at_every_call(60, &[], &host, &|host| {
+    kill_everywhere(60, &[], &host, &|host| {
         host.converged();
         assert_service_log(host, "app", "start one\nstart two\n");
         assert!(
@@ -96,7 +96,7 @@ fn change_killed_anywhere_is_completed_with_each_restart_once() {
 #[test]
 fn failed_check_restores_its_files_wherever_the_pass_is_killed() {
     let host = || changed_host("{other: two}");
-    kill_at_every_call(30, &["fsync", "fchmod"], &host, &|host| {
+    kill_everywhere(30, &["fsync", "fchmod"], &host, &|host| {
         let ran = host.converge();
         assert_eq!(ran.code, 1, "{ran}");
         assert!(
@@ -137,10 +137,10 @@ fn assert_service_log(host: &Sandbox, name: &str, expected: &str) {
     );
 }
 
-/// Kills a pass at every change, on a fresh host each time, and lets `finish` run and check the
+/// Kills a pass at its changes, on a fresh host each time, and lets `finish` run and check the
 /// next one. Then compares every host: its tree is that of an undisturbed
-/// pass, without leftovers. At least `least` kills must have hit.
-fn kill_at_every_call(
+/// pass, without leftovers. At least `least` kills must have hit, of those at every change.
+fn kill_everywhere(
     least: usize,
     except: &[&str],
     host: &(dyn Fn() -> Sandbox + Sync),
@@ -156,6 +156,7 @@ fn kill_at_every_call(
     let points: Vec<(&String, usize)> = counts
         .iter()
         .flat_map(|(call, count)| (1..=*count).map(move |n| (call, n)))
+        .step_by(sampled(1))
         .collect();
     let (next, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failures = Mutex::new(Vec::new());
@@ -190,7 +191,15 @@ fn kill_at_every_call(
     let hits = hits.into_inner();
     eprintln!("{} points, {hits} kills: {counts:?}", points.len());
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-    assert!(hits >= least, "only {hits} kills");
+    assert!(hits * sampled(1) >= least, "only {hits} kills");
+}
+
+/// Of so many points to kill at one is tried: the given number in `tests/run long`, twice as many otherwise.
+pub(crate) fn sampled(in_long_runs: usize) -> usize {
+    match std::env::var_os("TRUEUP_LONG_KILLS") {
+        Some(_) => in_long_runs,
+        None => 2 * in_long_runs,
+    }
 }
 
 /// How often an undisturbed pass makes each call.
