@@ -270,7 +270,7 @@ fn quoted_names(page: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The names of the items, variants and fields that a source file defines.
+/// The names of the items and variants that a source file defines.
 fn defined(text: &str) -> impl Iterator<Item = &str> {
     const KEYWORDS: [&str; 8] = [
         "struct", "enum", "trait", "fn", "mod", "const", "type", "static",

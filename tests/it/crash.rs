@@ -155,8 +155,7 @@ fn kill_everywhere(
     let expected = tree_without_logs(&undisturbed);
     let points: Vec<(&String, usize)> = counts
         .iter()
-        .flat_map(|(call, count)| (1..=*count).map(move |n| (call, n)))
-        .step_by(sampled(1))
+        .flat_map(|(call, count)| (1..=*count).step_by(sampled(1)).map(move |n| (call, n)))
         .collect();
     let (next, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failures = Mutex::new(Vec::new());

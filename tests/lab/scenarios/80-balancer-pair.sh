@@ -68,7 +68,7 @@ peers() { on "$1" sed -n '/unicast_peer/,/}/s/^ *\([0-9.]*\)$/\1/p' /etc/keepali
 masters() { for each in "$@"; do on "$each" journalctl -q -o cat -u keepalived; done | grep -c 'Entering MASTER' ||:; }
 answers() { [[ "$(curl -sS --max-time 2 "http://$vip/")" == *version* ]]; }
 
-# Visitors ask the address without pause. Beside them, a probe measures how long nobody answers.
+# Visitors ask the address. Beside them, a probe measures how long nobody answers.
 cat >"$SCRATCH/probe.py" <<'END'
 import os, socket, sys, time
 address, stop = sys.argv[1], sys.argv[2]
